@@ -1,0 +1,75 @@
+//! Where the benches work: a folder with manifests and a compile cache, which is gone afterwards.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// The folder.
+pub struct Lab {
+    folder: TempDir,
+}
+
+/// Which file each of many components is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// All from the same.
+    Shared,
+    /// Each from one of its own, with the same content.
+    Own,
+}
+
+impl Lab {
+    /// Makes the folder.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("curfew-bench-").tempdir()?;
+        std::fs::create_dir(folder.path().join("files"))?;
+        Ok(Self { folder })
+    }
+
+    /// Where the hosts that are measured keep compiled components.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// Writes a manifest.
+    pub fn manifest(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name).with_extension("toml");
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    /// Writes the manifest of an app of so many idle services.
+    pub fn services(&self, count: usize, sources: Sources) -> Result<PathBuf> {
+        let mut text = "[app]\nname = \"bench\"\n".to_owned();
+        for number in 1..=count {
+            let source = match sources {
+                Sources::Shared => Path::new(artifacts::SERVER).to_owned(),
+                Sources::Own => self.own_file(number)?,
+            };
+            writeln!(text, "[component.c{number:04}]\nsource = {source:?}")?;
+        }
+        self.manifest(&format!("{count}-{sources:?}"), &text)
+    }
+
+    fn own_file(&self, number: usize) -> Result<PathBuf> {
+        let path = self.folder.path().join("files").join(format!("c{number:04}.wasm"));
+        if !path.exists() {
+            std::fs::copy(artifacts::SERVER, &path)?;
+        }
+        Ok(path)
+    }
+}
+
+/// Says what the figures were measured on: they mean nothing without it.
+pub fn machine() -> Result<String> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism()?;
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let model = model.map_or("unknown CPU", |(_, model)| model);
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!("curfew {version} on {cores} cores ({model}); load average before: {load}"))
+}

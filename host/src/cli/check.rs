@@ -1,0 +1,90 @@
+//! `curfew check` and `curfew inspect`: loads and validates, starts nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::args::{CheckArgs, InspectArgs};
+use super::describe::Description;
+use super::error::CliError;
+use super::{run, say};
+use crate::output::{Channel, Output};
+use crate::plan::units::format_duration;
+use crate::plan::{DEFAULT_MANIFEST, Plan};
+use crate::runtime::{Runtime, RuntimeOptions, load_one};
+use crate::supervisor::AppError;
+use crate::teardown::{ExitCode, HARD_RESERVE};
+
+/// Checks a manifest with all its components. All that is wrong is said, not just the first.
+///
+/// # Errors
+/// When the manifest is wrong.
+pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
+    let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let plan = Plan::from_manifest(manifest)?;
+    let (good, bad) = load(&plan)?;
+    let worst = plan.app.drain_delay.saturating_add(plan.app.grace);
+    let hard = worst.saturating_add(HARD_RESERVE);
+    if args.json {
+        let value = json!({
+            "app": plan.app.name,
+            "components": good,
+            "errors": bad.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "worst_stop_ms": millis(worst),
+            "exit_by_ms": millis(hard),
+        });
+        say(output, Channel::Stdout, &format!("{value:#}\n"));
+    } else {
+        for description in &good {
+            say(output, Channel::Stdout, &description.text());
+        }
+        let text = format!(
+            "app {}: {} of {} components can run; the longest stop takes {}, the process is gone by {}\n",
+            plan.app.name,
+            good.len(),
+            plan.components.len(),
+            format_duration(worst),
+            format_duration(hard),
+        );
+        say(output, Channel::Stdout, &text);
+        for error in &bad {
+            say(output, Channel::Stderr, &format!("error: {error}\n"));
+        }
+    }
+    Ok(bad.first().map_or(ExitCode::CLEAN, AppError::exit_code))
+}
+
+/// Says what one component is.
+///
+/// # Errors
+/// When it cannot run.
+pub fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError> {
+    let plan = Plan::from_files(std::slice::from_ref(&args.file), &[])?;
+    let (good, mut bad) = load(&plan)?;
+    if !bad.is_empty() {
+        return Err(bad.remove(0).into());
+    }
+    for description in &good {
+        let text = if args.json { format!("{:#}\n", json!(description)) } else { description.text() };
+        say(output, Channel::Stdout, &text);
+    }
+    Ok(ExitCode::CLEAN)
+}
+
+fn load(plan: &Plan) -> Result<(Vec<Description>, Vec<AppError>), CliError> {
+    let options = RuntimeOptions { cache: run::cache(None, false)?, interruptible: true };
+    let runtime = Runtime::new(options).map_err(AppError::Engine)?;
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for component in &plan.components {
+        match load_one(&runtime, component) {
+            Ok(loaded) => good.push(Description::new(component, &loaded)),
+            Err(error) => bad.push(AppError::Load(error)),
+        }
+    }
+    Ok((good, bad))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,110 @@
+//! What `check` and `inspect` say of a component, as text and as JSON.
+
+use serde::Serialize;
+
+use crate::plan::{ComponentPlan, HookTiming};
+use crate::runtime::{ImportState, Kind, Loaded};
+
+/// A component that can run.
+#[derive(Debug, Serialize)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub source: String,
+    /// `service`.
+    pub kind: &'static str,
+    /// The version of the `run` that is called.
+    pub wasi: String,
+    /// Whether that `run` is async.
+    pub async_run: bool,
+    /// The form of its hook, if it has one.
+    pub hook: Option<String>,
+    /// When the hook is called.
+    pub delivery: String,
+    /// What it imports and will not get.
+    pub not_given: Vec<String>,
+    /// Things that are allowed and will surprise.
+    pub warnings: Vec<String>,
+}
+
+impl Description {
+    /// Describes a loaded component.
+    pub fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
+        let Kind::Service = loaded.kind;
+        Self {
+            name: plan.name.clone(),
+            source: plan.source.display().to_string(),
+            kind: "service",
+            wasi: loaded.run.version.clone(),
+            async_run: loaded.run.is_async,
+            hook: loaded.hook.as_ref().map(ToString::to_string),
+            delivery: delivery(loaded),
+            not_given: not_given(loaded),
+            warnings: warnings(plan, loaded),
+        }
+    }
+
+    /// Returns the description as lines of text.
+    pub fn text(&self) -> String {
+        let run = if self.async_run { "async run" } else { "sync run" };
+        let hook = self.hook.as_deref().unwrap_or("none");
+        let mut text = format!(
+            "{}: {}\n  kind      {}, WASI {}, {run}\n  hook      {hook}\n  delivery  {}\n",
+            self.name, self.source, self.kind, self.wasi, self.delivery
+        );
+        for line in &self.not_given {
+            text.push_str(&format!("  not given {line}\n"));
+        }
+        for line in &self.warnings {
+            text.push_str(&format!("  warning   {line}\n"));
+        }
+        text
+    }
+}
+
+fn delivery(loaded: &Loaded) -> String {
+    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    let text = match (&loaded.hook, loaded.timing, loaded.run.is_async) {
+        (Some(_), HookTiming::AtStart, _) => "the hook is called next to `run`, as soon as the guest awaits",
+        (Some(_), HookTiming::AfterDrain, true) => "the hook is called when `run` has returned",
+        (Some(_), HookTiming::AfterDrain, false) => {
+            "a sync `run` cannot be entered: the hook is called when it has returned"
+        }
+        (None, ..) if told => "through the import; there is no hook",
+        (None, ..) => "none: it is cut off at the end of its grace",
+    };
+    text.to_owned()
+}
+
+fn not_given(loaded: &Loaded) -> Vec<String> {
+    let line = |name: &str, state: &ImportState| match state {
+        ImportState::Given => None,
+        ImportState::NotGranted(key) => Some(format!("{name} (key `{key}`)")),
+        ImportState::Unknown => Some(format!("{name} (unknown)")),
+    };
+    loaded.imports.iter().filter_map(|import| line(&import.name, &import.state)).collect()
+}
+
+fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
+    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    let mut warnings = Vec::new();
+    if let Some(hook) = &loaded.hook {
+        if loaded.run.is_async && !hook.is_async {
+            warnings.push(
+                "its hook is a sync function next to an async `run`: waiting in it traps; make it `async`".to_owned(),
+            );
+        }
+        if !loaded.run.is_async && !told {
+            warnings.push(
+                "its sync `run` is not told of a stop (it imports no `curfew:lifecycle/host`): unless it ends by \
+                 itself, it is cut off before its hook can be called"
+                    .to_owned(),
+            );
+        }
+        if !loaded.run.is_async && plan.hook == Some(HookTiming::AtStart) {
+            warnings.push("hook = \"at-start\" has no effect: its `run` is sync".to_owned());
+        }
+    }
+    warnings
+}

@@ -1,0 +1,51 @@
+//! What can go wrong in a command, and the code that the process leaves with for it.
+
+use std::path::PathBuf;
+
+use crate::plan::{PlanError, PlanErrorKind};
+use crate::supervisor::AppError;
+use crate::teardown::ExitCode;
+
+/// An error of a command. Its text is complete: what, where, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The manifest or the files cannot be meant so.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The app could not run.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The command line cannot be meant so.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// The cache cannot be used.
+    #[error("{0}\nhint: name another folder with --cache, or compile each time with --no-cache")]
+    Cache(String),
+    /// The report cannot be written.
+    #[error("cannot write the report {}: {cause}", path.display())]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The process's signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
+}
+
+impl CliError {
+    /// Returns the code that the process leaves with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Plan(error) => match error.kind() {
+                PlanErrorKind::Invalid => ExitCode::INVALID,
+                PlanErrorKind::Unreadable => ExitCode::UNAVAILABLE,
+                PlanErrorKind::Usage => ExitCode::USAGE,
+            },
+            Self::App(error) => error.exit_code(),
+            Self::Usage(_) => ExitCode::USAGE,
+            Self::Cache(_) | Self::Report { .. } | Self::Signals(_) => ExitCode::UNAVAILABLE,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Places where a part of the host can be made to die, for the tests of what then happens. In a debug build
+//! `CURFEW_FAIL_POINT` names one of them; a release build has none.
+
+/// Returns the fail point that was asked for.
+pub fn armed() -> Option<String> {
+    if cfg!(debug_assertions) { std::env::var("CURFEW_FAIL_POINT").ok() } else { None }
+}
+
+/// Dies here if this fail point was asked for.
+pub fn reach(name: &str) {
+    if armed().is_some_and(|point| point == name) {
+        die(name);
+    }
+}
+
+/// Dies as a part of the host with a bug would.
+#[expect(clippy::panic, reason = "this is what a fail point is for")]
+pub fn die(name: &str) -> ! {
+    panic!("the fail point `{name}`");
+}

@@ -1,0 +1,5 @@
+//! The `curfew` binary: everything is in the library.
+
+fn main() {
+    curfew_host::cli::main()
+}

@@ -1,0 +1,108 @@
+//! Raw writes to a descriptor, and where the two standard descriptors come from.
+//!
+//! Invariant: nothing here buffers, and only `write_all` may wait without a limit; it belongs to the writer threads.
+//! What does not belong here: queues, quotas, and any choice of what to drop.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
+
+use super::lane::Channel;
+
+/// The most that a pipe with `POLLOUT` takes without blocking (`PIPE_BUF` on Linux).
+const PIECE: usize = 4096;
+
+/// How a write of a whole batch ended; the number is how many of its bytes got out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// Every byte.
+    All,
+    /// The target took no more just now (a full disk): this batch is lost, the next one may not be.
+    Refused(usize),
+    /// There is no reader any more, and there will be none.
+    Gone(usize),
+}
+
+/// Writes all of `bytes`, waiting for the reader as long as it takes.
+pub(super) fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Wrote {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let done = bytes.len() - rest.len();
+        match write(fd, rest) {
+            // No progress and no error would spin here for ever.
+            Ok(0) => return Wrote::Refused(done),
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            // Somebody we share the descriptor with made it non-blocking; it is not ours to change back.
+            Err(Errno::EAGAIN) => {
+                if !wait_writable(fd, None) {
+                    return Wrote::Gone(done);
+                }
+            }
+            Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => return Wrote::Refused(done),
+            // EPIPE, EIO of a closed terminal, EBADF: all of them are for good.
+            Err(_) => return Wrote::Gone(done),
+        }
+    }
+    Wrote::All
+}
+
+/// Writes `bytes` without ever waiting past `until`; what a pipe takes at once is written even when it has passed.
+pub(super) fn write_by(fd: BorrowedFd<'_>, bytes: &[u8], until: Instant) -> Wrote {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let done = bytes.len() - rest.len();
+        if !wait_writable(fd, Some(until)) {
+            return Wrote::Refused(done);
+        }
+        match write(fd, rest.get(..PIECE).unwrap_or(rest)) {
+            Ok(0) => return Wrote::Refused(done),
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(Errno::EINTR | Errno::EAGAIN) if Instant::now() < until => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => return Wrote::Refused(done),
+            Err(_) => return Wrote::Gone(done),
+        }
+    }
+    Wrote::All
+}
+
+/// Waits until a write will not block; false when it is too late, or when the descriptor can not be waited for.
+fn wait_writable(fd: BorrowedFd<'_>, until: Option<Instant>) -> bool {
+    loop {
+        let timeout = match until {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                // Rounded up, so that the last millisecond is waited for and not spun through.
+                let left = until
+                    .saturating_duration_since(Instant::now())
+                    .as_nanos()
+                    .div_ceil(1_000_000);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+        match poll(&mut fds, timeout) {
+            // An error condition counts as writable: the write itself tells which one.
+            Ok(n) if n > 0 => return true,
+            Ok(_) => return false,
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// An own close-on-exec descriptor for the process's stdout or stderr.
+///
+/// Std's handle serves as the safe name of descriptor 1 or 2 and for nothing else: its lock is not taken, and its
+/// buffer never sees a byte.
+#[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
+pub(super) fn standard(channel: Channel) -> io::Result<OwnedFd> {
+    match channel {
+        Channel::Stdout => io::stdout().as_fd().try_clone_to_owned(),
+        Channel::Stderr => io::stderr().as_fd().try_clone_to_owned(),
+    }
+}

@@ -1,0 +1,318 @@
+//! The two writer threads and the handle by which the rest of the host reaches them.
+//!
+//! Invariant: only these threads wait for a reader. They outlive every error of their descriptor; should one panic all
+//! the same, the host is told at once, and `flush` does the rest of its work.
+//! What does not belong here: what a line looks like.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::SigSet;
+
+use crate::fail_point;
+use super::fd;
+use super::lane::{Account, Channel, HOST_QUOTA, Lane};
+use super::source::Source;
+
+/// Called on a dying writer thread with its name, when the lane is already marked dead.
+pub type OnDeath = Box<dyn Fn(&'static str) + Send + Sync>;
+
+/// Longer than any deadline, short enough to be added to any clock.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Where everything that the process writes goes. Clones are handles to the same two streams; when the last is gone,
+/// what is queued is still written.
+#[derive(Clone)]
+pub struct Output {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stdout: Source,
+    stderr: Source,
+    /// A progress line is on the terminal, and the next host line has to wipe it first.
+    progress_shown: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stdout.lane.close();
+        self.stderr.lane.close();
+    }
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output")
+            .field("writers_alive", &self.writers_alive())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    /// Starts both writer threads over the process's own stdout and stderr.
+    ///
+    /// # Errors
+    /// When a descriptor can not be duplicated or a thread not started.
+    pub fn start(on_death: OnDeath) -> io::Result<Output> {
+        let (out, err) = (fd::standard(Channel::Stdout)?, fd::standard(Channel::Stderr)?);
+        Output::spawn(out, err, on_death, fail_point::armed().as_deref())
+    }
+
+    /// The same over any two descriptors.
+    ///
+    /// # Errors
+    /// When a thread can not be started.
+    pub fn over(stdout: OwnedFd, stderr: OwnedFd, on_death: OnDeath) -> io::Result<Output> {
+        Output::spawn(stdout, stderr, on_death, None)
+    }
+
+    pub(super) fn spawn(
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+        on_death: OnDeath,
+        fail_point: Option<&str>,
+    ) -> io::Result<Output> {
+        let host = |channel, fd| Source {
+            lane: Lane::new(channel, fd),
+            account: Account::new(HOST_QUOTA, true),
+        };
+        // Made before the threads: if the second one fails to start, dropping this ends the first.
+        let output = Output {
+            inner: Arc::new(Inner {
+                stdout: host(Channel::Stdout, stdout),
+                stderr: host(Channel::Stderr, stderr),
+                progress_shown: AtomicBool::new(false),
+            }),
+        };
+        let on_death: Arc<OnDeath> = Arc::new(on_death);
+        for (channel, point) in [
+            (Channel::Stdout, "stdout-writer"),
+            (Channel::Stderr, "stderr-writer"),
+        ] {
+            let lane = output.lane(channel).clone();
+            let on_death = on_death.clone();
+            let fails = fail_point == Some(point);
+            thread::Builder::new()
+                .name(channel.thread_name().to_owned())
+                .spawn(move || {
+                    if catch_unwind(AssertUnwindSafe(|| write_until_closed(&lane, fails))).is_err() {
+                        lane.died();
+                        on_death(lane.channel.thread_name());
+                    }
+                })?;
+        }
+        Ok(output)
+    }
+
+    /// A new source with a quota of its own, for a component's stream.
+    pub fn source(&self, channel: Channel, quota_bytes: usize) -> Source {
+        Source {
+            lane: self.lane(channel).clone(),
+            account: Account::new(quota_bytes, false),
+        }
+    }
+
+    /// The host's own source: its quota is set aside, so that no flood of components' output crowds it out.
+    pub fn host(&self, channel: Channel) -> &Source {
+        match channel {
+            Channel::Stdout => &self.inner.stdout,
+            Channel::Stderr => &self.inner.stderr,
+        }
+    }
+
+    /// Blocks the calling thread until what was pushed before this call is written, or is lost because its reader is
+    /// gone; false when `within` was not enough. Never takes longer than `within`.
+    pub fn flush(&self, within: Duration) -> bool {
+        let until = Instant::now() + within.min(FOR_EVER);
+        // A full stdout may eat all the time; the stderr thread works on meanwhile.
+        let stdout = self.lane(Channel::Stdout).flush(until);
+        let stderr = self.lane(Channel::Stderr).flush(until);
+        stdout && stderr
+    }
+
+    /// False as soon as a writer thread has died by a panic.
+    pub fn writers_alive(&self) -> bool {
+        !self.lane(Channel::Stdout).is_dead() && !self.lane(Channel::Stderr).is_dead()
+    }
+
+    /// Whether this stream is a terminal.
+    pub fn is_terminal(&self, channel: Channel) -> bool {
+        self.host(channel).is_terminal()
+    }
+
+    /// What a line of the host on stderr has to begin with just now: nothing, or what wipes the progress line.
+    pub(super) fn line_start(&self) -> &'static [u8] {
+        if self.inner.progress_shown.load(Relaxed) {
+            b"\r\x1b[2K"
+        } else {
+            b""
+        }
+    }
+
+    pub(super) fn show_progress(&self, shown: bool) {
+        self.inner.progress_shown.store(shown, Relaxed);
+    }
+
+    fn lane(&self, channel: Channel) -> &Arc<Lane> {
+        &self.host(channel).lane
+    }
+}
+
+fn write_until_closed(lane: &Lane, fails: bool) {
+    // Signals are the control thread's: one taken here would interrupt a write, or stop the process on a background
+    // terminal (SIGTTOU). Blocked, each of them comes back as an error of the write.
+    let _ = SigSet::all().thread_block();
+    let mut batch = Vec::new();
+    while lane.await_work() {
+        if fails {
+            fail_point::die(lane.channel.thread_name());
+        }
+        lane.take_batch(&mut batch);
+        lane.settle(fd::write_all(lane.fd.as_fd(), &batch));
+    }
+    lane.ended();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::testing::{over_pipes, read_to_end, silent};
+    use super::*;
+
+    #[test]
+    fn a_reader_that_never_reads_costs_lines_and_blocks_nobody() {
+        let (output, pipes) = over_pipes();
+        let guest = output.source(Channel::Stdout, 256 * 1024);
+        let sibling = output.source(Channel::Stdout, 256 * 1024);
+        let line = vec![b'x'; 1000];
+        let pushed = (0..10_000).filter(|_| guest.push(line.clone())).count() as u64;
+        assert!(
+            pushed < 1000 && guest.dropped() == 10_000 - pushed,
+            "{pushed} {}",
+            guest.dropped()
+        );
+        assert!(
+            sibling.push(b"sibling\n".to_vec()),
+            "a flood takes nothing from a sibling"
+        );
+        assert!(
+            output.host(Channel::Stdout).push(b"host\n".to_vec()),
+            "nor from the host"
+        );
+        assert!(
+            !output.flush(Duration::from_millis(20)),
+            "nobody reads, so the time is over"
+        );
+        drop(pipes);
+    }
+
+    #[test]
+    fn the_hosts_quota_is_outside_the_total() {
+        let (output, _pipes) = over_pipes();
+        let sources: Vec<Source> = (0..20)
+            .map(|_| output.source(Channel::Stderr, 1024 * 1024))
+            .collect();
+        for source in &sources {
+            while source.push(vec![b'x'; 4096]) {}
+        }
+        assert!(sources.iter().all(|s| s.dropped() == 1));
+        assert!(output.host(Channel::Stderr).push(vec![b'h'; 1000 * 1000]));
+    }
+
+    #[test]
+    fn lines_are_first_in_first_out_and_never_torn() {
+        let (output, pipes) = over_pipes();
+        let reader = thread::spawn(move || read_to_end(pipes.stdout));
+        let writers: Vec<_> = (0..8)
+            .map(|id| {
+                let source = output.source(Channel::Stdout, 64 * 1024);
+                thread::spawn(move || {
+                    for n in 0..500 {
+                        let line = format!("{id} {n} {}\n", "-".repeat(n % 300)).into_bytes();
+                        while !source.offer(line.clone()) {
+                            thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        assert!(output.flush(Duration::from_secs(10)));
+        drop(output);
+        let text = String::from_utf8(reader.join().unwrap()).unwrap();
+        let mut next = [0_usize; 8];
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let id: usize = words.next().unwrap().parse().unwrap();
+            let n: usize = words.next().unwrap().parse().unwrap();
+            assert_eq!(n, next[id]);
+            assert_eq!(words.next().unwrap().len(), n % 300);
+            next[id] += 1;
+        }
+        assert_eq!(next, [500; 8]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_every_wait_and_all_is_counted() {
+        let (output, pipes) = over_pipes();
+        drop(pipes.stdout);
+        let source = output.source(Channel::Stdout, 4096);
+        let pushed = source.push(b"one\n".to_vec());
+        assert!(
+            pushed && output.flush(Duration::from_secs(10)),
+            "lost is settled too"
+        );
+        assert!(!source.push(b"two\n".to_vec()));
+        assert_eq!(source.dropped(), 2);
+        assert!(output.writers_alive());
+        assert!(output.host(Channel::Stderr).push(b"still here\n".to_vec()));
+        assert!(output.flush(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn flush_on_a_full_pipe_is_over_in_time() {
+        let (output, _pipes) = over_pipes();
+        while output.host(Channel::Stderr).push(vec![b'x'; 4096]) {}
+        let start = Instant::now();
+        assert!(!output.flush(Duration::from_millis(50)));
+        assert!(start.elapsed() >= Duration::from_millis(50) && start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_dead_writer_is_told_of_and_flush_does_its_work() {
+        let (ours, pipes) = super::super::testing::pipes();
+        let (tell, told) = mpsc::channel();
+        let on_death: OnDeath = Box::new(move |name| tell.send(name).unwrap());
+        let output = Output::spawn(ours.0, ours.1, on_death, Some("stderr-writer")).unwrap();
+        assert!(output.host(Channel::Stderr).push(b"first\n".to_vec()));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("curfew-stderr"));
+        assert!(!output.writers_alive());
+        assert!(output.host(Channel::Stderr).push(b"last\n".to_vec()));
+        assert!(output.flush(Duration::from_secs(10)));
+        drop(output);
+        assert_eq!(read_to_end(pipes.stderr), b"first\nlast\n");
+    }
+
+    #[test]
+    fn a_full_disk_loses_what_it_refuses_and_the_writer_goes_on() {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (ours, pipes) = super::super::testing::pipes();
+        let output = Output::over(full.into(), ours.1, silent()).unwrap();
+        let source = output.source(Channel::Stdout, 4096);
+        for lost in 1..=3 {
+            assert!(source.push(b"line\n".to_vec()));
+            assert!(output.flush(Duration::from_secs(10)));
+            assert_eq!(source.dropped(), lost);
+        }
+        drop(pipes);
+    }
+}

@@ -1,0 +1,236 @@
+//! From a manifest's text to a [`Plan`]: syntax, then values, then their sense together, then what this
+//! version does not have.
+//!
+//! Invariant: one error is told, the first in the text; without one, the plan is complete and consistent. The
+//! keys are in `schema`; the order of the stages is all that is decided here, and how values become the plan.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::error::{Diagnostic, PlanError};
+use super::names::folder_name;
+use super::problem::{Item, Problem, Section, Value, first};
+use super::schema::{AFTER_DRAIN, AT_START, IGNORE, NGINX, READ_WRITE};
+use super::types::{
+    Access, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT,
+    DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, SignalProfile,
+};
+use super::{checks, read, syntax};
+
+/// The manifest that is meant when none is named.
+pub const DEFAULT_MANIFEST: &str = "curfew.toml";
+
+/// The largest manifest that is read; so a device or an endless pipe is none.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+impl Plan {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// [`PlanError::Unreadable`] when the file cannot be read, [`PlanError::Invalid`] for what is in it.
+    pub fn from_manifest(path: &Path) -> Result<Self, PlanError> {
+        let unreadable = |cause: std::io::Error| {
+            let no_default =
+                path == Path::new(DEFAULT_MANIFEST) && cause.kind() == std::io::ErrorKind::NotFound;
+            let hint = no_default.then_some("give a manifest or .wasm files: curfew run a.wasm");
+            PlanError::Unreadable {
+                path: path.to_owned(),
+                cause,
+                hint,
+            }
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_MANIFEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_MANIFEST {
+            let message = format!("a manifest has at most {MAX_MANIFEST} bytes, this file is larger");
+            return Err(invalid(path, "", Problem::new(0..0, message)));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::from_str(&text, path),
+            Err(error) => Err(not_text(path, &error)),
+        }
+    }
+
+    /// The same for a text that was read from `path`. The file itself is not looked at, but its folder is
+    /// where relative paths start.
+    ///
+    /// # Errors
+    /// [`PlanError::Invalid`] with the first thing that is wrong.
+    pub fn from_str(text: &str, path: &Path) -> Result<Self, PlanError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let (tree, errors) = DeTable::parse_recoverable(text);
+        if let Some(problem) = syntax::first(text, &errors) {
+            return Err(invalid(path, text, problem));
+        }
+        let base = path.parent().unwrap_or(Path::new(""));
+        let (root, mut problems) = read::read(&tree);
+        problems.extend(checks::check(&root, text, base));
+        if let Some(problem) = first(problems) {
+            return Err(invalid(path, text, problem));
+        }
+        let components = root
+            .table("component")
+            .map(|table| table.entries.as_slice())
+            .unwrap_or_default();
+        if components.is_empty() {
+            let at = root
+                .entry("component")
+                .map_or(0..0, |entry| entry.key_span.clone());
+            let hint = "add one: [component.web] with `source = \"web.wasm\"`".to_owned();
+            return Err(invalid(
+                path,
+                text,
+                Problem::new(at, "the app has no component").hint(hint),
+            ));
+        }
+        if let Some(problem) = first(checks::unbuilt(&root)) {
+            return Err(invalid(path, text, problem));
+        }
+        let none = Section::default();
+        let app = app_plan(root.table("app").unwrap_or(&none), path);
+        let components = components
+            .iter()
+            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, &app, base)))
+            .collect();
+        Ok(Self {
+            app,
+            components,
+            manifest: Some(path.to_owned()),
+            passthrough: false,
+        })
+    }
+}
+
+fn invalid(path: &Path, text: &str, problem: Problem) -> PlanError {
+    let Problem { span, message, hint } = problem;
+    PlanError::Invalid(Box::new(Diagnostic::new(path, text, span, message, hint)))
+}
+
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> PlanError {
+    let valid = error
+        .as_bytes()
+        .get(..error.utf8_error().valid_up_to())
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(valid);
+    if valid.starts_with(b"\0asm") || error.as_bytes().starts_with(b"\x7fELF") {
+        return invalid(path, "", Problem::new(0..0, "this is a binary, not a manifest"));
+    }
+    let problem = Problem::new(text.len()..text.len(), "this is not text: a manifest is UTF-8");
+    invalid(path, &text, problem)
+}
+
+fn app_plan(app: &Section, path: &Path) -> AppPlan {
+    AppPlan {
+        name: app
+            .text("name")
+            .map(str::to_owned)
+            .or_else(|| folder_name(path))
+            .unwrap_or_else(|| "app".into()),
+        grace: app.duration("grace").unwrap_or(DEFAULT_GRACE),
+        fail_grace: app.duration("fail-grace").unwrap_or(DEFAULT_FAIL_GRACE),
+        drain_delay: app.duration("drain-delay").unwrap_or_default(),
+        signals: match app.text("signals") {
+            Some(NGINX) => SignalProfile::Nginx,
+            _ => SignalProfile::Standard,
+        },
+    }
+}
+
+fn component_plan(name: &str, section: &Section, app: &AppPlan, base: &Path) -> ComponentPlan {
+    ComponentPlan {
+        name: name.to_owned(),
+        source: section
+            .text("source")
+            .map(|source| base.join(source))
+            .unwrap_or_default(),
+        grace: section.duration("grace").unwrap_or(app.grace).min(app.grace),
+        hook: match section.text("hook") {
+            Some(AT_START) => Some(HookTiming::AtStart),
+            Some(AFTER_DRAIN) => Some(HookTiming::AfterDrain),
+            _ => None,
+        },
+        on_exit: on_end(section.text("on-exit")),
+        on_failure: on_end(section.text("on-failure")),
+        start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
+        memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
+        stdin: section.flag("stdin"),
+        args: section
+            .list("args")
+            .iter()
+            .filter_map(Item::text)
+            .map(str::to_owned)
+            .collect(),
+        env: pairs(section.table("env")),
+        dirs: section
+            .list("dirs")
+            .iter()
+            .filter_map(|item| dir(item.table()?, base))
+            .collect(),
+        network: section.table("network").map(network).unwrap_or_default(),
+        config: pairs(section.table("config")),
+    }
+}
+
+fn on_end(word: Option<&str>) -> OnEnd {
+    match word {
+        Some(IGNORE) => OnEnd::Ignore,
+        _ => OnEnd::StopApp,
+    }
+}
+
+fn pairs(section: Option<&Section>) -> BTreeMap<String, String> {
+    let entries = section
+        .map(|section| section.entries.as_slice())
+        .unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned())))
+        .collect()
+}
+
+fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
+    let host: PathBuf = base.join(section.text("host")?);
+    let access = match section.text("access") {
+        Some(READ_WRITE) => Access::ReadWrite,
+        _ => Access::ReadOnly,
+    };
+    Some(DirGrant {
+        host,
+        guest: section.text("guest")?.to_owned(),
+        access,
+    })
+}
+
+fn network(section: &Section) -> NetworkGrant {
+    let listen = section
+        .list("listen")
+        .iter()
+        .filter_map(|item| match &item.value {
+            Value::Listen(address) => Some(*address),
+            Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
+            Value::Peer(_) | Value::List(_) | Value::Table(_) => None,
+        });
+    let connect = section
+        .list("connect")
+        .iter()
+        .filter_map(|item| match &item.value {
+            Value::Peer(peer) => Some(peer.clone()),
+            Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
+            Value::Listen(_) | Value::List(_) | Value::Table(_) => None,
+        });
+    NetworkGrant {
+        listen: listen.collect(),
+        connect: connect.collect(),
+        names: section.flag("names"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What a manifest's schema is made of: keys, the shapes of their values, and what is not built yet.
+//!
+//! Invariant: what is not in the schema does not exist in a manifest. The keys themselves are in `keys`, how
+//! values are read is in `read`, what they mean together is in `checks`.
+
+use std::time::Duration;
+
+/// One key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// What holds without it.
+    pub fallback: Fallback,
+    /// What it is for, in one sentence or two.
+    pub doc: &'static str,
+}
+
+/// What holds when a key is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The key has to be there.
+    Required,
+    /// Nothing: empty, off, not granted.
+    Nothing,
+    /// This duration.
+    Duration(Duration),
+    /// So many bytes.
+    Size(u64),
+    /// This word.
+    Word(&'static str),
+    /// Something that depends, in words.
+    Depends(&'static str),
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// Any string without NUL.
+    Text,
+    /// A name for people to read.
+    Label,
+    /// The name of a component of the same app.
+    Component,
+    /// A path; a relative one starts at the manifest's folder.
+    Path,
+    /// The path of a directory in the guest.
+    GuestPath,
+    /// `true` or `false`.
+    Flag,
+    /// A duration; `zero` tells whether it may be 0.
+    Duration {
+        /// Whether 0 is taken.
+        zero: bool,
+    },
+    /// A size above 0.
+    Size,
+    /// A whole number that is at least so large.
+    Number {
+        /// The least.
+        min: u64,
+    },
+    /// One of these words.
+    Choice(&'static [Choice]),
+    /// An address to listen on.
+    Listen,
+    /// A peer to connect to.
+    Peer,
+    /// An HTTP server.
+    Origin,
+    /// Any number of these.
+    List(&'static Shape),
+    /// Exactly two of these, the first not above the second.
+    Pair(&'static Shape),
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A table whose keys are the user's.
+    Map(Names, &'static Shape),
+}
+
+/// Which keys a [`Shape::Map`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Names of components.
+    Components,
+    /// Names of environment variables.
+    Variables,
+    /// Any.
+    Any,
+}
+
+/// One word of a [`Shape::Choice`].
+#[derive(Debug)]
+pub struct Choice {
+    /// As it is written.
+    pub word: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// Part of the schema that is known and checked, but whose feature this version does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbuilt {
+    /// The key, with whatever value.
+    Key(&'static str, &'static str),
+    /// The key, unless its list is empty.
+    Filled(&'static str, &'static str),
+    /// This word as the key's value.
+    Word(&'static str, &'static str, &'static str),
+}
+
+/// All that is refused as not built yet, each with its table and key. An entry goes when its feature lands.
+pub const UNBUILT: &[Unbuilt] = &[
+    Unbuilt::Key("app", "admin"),
+    Unbuilt::Key("app", "control"),
+    Unbuilt::Key("component", "listen"),
+    Unbuilt::Filled("component", "after"),
+    Unbuilt::Word("component", "on-exit", RESTART),
+    Unbuilt::Word("component", "on-failure", RESTART),
+    Unbuilt::Key("component", "restart"),
+    Unbuilt::Key("component", "instances"),
+    Unbuilt::Key("component", "request-timeout"),
+    Unbuilt::Key("component", "outbound-http"),
+];
+
+pub(super) const STANDARD: &str = "standard";
+pub(super) const NGINX: &str = "nginx";
+pub(super) const STOP_APP: &str = "stop-app";
+pub(super) const IGNORE: &str = "ignore";
+pub(super) const RESTART: &str = "restart";
+pub(super) const AT_START: &str = "at-start";
+pub(super) const AFTER_DRAIN: &str = "after-drain";
+pub(super) const READ_ONLY: &str = "read-only";
+pub(super) const READ_WRITE: &str = "read-write";
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::{APP, COMPONENT, ROOT};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn each(keys: &'static [Key], seen: &mut dyn FnMut(&'static Key)) {
+        for key in keys {
+            seen(key);
+            let mut shape = &key.shape;
+            while let Shape::List(inner) | Shape::Pair(inner) | Shape::Map(_, inner) = shape {
+                shape = inner;
+            }
+            if let Shape::Table(inner) = shape {
+                each(inner, seen);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_and_named_in_one_style() {
+        let mut count = 0;
+        each(ROOT, &mut |key| {
+            count += 1;
+            assert!(key.doc.ends_with(['.', '…']), "{}", key.name);
+            assert!(
+                key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+                "{}",
+                key.name
+            );
+        });
+        assert_eq!(count, 40);
+    }
+
+    #[test]
+    fn a_word_that_holds_by_default_is_one_that_is_accepted() {
+        each(ROOT, &mut |key| {
+            if let (Shape::Choice(choices), Fallback::Word(word)) = (&key.shape, key.fallback) {
+                assert!(choices.iter().any(|choice| choice.word == word), "{}", key.name);
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_not_built_exists_and_is_listed_once() {
+        let mut seen = BTreeSet::new();
+        for entry in UNBUILT {
+            let (Unbuilt::Key(table, name) | Unbuilt::Filled(table, name) | Unbuilt::Word(table, name, _)) =
+                entry;
+            let keys = if *table == "app" { APP } else { COMPONENT };
+            assert!(keys.iter().any(|key| key.name == *name), "{name}");
+            assert!(seen.insert((*table, *name)), "{name}");
+        }
+    }
+}

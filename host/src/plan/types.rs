@@ -1,0 +1,161 @@
+//! What is to run, as plain checked data: no file is open, nothing is compiled.
+//!
+//! Invariant: a `Plan` that exists is consistent (names unique, durations sane, addresses parsed), whoever
+//! made it: the manifest, the command line, or an embedder. How text becomes a plan is in `manifest`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest graceful stop of the app, where nothing else is said.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
+/// Longest stop after a component has failed, where nothing else is said.
+pub const DEFAULT_FAIL_GRACE: Duration = Duration::from_secs(5);
+/// Longest time from the start of an instance to its `run`, where nothing else is said.
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of linear memory of one instance, where nothing else is said.
+pub const DEFAULT_MEMORY: u64 = 256 << 20;
+
+/// An app: what one manifest or one command line describes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The app as a whole.
+    pub app: AppPlan,
+    /// The components, in the order of the manifest. Never empty; names are unique.
+    pub components: Vec<ComponentPlan>,
+    /// Where the plan was read from, when it came from a manifest.
+    pub manifest: Option<PathBuf>,
+    /// A single bare file: its streams pass through unprefixed and its exit status is the app's.
+    pub passthrough: bool,
+}
+
+/// What holds for the app as a whole.
+#[derive(Clone, Debug)]
+pub struct AppPlan {
+    /// The app's name, for logs and the report.
+    pub name: String,
+    /// Longest graceful stop, from the end of the delay to the cut-off. 0 cuts off at once.
+    pub grace: Duration,
+    /// The same when a component has failed.
+    pub fail_grace: Duration,
+    /// How long a stop by TERM stays not ready but serving before anyone is asked.
+    pub drain_delay: Duration,
+    /// Which table of signals holds.
+    pub signals: SignalProfile,
+}
+
+/// Which table of signals holds while the app runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignalProfile {
+    /// TERM and INT stop gracefully.
+    #[default]
+    Standard,
+    /// TERM and INT stop at once, QUIT stops gracefully, as nginx does.
+    Nginx,
+}
+
+/// What a component's end, or its failure, means for the app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnEnd {
+    /// One leaves, all leave.
+    #[default]
+    StopApp,
+    /// The others go on.
+    Ignore,
+}
+
+/// When the hook of a component is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookTiming {
+    /// As soon as the component is asked, next to its `run`. The default for an async `run`; a sync `run`
+    /// cannot be entered while it runs.
+    AtStart,
+    /// When `run` has returned. The default, and the only way, for a sync `run`.
+    AfterDrain,
+}
+
+/// One user-built component with everything it is granted.
+#[derive(Clone, Debug)]
+pub struct ComponentPlan {
+    /// Unique in the app.
+    pub name: String,
+    /// The `.wasm` file; absolute, or relative to the working directory.
+    pub source: PathBuf,
+    /// Longest time between its notice and its cut-off; never longer than the app's.
+    pub grace: Duration,
+    /// When its hook is called; `None` leaves it to the kind of its `run`.
+    pub hook: Option<HookTiming>,
+    /// What its normal end means.
+    pub on_exit: OnEnd,
+    /// What its failure means.
+    pub on_failure: OnEnd,
+    /// Longest time from the start of the instance until its `run` is entered.
+    pub start_timeout: Duration,
+    /// Bytes of all its linear memories together.
+    pub memory: u64,
+    /// Whether it reads the process's standard input. At most one component of an app does.
+    pub stdin: bool,
+    /// Its arguments, without the name of the program.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The directories it sees.
+    pub dirs: Vec<DirGrant>,
+    /// The addresses it may use.
+    pub network: NetworkGrant,
+    /// What it reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A directory of the host that a component sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirGrant {
+    /// The directory on the host.
+    pub host: PathBuf,
+    /// Its path in the guest.
+    pub guest: String,
+    /// What the guest may do in it.
+    pub access: Access,
+}
+
+/// What a component may do in a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    #[default]
+    ReadOnly,
+    /// It reads, writes, creates and deletes.
+    ReadWrite,
+}
+
+/// The addresses a component may use. Nothing is granted by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkGrant {
+    /// Addresses it may bind and listen on; port 0 allows it a port of the system's choice.
+    pub listen: Vec<SocketAddr>,
+    /// Peers it may connect or send to.
+    pub connect: Vec<Peer>,
+    /// Whether it may look up names.
+    pub names: bool,
+}
+
+/// One peer a component may connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which host.
+    pub host: PeerHost,
+    /// Which port; `None` is any.
+    pub port: Option<u16>,
+}
+
+/// The host part of a [`Peer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerHost {
+    /// Any address, written `*`.
+    Any,
+    /// This address.
+    Ip(std::net::IpAddr),
+    /// A name, looked up once before the app starts; the addresses it had then are granted.
+    Name(String),
+}

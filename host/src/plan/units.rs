@@ -1,0 +1,299 @@
+//! Durations and sizes as people write them: `"250ms"`, `"10s"`, `"64MiB"`.
+//!
+//! Invariant: one number, one unit, nothing else; the arithmetic is exact and cannot overflow. Which key or
+//! option takes which is not known here.
+
+use std::time::Duration;
+
+/// The longest duration that is taken anywhere: 365 days of 24 hours. It keeps every sum of two durations and
+/// a clock within range.
+pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+const NANOS: [(&str, u64); 4] = [
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+const BYTES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const ACCEPTED_NANOS: &str = "ms, s, m, h";
+const ACCEPTED_BYTES: &str = "B, KiB, MiB, GiB";
+
+/// Digits after the point that are taken; more would not fit the arithmetic, nor help anyone.
+const MAX_FRACTION: usize = 9;
+
+/// Why a text is no duration, or no size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// Nothing was written.
+    #[error("it is empty")]
+    Empty,
+    /// No number stands at the start.
+    #[error("it does not start with a number")]
+    NoNumber,
+    /// The number has more digits than any real value needs.
+    #[error("the number is too long")]
+    TooPrecise,
+    /// A number alone.
+    #[error("the unit is missing (one of {accepted})")]
+    NoUnit {
+        /// The units there are.
+        accepted: &'static str,
+    },
+    /// What follows the number is no unit.
+    #[error("{found:?} is not a unit (one of {accepted})")]
+    UnknownUnit {
+        /// What stood there.
+        found: String,
+        /// The units there are.
+        accepted: &'static str,
+    },
+    /// More than [`MAX_DURATION`].
+    #[error("the longest is 8760h (365 days)")]
+    TooLong,
+    /// More than 2^64 - 1 bytes.
+    #[error("it is more than can be counted")]
+    TooLarge,
+}
+
+/// Reads a duration: a whole or decimal number and one of `ms`, `s`, `m`, `h`; at most [`MAX_DURATION`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use curfew_host::plan::units::parse_duration;
+/// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+/// ```
+///
+/// # Errors
+/// Anything else, a missing unit included.
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let nanos = parse(text, &NANOS, ACCEPTED_NANOS)?;
+    if nanos > MAX_DURATION.as_nanos() {
+        return Err(UnitError::TooLong);
+    }
+    u64::try_from(nanos)
+        .map(Duration::from_nanos)
+        .map_err(|_| UnitError::TooLong)
+}
+
+/// Reads a size in bytes: a whole or decimal number and one of `B`, `KiB`, `MiB`, `GiB`.
+///
+/// # Errors
+/// Anything else, a missing unit included.
+pub fn parse_size(text: &str) -> Result<u64, UnitError> {
+    u64::try_from(parse(text, &BYTES, ACCEPTED_BYTES)?).map_err(|_| UnitError::TooLarge)
+}
+
+/// Writes a duration in a short form: `250ms`, `1.2s`, `5m`. What is finer than a millisecond is cut off, from
+/// 10 ms on; `parse_duration` reads all of it back.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis < 10 {
+        return decimal(u128::from(duration.subsec_nanos()) / 100_000, 10, "ms");
+    }
+    if millis < 1000 {
+        return format!("{millis}ms");
+    }
+    match (millis % 3_600_000, millis % 60_000) {
+        (0, _) => format!("{}h", millis / 3_600_000),
+        (_, 0) => format!("{}m", millis / 60_000),
+        _ => decimal(millis, 1000, "s"),
+    }
+}
+
+/// The same number with another unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
+#[must_use]
+pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
+    let (number, unit) = split(text.trim());
+    let wanted = match (duration, unit.trim().to_ascii_lowercase().as_str()) {
+        (true, "" | "sec" | "secs" | "second" | "seconds" | "s") => "s",
+        (true, "msec" | "millis" | "milliseconds" | "ms") => "ms",
+        (true, "min" | "mins" | "minute" | "minutes" | "m") => "m",
+        (true, "hour" | "hours" | "h") => "h",
+        (true, _) => return None,
+        (false, "b" | "bytes") => "B",
+        (false, "k" | "kb" | "ki" | "kib") => "KiB",
+        (false, "m" | "mb" | "mi" | "mib") => "MiB",
+        (false, "g" | "gb" | "gi" | "gib") => "GiB",
+        (false, _) => return None,
+    };
+    let better = format!("{number}{wanted}");
+    let valid = if duration {
+        parse_duration(&better).is_ok()
+    } else {
+        parse_size(&better).is_ok()
+    };
+    (valid && better != text).then_some(better)
+}
+
+/// `value / scale` without trailing zeros, and the unit; 0 is `0s` whatever the unit.
+fn decimal(value: u128, scale: u128, unit: &str) -> String {
+    if value == 0 {
+        return "0s".to_owned();
+    }
+    let (whole, mut rest, mut scale) = (value / scale, value % scale, scale);
+    let mut out = whole.to_string();
+    if rest > 0 {
+        out.push('.');
+    }
+    while rest > 0 {
+        scale /= 10;
+        out.push_str(&(rest / scale).to_string());
+        rest %= scale;
+    }
+    out.push_str(unit);
+    out
+}
+
+/// The leading digits and points, and what follows them.
+fn split(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn parse(text: &str, units: &[(&str, u64)], accepted: &'static str) -> Result<u128, UnitError> {
+    if text.is_empty() {
+        return Err(UnitError::Empty);
+    }
+    let (number, unit) = split(text);
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() && !fraction.contains('.') => (whole, fraction),
+        Some(_) => return Err(UnitError::NoNumber),
+        None => (number, ""),
+    };
+    if whole.is_empty() {
+        return Err(UnitError::NoNumber);
+    }
+    if unit.is_empty() {
+        return Err(UnitError::NoUnit { accepted });
+    }
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
+        return Err(UnitError::UnknownUnit {
+            found: unit.chars().take(16).collect(),
+            accepted,
+        });
+    };
+    if fraction.len() > MAX_FRACTION {
+        return Err(UnitError::TooPrecise);
+    }
+    // At most 2^64 * 2^42: far from the end of a u128.
+    let factor = u128::from(*factor);
+    let whole = u128::from(whole.parse::<u64>().map_err(|_| UnitError::TooPrecise)?);
+    let part = fraction
+        .chars()
+        .filter_map(|c| c.to_digit(10))
+        .fold(0u128, |n, d| n * 10 + u128::from(d));
+    let scale = fraction.chars().fold(1u128, |n, _| n * 10);
+    Ok(whole * factor + part * factor / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+            ("1.5s", 1500),
+            ("0.25m", 15_000),
+            ("8760h", 31_536_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [
+            ("100B", 100),
+            ("512KiB", 524_288),
+            ("64MiB", 67_108_864),
+            ("1.5GiB", 1_610_612_736),
+            ("0B", 0),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        assert_eq!(parse_size("18446744073709551615B"), Ok(u64::MAX));
+        assert_eq!(parse_size("18446744073709551615KiB"), Err(UnitError::TooLarge));
+    }
+
+    #[test]
+    fn wrong_texts_say_why() {
+        for (text, message) in [
+            ("", "it is empty"),
+            ("s", "it does not start with a number"),
+            ("-5s", "it does not start with a number"),
+            ("+5s", "it does not start with a number"),
+            (".5s", "it does not start with a number"),
+            ("5.s", "it does not start with a number"),
+            ("1.2.3s", "it does not start with a number"),
+            ("10", "the unit is missing (one of ms, s, m, h)"),
+            ("10 s", "\" s\" is not a unit (one of ms, s, m, h)"),
+            ("10S", "\"S\" is not a unit (one of ms, s, m, h)"),
+            ("1h30m", "\"h30m\" is not a unit (one of ms, s, m, h)"),
+            ("8761h", "the longest is 8760h (365 days)"),
+            ("18446744073709551615h", "the longest is 8760h (365 days)"),
+            ("99999999999999999999s", "the number is too long"),
+            ("0.1234567891s", "the number is too long"),
+        ] {
+            assert_eq!(parse_duration(text).unwrap_err().to_string(), message, "{text}");
+        }
+        assert_eq!(
+            parse_size("64MB").unwrap_err().to_string(),
+            "\"MB\" is not a unit (one of B, KiB, MiB, GiB)"
+        );
+    }
+
+    #[test]
+    fn units_are_suggested() {
+        assert_eq!(suggest_unit("10", true).as_deref(), Some("10s"));
+        assert_eq!(suggest_unit("2 min", true).as_deref(), Some("2m"));
+        assert_eq!(suggest_unit("64MB", false).as_deref(), Some("64MiB"));
+        assert_eq!(suggest_unit("64", false), None);
+        assert_eq!(suggest_unit("soon", true), None);
+    }
+
+    #[test]
+    fn durations_are_written_short() {
+        for (micros, text) in [
+            (0, "0s"),
+            (50, "0s"),
+            (300, "0.3ms"),
+            (3_700, "3.7ms"),
+            (250_000, "250ms"),
+            (999_900, "999ms"),
+            (1_000_000, "1s"),
+            (1_200_000, "1.2s"),
+            (90_000_000, "90s"),
+            (300_000_000, "5m"),
+            (7_200_000_000, "2h"),
+            (3_661_050_000, "3661.05s"),
+        ] {
+            assert_eq!(format_duration(Duration::from_micros(micros)), text, "{micros}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_milliseconds_round_trip(millis in 0..=31_536_000_000u64) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9.]{0,24}[a-zA-Z ]{0,4}|\\PC*") {
+            let _ = parse_duration(&text);
+            let _ = parse_size(&text);
+            let _ = suggest_unit(&text, true);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Compiled components on disk, so that the second start is fast.
+//!
+//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the component,
+//! the engine's settings and our version; its own checksum is verified before a byte of it is used; it is
+//! written beside its place and renamed, so two processes never see half of one. The folder belongs to this
+//! user alone (a compiled component is machine code). Anything that is wrong with it costs time, not safety.
+
+use std::hash::{Hash, Hasher};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// The first bytes of an entry. Change it when the layout changes: magic, checksum of the rest, the rest.
+const MAGIC: &[u8; 16] = b"curfew cache v1\n";
+/// Bytes of a checksum.
+const DIGEST: usize = 32;
+
+/// A folder of compiled components.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// Opens a cache folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made, or when others than this user own it or can write to it. The text says which.
+    pub fn open(folder: &Path) -> Result<Self, String> {
+        let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        make.map_err(|error| format!("cannot make the cache folder {}: {error}", folder.display()))?;
+        let meta = std::fs::metadata(folder)
+            .map_err(|error| format!("cannot look at the cache folder {}: {error}", folder.display()))?;
+        let me = nix::unistd::geteuid().as_raw();
+        if meta.uid() != me || meta.permissions().mode() & 0o022 != 0 {
+            return Err(format!(
+                "the cache folder {} belongs to others or can be written by others: give it mode 0700",
+                folder.display()
+            ));
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Returns the folder that is used when nobody names one: `$CURFEW_CACHE_DIR`, else `curfew` in
+    /// `$XDG_CACHE_HOME` or `~/.cache`.
+    pub fn default_folder() -> Option<PathBuf> {
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        var("CURFEW_CACHE_DIR")
+            .or_else(|| var("XDG_CACHE_HOME").map(|base| base.join("curfew")))
+            .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
+    }
+
+    /// Returns a component from the cache, or `None` when it is not there or is damaged.
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+        let path = self.path(engine, wasm);
+        let entry = std::fs::read(&path).ok()?;
+        let code = verified(&entry)?;
+        let component = deserialize(engine, code);
+        if component.is_none() {
+            tracing::debug!(path = %path.display(), "a cache entry of another engine is left alone");
+        }
+        component
+    }
+
+    /// Keeps a compiled component. Failing to do so only costs time at the next start.
+    pub fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
+        if let Err(error) = self.try_store(engine, wasm, component) {
+            tracing::debug!(%error, "a compiled component could not be kept");
+        }
+    }
+
+    fn try_store(&self, engine: &Engine, wasm: &[u8], component: &Component) -> wasmtime::Result<()> {
+        let code = component.serialize()?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&Sha256::digest(&code))?;
+        file.write_all(&code)?;
+        file.persist(self.path(engine, wasm))?;
+        Ok(())
+    }
+
+    fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
+        let mut settings = std::hash::DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut settings);
+        let mut key = Sha256::new();
+        key.update(env!("CARGO_PKG_VERSION"));
+        key.update(settings.finish().to_le_bytes());
+        key.update(wasm);
+        let name: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name).with_extension("cwasm")
+    }
+}
+
+/// Returns the code in an entry, if the entry is whole.
+fn verified(entry: &[u8]) -> Option<&[u8]> {
+    let rest = entry.strip_prefix(MAGIC)?;
+    let (sum, code) = rest.split_at_checked(DIGEST)?;
+    (Sha256::digest(code).as_slice() == sum).then_some(code)
+}
+
+#[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: the bytes are what `Component::serialize` gave to a process of this user: the folder is writable
+    // to nobody else, and the checksum has just been verified on the bytes in memory. wasmtime itself checks
+    // that version and settings of the engine are the same.
+    unsafe { Component::deserialize(engine, code) }.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_with_any_byte_flipped_or_missing_is_refused() {
+        let code = b"some code";
+        let mut entry = MAGIC.to_vec();
+        entry.extend_from_slice(&Sha256::digest(code));
+        entry.extend_from_slice(code);
+        assert_eq!(verified(&entry), Some(code.as_slice()));
+        for at in 0..entry.len() {
+            let mut damaged = entry.clone();
+            damaged[at] ^= 1;
+            assert_eq!(verified(&damaged), None, "byte {at}");
+            assert_eq!(verified(&entry[..at]), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Cache::open(folder.path()).is_ok());
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Cache::open(folder.path()).unwrap_err().contains("0700"));
+    }
+}

@@ -1,0 +1,87 @@
+//! What a component imports, and what of it it will get: for messages at load, and for `check`.
+
+use wasmtime::Engine;
+use wasmtime::component::types::{Component, ComponentItem};
+
+use super::network::Network;
+use crate::plan::ComponentPlan;
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Its full name, for instance `wasi:cli/stdin@0.2.6`.
+    pub name: String,
+    /// Whether the component gets it.
+    pub state: ImportState,
+}
+
+/// Whether a component gets an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportState {
+    /// It does.
+    Given,
+    /// The interface is there, and everything in it is refused until this key of the manifest grants some.
+    NotGranted(&'static str),
+    /// The host has no such interface.
+    Unknown,
+}
+
+/// The packages that the host defines, as prefixes of import names with the versions that link.
+const PACKAGES: [(&str, &[&str]); 8] = [
+    ("wasi:cli/", &["0.2.", "0.3."]),
+    ("wasi:clocks/", &["0.2.", "0.3."]),
+    ("wasi:random/", &["0.2.", "0.3."]),
+    ("wasi:filesystem/", &["0.2.", "0.3."]),
+    ("wasi:sockets/", &["0.2.", "0.3."]),
+    ("wasi:io/", &["0.2."]),
+    ("wasi:config/", &["0.2.0-rc.1"]),
+    ("curfew:lifecycle/", &["0.2.", "0.3."]),
+];
+
+/// Returns everything a component imports, types-only interfaces left out.
+pub fn list(engine: &Engine, component: &Component, plan: &ComponentPlan, network: &Network) -> Vec<Import> {
+    component
+        .imports(engine)
+        .filter(|(_, import)| needs_definition(engine, &import.ty))
+        .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network) })
+        .collect()
+}
+
+/// An interface of nothing but plain types needs no definition.
+fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
+    match item {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, export)| needs_definition(engine, &export.ty))
+        }
+        ComponentItem::Type(_) => false,
+        ComponentItem::ComponentFunc(_)
+        | ComponentItem::CoreFunc(_)
+        | ComponentItem::Module(_)
+        | ComponentItem::Component(_)
+        | ComponentItem::Resource(_) => true,
+    }
+}
+
+fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    let known = PACKAGES.iter().any(|(package, versions)| {
+        interface.starts_with(package)
+            && versions.iter().any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
+    });
+    if !known {
+        return ImportState::Unknown;
+    }
+    match interface {
+        "wasi:filesystem/preopens" if plan.dirs.is_empty() => ImportState::NotGranted("dirs"),
+        "wasi:sockets/ip-name-lookup" if !network.names => ImportState::NotGranted("network.names"),
+        "wasi:cli/stdin" if !plan.stdin => ImportState::NotGranted("stdin"),
+        "wasi:config/store" if plan.config.is_empty() => ImportState::NotGranted("config"),
+        _ if interface.starts_with("wasi:sockets/") && network.is_empty() => ImportState::NotGranted("network"),
+        _ => ImportState::Given,
+    }
+}
+
+/// Pre-releases match exactly only.
+fn is_release(prefix: &str, version: &str) -> bool {
+    prefix == version || !version.contains('-')
+}

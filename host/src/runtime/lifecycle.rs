@@ -1,0 +1,146 @@
+//! Our own package, `curfew:lifecycle`, in its two versions: what a component can ask of the host. Everything
+//! here passes the question on to the instance's `Link`; nothing is decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::state::State;
+use super::{Link, Notice, NoticeCause};
+
+/// The bindings of version 0.2.0.
+mod v0_2 {
+    wasmtime::component::bindgen!({
+        path: "../wit/0.2",
+        world: "curfew:lifecycle/guest",
+        imports: {
+            "curfew:lifecycle/host.extend-grace": async | trappable,
+            default: trappable,
+        },
+        with: { "wasi:io": wasmtime_wasi::p2::bindings::io },
+    });
+}
+
+/// The bindings of version 0.3.0.
+mod v0_3 {
+    wasmtime::component::bindgen!({
+        path: "../wit/0.3",
+        world: "curfew:lifecycle/guest",
+        imports: {
+            "curfew:lifecycle/host.extend-grace": async | trappable,
+            default: trappable,
+        },
+    });
+}
+
+/// Defines both versions.
+///
+/// # Errors
+/// When two definitions clash, which is a bug of the host.
+pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    v0_2::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    v0_3::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+/// What a pollable of `subscribe-stop` waits for.
+struct StopPollable(Arc<Link>);
+
+#[async_trait]
+impl Pollable for StopPollable {
+    async fn ready(&mut self) {
+        self.0.asked().await;
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The two versions have types of their own for the same words.
+macro_rules! notice_into {
+    ($version:ident) => {
+        impl From<Notice> for $version::curfew::lifecycle::types::Notice {
+            fn from(notice: Notice) -> Self {
+                use $version::curfew::lifecycle::types::Cause;
+                let cause = match notice.cause {
+                    NoticeCause::Signal(name) => Cause::Signal(name),
+                    NoticeCause::Failure(name) => Cause::Failure(name),
+                    NoticeCause::Finished(name) => Cause::Finished(name),
+                    NoticeCause::Reload => Cause::Reload,
+                    NoticeCause::Request(name) => Cause::Request(name),
+                };
+                Self { cause, grace: nanos(notice.grace) }
+            }
+        }
+    };
+}
+notice_into!(v0_2);
+notice_into!(v0_3);
+
+/// What both versions answer alike.
+macro_rules! shared_functions {
+    () => {
+        fn stop_notice(&mut self) -> Result<Option<TheNotice>> {
+            Ok(self.link.notice().map(TheNotice::from))
+        }
+
+        fn remaining(&mut self) -> Result<Option<u64>> {
+            Ok(self.link.remaining().map(nanos))
+        }
+
+        fn ready(&mut self) -> Result<()> {
+            self.link.set_ready();
+            Ok(())
+        }
+
+        fn set_status(&mut self, line: String) -> Result<()> {
+            self.link.set_status(&line);
+            Ok(())
+        }
+
+        async fn extend_grace(&mut self, by: u64) -> Result<u64> {
+            Ok(nanos(self.link.extend(Duration::from_nanos(by)).await))
+        }
+
+        fn request_stop(&mut self) -> Result<()> {
+            self.link.request_stop();
+            Ok(())
+        }
+    };
+}
+
+mod host_0_2 {
+    use super::v0_2::curfew::lifecycle::host::Host;
+    use super::v0_2::curfew::lifecycle::types::Notice as TheNotice;
+    use super::*;
+
+    impl Host for State {
+        fn subscribe_stop(&mut self) -> Result<Resource<DynPollable>> {
+            let waits = self.table.push(StopPollable(self.link.clone()))?;
+            subscribe(&mut self.table, waits)
+        }
+
+        shared_functions!();
+    }
+}
+
+mod host_0_3 {
+    use super::v0_3::curfew::lifecycle::host::{Host, HostWithStore};
+    use super::v0_3::curfew::lifecycle::types::Notice as TheNotice;
+    use super::*;
+
+    impl HostWithStore<State> for HasSelf<State> {
+        async fn stop_requested(accessor: &Accessor<State, Self>) -> Result<TheNotice> {
+            let link = accessor.with(|mut access| access.get().link.clone());
+            Ok(link.asked().await.into())
+        }
+    }
+
+    impl Host for State {
+        shared_functions!();
+    }
+}

@@ -1,0 +1,81 @@
+//! What an instance may use at the most. wasmtime's own limits hold for each memory; these hold for all of an
+//! instance's memories and tables together, so that a component of a hundred memories gains nothing.
+
+use wasmtime::{Result, ResourceLimiter};
+
+/// Table elements of one instance, all its tables together.
+const TABLE_ELEMENTS: usize = 1 << 20;
+/// Handles to host resources (sockets, files, streams) of one instance.
+pub const HANDLES: usize = 10_000;
+/// Bytes that the host copies out of a guest in one call.
+pub const HOSTCALL_BYTES: usize = 8 << 20;
+
+/// The limits of one store, and what it has used of them.
+#[derive(Debug)]
+pub struct Limits {
+    memory: usize,
+    memory_used: usize,
+    tables_used: usize,
+    /// The growth that was allowed last, handed back when it fails after all.
+    last_growth: usize,
+}
+
+impl Limits {
+    /// Returns limits with this many bytes for all linear memories together.
+    pub fn new(memory: u64) -> Self {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0 }
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        let growth = desired.saturating_sub(current);
+        let used = self.memory_used.saturating_add(growth);
+        let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        self.last_growth = if allowed { growth } else { 0 };
+        if allowed {
+            self.memory_used = used;
+        }
+        Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        self.memory_used = self.memory_used.saturating_sub(std::mem::take(&mut self.last_growth));
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        let used = self.tables_used.saturating_add(desired.saturating_sub(current));
+        let allowed = used <= TABLE_ELEMENTS && maximum.is_none_or(|most| desired <= most);
+        if allowed {
+            self.tables_used = used;
+        }
+        Ok(allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_together_stay_below_the_limit() {
+        let mut limits = Limits::new(100);
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
+        assert!(limits.memory_growing(0, 40, None).unwrap());
+        assert!(!limits.memory_growing(40, 41, None).unwrap());
+    }
+
+    #[test]
+    fn a_growth_that_fails_is_handed_back() {
+        let mut limits = Limits::new(100);
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(limits.memory_growing(0, 100, None).unwrap());
+        assert!(!limits.memory_growing(100, 101, None).unwrap());
+        limits.memory_grow_failed(wasmtime::Error::msg("refused anyway")).unwrap();
+        assert!(!limits.memory_growing(100, 101, None).unwrap(), "a refusal hands nothing back");
+    }
+}

@@ -1,0 +1,215 @@
+//! From files to loaded components: read, compiled or taken from the cache, checked. In parallel, on threads
+//! of its own, so that whoever waits can stop waiting at any time.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use wasmtime::component::Component;
+
+use super::{LoadError, Loaded, Runtime};
+use crate::plan::{ComponentPlan, Plan};
+
+/// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
+const LARGEST: u64 = 128 << 20;
+
+/// What loading tells of itself, from its threads.
+#[derive(Debug)]
+pub enum LoadEvent {
+    /// A component is ready: which one of the plan.
+    Done(usize),
+    /// Everything is ready, in the order of the plan, or the first error in that order.
+    Ended(Result<Vec<Arc<Loaded>>, LoadError>),
+}
+
+/// Loading under way. Dropping it lets the threads end after the component they are at.
+#[derive(Debug)]
+pub struct Loading {
+    given_up: Arc<AtomicBool>,
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+}
+
+/// What was found in a file: a component, or what is wrong with it and what to do.
+type Compiled = Result<Component, (String, String)>;
+type Slot = OnceLock<Result<Arc<Loaded>, LoadError>>;
+
+struct Work {
+    runtime: Runtime,
+    plan: Plan,
+    next: AtomicUsize,
+    left: AtomicUsize,
+    slots: Vec<Slot>,
+    /// Each file is compiled once, however many components are made of it.
+    files: Mutex<HashMap<PathBuf, Arc<OnceLock<Compiled>>>>,
+    given_up: Arc<AtomicBool>,
+    tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
+}
+
+/// Loads all components of a plan on threads of its own and tells of each through `tell`.
+///
+/// # Errors
+/// When not one thread can be started.
+pub fn load_all(
+    runtime: &Runtime,
+    plan: &Plan,
+    tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
+) -> std::io::Result<Loading> {
+    let given_up = Arc::new(AtomicBool::new(false));
+    let work = Arc::new(Work {
+        runtime: runtime.clone(),
+        plan: plan.clone(),
+        next: AtomicUsize::new(0),
+        left: AtomicUsize::new(plan.components.len()),
+        slots: plan.components.iter().map(|_| OnceLock::new()).collect(),
+        files: Mutex::new(HashMap::new()),
+        given_up: given_up.clone(),
+        tell,
+    });
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut started = 0;
+    for _ in 0..cores.min(plan.components.len()) {
+        let work = work.clone();
+        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(move || work.run()) {
+            Ok(_detached) => started += 1,
+            Err(error) if started == 0 => return Err(error),
+            Err(_fewer_will_do) => break,
+        }
+    }
+    Ok(Loading { given_up })
+}
+
+/// Loads one component, here and now.
+///
+/// # Errors
+/// As [`LoadError`] says.
+pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
+    let component = compile(runtime, &plan.source)?
+        .map_err(|(found, hint)| LoadError::Invalid { path: plan.source.clone(), found, hint })?;
+    Loaded::new(runtime, &component, plan)
+}
+
+impl Work {
+    fn run(&self) {
+        while !self.given_up.load(Ordering::Acquire) {
+            let at = self.next.fetch_add(1, Ordering::AcqRel);
+            let (Some(plan), Some(slot)) = (self.plan.components.get(at), self.slots.get(at)) else { return };
+            let _first = slot.set(self.load(plan).map(Arc::new));
+            (self.tell)(LoadEvent::Done(at));
+            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                (self.tell)(LoadEvent::Ended(self.collect()));
+            }
+        }
+    }
+
+    fn load(&self, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
+        let slot = {
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.entry(plan.source.clone()).or_default().clone()
+        };
+        let mut unreadable = None;
+        let compiled = slot.get_or_init(|| match compile(&self.runtime, &plan.source) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let text = error.to_string();
+                unreadable = Some(error);
+                Err((text, String::new()))
+            }
+        });
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
+        match compiled {
+            Ok(component) => Loaded::new(&self.runtime, component, plan),
+            Err((found, hint)) => Err(LoadError::Invalid {
+                path: plan.source.clone(),
+                found: found.clone(),
+                hint: hint.clone(),
+            }),
+        }
+    }
+
+    /// Takes the results, or the first error. Called once, when all slots are full.
+    fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {
+        let mut all = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            match slot.get() {
+                Some(Ok(loaded)) => all.push(loaded.clone()),
+                Some(Err(error)) => return Err(error.again()),
+                None => {}
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl LoadError {
+    /// Returns the same error once more; `io::Error` cannot be cloned.
+    fn again(&self) -> Self {
+        let io = |cause: &std::io::Error| match cause.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::new(cause.kind(), cause.to_string()),
+        };
+        match self {
+            Self::Unreadable { path, cause } => Self::Unreadable { path: path.clone(), cause: io(cause) },
+            Self::Invalid { path, found, hint } => {
+                Self::Invalid { path: path.clone(), found: found.clone(), hint: hint.clone() }
+            }
+            Self::Name { component, name, cause } => {
+                Self::Name { component: component.clone(), name: name.clone(), cause: io(cause) }
+            }
+        }
+    }
+}
+
+/// Reads and compiles a file. The inner error is what was found in it, and what to do.
+fn compile(runtime: &Runtime, path: &Path) -> Result<Compiled, LoadError> {
+    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
+    if !meta.is_file() {
+        let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
+        return Ok(Err((found.to_owned(), "give the `.wasm` file itself".to_owned())));
+    }
+    if meta.len() > LARGEST {
+        let found = format!("it has {} MiB; {} MiB is the most", meta.len() >> 20, LARGEST >> 20);
+        return Ok(Err((found, "strip its debug information (`wasm-tools strip -a`)".to_owned())));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    if let Some(found) = not_a_component(&bytes) {
+        return Ok(Err(found));
+    }
+    let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
+    if let Some(component) = cached {
+        return Ok(Ok(component));
+    }
+    let compiled = Component::from_binary(&runtime.engine, &bytes);
+    if let (Ok(component), Some(cache)) = (&compiled, &runtime.cache) {
+        cache.store(&runtime.engine, &bytes, component);
+    }
+    Ok(compiled.map_err(|error| {
+        let found = format!("it is not a valid component: {error:#}");
+        (found, "`wasm-tools validate --features all FILE` tells more; it may be cut short".to_owned())
+    }))
+}
+
+/// Says what a file is that does not even begin as a component.
+fn not_a_component(bytes: &[u8]) -> Option<(String, String)> {
+    let found = |found: &str, hint: &str| Some((found.to_owned(), hint.to_owned()));
+    match bytes {
+        [] => found("it is empty", "build the component again"),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => found(
+            "it is a core module, not a component",
+            "build for `wasm32-wasip2`, or adapt it: `wasm-tools component new IN.wasm --adapt ADAPTER.wasm -o OUT.wasm`",
+        ),
+        [0, b'a', b's', b'm', ..] => None,
+        _ if bytes.len() < 4 && [0, b'a', b's', b'm'].starts_with(bytes) => {
+            found("it is cut short", "build the component again")
+        }
+        _ => found("it is not WebAssembly", "give a component: a `.wasm` file built for `wasm32-wasip2`"),
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that touches wasmtime: the engine, loading, what a component gets, its limits, and how running
+//! code is interrupted. Knows nothing of servers, supervisors or signals.
+
+mod cache;
+mod clock;
+mod component;
+mod engine;
+mod hook;
+mod hook_shape;
+mod imports;
+mod lifecycle;
+mod limits;
+mod link;
+mod linker;
+mod load;
+mod network;
+mod state;
+
+pub use cache::Cache;
+pub use clock::RunClock;
+pub use component::{Kind, LoadError, Loaded, RunExport};
+pub use engine::{Runtime, RuntimeOptions};
+pub use hook::call_hook;
+pub use hook_shape::{HookPlace, HookShape};
+pub use imports::{Import, ImportState};
+pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
+pub use load::{LoadEvent, Loading, load_all, load_one};
+pub use state::{State, Stdio, new_store};

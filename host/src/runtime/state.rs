@@ -1,0 +1,122 @@
+//! The data of one store: what its component is granted, and its link to the supervisor.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::cli::StdoutStream;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::limits::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::{Link, Loaded, Runtime};
+use crate::plan::{Access, ComponentPlan};
+
+/// The data of one store.
+pub struct State {
+    wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    pub(super) config: WasiConfigVariables,
+    pub(super) link: Arc<Link>,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Where a component's output goes.
+pub struct Stdio {
+    /// Its standard output.
+    pub stdout: Box<dyn StdoutStream + Sync>,
+    /// Its standard error.
+    pub stderr: Box<dyn StdoutStream + Sync>,
+}
+
+impl std::fmt::Debug for Stdio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stdio").finish_non_exhaustive()
+    }
+}
+
+/// Returns a fresh store for one instance of a component. Its code is interrupted at the next epoch once its
+/// link says so, and every entry looks at the link first.
+///
+/// # Errors
+/// When a directory that is granted cannot be opened.
+pub fn new_store(
+    runtime: &Runtime,
+    loaded: &Loaded,
+    plan: &ComponentPlan,
+    stdio: Stdio,
+    link: Arc<Link>,
+) -> Result<Store<State>> {
+    let state = State {
+        wasi: wasi(loaded, plan, stdio)?,
+        table: table(),
+        config: config(plan),
+        link,
+        limits: Limits::new(plan.memory),
+    };
+    let mut store = Store::new(&runtime.engine, state);
+    store.limiter(|state| &mut state.limits);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    if runtime.interruptible {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
+            if context.data().link.must_trap() {
+                return Err(wasmtime::Trap::Interrupt.into());
+            }
+            Ok(UpdateDeadline::Continue(1))
+        });
+    }
+    Ok(store)
+}
+
+fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES);
+    table
+}
+
+fn config(plan: &ComponentPlan) -> WasiConfigVariables {
+    let mut config = WasiConfigVariables::new();
+    for (key, value) in &plan.config {
+        config.insert(key, value);
+    }
+    config
+}
+
+fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.arg(&plan.name).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
+    for (key, value) in &plan.env {
+        wasi.env(key, value);
+    }
+    if plan.stdin {
+        wasi.inherit_stdin();
+    }
+    for dir in &plan.dirs {
+        let access = match dir.access {
+            Access::ReadOnly => FsPerms::ReadOnly,
+            Access::ReadWrite => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(&dir.host, &dir.guest, access)?;
+    }
+    let network = loaded.network.clone();
+    wasi.allow_ip_name_lookup(network.names);
+    wasi.allow_tcp(true).allow_udp(true);
+    wasi.socket_addr_check(move |address, usage| {
+        let allowed = network.allows(address, usage);
+        Box::pin(std::future::ready(allowed))
+    });
+    Ok(wasi.build())
+}

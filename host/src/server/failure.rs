@@ -1,0 +1,53 @@
+//! From a wasmtime error to what went wrong in the guest, in words.
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::runtime::Failure;
+
+/// How guest code ended other than by returning.
+pub enum GuestEnd {
+    /// It exited, and said that all is well.
+    ExitOk,
+    /// It trapped, or exited with an error.
+    Failed(Failure),
+}
+
+/// Returns what a wasmtime error means.
+pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        return match u8::try_from(*code) {
+            Ok(0) => GuestEnd::ExitOk,
+            code => GuestEnd::Failed(Failure {
+                summary: format!("exited with status {}", code.map_or(1, i32::from)),
+                backtrace: None,
+                exit_code: code.ok(),
+            }),
+        };
+    }
+    GuestEnd::Failed(Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None })
+}
+
+/// Returns one line: the trap where there is one, else the chain of errors without the backtrace.
+fn summary(error: &wasmtime::Error) -> String {
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        let trap = trap.to_string();
+        return format!("trapped: {}", trap.strip_prefix("wasm trap: ").unwrap_or(&trap));
+    }
+    let chain: Vec<_> = error
+        .chain()
+        .map(ToString::to_string)
+        .filter(|line| !line.starts_with("error while executing at wasm backtrace"))
+        .collect();
+    format!("trapped: {}", chain.join(": "))
+}
+
+fn backtrace(error: &wasmtime::Error) -> Option<String> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+    (!backtrace.frames().is_empty()).then(|| format!("wasm backtrace:\n{backtrace}"))
+}
+
+/// Returns the failure of a `run` that returned an error, which WASI gives no text.
+pub fn returned_error() -> Failure {
+    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: None }
+}

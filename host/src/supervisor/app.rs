@@ -1,0 +1,145 @@
+//! The way in for embedders: start an app from a plan, send it a stop, await its report.
+
+use super::control::Control;
+use super::guardian::Guardian;
+use super::inbox::{Inbox, Message};
+use super::report::Report;
+use super::signals::SignalSource;
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
+use crate::teardown::ExitCode;
+
+/// What an app is started with, besides its plan.
+#[derive(Debug)]
+pub struct Options {
+    /// Where its components' output and the log go.
+    pub output: Output,
+    /// Where compiled components are kept; `None` compiles each time.
+    pub cache: Option<Cache>,
+    /// Whether guests can be interrupted while they run; see [`RuntimeOptions`].
+    pub interruptible: bool,
+    /// The process's signals; `None` leaves them to the embedder, who then calls [`Stopper::stop`].
+    pub signals: Option<SignalSource>,
+}
+
+impl Options {
+    /// Returns options with a cache, without signals.
+    pub fn new(output: Output, cache: Option<Cache>) -> Self {
+        Self { output, cache, interruptible: true, signals: None }
+    }
+}
+
+/// Why an app could not run. Nothing was started then.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A component cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// This machine cannot run compiled components.
+    #[error("the engine cannot be made: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The system refused something.
+    #[error("cannot {what}: {cause}")]
+    System {
+        /// What was to be done.
+        what: &'static str,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The control thread died, which is a bug.
+    #[error("the control thread died, which is a bug in curfew")]
+    Bug,
+}
+
+impl AppError {
+    /// Returns the code that a process leaves with for this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
+            Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. }) | Self::System { .. } => {
+                ExitCode::UNAVAILABLE
+            }
+            Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,
+        }
+    }
+}
+
+/// A running app. Dropping it lets the app run on; nobody gets its report then.
+///
+/// From the moment that its stop begins, the process leaves by the app's hard deadline, if need be by force:
+/// that is what curfew is for. An embedder that cannot have this runs the app in a process of its own.
+#[derive(Debug)]
+pub struct App {
+    stopper: Stopper,
+    end: tokio::sync::oneshot::Receiver<Result<Report, AppError>>,
+}
+
+/// Stops an app, from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    inbox: Inbox,
+}
+
+impl Stopper {
+    /// Asks for a graceful stop and returns at once. Asking again changes nothing.
+    pub fn stop(&self) {
+        self.inbox.send(Message::Stop);
+    }
+
+    /// Reports that a part of the host died: the app stops, and its exit code is 70.
+    pub fn host_bug(&self, what: &'static str) {
+        self.inbox.send(Message::HostBug(what));
+    }
+}
+
+impl App {
+    /// Starts an app: its components are loaded, then all of them started, on threads of their own.
+    ///
+    /// # Errors
+    /// When the engine or a thread cannot be had. Errors in components come from [`App::wait`].
+    pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
+        let system = |what| move |cause| AppError::System { what, cause };
+        let runtime_options =
+            RuntimeOptions { cache: options.cache.clone(), interruptible: options.interruptible };
+        let runtime = Runtime::new(runtime_options).map_err(AppError::Engine)?;
+        let inbox = Inbox::new().map_err(system("make an event descriptor"))?;
+        let guardian = Guardian::start(runtime.clock().clone(), options.output.clone())
+            .map_err(system("start a thread"))?;
+        let stopper = Stopper { inbox: inbox.clone() };
+        let (tell, end) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("curfew-control".to_owned())
+            .spawn(move || {
+                let result = Control::new(runtime, plan, options, inbox, guardian).run();
+                // Nobody has to want the report.
+                let _unwanted = tell.send(result);
+            })
+            .map_err(system("start a thread"))?;
+        Ok(Self { stopper, end })
+    }
+
+    /// Returns a handle that stops the app.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits for the app's end. Blocks the thread.
+    ///
+    /// # Errors
+    /// When a component could not be loaded; nothing was started then.
+    pub fn wait(self) -> Result<Report, AppError> {
+        self.end.blocking_recv().unwrap_or(Err(AppError::Bug))
+    }
+
+    /// The same for async code, on any executor.
+    ///
+    /// # Errors
+    /// As [`App::wait`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the report; the app runs on.
+    pub async fn ended(self) -> Result<Report, AppError> {
+        self.end.await.unwrap_or(Err(AppError::Bug))
+    }
+}

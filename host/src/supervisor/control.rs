@@ -1,0 +1,283 @@
+//! The control thread's loop: waits for signals, messages and deadlines, feeds the machine, and has `perform`
+//! do what it says. Invariant: nothing in here blocks but the one `poll`, and no guest code runs here, so a
+//! deadline is late only by what the system's scheduler adds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::board::Record;
+use super::guardian::Guardian;
+use super::inbox::{Inbox, Message};
+use super::narrate;
+use super::report::Report;
+use super::signals::{Arrived, SignalSource};
+use super::{AppError, Options};
+use crate::fail_point;
+use crate::output::Progress;
+use crate::plan::{ComponentPlan, Plan};
+use crate::runtime::{HookResult, InstanceEvent, LoadEvent, Loading, Runtime};
+use crate::teardown::{ComponentId, Event, ExitCode, Level, Machine, MemberPolicy, Phase, Policy, Requester};
+
+/// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
+/// would miss it.
+const BUMP_EVERY: Duration = Duration::from_millis(10);
+/// How often the log says whom the stop waits for.
+const WAITING_EVERY: Duration = Duration::from_secs(1);
+/// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
+const LOOK: Duration = Duration::from_millis(100);
+/// A gap between two looks at the clock that means that the process was stopped.
+const STOPPED_GAP: Duration = Duration::from_secs(1);
+
+/// The app as the control thread holds it.
+pub struct Control {
+    pub(super) runtime: Runtime,
+    pub(super) plan: Plan,
+    pub(super) components: Vec<Arc<ComponentPlan>>,
+    pub(super) options: Options,
+    pub(super) inbox: Inbox,
+    pub(super) machine: Machine,
+    pub(super) records: Vec<Record>,
+    pub(super) guardian: Guardian,
+    pub(super) loading: Option<Loading>,
+    pub(super) progress: Option<Progress>,
+    pub(super) stop_began: Option<Duration>,
+    pub(super) left: Option<ExitCode>,
+    pub(super) not_entered: usize,
+    last_look: Instant,
+    next_waiting: Option<Duration>,
+}
+
+impl Control {
+    /// Puts the app together; nothing has started yet.
+    pub fn new(runtime: Runtime, plan: Plan, options: Options, inbox: Inbox, guardian: Guardian) -> Self {
+        let policy = Policy {
+            grace: plan.app.grace,
+            fail_grace: plan.app.fail_grace,
+            drain_delay: plan.app.drain_delay,
+            signals: plan.app.signals,
+        };
+        let members = plan.components.iter().map(|component| MemberPolicy {
+            grace: component.grace,
+            start_timeout: component.start_timeout,
+            on_exit: component.on_exit,
+            on_failure: component.on_failure,
+        });
+        Self {
+            machine: Machine::new(policy, members.collect()),
+            records: plan.components.iter().map(|_| Record::default()).collect(),
+            components: plan.components.iter().cloned().map(Arc::new).collect(),
+            not_entered: plan.components.len(),
+            runtime,
+            plan,
+            options,
+            inbox,
+            guardian,
+            loading: None,
+            progress: None,
+            stop_began: None,
+            left: None,
+            last_look: Instant::now(),
+            next_waiting: None,
+        }
+    }
+
+    /// Runs the app to its end.
+    ///
+    /// # Errors
+    /// When a component cannot be loaded; nothing was started then.
+    pub fn run(mut self) -> Result<Report, AppError> {
+        self.load()?;
+        while self.left.is_none() {
+            self.wait()?;
+            self.hear_signals();
+            for message in self.inbox.take() {
+                self.hear(message)?;
+            }
+            self.feed(Event::Clock);
+            self.say_who_is_waited_for();
+            if self.somebody_is_being_cut() {
+                self.runtime.bump();
+            }
+            if self.not_entered == 0 {
+                fail_point::reach("control");
+            }
+        }
+        let report = self.report();
+        self.guardian.dismiss();
+        Ok(report)
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) -> Result<(), AppError> {
+        let now = self.runtime.clock().now();
+        let mut timeout = self.machine.next_wake().map(|at| at.saturating_sub(now).min(LOOK));
+        if self.somebody_is_being_cut() {
+            timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
+        }
+        let signals = self.options.signals.as_ref().map(SignalSource::as_fd);
+        let mut polled = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
+        match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
+        }
+    }
+
+    /// Feeds the machine, and does what it says.
+    pub(super) fn feed(&mut self, event: Event) {
+        let now = self.runtime.clock().now();
+        let before = self.machine.level();
+        let actions = self.machine.on(now, event);
+        if before == Level::Running && self.machine.cause().is_some() {
+            self.stop_began = Some(now);
+        }
+        for action in actions {
+            self.perform(now, action);
+        }
+        if let Some(deadlines) = self.machine.deadlines() {
+            self.guardian.arm(deadlines.hard, self.machine.exit_code());
+        }
+    }
+
+    fn hear_signals(&mut self) {
+        let arrived: Vec<_> =
+            self.options.signals.iter().flat_map(|source| std::iter::from_fn(|| source.next())).collect();
+        let gap = self.last_look.elapsed();
+        self.last_look = Instant::now();
+        if arrived.contains(&Arrived::Continued) && gap > STOPPED_GAP {
+            self.runtime.clock().take_out(gap);
+            narrate::continued(gap);
+        }
+        for signal in arrived {
+            match signal {
+                Arrived::Signal(signal) => self.feed(Event::Signal(signal)),
+                Arrived::Continued | Arrived::Ignored => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) -> Result<(), AppError> {
+        match message {
+            Message::Load(LoadEvent::Done(at)) => {
+                if let (Some(progress), Some(component)) = (&self.progress, self.components.get(at)) {
+                    progress.step(&component.name);
+                }
+            }
+            Message::Load(LoadEvent::Ended(result)) => self.loaded(result?),
+            Message::Instance(id, event) => self.hear_instance(id, event),
+            Message::Stop => self.feed(Event::StopRequested(Requester::Operator)),
+            Message::HostBug(what) => {
+                narrate::host_bug(what);
+                self.feed(Event::HostBug(what));
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_instance(&mut self, id: ComponentId, event: InstanceEvent) {
+        let now = self.runtime.clock().now();
+        let name = self.name(id);
+        let Some(record) = self.records.get_mut(id.0) else { return };
+        match event {
+            InstanceEvent::Entered => {
+                narrate::started(&name);
+                self.feed(Event::Entered(id));
+                self.count_entered();
+            }
+            InstanceEvent::Ready => narrate::ready(&name),
+            InstanceEvent::Returned => {
+                record.returned = Some(now);
+                self.feed(Event::Returned(id));
+            }
+            InstanceEvent::Failed(failure) => {
+                narrate::failed(&name, &failure);
+                record.failure = Some(failure);
+                self.feed(Event::Failed(id));
+            }
+            InstanceEvent::HookStarted => {
+                record.hook_started = Some(now);
+                narrate::hook_started(&name);
+            }
+            InstanceEvent::HookEnded(result) => {
+                narrate::hook_ended(&name, &result, record.hook_time(now));
+                if let HookResult::Trapped(_) = result {
+                    record.returned = record.returned.or(Some(now));
+                }
+                record.hook_ended = Some((result, now));
+            }
+            InstanceEvent::Extend(by, answer) => {
+                let granted = self.extend(now, id, by);
+                // Whoever asked can be gone by now.
+                let _gone = answer.send(granted);
+            }
+            InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
+            InstanceEvent::HostBug => {
+                narrate::host_bug("an instance's thread");
+                self.feed(Event::HostBug("an instance's thread"));
+            }
+            InstanceEvent::Ended(outcome) => {
+                record.ended = Some(now);
+                self.feed(Event::Ended(id, outcome));
+                if let Some(record) = self.records.get(id.0) {
+                    narrate::ended(&record.report(&name, self.machine.outcome(id), now));
+                }
+            }
+        }
+    }
+
+    fn extend(&mut self, now: Duration, id: ComponentId, by: Duration) -> Duration {
+        let granted = self.machine.extend(now, id, by);
+        let name = self.name(id);
+        if let (Some(record), Some(deadline)) = (self.records.get_mut(id.0), self.machine.deadline(id)) {
+            record.extended += granted;
+            if let Some(link) = &record.link {
+                link.set_deadline(deadline);
+            }
+            if !granted.is_zero() {
+                narrate::extended(&name, by, granted);
+            }
+        }
+        granted
+    }
+
+    fn count_entered(&mut self) {
+        self.not_entered = self.not_entered.saturating_sub(1);
+        if self.not_entered == 0 {
+            narrate::app_started(self.components.len(), self.runtime.clock().now());
+        }
+    }
+
+    fn somebody_is_being_cut(&self) -> bool {
+        (0..self.records.len()).any(|at| {
+            let phase = self.machine.phase(ComponentId(at));
+            let abandoned = phase == Phase::Starting && self.machine.level() > Level::Running;
+            phase == Phase::Cut || abandoned
+        })
+    }
+
+    fn say_who_is_waited_for(&mut self) {
+        let now = self.runtime.clock().now();
+        let Some(began) = self.stop_began else { return };
+        if now < *self.next_waiting.get_or_insert(began + WAITING_EVERY) || self.left.is_some() {
+            return;
+        }
+        self.next_waiting = Some(now + WAITING_EVERY);
+        for (at, record) in self.records.iter().enumerate() {
+            let id = ComponentId(at);
+            let phase = self.machine.phase(id);
+            if phase != Phase::Ended {
+                let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
+                let left = deadline.unwrap_or(now).saturating_sub(now);
+                narrate::waiting(&self.name(id), record.doing(phase), record.hook_time(now), left);
+            }
+        }
+    }
+
+    /// Returns the name of a component.
+    pub(super) fn name(&self, id: ComponentId) -> String {
+        self.components.get(id.0).map_or_else(String::new, |component| component.name.clone())
+    }
+}

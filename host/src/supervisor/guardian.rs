@@ -1,0 +1,134 @@
+//! The last resort: a thread that ends the process when the stop takes longer than it may, or when the control
+//! thread is gone. Invariant (I3): from the moment it is armed, the process is gone by the hard deadline
+//! + 250 ms, whatever any guest, lock or descriptor does. It takes no lock that others hold while they work.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::output::Output;
+use crate::runtime::RunClock;
+use crate::teardown::ExitCode;
+
+/// How long after the hard deadline the control thread has to leave by itself.
+const LATENESS: Duration = Duration::from_millis(100);
+/// How long the last lines may take to be written.
+const FLUSH: Duration = Duration::from_millis(100);
+/// A gap between two looks at the clock that means that the process was stopped.
+const STOPPED_GAP: Duration = Duration::from_secs(1);
+/// Longest time between two looks at the clock while it is armed.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orders {
+    Wait,
+    LeaveAt(Duration),
+    ControlDied,
+    Dismissed,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    code: AtomicU8,
+}
+
+/// The control thread's handle on the guardian. Dropping it without dismissing it means that the control
+/// thread has died.
+#[derive(Debug)]
+pub struct Guardian {
+    shared: Arc<Shared>,
+}
+
+impl Guardian {
+    /// Starts the guardian's thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(clock: Arc<RunClock>, output: Output) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            orders: Mutex::new(Orders::Wait),
+            changed: Condvar::new(),
+            code: AtomicU8::new(ExitCode::HOST_BUG.0),
+        });
+        let watched = shared.clone();
+        std::thread::Builder::new()
+            .name("curfew-guard".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || watch(&watched, &clock, &output))?;
+        Ok(Self { shared })
+    }
+
+    /// Sets when the process leaves at the latest, and with which code.
+    pub fn arm(&self, hard: Duration, code: ExitCode) {
+        self.shared.code.store(code.0, Ordering::Release);
+        self.order(Orders::LeaveAt(hard));
+    }
+
+    /// Says that the app has ended and that somebody else sees to the end of the process.
+    pub fn dismiss(self) {
+        self.order(Orders::Dismissed);
+    }
+
+    fn order(&self, new: Orders) {
+        let mut orders = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if *orders != Orders::Dismissed && *orders != Orders::ControlDied {
+            *orders = new;
+        }
+        drop(orders);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        self.order(Orders::ControlDied);
+    }
+}
+
+fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
+    let mut last_look = Instant::now();
+    let mut orders = shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let now = clock.now();
+        let stopped = last_look.elapsed() > STOPPED_GAP;
+        last_look = Instant::now();
+        let wait = match *orders {
+            Orders::Wait => None,
+            Orders::Dismissed => return,
+            Orders::ControlDied => leave(output, ExitCode::HOST_BUG, "the control thread died: leaving"),
+            // After a gap the control thread first takes it out of the clock.
+            Orders::LeaveAt(hard) if now >= hard.saturating_add(LATENESS) && !stopped => {
+                let code = ExitCode(shared.code.load(Ordering::Acquire));
+                leave(output, code, "the hard deadline has passed: leaving")
+            }
+            Orders::LeaveAt(hard) => {
+                let left = hard.saturating_add(LATENESS).saturating_sub(now);
+                Some(left.clamp(Duration::from_millis(1), LOOK))
+            }
+        };
+        orders = match wait {
+            None => shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
+            Some(wait) => {
+                shared.changed.wait_timeout(orders, wait).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        if wait.is_none() {
+            last_look = Instant::now();
+        }
+    }
+}
+
+fn leave(output: &Output, code: ExitCode, why: &str) -> ! {
+    tracing::error!(exit_code = code.0, "{why}");
+    output.flush(FLUSH);
+    hard_exit(code)
+}
+
+/// Ends the process at once: no destructors, no exit handlers, no locks. Each of those can hang for ever.
+#[expect(unsafe_code, reason = "std has no exit that runs nothing on its way out")]
+pub fn hard_exit(code: ExitCode) -> ! {
+    // SAFETY: `_exit` has no preconditions; it does not return.
+    unsafe { nix::libc::_exit(i32::from(code.0)) }
+}

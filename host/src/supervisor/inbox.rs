@@ -1,0 +1,59 @@
+//! How the control thread hears of things: a queue, and a descriptor that is readable while it holds something.
+//! Invariant: sending never blocks and never fails; what a guest can send is bounded by who calls this.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::runtime::{InstanceEvent, LoadEvent};
+use crate::teardown::ComponentId;
+
+/// Something that the control thread has to hear of.
+#[derive(Debug)]
+pub enum Message {
+    /// Loading got further.
+    Load(LoadEvent),
+    /// An instance got further.
+    Instance(ComponentId, InstanceEvent),
+    /// The embedder asks for a graceful stop.
+    Stop,
+    /// A thread of the host died.
+    HostBug(&'static str),
+}
+
+/// The queue. Clones send to and take from the same one.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    queue: Arc<Mutex<Vec<Message>>>,
+    wake: Arc<EventFd>,
+}
+
+impl Inbox {
+    /// Makes an empty queue.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> std::io::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self { queue: Arc::default(), wake: Arc::new(wake) })
+    }
+
+    /// Adds a message and wakes the control thread.
+    pub fn send(&self, message: Message) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        // It can only fail when the counter is full, and then the descriptor is readable anyway.
+        let _full = self.wake.write(1);
+    }
+
+    /// Takes everything that is there, oldest first.
+    pub fn take(&self) -> Vec<Message> {
+        let _empty = self.wake.read();
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what to poll for reading.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}

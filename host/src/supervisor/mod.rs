@@ -1,0 +1,21 @@
+//! Runs an app: feeds the teardown machine with what happens, does what it says, and tells what was done.
+//!
+//! One thread, `curfew-control`, owns the machine and the timers and never runs guest code; a second one, the
+//! guardian, ends the process if the first does not. Servers and stores live on threads of their own.
+
+mod app;
+mod board;
+mod control;
+mod guardian;
+mod inbox;
+mod narrate;
+mod perform;
+mod report;
+mod signals;
+mod table;
+
+pub use app::{App, AppError, Options, Stopper};
+pub use guardian::hard_exit;
+pub use report::{CauseReport, ComponentReport, Report};
+pub use signals::{SignalSource, block_signals};
+pub use table::table;

@@ -1,0 +1,127 @@
+//! Every line of the log that the supervisor writes, with its fields: messages are stable, tools match on them.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::board::millis;
+use super::report::ComponentReport;
+use crate::runtime::{Failure, HookResult};
+use crate::teardown::{Deadlines, Level, Signal};
+
+pub fn started(component: &str) {
+    info!(component, "component started");
+}
+
+pub fn app_started(components: usize, after: Duration) {
+    info!(components, ms = millis(after), "app started");
+}
+
+pub fn ready(component: &str) {
+    info!(component, "component ready");
+}
+
+pub fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Duration) {
+    let left = |deadline: fn(&Deadlines) -> Duration| {
+        millis(deadlines.as_ref().map(deadline).unwrap_or_default().saturating_sub(now))
+    };
+    let deadline_ms = left(|deadlines| deadlines.end);
+    let level_word = level.word();
+    match level {
+        Level::Running | Level::Exit => {}
+        Level::Delay => {
+            let drain_ms = left(|deadlines| deadlines.drain);
+            info!(stop = level_word, cause, drain_ms, deadline_ms, deadline = wall(deadlines, now), "stopping");
+        }
+        Level::Drain => {
+            info!(stop = level_word, cause, deadline_ms, deadline = wall(deadlines, now), "stopping");
+        }
+        Level::Cut => {
+            let hard_ms = left(|deadlines| deadlines.hard);
+            warn!(stop = level_word, cause, hard_ms, "the grace is over");
+        }
+    }
+}
+
+/// Returns the absolute deadline of the stop in seconds since 1970, as other logs of the machine have it.
+fn wall(deadlines: Option<Deadlines>, now: Duration) -> f64 {
+    let left = deadlines.map_or(Duration::ZERO, |deadlines| deadlines.end.saturating_sub(now));
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (since.saturating_add(left).as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+pub fn asked(component: &str, grace: Duration) {
+    info!(component, grace_ms = millis(grace), "asked to stop");
+}
+
+pub fn hook_started(component: &str) {
+    info!(component, "hook started");
+}
+
+pub fn hook_ended(component: &str, result: &HookResult, took: Option<Duration>) {
+    let ms = millis(took.unwrap_or_default());
+    match result {
+        HookResult::Ok => info!(component, ms, result = "ok", "hook ended"),
+        HookResult::Error(text) => {
+            let error = text.as_deref().unwrap_or("no text");
+            warn!(component, ms, result = "error", error, "hook ended");
+        }
+        HookResult::Trapped(failure) => {
+            error!(component, ms, result = "trapped", error = %failure, "hook ended");
+        }
+    }
+}
+
+pub fn failed(component: &str, failure: &Failure) {
+    error!(component, error = %failure, "failed");
+}
+
+pub fn extended(component: &str, asked: Duration, granted: Duration) {
+    info!(component, asked_ms = millis(asked), granted_ms = millis(granted), "grace extended");
+}
+
+pub fn cut_off(component: &str) {
+    warn!(component, "cut off");
+}
+
+pub fn ended(report: &ComponentReport) {
+    let (component, outcome) = (report.name.as_str(), report.outcome);
+    let detail = report.detail.as_deref().unwrap_or_default();
+    info!(component, outcome, detail, "component ended");
+}
+
+pub fn waiting(component: &str, what: &str, hook: Option<Duration>, left: Duration) {
+    info!(component, what, hook_ms = hook.map(millis), left_ms = millis(left), "waiting for");
+}
+
+pub fn noted(signal: Signal, left: Duration) {
+    info!(signal = signal.name(), left_ms = millis(left), note = "the stop goes on", "signal");
+}
+
+pub fn no_reload() {
+    warn!("reload is not supported yet");
+}
+
+pub fn continued(gap: Duration) {
+    warn!(gap_ms = millis(gap), "the process was stopped and goes on: its deadlines are moved by the gap");
+}
+
+pub fn host_bug(what: &str) {
+    error!(what, "a part of the host died, which is a bug: stopping");
+}
+
+pub fn status_app(level: Level, deadlines: Option<Deadlines>, now: Duration) {
+    let left = deadlines.map(|deadlines| millis(deadlines.end.saturating_sub(now)));
+    warn!(app = level.word(), left_ms = left, "status");
+}
+
+pub fn status(
+    component: &str,
+    state: &str,
+    hook: Option<Duration>,
+    left: Option<Duration>,
+    own_line: &str,
+) {
+    let own_line = (!own_line.is_empty()).then_some(own_line);
+    warn!(component, state, hook_ms = hook.map(millis), left_ms = left.map(millis), line = own_line, "status");
+}

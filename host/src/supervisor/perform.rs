@@ -1,0 +1,166 @@
+//! Does what the machine says: the hands of the control thread. Decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AppError;
+use super::board::{finisher, millis};
+use super::control::Control;
+use super::inbox::Message;
+use super::narrate;
+use super::report::{CauseReport, Report};
+use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress};
+use crate::runtime::{Failure, InstanceEvent, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
+use crate::server::{self, Spawned};
+use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Outcome, Requester};
+
+impl Control {
+    /// Begins to load all components.
+    pub(super) fn load(&mut self) -> Result<(), AppError> {
+        let inbox = self.inbox.clone();
+        let tell = Box::new(move |event| inbox.send(Message::Load(event)));
+        let total = u64::try_from(self.components.len()).unwrap_or(u64::MAX);
+        let terminal = self.options.output.is_terminal(Channel::Stderr);
+        self.progress = Some(Progress::new(&self.options.output, total, terminal));
+        let loading = load_all(&self.runtime, &self.plan, tell);
+        self.loading = Some(loading.map_err(|cause| AppError::System { what: "start a thread", cause })?);
+        Ok(())
+    }
+
+    /// Takes what was loaded and lets the components start.
+    pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) {
+        self.end_loading();
+        for (record, loaded) in self.records.iter_mut().zip(loaded) {
+            record.loaded = Some(loaded);
+        }
+        self.feed(Event::Loaded);
+    }
+
+    fn end_loading(&mut self) {
+        self.loading = None;
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+
+    /// Does one thing that the machine says.
+    pub(super) fn perform(&mut self, now: Duration, action: Action) {
+        match action {
+            Action::Start(id) => self.start(id),
+            Action::Abandon(id) => {
+                self.with_link(id, |link| link.abandon());
+                self.runtime.bump();
+            }
+            Action::Raise(level) => {
+                let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
+                narrate::raised(level, &cause, self.machine.deadlines(), now);
+            }
+            Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
+            Action::Cut(id) => {
+                self.with_link(id, |link| link.cut());
+                self.runtime.bump();
+                narrate::cut_off(&self.name(id));
+            }
+            Action::NoteSignal(signal) => {
+                let end = self.machine.deadlines().map_or(now, |deadlines| deadlines.end);
+                narrate::noted(signal, end.saturating_sub(now));
+            }
+            Action::RefuseReload => narrate::no_reload(),
+            Action::PrintStatus => self.print_status(now),
+            Action::Leave(code) => {
+                self.end_loading();
+                self.left = Some(code);
+            }
+        }
+    }
+
+    fn with_link(&self, id: ComponentId, order: impl FnOnce(&Link)) {
+        if let Some(link) = self.records.get(id.0).and_then(|record| record.link.as_deref()) {
+            order(link);
+        }
+    }
+
+    fn start(&mut self, id: ComponentId) {
+        let inbox = self.inbox.clone();
+        let tell = Box::new(move |event| inbox.send(Message::Instance(id, event)));
+        let link = Link::new(self.runtime.clock().clone(), tell);
+        let (Some(plan), Some(record)) = (self.components.get(id.0), self.records.get_mut(id.0)) else { return };
+        let Some(loaded) = record.loaded.clone() else { return };
+        record.link = Some(link.clone());
+        let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
+        let sources = [source(Channel::Stdout), source(Channel::Stderr)];
+        let [stdout, stderr] = sources.each_ref().map(|source| match self.plan.passthrough {
+            true => GuestStream::passthrough(source.clone()),
+            false => GuestStream::prefixed(source.clone(), &plan.name),
+        });
+        record.sources = sources.into();
+        let finish = finisher(&stdout, &stderr);
+        let stdio = Stdio { stdout: Box::new(stdout), stderr: Box::new(stderr) };
+        let spawned = Spawned { loaded, plan: plan.clone(), link: link.clone() };
+        if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
+            let summary = format!("no thread for it: {error}");
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
+            link.tell(InstanceEvent::Ended(Outcome::Failed));
+        }
+    }
+
+    fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause, deadline: Duration) {
+        let grace = deadline.saturating_sub(now);
+        let cause = match cause {
+            Cause::Signal(signal) => NoticeCause::Signal(signal.name().to_owned()),
+            Cause::Failure(id) => NoticeCause::Failure(self.name(id)),
+            Cause::Finished(id) => NoticeCause::Finished(self.name(id)),
+            Cause::Request(Requester::Operator) => NoticeCause::Request("operator".to_owned()),
+            Cause::Request(Requester::Component(id)) => NoticeCause::Request(self.name(id)),
+            Cause::HostBug(_) => NoticeCause::Failure("curfew".to_owned()),
+        };
+        narrate::asked(&self.name(id), grace);
+        if let Some(record) = self.records.get_mut(id.0) {
+            record.asked = Some(now);
+        }
+        self.with_link(id, |link| link.ask(Notice { cause, grace }, deadline));
+    }
+
+    fn print_status(&self, now: Duration) {
+        narrate::status_app(self.machine.level(), self.machine.deadlines(), now);
+        for (at, record) in self.records.iter().enumerate() {
+            let id = ComponentId(at);
+            let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
+            let left = self.machine.deadline(id).map(|deadline| deadline.saturating_sub(now));
+            let doing = record.doing(self.machine.phase(id));
+            narrate::status(&self.name(id), doing, record.hook_time(now), left, &status);
+        }
+    }
+
+    fn cause(&self) -> Option<CauseReport> {
+        self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
+    }
+
+    /// Returns the report of the app as it is now.
+    pub(super) fn report(&self) -> Report {
+        let now = self.runtime.clock().now();
+        let components = self.records.iter().enumerate().map(|(at, record)| {
+            let id = ComponentId(at);
+            record.report(&self.name(id), self.machine.outcome(id), now)
+        });
+        Report {
+            app: self.plan.app.name.clone(),
+            cause: self.cause(),
+            exit_code: self.final_code().0,
+            duration_ms: millis(now),
+            stop_ms: self.stop_began.map(|began| millis(now.saturating_sub(began))),
+            components: components.collect(),
+        }
+    }
+
+    /// Returns the exit code. A single bare file that failed by its own exit status passes that on, as users
+    /// of `wasmtime run` expect.
+    fn final_code(&self) -> ExitCode {
+        let code = self.left.unwrap_or_else(|| self.machine.exit_code());
+        let own = self.records.first().and_then(|record| record.failure.as_ref()?.exit_code);
+        match own {
+            Some(own) if self.plan.passthrough && code == ExitCode::FAILED => ExitCode(own),
+            _ => code,
+        }
+    }
+}

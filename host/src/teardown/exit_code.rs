@@ -1,0 +1,77 @@
+//! The exit code, one pure function of cause and outcomes (I11). Codes for errors before the app runs are in
+//! `error`, which uses the same constants.
+
+use super::{Outcome, Signal};
+
+/// The codes the process leaves with; each has its meaning in the README's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCode(pub u8);
+
+impl ExitCode {
+    /// Everything ended cleanly.
+    pub const CLEAN: Self = Self(0);
+    /// A component failed.
+    pub const FAILED: Self = Self(1);
+    /// The command line cannot be understood.
+    pub const USAGE: Self = Self(2);
+    /// Stopped in time, but a hook failed.
+    pub const HOOK_FAILED: Self = Self(3);
+    /// A file could not be read at the start.
+    pub const UNAVAILABLE: Self = Self(69);
+    /// A bug in the host.
+    pub const HOST_BUG: Self = Self(70);
+    /// A restart budget was spent.
+    pub const GAVE_UP: Self = Self(75);
+    /// The manifest or a component is invalid.
+    pub const INVALID: Self = Self(78);
+    /// A component was cut off.
+    pub const CUT_OFF: Self = Self(124);
+}
+
+/// Returns the exit code of an app that ran. The order of the lines is the precedence.
+///
+/// `host_bug` says that a task of the host died, as the cause or later; `forced` is the signal by which the
+/// operator cut the stop short, if there was one.
+pub fn exit_code(host_bug: bool, forced: Option<Signal>, outcomes: &[Outcome]) -> ExitCode {
+    if host_bug {
+        return ExitCode::HOST_BUG;
+    }
+    if let Some(signal) = forced {
+        return ExitCode(128 + signal.number());
+    }
+    let worst = outcomes.iter().copied().map(code_of).max_by_key(|&(rank, _)| rank);
+    worst.map_or(ExitCode::CLEAN, |(_, code)| code)
+}
+
+/// Returns the rank and the code of one outcome; the highest rank decides.
+fn code_of(outcome: Outcome) -> (u8, ExitCode) {
+    match outcome {
+        Outcome::GaveUp => (4, ExitCode::GAVE_UP),
+        Outcome::Failed => (3, ExitCode::FAILED),
+        Outcome::CutOff | Outcome::Leaked => (2, ExitCode::CUT_OFF),
+        Outcome::HookFailed => (1, ExitCode::HOOK_FAILED),
+        Outcome::Finished | Outcome::Stopped | Outcome::NotStarted => (0, ExitCode::CLEAN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The README's precedence: 70, 128+n, 75, 1, 124, 3, 0.
+    #[test]
+    fn the_worst_outcome_decides_and_the_cause_can_overrule() {
+        use Outcome::*;
+        let all = [Finished, Stopped, NotStarted, HookFailed, CutOff, Failed, GaveUp];
+        let expected = [0, 0, 0, 3, 124, 1, 75];
+        for (last, want) in expected.iter().enumerate() {
+            assert_eq!(exit_code(false, None, &all[..=last]), ExitCode(*want), "{:?}", &all[..=last]);
+        }
+        assert_eq!(exit_code(false, None, &[Leaked]), ExitCode(124));
+        assert_eq!(exit_code(false, Some(Signal::Int), &all), ExitCode(130));
+        assert_eq!(exit_code(false, Some(Signal::Term), &[CutOff]), ExitCode(143));
+        assert_eq!(exit_code(true, Some(Signal::Int), &all), ExitCode(70));
+        assert_eq!(exit_code(false, None, &[Failed, CutOff]), ExitCode(1));
+        assert_eq!(exit_code(false, None, &[]), ExitCode(0));
+    }
+}
