@@ -42,7 +42,11 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     });
     let passthrough = plan.passthrough;
     let grace = plan.app.grace;
-    let quiet = if passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
+    let quiet = if passthrough {
+        LevelFilter::WARN
+    } else {
+        LevelFilter::INFO
+    };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
@@ -53,7 +57,8 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
         stopper.host_bug("a writer thread");
     }
     let report = app.wait()?;
-    let by_itself = matches!(report.exit_code, 0 | 1) && report.cause.as_ref().is_none_or(|cause| cause.kind != "signal");
+    let by_itself =
+        matches!(report.exit_code, 0 | 1) && report.cause.as_ref().is_none_or(|cause| cause.kind != "signal");
     if passthrough && by_itself {
         // Its output is data: a slow reader gets all of it.
         output.flush(grace);
@@ -67,7 +72,12 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
 
 fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
+    tracing::info!(
+        cause,
+        exit_code = report.exit_code,
+        ms = report.duration_ms,
+        "app ended"
+    );
     match format {
         LogFormat::Text if !quiet => say(output, Channel::Stderr, &table(report)),
         LogFormat::Text | LogFormat::Json => {}
@@ -101,7 +111,9 @@ pub fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, CliErro
     if let Some(folder) = folder {
         return Cache::open(folder).map(Some).map_err(CliError::Cache);
     }
-    let Some(folder) = Cache::default_folder() else { return Ok(None) };
+    let Some(folder) = Cache::default_folder() else {
+        return Ok(None);
+    };
     match Cache::open(&folder) {
         Ok(cache) => Ok(Some(cache)),
         Err(error) => {

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 
-use crate::fail_point;
 use super::fd;
 use super::lane::{Account, Channel, HOST_QUOTA, Lane};
 use super::source::Source;
+use crate::fail_point;
 
 /// Called on a dying writer thread with its name, when the lane is already marked dead.
 pub type OnDeath = Box<dyn Fn(&'static str) + Send + Sync>;

@@ -92,7 +92,7 @@ fn bare(name: String, source: &Path, stdin: bool, args: &[String]) -> ComponentP
     ComponentPlan {
         name,
         source: source.to_owned(),
-        grace: DEFAULT_GRACE,
+        grace: None,
         hook: None,
         on_exit: OnEnd::default(),
         on_failure: OnEnd::default(),
@@ -136,7 +136,7 @@ mod tests {
             (["-v".to_owned()].as_slice(), &files[0])
         );
         assert!(only.env.is_empty() && only.dirs.is_empty() && only.network == NetworkGrant::default());
-        assert_eq!((only.grace, only.memory), (DEFAULT_GRACE, DEFAULT_MEMORY));
+        assert_eq!((only.grace, only.memory), (None, DEFAULT_MEMORY));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Plan {
         let app = app_plan(root.table("app").unwrap_or(&none), path);
         let components = components
             .iter()
-            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, &app, base)))
+            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, base)))
             .collect();
         Ok(Self {
             app,
@@ -143,14 +143,14 @@ fn app_plan(app: &Section, path: &Path) -> AppPlan {
     }
 }
 
-fn component_plan(name: &str, section: &Section, app: &AppPlan, base: &Path) -> ComponentPlan {
+fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
     ComponentPlan {
         name: name.to_owned(),
         source: section
             .text("source")
             .map(|source| base.join(source))
             .unwrap_or_default(),
-        grace: section.duration("grace").unwrap_or(app.grace).min(app.grace),
+        grace: section.duration("grace"),
         hook: match section.text("hook") {
             Some(AT_START) => Some(HookTiming::AtStart),
             Some(AFTER_DRAIN) => Some(HookTiming::AfterDrain),

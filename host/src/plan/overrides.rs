@@ -1,7 +1,6 @@
 //! What the command line changes in a plan, wherever the plan came from.
 //!
-//! Invariant: no component's grace is longer than the app's, before and after. How options are spelled is not
-//! known here.
+//! Invariant: what is not named stays as it is. How options are spelled is not known here.
 
 use std::time::Duration;
 
@@ -21,8 +20,7 @@ pub struct Overrides {
 }
 
 impl Plan {
-    /// Applies `overrides`. A component whose grace is the app's follows it; a shorter one stays, as far as the
-    /// app's new grace reaches.
+    /// Applies `overrides`.
     pub fn apply(&mut self, overrides: Overrides) {
         let Overrides {
             grace,
@@ -30,16 +28,7 @@ impl Plan {
             drain_delay,
             signals,
         } = overrides;
-        if let Some(grace) = grace {
-            let before = std::mem::replace(&mut self.app.grace, grace);
-            for component in &mut self.components {
-                component.grace = if component.grace == before {
-                    grace
-                } else {
-                    component.grace.min(grace)
-                };
-            }
-        }
+        self.app.grace = grace.unwrap_or(self.app.grace);
         self.app.fail_grace = fail_grace.unwrap_or(self.app.fail_grace);
         self.app.drain_delay = drain_delay.unwrap_or(self.app.drain_delay);
         self.app.signals = signals.unwrap_or(self.app.signals);
@@ -50,30 +39,6 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn graces(grace: u64) -> [u64; 3] {
-        let dir = tempfile::tempdir().unwrap();
-        let files = ["a", "b", "c"].map(|name| dir.path().join(name));
-        for file in &files {
-            std::fs::write(file, "").unwrap();
-        }
-        let mut plan = Plan::from_files(&files, &[]).unwrap();
-        plan.components[1].grace = Duration::from_secs(10);
-        plan.components[2].grace = Duration::from_secs(2);
-        plan.apply(Overrides {
-            grace: Some(Duration::from_secs(grace)),
-            ..Overrides::default()
-        });
-        assert_eq!(plan.app.grace, Duration::from_secs(grace));
-        [0, 1, 2].map(|index: usize| plan.components[index].grace.as_secs())
-    }
-
-    #[test]
-    fn components_follow_the_app_and_never_pass_it() {
-        assert_eq!(graces(60), [60, 10, 2]);
-        assert_eq!(graces(5), [5, 5, 2]);
-        assert_eq!(graces(0), [0, 0, 0]);
-    }
-
     #[test]
     fn each_override_changes_its_own_value_only() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -83,8 +48,12 @@ mod tests {
             signals: Some(SignalProfile::Nginx),
             ..Overrides::default()
         });
-        assert_eq!(plan.app.signals, SignalProfile::Nginx);
+        assert_eq!(
+            (plan.app.grace, plan.app.signals),
+            (before.grace, SignalProfile::Nginx)
+        );
         plan.apply(Overrides {
+            grace: Some(Duration::from_secs(3)),
             fail_grace: Some(Duration::from_secs(1)),
             drain_delay: Some(Duration::from_secs(2)),
             ..Overrides::default()
@@ -93,7 +62,7 @@ mod tests {
         assert_eq!(plan.app.drain_delay, Duration::from_secs(2));
         assert_eq!(
             (plan.app.grace, plan.app.signals),
-            (before.grace, SignalProfile::Nginx)
+            (Duration::from_secs(3), SignalProfile::Nginx)
         );
     }
 }

@@ -82,8 +82,8 @@ pub struct ComponentPlan {
     pub name: String,
     /// The `.wasm` file; absolute, or relative to the working directory.
     pub source: PathBuf,
-    /// Longest time between its notice and its cut-off; never longer than the app's.
-    pub grace: Duration,
+    /// Longest time between its notice and its cut-off, within what the app has; `None` is all of that.
+    pub grace: Option<Duration>,
     /// When its hook is called; `None` leaves it to the kind of its `run`.
     pub hook: Option<HookTiming>,
     /// What its normal end means.

@@ -50,7 +50,10 @@ pub struct Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("run", &self.run).field("hook", &self.hook).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("run", &self.run)
+            .field("hook", &self.hook)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,10 +119,16 @@ impl Loaded {
         let imports = imports::list(engine, &ty, plan, &network);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
             let found = format!("it imports `{}`, which this host does not provide", import.name);
-            return Err(invalid(found, "`curfew inspect FILE` lists what it imports; build it without this one"));
+            return Err(invalid(
+                found,
+                "`curfew inspect FILE` lists what it imports; build it without this one",
+            ));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
-            invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
+            invalid(
+                format!("its imports cannot be provided: {error:#}"),
+                "it may need a newer curfew",
+            )
         })?;
         let timing = match (run.is_async, plan.hook) {
             (true, Some(timing)) => timing,
@@ -127,7 +136,16 @@ impl Loaded {
             (false, _) => HookTiming::AfterDrain,
         };
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        Ok(Self { kind: Kind::Service, run, hook, timing, imports, network, pre, hook_index })
+        Ok(Self {
+            kind: Kind::Service,
+            run,
+            hook,
+            timing,
+            imports,
+            network,
+            pre,
+            hook_index,
+        })
     }
 
     /// Returns where `run` is in an instance.
@@ -156,9 +174,15 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
     let mut exports = Vec::new();
     for (name, item) in ty.exports(&runtime.engine) {
         exports.push(name.to_owned());
-        let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-        let Some(version) = name.strip_prefix("wasi:cli/run@") else { continue };
-        let Some(run) = instance.get_export(&runtime.engine, "run") else { continue };
+        let ComponentItem::ComponentInstance(instance) = item.ty else {
+            continue;
+        };
+        let Some(version) = name.strip_prefix("wasi:cli/run@") else {
+            continue;
+        };
+        let Some(run) = instance.get_export(&runtime.engine, "run") else {
+            continue;
+        };
         if let ComponentItem::ComponentFunc(func) = run.ty {
             runs.push((version.to_owned(), func.async_()));
         }
@@ -173,7 +197,11 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
             let interface = component.get_export_index(None, format!("wasi:cli/run@{version}").as_str());
             let index = interface.and_then(|interface| component.get_export_index(Some(&interface), "run"));
             index
-                .map(|index| RunExport { version, is_async, index })
+                .map(|index| RunExport {
+                    version,
+                    is_async,
+                    index,
+                })
                 .ok_or(("its `run` cannot be found".to_owned(), "this is a bug in curfew"))
         }
         Some((version, _)) => Err((
@@ -181,12 +209,20 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
             "this curfew runs versions 0.2.x and 0.3.x: build it for one of them, or use a newer curfew",
         )),
         None if exports.iter().any(is_http) => Err((
-            "it is of kind `http` (it exports `wasi:http`), which this version of curfew does not serve".to_owned(),
+            "it is of kind `http` (it exports `wasi:http`), which this version of curfew does not serve"
+                .to_owned(),
             "a service exports `wasi:cli/run`",
         )),
         None => {
-            let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-            Err((format!("it exports no `wasi:cli/run`; it exports: {found}"), "build it as a command, or give it a `run`"))
+            let found = if exports.is_empty() {
+                "nothing".to_owned()
+            } else {
+                exports.join(", ")
+            };
+            Err((
+                format!("it exports no `wasi:cli/run`; it exports: {found}"),
+                "build it as a command, or give it a `run`",
+            ))
         }
     }
 }

@@ -43,16 +43,19 @@ pub fn list(engine: &Engine, component: &Component, plan: &ComponentPlan, networ
     component
         .imports(engine)
         .filter(|(_, import)| needs_definition(engine, &import.ty))
-        .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network) })
+        .map(|(name, _)| Import {
+            name: name.to_owned(),
+            state: state(name, plan, network),
+        })
         .collect()
 }
 
 /// An interface of nothing but plain types needs no definition.
 fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
     match item {
-        ComponentItem::ComponentInstance(instance) => {
-            instance.exports(engine).any(|(_, export)| needs_definition(engine, &export.ty))
-        }
+        ComponentItem::ComponentInstance(instance) => instance
+            .exports(engine)
+            .any(|(_, export)| needs_definition(engine, &export.ty)),
         ComponentItem::Type(_) => false,
         ComponentItem::ComponentFunc(_)
         | ComponentItem::CoreFunc(_)
@@ -66,7 +69,9 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let known = PACKAGES.iter().any(|(package, versions)| {
         interface.starts_with(package)
-            && versions.iter().any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
+            && versions
+                .iter()
+                .any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
     });
     if !known {
         return ImportState::Unknown;
@@ -76,7 +81,9 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
         "wasi:sockets/ip-name-lookup" if !network.names => ImportState::NotGranted("network.names"),
         "wasi:cli/stdin" if !plan.stdin => ImportState::NotGranted("stdin"),
         "wasi:config/store" if plan.config.is_empty() => ImportState::NotGranted("config"),
-        _ if interface.starts_with("wasi:sockets/") && network.is_empty() => ImportState::NotGranted("network"),
+        _ if interface.starts_with("wasi:sockets/") && network.is_empty() => {
+            ImportState::NotGranted("network")
+        }
         _ => ImportState::Given,
     }
 }

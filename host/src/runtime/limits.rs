@@ -1,7 +1,7 @@
 //! What an instance may use at the most. wasmtime's own limits hold for each memory; these hold for all of an
 //! instance's memories and tables together, so that a component of a hundred memories gains nothing.
 
-use wasmtime::{Result, ResourceLimiter};
+use wasmtime::{ResourceLimiter, Result};
 
 /// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -24,7 +24,12 @@ impl Limits {
     /// Returns limits with this many bytes for all linear memories together.
     pub fn new(memory: u64) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0 }
+        Self {
+            memory,
+            memory_used: 0,
+            tables_used: 0,
+            last_growth: 0,
+        }
     }
 }
 
@@ -41,7 +46,9 @@ impl ResourceLimiter for Limits {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
-        self.memory_used = self.memory_used.saturating_sub(std::mem::take(&mut self.last_growth));
+        self.memory_used = self
+            .memory_used
+            .saturating_sub(std::mem::take(&mut self.last_growth));
         Ok(())
     }
 
@@ -63,7 +70,10 @@ mod tests {
     fn all_memories_together_stay_below_the_limit() {
         let mut limits = Limits::new(100);
         assert!(limits.memory_growing(0, 60, None).unwrap());
-        assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
+        assert!(
+            !limits.memory_growing(0, 60, None).unwrap(),
+            "a second memory is no way around it"
+        );
         assert!(limits.memory_growing(0, 40, None).unwrap());
         assert!(!limits.memory_growing(40, 41, None).unwrap());
     }
@@ -72,10 +82,17 @@ mod tests {
     fn a_growth_that_fails_is_handed_back() {
         let mut limits = Limits::new(100);
         assert!(limits.memory_growing(0, 60, None).unwrap());
-        limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        limits
+            .memory_grow_failed(wasmtime::Error::msg("no memory"))
+            .unwrap();
         assert!(limits.memory_growing(0, 100, None).unwrap());
         assert!(!limits.memory_growing(100, 101, None).unwrap());
-        limits.memory_grow_failed(wasmtime::Error::msg("refused anyway")).unwrap();
-        assert!(!limits.memory_growing(100, 101, None).unwrap(), "a refusal hands nothing back");
+        limits
+            .memory_grow_failed(wasmtime::Error::msg("refused anyway"))
+            .unwrap();
+        assert!(
+            !limits.memory_growing(100, 101, None).unwrap(),
+            "a refusal hands nothing back"
+        );
     }
 }

@@ -33,7 +33,11 @@ impl Network {
                 }
             }
         }
-        Ok(Self { listen: grant.listen.clone(), connect, names: grant.names })
+        Ok(Self {
+            listen: grant.listen.clone(),
+            connect,
+            names: grant.names,
+        })
     }
 
     /// Returns whether anything at all is granted.
@@ -88,7 +92,10 @@ mod tests {
         let here = "127.0.0.1:80".parse().unwrap();
         let grant = NetworkGrant {
             listen: vec![here],
-            connect: vec![peer(PeerHost::Ip("10.0.0.1".parse().unwrap()), None), peer(PeerHost::Any, Some(53))],
+            connect: vec![
+                peer(PeerHost::Ip("10.0.0.1".parse().unwrap()), None),
+                peer(PeerHost::Any, Some(53)),
+            ],
             names: false,
         };
         let network = Network::resolve(&grant).unwrap();
@@ -106,7 +113,11 @@ mod tests {
     fn nothing_is_granted_by_default() {
         let network = Network::resolve(&NetworkGrant::default()).unwrap();
         assert!(network.is_empty());
-        for usage in [SocketAddrUse::TcpBind, SocketAddrUse::UdpBind, SocketAddrUse::TcpConnect] {
+        for usage in [
+            SocketAddrUse::TcpBind,
+            SocketAddrUse::UdpBind,
+            SocketAddrUse::TcpConnect,
+        ] {
             assert!(!network.allows("127.0.0.1:0".parse().unwrap(), usage));
         }
     }

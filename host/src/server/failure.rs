@@ -25,7 +25,11 @@ pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
             }),
         };
     }
-    GuestEnd::Failed(Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None })
+    GuestEnd::Failed(Failure {
+        summary: summary(error),
+        backtrace: backtrace(error),
+        exit_code: None,
+    })
 }
 
 /// Returns one line: the trap where there is one, else the chain of errors without the backtrace.
@@ -49,5 +53,9 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
 
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.
 pub fn returned_error() -> Failure {
-    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: None }
+    Failure {
+        summary: "its `run` returned an error".to_owned(),
+        backtrace: None,
+        exit_code: None,
+    }
 }

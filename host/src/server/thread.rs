@@ -45,12 +45,23 @@ pub fn spawn(
 ) -> std::io::Result<()> {
     let name: String = spawned.plan.name.chars().take(15).collect();
     let Spawned { loaded, plan, link } = spawned;
-    let instancing = Instancing { runtime, loaded, plan, link };
-    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
-        let mut end = End { link: instancing.link.clone(), outcome: None };
-        end.outcome = Some(run(&instancing, stdio));
-        finish();
-    })?;
+    let instancing = Instancing {
+        runtime,
+        loaded,
+        plan,
+        link,
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let mut end = End {
+                link: instancing.link.clone(),
+                outcome: None,
+            };
+            end.outcome = Some(run(&instancing, stdio));
+            finish();
+        })?;
     Ok(())
 }
 
@@ -91,7 +102,11 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
         Ok(runtime) => runtime,
         Err(error) => {
             let summary = format!("could not be started: {error}");
-            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
+            link.tell(InstanceEvent::Failed(Failure {
+                summary,
+                backtrace: None,
+                exit_code: None,
+            }));
             return Outcome::Failed;
         }
     };
@@ -99,7 +114,9 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
     let outcome = runtime.block_on(async {
         tokio::select! {
             biased;
-            outcome = live(instancing, stdio) => outcome,
+            // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
+            // look idle, and a guest that polls them would spin.
+            outcome = tokio::task::unconstrained(live(instancing, stdio)) => outcome,
             () = link.must_drop() => dropped(link),
         }
     });
@@ -111,5 +128,9 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
 }
 
 fn dropped(link: &Link) -> Outcome {
-    if link.is_abandoned() { Outcome::NotStarted } else { Outcome::CutOff }
+    if link.is_abandoned() {
+        Outcome::NotStarted
+    } else {
+        Outcome::CutOff
+    }
 }

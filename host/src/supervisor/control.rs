@@ -89,6 +89,12 @@ impl Control {
     /// # Errors
     /// When a component cannot be loaded; nothing was started then.
     pub fn run(mut self) -> Result<Report, AppError> {
+        let result = self.run_to_end();
+        self.guardian.dismiss();
+        result
+    }
+
+    fn run_to_end(&mut self) -> Result<Report, AppError> {
         self.load()?;
         while self.left.is_none() {
             self.wait()?;
@@ -105,15 +111,16 @@ impl Control {
                 fail_point::reach("control");
             }
         }
-        let report = self.report();
-        self.guardian.dismiss();
-        Ok(report)
+        Ok(self.report())
     }
 
     /// Waits until there is something to do.
     fn wait(&mut self) -> Result<(), AppError> {
         let now = self.runtime.clock().now();
-        let mut timeout = self.machine.next_wake().map(|at| at.saturating_sub(now).min(LOOK));
+        let mut timeout = self
+            .machine
+            .next_wake()
+            .map(|at| at.saturating_sub(now).min(LOOK));
         if self.somebody_is_being_cut() {
             timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
         }
@@ -122,7 +129,10 @@ impl Control {
         polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
         match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
+            Err(error) => Err(AppError::System {
+                what: "wait for events",
+                cause: error.into(),
+            }),
         }
     }
 
@@ -143,8 +153,12 @@ impl Control {
     }
 
     fn hear_signals(&mut self) {
-        let arrived: Vec<_> =
-            self.options.signals.iter().flat_map(|source| std::iter::from_fn(|| source.next())).collect();
+        let arrived: Vec<_> = self
+            .options
+            .signals
+            .iter()
+            .flat_map(|source| std::iter::from_fn(|| source.next()))
+            .collect();
         let gap = self.last_look.elapsed();
         self.last_look = Instant::now();
         if arrived.contains(&Arrived::Continued) && gap > STOPPED_GAP {
@@ -180,7 +194,9 @@ impl Control {
     fn hear_instance(&mut self, id: ComponentId, event: InstanceEvent) {
         let now = self.runtime.clock().now();
         let name = self.name(id);
-        let Some(record) = self.records.get_mut(id.0) else { return };
+        let Some(record) = self.records.get_mut(id.0) else {
+            return;
+        };
         match event {
             InstanceEvent::Entered => {
                 narrate::started(&name);
@@ -269,7 +285,10 @@ impl Control {
             let id = ComponentId(at);
             let phase = self.machine.phase(id);
             if phase != Phase::Ended {
-                let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
+                let deadline = self
+                    .machine
+                    .deadline(id)
+                    .or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
                 narrate::waiting(&self.name(id), record.doing(phase), record.hook_time(now), left);
             }
@@ -278,6 +297,8 @@ impl Control {
 
     /// Returns the name of a component.
     pub(super) fn name(&self, id: ComponentId) -> String {
-        self.components.get(id.0).map_or_else(String::new, |component| component.name.clone())
+        self.components
+            .get(id.0)
+            .map_or_else(String::new, |component| component.name.clone())
     }
 }

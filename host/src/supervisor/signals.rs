@@ -70,14 +70,20 @@ impl SignalSource {
     /// When the process has no descriptor left.
     pub fn listen(reloads: bool) -> std::io::Result<Self> {
         let descriptor = SignalFd::with_flags(&mask(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { descriptor, reloads, had_terminal: has_terminal() })
+        Ok(Self {
+            descriptor,
+            reloads,
+            had_terminal: has_terminal(),
+        })
     }
 
     /// Returns the next signal that has come, if one has.
     pub fn next(&self) -> Option<Arrived> {
         let info = self.descriptor.read_signal().ok().flatten()?;
         let number = i32::try_from(info.ssi_signo).ok()?;
-        let Ok(signal) = System::try_from(number) else { return Some(Arrived::Ignored) };
+        let Ok(signal) = System::try_from(number) else {
+            return Some(Arrived::Ignored);
+        };
         Some(match signal {
             System::SIGTERM => Arrived::Signal(Signal::Term),
             System::SIGINT => Arrived::Signal(Signal::Int),

@@ -76,11 +76,12 @@ impl Machine {
     }
 
     pub(super) fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause) {
-        let bound = self.deadlines.map_or(Duration::MAX, |deadlines| deadlines.end);
+        // Who ends alone has as long as the app would have.
+        let bound = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
         let Some(member) = self.members.get_mut(id.0) else { return };
         if member.phase == Phase::Running {
-            let grace = member.policy.grace.saturating_mul(self.grace_factor);
-            let deadline = now.saturating_add(grace).min(bound);
+            let own = member.policy.grace.map(|grace| grace.saturating_mul(self.grace_factor));
+            let deadline = own.map_or(bound, |own| now.saturating_add(own).min(bound));
             member.phase = Phase::Asked;
             member.deadline = Some(deadline);
             self.actions.push(Action::Ask { id, cause, deadline });
@@ -102,7 +103,12 @@ impl Machine {
             self.raise(now, Level::Drain);
         }
         for at in 0..self.members.len() {
-            let over = self.members.get(at).and_then(|member| member.deadline).is_some_and(|end| now >= end);
+            let Some(member) = self.members.get(at) else { continue };
+            let (phase, over) = (member.phase, member.deadline.is_some_and(|end| now >= end));
+            // One that was abandoned did not fail to start.
+            if over && phase == Phase::Starting && self.level == Level::Running {
+                self.failed(now, ComponentId(at));
+            }
             if over {
                 self.cut(ComponentId(at));
             }

@@ -27,8 +27,8 @@ pub struct Policy {
 /// What holds for one component.
 #[derive(Clone, Debug)]
 pub struct MemberPolicy {
-    /// Longest time between its notice and its cut-off.
-    pub grace: Duration,
+    /// Longest time between its notice and its cut-off, within what the app has; `None` is all of that.
+    pub grace: Option<Duration>,
     /// Longest time until its `run` is entered.
     pub start_timeout: Duration,
     /// What its normal end means.
@@ -202,9 +202,9 @@ impl Machine {
         }
     }
 
-    fn failed(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn failed(&mut self, now: Duration, id: ComponentId) {
         let Some(member) = self.members.get_mut(id.0) else { return };
-        if member.phase == Phase::Ended || member.failed {
+        if matches!(member.phase, Phase::Pending | Phase::Ended) || member.failed {
             return;
         }
         member.failed = true;
@@ -223,6 +223,8 @@ impl Machine {
             return;
         }
         let told = member.failed;
+        // Nothing that follows masks a failure: what was left of it can have been cut off.
+        let outcome = if told { outcome.or_failed() } else { outcome };
         member.phase = Phase::Ended;
         member.deadline = None;
         member.outcome = Some(outcome);
@@ -294,7 +296,9 @@ impl Machine {
 
     /// Returns when a component is cut off, while it has been asked.
     pub fn deadline(&self, id: ComponentId) -> Option<Duration> {
-        self.members.get(id.0).and_then(|member| member.deadline)
+        let own = self.members.get(id.0).and_then(|member| member.deadline)?;
+        // The app's end can have come closer since it was told.
+        Some(self.deadlines.map_or(own, |deadlines| own.min(deadlines.end)))
     }
 
     /// Returns where the app stands.

@@ -43,6 +43,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Returns the outcome of a component that had failed before it ended this way.
+    pub(super) fn or_failed(self) -> Self {
+        match self {
+            Self::GaveUp => Self::GaveUp,
+            Self::Finished
+            | Self::Stopped
+            | Self::HookFailed
+            | Self::Failed
+            | Self::CutOff
+            | Self::Leaked
+            | Self::NotStarted => Self::Failed,
+        }
+    }
+
     /// Returns the word that the table, the report and the logs use.
     pub fn word(self) -> &'static str {
         match self {

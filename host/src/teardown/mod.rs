@@ -15,6 +15,10 @@
 
 mod cause;
 mod climb;
+#[cfg(test)]
+mod contract_app;
+#[cfg(test)]
+mod contract_members;
 mod exit_code;
 mod level;
 mod machine;

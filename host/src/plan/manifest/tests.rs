@@ -176,7 +176,7 @@ fn every_key_reaches_the_plan() {
     );
     assert_eq!(
         (web.grace, web.start_timeout, web.memory),
-        (secs(20), secs(3), 1 << 30)
+        (Some(secs(60)), secs(3), 1 << 30)
     );
     assert_eq!(
         (web.hook, web.on_exit, web.on_failure),
@@ -190,7 +190,7 @@ fn every_key_reaches_the_plan() {
     );
     assert_eq!(
         (a.grace, a.start_timeout, a.memory),
-        (secs(20), DEFAULT_START_TIMEOUT, DEFAULT_MEMORY)
+        (None, DEFAULT_START_TIMEOUT, DEFAULT_MEMORY)
     );
     assert_eq!(
         (a.hook, a.on_exit, a.on_failure, a.stdin),
