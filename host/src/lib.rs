@@ -1,4 +1,32 @@
-//! curfew's host as a library.
+//! The host of curfew as a library: runs several WebAssembly components as one app and stops them well.
+//!
+//! One way down: `cli` → [`plan`] → [`supervisor`] → [`server`] → [`runtime`]. [`teardown`] is a pure state
+//! machine beside them that decides how a stop goes; [`output`] is everything the process writes.
+//!
+//! What holds, whatever a guest does: each started instance's hook is called once unless it failed or was cut
+//! off first; the cause of a stop never changes; nobody waits for a clock once all is quiet; the process is
+//! gone by the hard deadline.
+//!
+//! ```
+//! use curfew_host::output::Output;
+//! use curfew_host::plan::Plan;
+//! use curfew_host::supervisor::{App, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The guest: waits until it is asked to stop. Any component with a `wasi:cli/run` will do.
+//! let plan = Plan::from_files(&[artifacts::SERVER.into()], &[])?;
+//! let output = Output::start(Box::new(|thread| eprintln!("{thread} died")))?;
+//! let app = App::start(plan, Options::new(output, None))?;
+//!
+//! // From any thread, at any time; a second call changes nothing.
+//! app.stopper().stop();
+//!
+//! let report = app.wait()?;
+//! assert_eq!(report.exit_code, 0);
+//! println!("{}", report.to_json()?);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod cli;
 mod fail_point;

@@ -21,19 +21,31 @@ all guests here (`opt-level = \"s\"`); both columns ran in turns in the same hos
 pub fn line(cost: &Cost) -> String {
     let (without, with) = (Cost::fastest(&cost.without), Cost::fastest(&cost.with));
     let (name, factor, rounds) = (cost.name, cost.factor(), cost.with.len());
-    format!("{name:<10} without {without:8.3} ms, with {with:8.3} ms: ratio {factor:.2}  (min of {rounds} rounds)")
+    format!(
+        "{name:<10} without {without:8.3} ms, with {with:8.3} ms: ratio {factor:.2}  (min of {rounds} rounds)"
+    )
 }
 
 /// Writes the page and returns where it is.
 pub fn write(costs: &[Cost]) -> Result<PathBuf> {
     let mut page = ABOVE.to_owned();
-    writeln!(page, "\n{}; {} rounds.\n", lab::machine()?, costs.first().map_or(0, |cost| cost.with.len()))?;
-    page.push_str("| workload | what it does | without | with | cost |\n| --- | --- | ---: | ---: | ---: |\n");
+    writeln!(
+        page,
+        "\n{}; {} rounds.\n",
+        lab::machine()?,
+        costs.first().map_or(0, |cost| cost.with.len())
+    )?;
+    page.push_str(
+        "| workload | what it does | without | with | cost |\n| --- | --- | ---: | ---: | ---: |\n",
+    );
     for cost in costs {
         let (without, with) = (Cost::fastest(&cost.without), Cost::fastest(&cost.with));
         let (name, what) = (cost.name, cost.what);
         let percent = (cost.factor() - 1.0) * 100.0;
-        writeln!(page, "| {name} | {what} | {without:.3} ms | {with:.3} ms | {percent:+.0} % |")?;
+        writeln!(
+            page,
+            "| {name} | {what} | {without:.3} ms | {with:.3} ms | {percent:+.0} % |"
+        )?;
     }
     page.push_str(include_str!("epoch_advice.md"));
     let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs");

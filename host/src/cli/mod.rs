@@ -6,13 +6,18 @@ mod describe;
 mod error;
 mod run;
 
+use std::time::Duration;
+
 use args::{Cli, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::output::{Channel, LogFormat, Output, install_panic_hook};
-use crate::supervisor::{block_signals, hard_exit};
+use crate::supervisor::{block_signals, hard_exit, release_signals};
 use crate::teardown::ExitCode;
+
+/// How long a slow reader may take for what a command printed, when no stop is under way that bounds it.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the command line of this process and ends the process.
 pub fn main() -> ! {
@@ -22,29 +27,34 @@ pub fn main() -> ! {
     let Ok(output) = Output::start(Box::new(run::writer_died)) else {
         hard_exit(ExitCode::HOST_BUG);
     };
-    let code = command(&output);
-    output.flush(run::LAST_FLUSH);
+    let (code, flush) = command(&output);
+    output.flush(flush);
     hard_exit(code)
 }
 
-fn command(output: &Output) -> ExitCode {
+/// Returns the exit code, and how long the last lines may take.
+fn command(output: &Output) -> (ExitCode, Duration) {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(output, &error),
+        Err(error) => return (usage(output, &error), READER_PATIENCE),
     };
+    if !matches!(cli.command, Command::Run(_)) {
+        // Only a running app stops on signals; any other command simply ends.
+        let _refused = release_signals();
+    }
     let log = match &cli.command {
         Command::Run(args) => args.log_format,
         Command::Check(_) | Command::Inspect(_) => LogFormat::Text,
     };
     install_panic_hook(output, log);
     let result = match cli.command {
-        Command::Run(args) => run::run(output, args),
-        Command::Check(args) => check::check(output, &args),
-        Command::Inspect(args) => check::inspect(output, &args),
+        Command::Run(args) => run::run(output, args).map(|code| (code, run::LAST_FLUSH)),
+        Command::Check(args) => check::check(output, &args).map(|code| (code, READER_PATIENCE)),
+        Command::Inspect(args) => check::inspect(output, &args).map(|code| (code, READER_PATIENCE)),
     };
     result.unwrap_or_else(|error| {
         say(output, Channel::Stderr, &format!("error: {error}\n"));
-        error.exit_code()
+        (error.exit_code(), READER_PATIENCE)
     })
 }
 

@@ -1,5 +1,7 @@
 //! `curfew run`: from the arguments to a plan, runs the app, and says how it ended.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -49,6 +51,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
+    let report_file = args.report.map(open_report).transpose()?;
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
     options.signals = Some(SignalSource::listen(plan.manifest.is_some()).map_err(CliError::Signals)?);
     let app = App::start(plan, options)?;
@@ -64,8 +67,8 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
         output.flush(grace);
     }
     tell(output, &report, args.log_format, passthrough && by_itself);
-    if let Some(path) = args.report {
-        write_report(&report, path)?;
+    if let Some((path, file)) = report_file {
+        write_report(&report, &path, file);
     }
     Ok(report.exit_code())
 }
@@ -84,10 +87,20 @@ fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     }
 }
 
-fn write_report(report: &Report, path: PathBuf) -> Result<(), CliError> {
+/// Opens the report's file before anything starts: a path that cannot be written is worth nothing at the end.
+fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
+    match File::create(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(cause) => Err(CliError::Report { path, cause }),
+    }
+}
+
+/// Writes the report. An error is told and changes nothing: the exit code says how the app ended.
+fn write_report(report: &Report, path: &Path, mut file: File) {
     let json = report.to_json().map_err(std::io::Error::from);
-    let written = json.and_then(|json| std::fs::write(&path, json + "\n"));
-    written.map_err(|cause| CliError::Report { path, cause })
+    if let Err(error) = json.and_then(|json| file.write_all((json + "\n").as_bytes())) {
+        tracing::error!(path = %path.display(), %error, "the report cannot be written");
+    }
 }
 
 /// Returns the plan that the paths on the command line mean.

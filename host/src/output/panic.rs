@@ -153,7 +153,7 @@ mod tests {
         });
         let text = stderr_of(output, pipes);
         assert!(
-            text.contains("curfew-stderr dies") && text.ends_with("a line\n"),
+            text.contains("the fail point `curfew-stderr`") && text.ends_with("a line\n"),
             "{text}"
         );
     }

@@ -172,9 +172,14 @@ impl Link {
         *self.cut.borrow()
     }
 
+    /// Returns whether `run` has been entered.
+    pub fn has_entered(&self) -> bool {
+        self.entered.load(Ordering::Acquire)
+    }
+
     /// Returns whether the instance was given up before its `run` was entered.
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire) && !self.entered.load(Ordering::Acquire)
+        self.abandoned.load(Ordering::Acquire) && !self.has_entered()
     }
 
     /// Returns once the instance must be dropped.

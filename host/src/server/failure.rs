@@ -32,6 +32,25 @@ pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
     })
 }
 
+/// Returns what a wasmtime error means that came before `run` was entered: a trap while it was instantiated, or
+/// something that the host could not give it.
+pub fn could_not_start(error: &wasmtime::Error) -> Failure {
+    let is_guest =
+        error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<I32Exit>().is_some();
+    let failure = match guest_end(error) {
+        GuestEnd::Failed(failure) if is_guest => failure,
+        GuestEnd::Failed(_) | GuestEnd::ExitOk => Failure {
+            summary: format!("{error:#}"),
+            backtrace: None,
+            exit_code: None,
+        },
+    };
+    Failure {
+        summary: format!("could not be started: {}", failure.summary),
+        ..failure
+    }
+}
+
 /// Returns one line: the trap where there is one, else the chain of errors without the backtrace.
 fn summary(error: &wasmtime::Error) -> String {
     if let Some(trap) = error.downcast_ref::<Trap>() {

@@ -10,7 +10,7 @@ use futures::future::try_join;
 use tokio::sync::watch;
 use wasmtime::component::{Accessor, Func, Instance, TypedFunc};
 
-use super::failure::{GuestEnd, guest_end, returned_error};
+use super::failure::{GuestEnd, could_not_start, guest_end, returned_error};
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
     Failure, HookResult, HookShape, InstanceEvent, Link, Loaded, Runtime, State, Stdio, call_hook, new_store,
@@ -68,6 +68,10 @@ pub async fn live(instancing: &Instancing, stdio: Stdio) -> Outcome {
     match result {
         Ok(()) => {}
         Err(_) if link.is_cut() => return Outcome::CutOff,
+        Err(error) if !link.has_entered() => {
+            progress.run_failed.set(true);
+            link.tell(InstanceEvent::Failed(could_not_start(&error)));
+        }
         Err(error) => judge(link, &progress, guest_end(&error)),
     }
     if progress.run_failed.get() {

@@ -103,6 +103,7 @@ impl Control {
                 self.hear(message)?;
             }
             self.feed(Event::Clock);
+            self.arm_guardian();
             self.say_who_is_waited_for();
             if self.somebody_is_being_cut() {
                 self.runtime.bump();
@@ -147,6 +148,13 @@ impl Control {
         for action in actions {
             self.perform(now, action);
         }
+        // Before the stop begins there is nothing to guard; after that, once for each batch is enough.
+        if before == Level::Running {
+            self.arm_guardian();
+        }
+    }
+
+    fn arm_guardian(&self) {
         if let Some(deadlines) = self.machine.deadlines() {
             self.guardian.arm(deadlines.hard, self.machine.exit_code());
         }

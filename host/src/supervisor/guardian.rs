@@ -73,11 +73,10 @@ impl Guardian {
 
     fn order(&self, new: Orders) {
         let mut orders = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if *orders != Orders::Dismissed && *orders != Orders::ControlDied {
+        if *orders != new && *orders != Orders::Dismissed && *orders != Orders::ControlDied {
             *orders = new;
+            self.shared.changed.notify_all();
         }
-        drop(orders);
-        self.shared.changed.notify_all();
     }
 }
 

@@ -17,5 +17,5 @@ mod table;
 pub use app::{App, AppError, Options, Stopper};
 pub use guardian::hard_exit;
 pub use report::{CauseReport, ComponentReport, Report};
-pub use signals::{SignalSource, block_signals};
+pub use signals::{SignalSource, block_signals, release_signals};
 pub use table::table;

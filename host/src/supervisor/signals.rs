@@ -46,6 +46,14 @@ pub fn block_signals() -> std::io::Result<()> {
     mask().thread_block().map_err(Into::into)
 }
 
+/// Lets signals do again what they do to any process.
+///
+/// # Errors
+/// When the system refuses, which it has no reason to.
+pub fn release_signals() -> std::io::Result<()> {
+    mask().thread_unblock().map_err(Into::into)
+}
+
 fn mask() -> SigSet {
     let mut mask = SigSet::all();
     for signal in FAULTS.into_iter().chain(JOB_CONTROL) {

@@ -20,13 +20,18 @@ impl Machine {
             match member.phase {
                 Phase::Pending => {
                     member.phase = Phase::Ended;
+                    self.open = self.open.saturating_sub(1);
                     member.outcome = Some(Outcome::NotStarted);
                 }
                 Phase::Starting => self.actions.push(Action::Abandon(ComponentId(at))),
                 Phase::Running | Phase::Asked | Phase::Cut | Phase::Ended => {}
             }
         }
-        let level = if delay.is_zero() { Level::Drain } else { Level::Delay };
+        let level = if delay.is_zero() {
+            Level::Drain
+        } else {
+            Level::Delay
+        };
         self.raise(now, level);
     }
 
@@ -64,6 +69,7 @@ impl Machine {
             return;
         }
         self.level = level;
+        self.due = Duration::ZERO;
         self.actions.push(Action::Raise(level));
         let Some(cause) = self.cause else { return };
         for at in 0..self.members.len() {
@@ -77,19 +83,29 @@ impl Machine {
 
     pub(super) fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause) {
         // Who ends alone has as long as the app would have.
-        let bound = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
-        let Some(member) = self.members.get_mut(id.0) else { return };
+        let bound = self
+            .deadlines
+            .map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
         if member.phase == Phase::Running {
-            let own = member.policy.grace.map(|grace| grace.saturating_mul(self.grace_factor));
+            let own = member
+                .policy
+                .grace
+                .map(|grace| grace.saturating_mul(self.grace_factor));
             let deadline = own.map_or(bound, |own| now.saturating_add(own).min(bound));
             member.phase = Phase::Asked;
             member.deadline = Some(deadline);
+            self.due = self.due.min(deadline);
             self.actions.push(Action::Ask { id, cause, deadline });
         }
     }
 
     fn cut(&mut self, id: ComponentId) {
-        let Some(member) = self.members.get_mut(id.0) else { return };
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
         if member.phase > Phase::Pending && member.phase < Phase::Cut {
             member.phase = Phase::Cut;
             member.deadline = None;
@@ -99,27 +115,47 @@ impl Machine {
 
     /// Does what time and the ends of components demand.
     pub(super) fn settle(&mut self, now: Duration) {
+        if now >= self.due {
+            self.pass_deadlines(now);
+            self.due = self.next_wake().unwrap_or(Duration::MAX);
+        }
+        if self.open == 0 || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
+            self.leave();
+        }
+    }
+
+    fn pass_deadlines(&mut self, now: Duration) {
+        // This one first: it can give others a deadline that is over at once.
+        self.fail_late_starts(now);
         if self.level == Level::Delay && self.deadlines.is_some_and(|deadlines| now >= deadlines.drain) {
             self.raise(now, Level::Drain);
         }
         for at in 0..self.members.len() {
-            let Some(member) = self.members.get(at) else { continue };
-            let (phase, over) = (member.phase, member.deadline.is_some_and(|end| now >= end));
-            // One that was abandoned did not fail to start.
-            if over && phase == Phase::Starting && self.level == Level::Running {
-                self.failed(now, ComponentId(at));
-            }
-            if over {
+            if self.is_over(now, at) {
                 self.cut(ComponentId(at));
             }
         }
         if self.deadlines.is_some_and(|deadlines| now >= deadlines.end) {
             self.raise(now, Level::Cut);
         }
-        let quiet = self.members.iter().all(|member| member.phase == Phase::Ended);
-        if quiet || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
-            self.leave();
+    }
+
+    /// Who overruns its start has failed, unless the app stops: then it was abandoned.
+    fn fail_late_starts(&mut self, now: Duration) {
+        for at in 0..self.members.len() {
+            let starting = self.phase(ComponentId(at)) == Phase::Starting;
+            if self.level == Level::Running && starting && self.is_over(now, at) {
+                self.failed(now, ComponentId(at));
+                self.cut(ComponentId(at));
+            }
         }
+    }
+
+    fn is_over(&self, now: Duration, at: usize) -> bool {
+        self.members
+            .get(at)
+            .and_then(|member| member.deadline)
+            .is_some_and(|end| now >= end)
     }
 
     pub(super) fn leave(&mut self) {

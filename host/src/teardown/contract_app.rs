@@ -1,13 +1,13 @@
 //! The rows of the contract about signals, causes, bounds and the exit of the whole app, each as one test.
 //!
-//! Invariant: the first comment of a test names its row. Single events are in `table`, random ones in `properties`.
+//! Invariant: the first comment of a test names its row. Single events are in `table`, random ones in
+//! `properties`.
 
 use super::table::{
-    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, samples, signal,
-    starting,
+    A, B, C, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, samples, signal, starting,
 };
 use super::*;
-use crate::plan::{OnEnd, SignalProfile};
+use crate::plan::SignalProfile;
 
 #[test]
 fn int_twice_cuts_off_and_leaves_with_130() {
@@ -77,7 +77,7 @@ fn term_every_second_moves_no_deadline() {
     }
     assert_eq!(
         app.on(s(13), Event::Clock),
-        [Action::Raise(Level::Cut), Action::Cut(A), Action::Cut(B)]
+        [Action::Cut(A), Action::Cut(B), Action::Raise(Level::Cut)]
     );
     assert!(
         app.on(s(14), Event::Clock)
@@ -201,6 +201,11 @@ fn nothing_that_follows_masks_a_failure() {
     for outcome in [Outcome::CutOff, Outcome::Leaked, Outcome::NotStarted] {
         let mut app = running(vec![member()]);
         let _ = app.on(s(1), Event::Failed(A));
+        assert_eq!(
+            app.next_wake(),
+            Some(s(1 + FAIL_GRACE)),
+            "it has no time of its own"
+        );
         assert_eq!(kinds(&app.on(s(1 + FAIL_GRACE), Event::Clock)), ["Raise", "Cut"]);
         assert_eq!(app.exit_code(), ExitCode::FAILED);
         let left = app.on(s(1 + FAIL_GRACE), Event::Ended(A, outcome));

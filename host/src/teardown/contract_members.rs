@@ -1,12 +1,12 @@
 //! The rows of the contract about single components: their notice, time, failure and end, each as one test.
 //!
-//! Invariant: the first comment of a test names its row. Single events are in `table`, random ones in `properties`.
+//! Invariant: the first comment of a test names its row. Single events are in `table`, random ones in
+//! `properties`.
 
 use std::time::Duration;
 
 use super::table::{
-    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, samples, signal,
-    starting,
+    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, signal, starting,
 };
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
@@ -76,7 +76,7 @@ fn on_failure_ignore_lets_the_others_go_on() {
 
 #[test]
 fn whoever_overruns_its_start_timeout_is_cut_off_and_has_failed() {
-    // R9, start-timeout: one never becomes ready → it is cut off, the others are asked; not started is failed.
+    // R9, start-timeout: one never becomes ready → it is cut off and has failed, the others are asked.
     for on_failure in [OnEnd::StopApp, OnEnd::Ignore] {
         let late = MemberPolicy {
             start_timeout: s(1),
@@ -104,6 +104,31 @@ fn whoever_overruns_its_start_timeout_is_cut_off_and_has_failed() {
             (Outcome::Failed, ExitCode::FAILED)
         );
     }
+}
+
+#[test]
+fn a_late_start_leaves_nobody_behind_with_no_time_left() {
+    // I4: a sibling without any grace is cut off in the step in which it is asked, wherever it stands.
+    let (hasty, late) = (
+        member(),
+        MemberPolicy {
+            start_timeout: s(1),
+            ..member()
+        },
+    );
+    let mut app = starting(
+        SignalProfile::Standard,
+        vec![
+            MemberPolicy {
+                grace: Some(s(0)),
+                ..hasty
+            },
+            late,
+        ],
+    );
+    let _ = app.on(s(0), Event::Entered(A));
+    assert_eq!(kinds(&app.on(s(1), Event::Clock)), ["Raise", "Ask", "Cut", "Cut"]);
+    assert_eq!(app.next_wake(), Some(s(1 + FAIL_GRACE)));
 }
 
 #[test]
@@ -190,7 +215,7 @@ fn whatever_ends_the_app_earlier_ends_every_deadline_earlier() {
 
 #[test]
 fn a_shorter_grace_of_its_own_cuts_off_only_that_one() {
-    // A component's grace below the app's: it alone is cut off then; 124, and the app leaves with the last one.
+    // A component's grace below the app's: it alone is cut off; 124; the app leaves with the last one.
     let mut app = running(vec![
         MemberPolicy {
             grace: Some(s(2)),
@@ -238,11 +263,34 @@ fn the_next_wake_is_the_next_thing_that_is_due() {
     for (due, then) in [
         (1 + DELAY, "Raise Ask Ask"),
         (7, "Cut"),
-        (13, "Raise Cut"),
+        (13, "Cut Raise"),
         (14, "Raise Leave"),
     ] {
         assert_eq!(app.next_wake(), Some(s(due)), "{then}");
         assert_eq!(app.on(s(due) - ms(1), Event::Clock), []);
         assert_eq!(kinds(&app.on(s(due), Event::Clock)).join(" "), then);
     }
+}
+
+#[test]
+fn without_a_grace_of_its_own_a_component_has_all_of_the_apps() {
+    // grace: within what the app has; alone, as long as the app would have.
+    let open = MemberPolicy {
+        grace: None,
+        on_exit: OnEnd::Ignore,
+        ..member()
+    };
+    let mut app = running(vec![open, member()]);
+    assert_eq!(
+        asks(&app.clone().on(s(1), Event::Returned(A))),
+        [(A, s(1 + GRACE))]
+    );
+    assert_eq!(
+        asks(&app.clone().on(s(1), Event::Failed(B))),
+        [(A, s(1 + FAIL_GRACE))]
+    );
+    assert_eq!(
+        asks(&signal(&mut app, s(1), Signal::Quit)).first(),
+        Some(&(A, s(1 + 4 * GRACE)))
+    );
 }

@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Cause, ComponentId, Deadlines, ExitCode, Level, Outcome, Phase, Requester, Signal, exit_code,
-};
+use super::{Cause, ComponentId, Deadlines, ExitCode, Level, Outcome, Phase, Requester, Signal, exit_code};
 use crate::plan::{OnEnd, SignalProfile};
 
 /// What holds for the app as a whole.
@@ -112,16 +110,27 @@ pub struct Machine {
     pub(super) counted: Vec<(Signal, Duration)>,
     pub(super) forced: Option<Signal>,
     pub(super) host_bug: bool,
+    /// How many members have not ended.
+    pub(super) open: usize,
+    /// No deadline passes before this: with a thousand members, not every event looks at all of them.
+    pub(super) due: Duration,
     pub(super) actions: Vec<Action>,
 }
 
 impl Machine {
     /// Returns a machine at level `running` in which nothing has started.
     pub fn new(policy: Policy, members: Vec<MemberPolicy>) -> Self {
-        let members = members
+        let members: Vec<_> = members
             .into_iter()
-            .map(|policy| Member { policy, phase: Phase::Pending, failed: false, deadline: None, outcome: None })
+            .map(|policy| Member {
+                policy,
+                phase: Phase::Pending,
+                failed: false,
+                deadline: None,
+                outcome: None,
+            })
             .collect();
+        let open = members.len();
         Self {
             policy,
             level: Level::Running,
@@ -132,6 +141,8 @@ impl Machine {
             counted: Vec::new(),
             forced: None,
             host_bug: false,
+            open,
+            due: Duration::MAX,
             actions: Vec::new(),
         }
     }
@@ -153,7 +164,9 @@ impl Machine {
             Event::Failed(id) => self.failed(now, id),
             Event::Ended(id, outcome) => self.ended(now, id, outcome),
             Event::Signal(signal) => self.signal(now, signal),
-            Event::StopRequested(by) => self.begin(now, Cause::Request(by), Duration::ZERO, self.policy.grace),
+            Event::StopRequested(by) => {
+                self.begin(now, Cause::Request(by), Duration::ZERO, self.policy.grace)
+            }
             Event::HostBug(what) => {
                 self.host_bug = true;
                 self.fail(now, Cause::HostBug(what));
@@ -166,14 +179,18 @@ impl Machine {
         for (at, member) in self.members.iter_mut().enumerate() {
             if member.phase == Phase::Pending {
                 member.phase = Phase::Starting;
-                member.deadline = Some(now.saturating_add(member.policy.start_timeout));
+                let deadline = now.saturating_add(member.policy.start_timeout);
+                member.deadline = Some(deadline);
+                self.due = self.due.min(deadline);
                 self.actions.push(Action::Start(ComponentId(at)));
             }
         }
     }
 
     fn entered(&mut self, now: Duration, id: ComponentId) {
-        let Some(member) = self.members.get_mut(id.0) else { return };
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
         if member.phase == Phase::Starting {
             member.phase = Phase::Running;
             member.deadline = None;
@@ -185,7 +202,9 @@ impl Machine {
     }
 
     fn returned(&mut self, now: Duration, id: ComponentId) {
-        let Some(member) = self.members.get(id.0) else { return };
+        let Some(member) = self.members.get(id.0) else {
+            return;
+        };
         if member.phase != Phase::Running {
             return;
         }
@@ -203,7 +222,9 @@ impl Machine {
     }
 
     pub(super) fn failed(&mut self, now: Duration, id: ComponentId) {
-        let Some(member) = self.members.get_mut(id.0) else { return };
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
         if matches!(member.phase, Phase::Pending | Phase::Ended) || member.failed {
             return;
         }
@@ -218,7 +239,9 @@ impl Machine {
     }
 
     fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
-        let Some(member) = self.members.get_mut(id.0) else { return };
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
         if member.phase == Phase::Ended {
             return;
         }
@@ -227,6 +250,7 @@ impl Machine {
         let outcome = if told { outcome.or_failed() } else { outcome };
         member.phase = Phase::Ended;
         member.deadline = None;
+        self.open = self.open.saturating_sub(1);
         member.outcome = Some(outcome);
         let (on_exit, on_failure) = (member.policy.on_exit, member.policy.on_failure);
         match outcome {
@@ -252,8 +276,12 @@ impl Machine {
     /// Grants a component more time, up to the app's deadline, and returns how much.
     pub fn extend(&mut self, now: Duration, id: ComponentId, by: Duration) -> Duration {
         let bound = self.deadlines.map(|deadlines| deadlines.end);
-        let Some(member) = self.members.get_mut(id.0) else { return Duration::ZERO };
-        let (Phase::Asked, Some(old)) = (member.phase, member.deadline) else { return Duration::ZERO };
+        let Some(member) = self.members.get_mut(id.0) else {
+            return Duration::ZERO;
+        };
+        let (Phase::Asked, Some(old)) = (member.phase, member.deadline) else {
+            return Duration::ZERO;
+        };
         let ceiling = bound.unwrap_or_else(|| now.saturating_add(self.policy.grace));
         let new = old.saturating_add(by).min(ceiling).max(old);
         member.deadline = Some(new);
@@ -273,13 +301,17 @@ impl Machine {
 
     /// Returns the exit code if the process left now. Whoever has not ended counts as cut off.
     pub fn exit_code(&self) -> ExitCode {
-        let outcomes: Vec<_> = (0..self.members.len()).map(|at| self.outcome(ComponentId(at))).collect();
+        let outcomes: Vec<_> = (0..self.members.len())
+            .map(|at| self.outcome(ComponentId(at)))
+            .collect();
         exit_code(self.host_bug, self.forced, &outcomes)
     }
 
     /// Returns how a component ended, or what it would be called if the process left now.
     pub fn outcome(&self, id: ComponentId) -> Outcome {
-        let Some(member) = self.members.get(id.0) else { return Outcome::NotStarted };
+        let Some(member) = self.members.get(id.0) else {
+            return Outcome::NotStarted;
+        };
         match (member.outcome, member.phase) {
             (Some(outcome), _) => outcome,
             (None, _) if member.failed => Outcome::Failed,

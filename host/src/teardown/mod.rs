@@ -28,6 +28,8 @@ mod properties;
 mod signals;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod watch;
 
 pub use cause::{Cause, Requester, Signal};
 pub use exit_code::{ExitCode, exit_code};

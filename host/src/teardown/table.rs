@@ -1,8 +1,8 @@
 //! Every event at every level in both profiles, as one table.
 //!
-//! Invariant: the table is an exhaustive match whose arms bring their own sample, so that a new event does not
-//! compile before it has its row. Sequences are in `contract_app` and
-//! `contract_members`, random ones in `properties`.
+//! Invariant: the table is an exhaustive match whose arms bring their own sample, so that a new event does
+//! not compile before it has its row. Sequences are in `contract_app` and `contract_members`, random ones in
+//! `properties`.
 
 use std::time::Duration;
 
@@ -61,12 +61,15 @@ table! {
         [STOP, CUT, "drain: Raise Ask Ask", "cut: Raise Cut Cut Cut", "exit: Raise Leave", NONE];
     Event::Signal(Signal::Quit), Event::Signal(Signal::Quit) =>
         [STOP, "delay: Abandon Raise", "drain: Raise Ask Ask", "drain: NoteSignal", "cut: NoteSignal", NONE];
-    Event::Signal(Signal::Hup), Event::Signal(Signal::Hup) => ["running: RefuseReload", "running: RefuseReload",
-        "delay: NoteSignal", "drain: NoteSignal", "cut: NoteSignal", NONE];
-    Event::Signal(Signal::Hangup), Event::Signal(Signal::Hangup) => ["delay: Abandon Raise", "delay: Abandon Raise",
-        "delay: NoteSignal", "drain: NoteSignal", "cut: NoteSignal", NONE];
-    Event::Signal(Signal::Usr1), Event::Signal(Signal::Usr1) => ["running: PrintStatus", "running: PrintStatus",
-        "delay: PrintStatus", "drain: PrintStatus", "cut: PrintStatus", NONE];
+    Event::Signal(Signal::Hup), Event::Signal(Signal::Hup) =>
+        ["running: RefuseReload", "running: RefuseReload", "delay: NoteSignal",
+            "drain: NoteSignal", "cut: NoteSignal", NONE];
+    Event::Signal(Signal::Hangup), Event::Signal(Signal::Hangup) =>
+        ["delay: Abandon Raise", "delay: Abandon Raise", "delay: NoteSignal",
+            "drain: NoteSignal", "cut: NoteSignal", NONE];
+    Event::Signal(Signal::Usr1), Event::Signal(Signal::Usr1) =>
+        ["running: PrintStatus", "running: PrintStatus", "delay: PrintStatus",
+            "drain: PrintStatus", "cut: PrintStatus", NONE];
     Event::StopRequested(Requester::Operator), Event::StopRequested(Requester::Operator) =>
         [STOP, STOP, NONE, NONE, NONE, NONE];
     Event::StopRequested(Requester::Component(_)), Event::StopRequested(Requester::Component(A)) =>
