@@ -30,14 +30,8 @@ const TEXT_FOLDERS: &[&str] = &["hostile"];
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let components = here
-        .parent()
-        .expect("artifacts is in guest-components")
-        .to_path_buf();
-    let root = components
-        .parent()
-        .expect("guest-components is in the workspace")
-        .to_path_buf();
+    let components = here.parent().expect("artifacts is in guest-components").to_path_buf();
+    let root = components.parent().expect("guest-components is in the workspace").to_path_buf();
     watch(&components, &root);
 
     let stable = stable_folder(&out);
@@ -73,32 +67,18 @@ fn replace(file: &Path, bytes: &[u8]) {
 }
 
 fn watch(components: &Path, root: &Path) {
-    for path in [
-        components.to_path_buf(),
-        root.join("wit"),
-        root.join("Cargo.lock"),
-        root.join("Cargo.toml"),
-    ] {
+    for path in [components.to_path_buf(), root.join("wit"), root.join("Cargo.lock"), root.join("Cargo.toml")]
+    {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 }
 
 fn build_packages(root: &Path, built: &Path) {
     if !target_is_installed() {
-        fail(&format!(
-            "the target {TARGET} is missing; run: rustup target add {TARGET}"
-        ));
+        fail(&format!("the target {TARGET} is missing; run: rustup target add {TARGET}"));
     }
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
-    cargo.current_dir(root).args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--profile",
-        PROFILE,
-        "--target",
-        TARGET,
-    ]);
+    cargo.current_dir(root).args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]);
     cargo.arg("--target-dir").arg(built);
     for package in PACKAGES {
         cargo.args(["-p", package]);
@@ -106,14 +86,8 @@ fn build_packages(root: &Path, built: &Path) {
     // What cargo tells this build script about the host build must not reach the build of the guests.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let inherited = [
-            "CARGO_FEATURE_",
-            "CARGO_CFG_",
-            "CARGO_PKG_",
-            "CARGO_PROFILE_",
-            "CARGO_MANIFEST_",
-            "DEP_",
-        ];
+        let inherited =
+            ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_PROFILE_", "CARGO_MANIFEST_", "DEP_"];
         let single = [
             "RUSTFLAGS",
             "CARGO_ENCODED_RUSTFLAGS",
@@ -145,9 +119,7 @@ fn build_packages(root: &Path, built: &Path) {
 
 fn target_is_installed() -> bool {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let asked = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output();
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
     asked.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
 }
 
@@ -155,26 +127,15 @@ fn target_is_installed() -> bool {
 fn built_file(built: &Path, package: &str) -> PathBuf {
     let folder = built.join(TARGET).join(PROFILE);
     let program = folder.join(format!("{package}.wasm"));
-    if program.is_file() {
-        program
-    } else {
-        folder.join(format!("{}.wasm", package.replace('-', "_")))
-    }
+    if program.is_file() { program } else { folder.join(format!("{}.wasm", package.replace('-', "_"))) }
 }
 
 fn encode_texts(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut encoded = Vec::new();
-    for entry in fs::read_dir(folder)
-        .expect("the folder is part of the source")
-        .flatten()
-    {
+    for entry in fs::read_dir(folder).expect("the folder is part of the source").flatten() {
         let text = entry.path();
         if text.extension().is_some_and(|extension| extension == "wat") {
-            let name = text
-                .file_stem()
-                .expect("it has an extension")
-                .to_string_lossy()
-                .into_owned();
+            let name = text.file_stem().expect("it has an extension").to_string_lossy().into_owned();
             let bytes = wat::parse_file(&text).unwrap_or_else(|error| fail(&error.to_string()));
             encoded.push((name, bytes));
         }
@@ -185,10 +146,7 @@ fn encode_texts(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// `target/guests`, where people find the files. `OUT_DIR` is `target/PROFILE/build/artifacts-HASH/out`.
 fn stable_folder(out: &Path) -> PathBuf {
-    let target = out
-        .ancestors()
-        .nth(4)
-        .expect("OUT_DIR is four levels below the target folder");
+    let target = out.ancestors().nth(4).expect("OUT_DIR is four levels below the target folder");
     target.join("guests")
 }
 

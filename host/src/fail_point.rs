@@ -3,11 +3,7 @@
 
 /// Returns the fail point that was asked for.
 pub fn armed() -> Option<String> {
-    if cfg!(debug_assertions) {
-        std::env::var("CURFEW_FAIL_POINT").ok()
-    } else {
-        None
-    }
+    if cfg!(debug_assertions) { std::env::var("CURFEW_FAIL_POINT").ok() } else { None }
 }
 
 /// Dies here if this fail point was asked for.

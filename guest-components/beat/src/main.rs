@@ -16,8 +16,5 @@ fn main() {
         total += late;
     }
     println!("worst lateness {} us", worst.as_micros());
-    println!(
-        "mean lateness {} us",
-        total.as_micros() / u128::from(rounds.max(1))
-    );
+    println!("mean lateness {} us", total.as_micros() / u128::from(rounds.max(1)));
 }

@@ -34,9 +34,7 @@ fn workload(name: &str) -> Option<fn(u32) -> u64> {
 
 /// A linear congruential generator: the workloads need numbers, not good randomness.
 fn next(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6364136223846793005)
-        .wrapping_add(1442695040888963407);
+    *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
     *state >> 16
 }
 
@@ -52,9 +50,7 @@ fn strings(seed: u32) -> u64 {
     let mut state = u64::from(seed);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for _ in 0..20_000 {
-        *counts
-            .entry(format!("key-{:04}", next(&mut state) % 2_000))
-            .or_default() += 1;
+        *counts.entry(format!("key-{:04}", next(&mut state) % 2_000)).or_default() += 1;
     }
     counts.iter().map(|(key, count)| key.len() as u64 * count).sum()
 }
@@ -82,21 +78,13 @@ fn sieve(seed: u32) -> u64 {
 }
 
 fn fib(n: u32) -> u64 {
-    if n < 2 {
-        u64::from(n)
-    } else {
-        fib(n - 1) + fib(n - 2)
-    }
+    if n < 2 { u64::from(n) } else { fib(n - 1) + fib(n - 2) }
 }
 
 fn matmul(seed: u32) -> u64 {
     const SIZE: usize = 120;
     let mut state = u64::from(seed);
-    let mut matrix = || -> Vec<f64> {
-        (0..SIZE * SIZE)
-            .map(|_| (next(&mut state) % 100) as f64)
-            .collect()
-    };
+    let mut matrix = || -> Vec<f64> { (0..SIZE * SIZE).map(|_| (next(&mut state) % 100) as f64).collect() };
     let (left, right) = (matrix(), matrix());
     let mut product = vec![0.0; SIZE * SIZE];
     for row in 0..SIZE {

@@ -77,10 +77,7 @@ pub fn open_fifo() {
     }
 }
 
-#[allow(
-    dead_code,
-    reason = "the async guest reads its standard input without blocking"
-)]
+#[allow(dead_code, reason = "the async guest reads its standard input without blocking")]
 pub fn read_stdin() {
     let mut buffer = [0; 1024];
     while std::io::stdin().read(&mut buffer).is_ok_and(|length| length > 0) {}

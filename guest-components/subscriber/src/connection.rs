@@ -18,27 +18,16 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(address: &str) -> Result<Connection, String> {
-        let address: SocketAddr = address
-            .parse()
-            .map_err(|_| format!("{address} is not an address and port"))?;
-        let family = if address.is_ipv4() {
-            IpAddressFamily::Ipv4
-        } else {
-            IpAddressFamily::Ipv6
-        };
+        let address: SocketAddr =
+            address.parse().map_err(|_| format!("{address} is not an address and port"))?;
+        let family = if address.is_ipv4() { IpAddressFamily::Ipv4 } else { IpAddressFamily::Ipv6 };
         let failed = |error| format!("can not connect to {address}: {error:?}");
         let socket = TcpSocket::create(family).map_err(failed)?;
         socket.connect(to_wasi(address)).await.map_err(failed)?;
         let (requests, data) = wit_stream::new();
         let sent = socket.send(data);
         let (replies, _) = socket.receive();
-        Ok(Connection {
-            requests,
-            replies,
-            received: Vec::new(),
-            _socket: socket,
-            _sent: sent,
-        })
+        Ok(Connection { requests, replies, received: Vec::new(), _socket: socket, _sent: sent })
     }
 
     /// An error reply of Redis is an error here too.
@@ -66,18 +55,10 @@ impl Connection {
 fn to_wasi(address: SocketAddr) -> IpSocketAddress {
     let port = address.port();
     match address.ip() {
-        IpAddr::V4(ip) => IpSocketAddress::Ipv4(Ipv4SocketAddress {
-            port,
-            address: ip.octets().into(),
-        }),
+        IpAddr::V4(ip) => IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: ip.octets().into() }),
         IpAddr::V6(ip) => {
             let address = ip.segments().into();
-            IpSocketAddress::Ipv6(Ipv6SocketAddress {
-                port,
-                flow_info: 0,
-                address,
-                scope_id: 0,
-            })
+            IpSocketAddress::Ipv6(Ipv6SocketAddress { port, flow_info: 0, address, scope_id: 0 })
         }
     }
 }

@@ -79,10 +79,8 @@ async fn subscribe() -> Result<(), String> {
     let [address, stream, group, consumer, rest @ ..] = &args[..] else {
         return Err("usage: ADDRESS STREAM GROUP CONSUMER [PROCESS_MS]".to_string());
     };
-    let process_ms: u64 = rest
-        .first()
-        .map_or(Ok(0), |text| text.parse())
-        .map_err(|_| "PROCESS_MS is a number")?;
+    let process_ms: u64 =
+        rest.first().map_or(Ok(0), |text| text.parse()).map_err(|_| "PROCESS_MS is a number")?;
     let job = Job {
         stream: stream.clone(),
         group: group.clone(),
@@ -105,10 +103,7 @@ async fn subscribe() -> Result<(), String> {
 }
 
 async fn create_group(connection: &mut Connection, job: &Job) -> Result<(), String> {
-    match connection
-        .call(&["XGROUP", "CREATE", &job.stream, &job.group, "0", "MKSTREAM"])
-        .await
-    {
+    match connection.call(&["XGROUP", "CREATE", &job.stream, &job.group, "0", "MKSTREAM"]).await {
         Err(error) if !error.starts_with("BUSYGROUP") => Err(error),
         _ => Ok(()),
     }
@@ -124,17 +119,7 @@ async fn consume(connection: &mut Connection, control: &mut Connection, job: &Jo
     let mut from = "0";
     let mut count = 0;
     while host::stop_notice().is_none() {
-        let take = [
-            "XREADGROUP",
-            "GROUP",
-            &job.group,
-            &job.consumer,
-            "COUNT",
-            "1",
-            "BLOCK",
-            "0",
-            "STREAMS",
-        ];
+        let take = ["XREADGROUP", "GROUP", &job.group, &job.consumer, "COUNT", "1", "BLOCK", "0", "STREAMS"];
         let take = [&take[..], &[&job.stream, from]].concat();
         let reply = unblocked_by(stop.as_mut(), connection.call(&take), control, &client).await?;
         match message_id(&reply) {

@@ -72,6 +72,5 @@ fn list(bytes: &[u8], at: &mut usize, length: usize) -> Result<Option<Reply>, St
 }
 
 fn number(text: &str) -> Result<i64, String> {
-    text.parse()
-        .map_err(|_| format!("redis sent {text:?} instead of a number"))
+    text.parse().map_err(|_| format!("redis sent {text:?} instead of a number"))
 }

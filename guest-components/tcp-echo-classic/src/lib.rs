@@ -61,10 +61,7 @@ impl Guest for Echo {
 fn serve() -> Result<(), String> {
     let args: Vec<String> = std::env::args().collect();
     let address = args.get(1).ok_or("usage: ADDRESS [DELAY_MS]")?;
-    let delay_ms: u64 = args
-        .get(2)
-        .map_or(Ok(0), |text| text.parse())
-        .map_err(|_| "DELAY_MS is a number")?;
+    let delay_ms: u64 = args.get(2).map_or(Ok(0), |text| text.parse()).map_err(|_| "DELAY_MS is a number")?;
     let mut listener = Some(net::listen(address)?);
     if let Some(listener) = &listener {
         println!("listening on {}", net::local_address(listener)?);
@@ -97,13 +94,7 @@ fn serve() -> Result<(), String> {
 /// Sleeps until there is something to do for anyone.
 fn wait(stop: &Pollable, listener: Option<&TcpSocket>, connections: &[Connection]) {
     let mut pollables: Vec<Pollable> = connections.iter().flat_map(Connection::subscribe).collect();
-    pollables.extend(
-        connections
-            .iter()
-            .filter_map(Connection::due)
-            .min()
-            .map(subscribe_instant),
-    );
+    pollables.extend(connections.iter().filter_map(Connection::due).min().map(subscribe_instant));
     pollables.extend(listener.map(TcpSocket::subscribe));
     let mut all: Vec<&Pollable> = pollables.iter().collect();
     // Once asked to stop this one is always ready, and would turn the wait into a spin.

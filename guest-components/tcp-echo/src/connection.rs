@@ -18,11 +18,7 @@ pub async fn serve(socket: TcpSocket, delay_ms: u64, stop: Shared<impl Future<Ou
     let (mut answers, data) = wit_stream::new();
     let sent = socket.send(data);
     let (stream, _received) = socket.receive();
-    let mut requests = Requests {
-        stream,
-        bytes: Vec::new(),
-        ended: false,
-    };
+    let mut requests = Requests { stream, bytes: Vec::new(), ended: false };
     if answer(&mut requests, &mut answers, delay_ms, stop).await {
         // Half-close: the client sees the end of the answers, after the last of them.
         drop(answers);

@@ -59,10 +59,7 @@ impl Guest for Echo {
 async fn serve() -> Result<(), String> {
     let args: Vec<String> = std::env::args().collect();
     let address = args.get(1).ok_or("usage: ADDRESS [DELAY_MS]")?;
-    let delay_ms: u64 = args
-        .get(2)
-        .map_or(Ok(0), |text| text.parse())
-        .map_err(|_| "DELAY_MS is a number")?;
+    let delay_ms: u64 = args.get(2).map_or(Ok(0), |text| text.parse()).map_err(|_| "DELAY_MS is a number")?;
     let (listener, incoming) = net::listen(address)?;
     println!("listening on {}", net::local_address(&listener)?);
     host::ready();

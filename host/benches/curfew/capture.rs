@@ -35,9 +35,7 @@ pub fn next(heard: &Receiver<Heard>, message: &str, patience: Duration) -> Resul
     let until = Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let event = heard
-            .recv_timeout(left)
-            .with_context(|| format!("{message:?} never came"))?;
+        let event = heard.recv_timeout(left).with_context(|| format!("{message:?} never came"))?;
         if event.message == message {
             return Ok(event.at);
         }
@@ -56,10 +54,7 @@ impl<S: Subscriber> Layer<S> for Ears {
         event.record(&mut message);
         if let Some(ear) = &*EAR.lock().unwrap_or_else(PoisonError::into_inner) {
             // The last events of an app come when nobody listens any more.
-            let _gone = ear.send(Heard {
-                at,
-                message: message.0,
-            });
+            let _gone = ear.send(Heard { at, message: message.0 });
         }
     }
 }

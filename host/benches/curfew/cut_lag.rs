@@ -30,9 +30,7 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table, spinning: usize) -> 
     let mut text = format!("[app]\nname = \"bench\"\ngrace = \"{}ms\"\n", GRACE.as_millis());
     for number in 1..=spinning {
         let source = artifacts::HOSTILE_ASYNC;
-        text.push_str(&format!(
-            "[component.s{number}]\nsource = {source:?}\nargs = [\"run=spin\"]\n"
-        ));
+        text.push_str(&format!("[component.s{number}]\nsource = {source:?}\nargs = [\"run=spin\"]\n"));
     }
     let plan = Plan::from_manifest(&lab.manifest(&format!("spin-{spinning}"), &text)?)?;
     let cache = Cache::open(&lab.cache()).map_err(anyhow::Error::msg)?;
@@ -66,17 +64,10 @@ fn run(plan: &Plan, cache: &Cache, heard: &Receiver<Heard>, spinning: usize) -> 
     let mut lags = Vec::new();
     for _ in 0..spinning {
         let ended = capture::next(heard, "component ended", PATIENCE)?;
-        lags.push(in_millis(
-            ended
-                .checked_duration_since(deadline)
-                .context("it ended by itself")?,
-        ));
+        lags.push(in_millis(ended.checked_duration_since(deadline).context("it ended by itself")?));
     }
     let report = app.wait()?;
-    let cut = report
-        .components
-        .iter()
-        .all(|component| component.outcome == "cut-off");
+    let cut = report.components.iter().all(|component| component.outcome == "cut-off");
     ensure!(cut, "somebody was not cut off: {report:?}");
     Ok(lags)
 }

@@ -56,22 +56,13 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     for (name, what) in WORKLOADS {
         let once = run(lab, &guest, name, 1, false)?;
         let turns = (TARGET_NANOS / once.max(1.0)).ceil().clamp(1.0, 1e6) as u32;
-        let mut cost = Cost {
-            name,
-            what,
-            without: Vec::new(),
-            with: Vec::new(),
-        };
+        let mut cost = Cost { name, what, without: Vec::new(), with: Vec::new() };
         for round in 0..rounds {
             for second in [false, true] {
                 // Neither is always the first.
                 let interruptible = second ^ (round % 2 == 1);
                 let millis = run(lab, &guest, name, turns, interruptible)? / 1e6 / f64::from(turns);
-                if interruptible {
-                    cost.with.push(millis)
-                } else {
-                    cost.without.push(millis)
-                }
+                if interruptible { cost.with.push(millis) } else { cost.without.push(millis) }
             }
         }
         table.note(epoch_doc::line(&cost));
@@ -100,9 +91,6 @@ fn run(lab: &Lab, guest: &str, workload: &str, turns: u32, interruptible: bool) 
     ensure!(report.exit_code == 0, "{report:?}");
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
-    let nanos = line
-        .trim()
-        .strip_suffix(" ns")
-        .and_then(|line| line.rsplit(' ').next());
+    let nanos = line.trim().strip_suffix(" ns").and_then(|line| line.rsplit(' ').next());
     Ok(nanos.with_context(|| format!("no time in {line:?}"))?.parse()?)
 }

@@ -29,12 +29,7 @@ pub fn line(cost: &Cost) -> String {
 /// Writes the page and returns where it is.
 pub fn write(costs: &[Cost]) -> Result<PathBuf> {
     let mut page = ABOVE.to_owned();
-    writeln!(
-        page,
-        "\n{}; {} rounds.\n",
-        lab::machine()?,
-        costs.first().map_or(0, |cost| cost.with.len())
-    )?;
+    writeln!(page, "\n{}; {} rounds.\n", lab::machine()?, costs.first().map_or(0, |cost| cost.with.len()))?;
     page.push_str(
         "| workload | what it does | without | with | cost |\n| --- | --- | ---: | ---: | ---: |\n",
     );
@@ -42,10 +37,7 @@ pub fn write(costs: &[Cost]) -> Result<PathBuf> {
         let (without, with) = (Cost::fastest(&cost.without), Cost::fastest(&cost.with));
         let (name, what) = (cost.name, cost.what);
         let percent = (cost.factor() - 1.0) * 100.0;
-        writeln!(
-            page,
-            "| {name} | {what} | {without:.3} ms | {with:.3} ms | {percent:+.0} % |"
-        )?;
+        writeln!(page, "| {name} | {what} | {without:.3} ms | {with:.3} ms | {percent:+.0} % |")?;
     }
     page.push_str(include_str!("epoch_advice.md"));
     let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs");

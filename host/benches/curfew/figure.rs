@@ -26,13 +26,7 @@ pub struct Figure {
 impl Figure {
     /// A figure in milliseconds whose median is bounded.
     pub fn millis(name: impl Into<String>, samples: Vec<f64>, bound: impl Into<Option<f64>>) -> Self {
-        Self {
-            name: name.into(),
-            unit: "ms",
-            samples,
-            promised: Promised::Median,
-            bound: bound.into(),
-        }
+        Self { name: name.into(), unit: "ms", samples, promised: Promised::Median, bound: bound.into() }
     }
 
     /// Returns the smallest sample that `share` of all do not exceed.
@@ -40,10 +34,7 @@ impl Figure {
         let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().saturating_sub(1);
-        let at = sorted
-            .iter()
-            .enumerate()
-            .position(|(at, _)| (at + 1) as f64 >= share * sorted.len() as f64);
+        let at = sorted.iter().enumerate().position(|(at, _)| (at + 1) as f64 >= share * sorted.len() as f64);
         sorted.get(at.unwrap_or(last)).copied().unwrap_or(f64::NAN)
     }
 
@@ -63,9 +54,7 @@ impl Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name, unit, samples, ..
-        } = self;
+        let Self { name, unit, samples, .. } = self;
         let (min, median, max) = (self.quantile(0.0), self.quantile(0.5), self.quantile(1.0));
         write!(
             f,
@@ -115,11 +104,7 @@ impl Table {
         let kept = self.bounded - self.missed.len();
         match self.missed.as_slice() {
             [] => format!("{kept} of {} bounds kept", self.bounded),
-            missed => format!(
-                "{kept} of {} bounds kept; MISSED: {}",
-                self.bounded,
-                missed.join("; ")
-            ),
+            missed => format!("{kept} of {} bounds kept; MISSED: {}", self.bounded, missed.join("; ")),
         }
     }
 }

@@ -54,11 +54,7 @@ impl Lab {
     }
 
     fn own_file(&self, number: usize) -> Result<PathBuf> {
-        let path = self
-            .folder
-            .path()
-            .join("files")
-            .join(format!("c{number:04}.wasm"));
+        let path = self.folder.path().join("files").join(format!("c{number:04}.wasm"));
         if !path.exists() {
             std::fs::copy(artifacts::SERVER, &path)?;
         }
@@ -69,15 +65,11 @@ impl Lab {
 /// Says what the figures were measured on: they mean nothing without it.
 pub fn machine() -> Result<String> {
     let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = std::thread::available_parallelism()?;
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
     let model = model.map_or("unknown CPU", |(_, model)| model);
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!(
-        "curfew {version} on {cores} cores ({model}); load average before: {load}"
-    ))
+    Ok(format!("curfew {version} on {cores} cores ({model}); load average before: {load}"))
 }

@@ -17,10 +17,7 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     let crowded = lab.manifest("beat-crowded", &manifest(SPINNING))?;
     let (mut worst, mut mean) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for round in 0..=rounds {
-        for (manifest, (worst, mean)) in [&alone, &crowded]
-            .into_iter()
-            .zip(worst.iter_mut().zip(&mut mean))
-        {
+        for (manifest, (worst, mean)) in [&alone, &crowded].into_iter().zip(worst.iter_mut().zip(&mut mean)) {
             let (worst_of_round, mean_of_round) = run(lab, manifest)?;
             if round > 0 {
                 worst.push(worst_of_round);
@@ -47,9 +44,7 @@ fn manifest(spinning: usize) -> String {
     );
     for number in 1..=spinning {
         let source = artifacts::HOSTILE_ASYNC;
-        text.push_str(&format!(
-            "[component.s{number}]\nsource = {source:?}\nargs = [\"run=spin\"]\n"
-        ));
+        text.push_str(&format!("[component.s{number}]\nsource = {source:?}\nargs = [\"run=spin\"]\n"));
     }
     text
 }
@@ -57,11 +52,7 @@ fn manifest(spinning: usize) -> String {
 fn run(lab: &Lab, manifest: &Path) -> Result<(f64, f64)> {
     let ended = Host::spawn(lab, manifest, true)?.wait()?;
     let read = |what: &str| -> Result<f64> {
-        let line = ended
-            .stdout
-            .lines()
-            .find_map(|line| line.split_once(what))
-            .map(|(_, number)| number);
+        let line = ended.stdout.lines().find_map(|line| line.split_once(what)).map(|(_, number)| number);
         let micros = line.and_then(|line| line.trim().strip_suffix(" us"));
         let micros = micros.with_context(|| format!("no {what:?} in {:?}\n{}", ended.stdout, ended.log))?;
         Ok(micros.parse::<f64>()? / 1e3)

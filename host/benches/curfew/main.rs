@@ -25,24 +25,14 @@ use lab::Lab;
 type Bench = (&'static str, usize, fn(&Lab, usize, &mut Table) -> Result<()>);
 
 const BENCHES: &[Bench] = &[
-    ("start-stop-1", 15, |lab, rounds, table| {
-        start_stop::measure(lab, rounds, table, 1)
-    }),
-    ("start-stop-100", 11, |lab, rounds, table| {
-        start_stop::measure(lab, rounds, table, 100)
-    }),
-    ("start-stop-1000", 9, |lab, rounds, table| {
-        start_stop::measure(lab, rounds, table, 1000)
-    }),
+    ("start-stop-1", 15, |lab, rounds, table| start_stop::measure(lab, rounds, table, 1)),
+    ("start-stop-100", 11, |lab, rounds, table| start_stop::measure(lab, rounds, table, 100)),
+    ("start-stop-1000", 9, |lab, rounds, table| start_stop::measure(lab, rounds, table, 1000)),
     ("start-stop-files", 5, start_stop::measure_own_files),
     ("memory", 5, idle::memory),
     ("idle-cpu", 1, idle::cpu),
-    ("cut-lag-idle", 200, |lab, rounds, table| {
-        cut_lag::measure(lab, rounds, table, 1)
-    }),
-    ("cut-lag-four", 50, |lab, rounds, table| {
-        cut_lag::measure(lab, rounds, table, 4)
-    }),
+    ("cut-lag-idle", 200, |lab, rounds, table| cut_lag::measure(lab, rounds, table, 1)),
+    ("cut-lag-four", 50, |lab, rounds, table| cut_lag::measure(lab, rounds, table, 4)),
     ("lateness", 5, lateness::measure),
     ("epoch-cost", 9, epoch_cost::measure),
 ];
@@ -53,10 +43,7 @@ struct Args {
 }
 
 fn args() -> Result<Args> {
-    let mut parsed = Args {
-        filter: String::new(),
-        rounds: None,
-    };
+    let mut parsed = Args { filter: String::new(), rounds: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -75,10 +62,7 @@ fn args() -> Result<Args> {
 
 fn main() -> Result<()> {
     let args = args()?;
-    let picked: Vec<_> = BENCHES
-        .iter()
-        .filter(|(name, ..)| name.contains(&args.filter))
-        .collect();
+    let picked: Vec<_> = BENCHES.iter().filter(|(name, ..)| name.contains(&args.filter)).collect();
     if picked.is_empty() {
         let names: Vec<_> = BENCHES.iter().map(|(name, ..)| *name).collect();
         bail!("no bench is called so; there are: {}", names.join(", "));

@@ -52,12 +52,7 @@ impl Host {
         let stderr = child.stderr.take().context("standard error was piped")?;
         let (tell, started) = channel();
         let log = Some(std::thread::spawn(move || collect(stderr, &tell)));
-        Ok(Self {
-            child,
-            spawned,
-            started,
-            log,
-        })
+        Ok(Self { child, spawned, started, log })
     }
 
     /// Waits until the app has started, and returns how long that took from before the host was spawned.
@@ -93,28 +88,15 @@ impl Host {
         if let Some(mut pipe) = self.child.stdout.take() {
             pipe.read_to_string(&mut stdout)?;
         }
-        let log = self
-            .log
-            .take()
-            .and_then(|log| log.join().ok())
-            .context("the log's reader died")?;
-        Ok(Ended {
-            at,
-            status,
-            log: String::from_utf8_lossy(&log).into_owned(),
-            stdout,
-        })
+        let log = self.log.take().and_then(|log| log.join().ok()).context("the log's reader died")?;
+        Ok(Ended { at, status, log: String::from_utf8_lossy(&log).into_owned(), stdout })
     }
 
     /// Returns a number from `/proc/PID/status`, in MiB.
     pub fn memory(&self, key: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kib = line
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .context("no such key")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such key")?;
         Ok(kib.parse::<f64>()? / 1024.0)
     }
 
@@ -165,10 +147,7 @@ fn collect(mut stderr: ChildStderr, tell: &Sender<Instant>) -> Vec<u8> {
 pub fn raise_file_limit() -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < FILES {
-        ensure!(
-            hard >= FILES,
-            "at most {hard} files may be open here (ulimit -Hn), {FILES} are needed"
-        );
+        ensure!(hard >= FILES, "at most {hard} files may be open here (ulimit -Hn), {FILES} are needed");
         setrlimit(Resource::RLIMIT_NOFILE, FILES, hard)?;
     }
     Ok(())

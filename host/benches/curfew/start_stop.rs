@@ -20,11 +20,7 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table, count: usize) -> Res
         _ => (Some(500.0), Some(250.0)),
     };
     let (starts, stops) = run(lab, &lab.services(count, Sources::Shared)?, rounds)?;
-    let of = if count == 1 {
-        "1 service".to_owned()
-    } else {
-        format!("{count} services")
-    };
+    let of = if count == 1 { "1 service".to_owned() } else { format!("{count} services") };
     table.add(Figure::millis(format!("warm start of {of}"), starts, start));
     table.add(Figure::millis(format!("stop of {of}, TERM to exit"), stops, stop));
     Ok(())
@@ -33,11 +29,7 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table, count: usize) -> Res
 /// The same for a thousand components that each have a file of their own, so that no code is shared.
 pub fn measure_own_files(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     let (starts, stops) = run(lab, &lab.services(1000, Sources::Own)?, rounds)?;
-    table.add(Figure::millis(
-        "warm start of 1000 services, own files",
-        starts,
-        None,
-    ));
+    table.add(Figure::millis("warm start of 1000 services, own files", starts, None));
     table.add(Figure::millis("stop of 1000 services, own files", stops, None));
     Ok(())
 }
@@ -50,12 +42,7 @@ fn run(lab: &Lab, manifest: &Path, rounds: usize) -> Result<(Vec<f64>, Vec<f64>)
         let start = host.started()?;
         host.rest(IDLE)?;
         let (stop, ended) = host.stop()?;
-        ensure!(
-            ended.status.success(),
-            "the host left with {}; it said:\n{}",
-            ended.status,
-            ended.log
-        );
+        ensure!(ended.status.success(), "the host left with {}; it said:\n{}", ended.status, ended.log);
         if round > 0 {
             starts.push(in_millis(start));
             stops.push(in_millis(stop));

@@ -66,21 +66,14 @@ pub fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError
         return Err(bad.remove(0).into());
     }
     for description in &good {
-        let text = if args.json {
-            format!("{:#}\n", json!(description))
-        } else {
-            description.text()
-        };
+        let text = if args.json { format!("{:#}\n", json!(description)) } else { description.text() };
         say(output, Channel::Stdout, &text);
     }
     Ok(ExitCode::CLEAN)
 }
 
 fn load(plan: &Plan) -> Result<(Vec<Description>, Vec<AppError>), CliError> {
-    let options = RuntimeOptions {
-        cache: run::cache(None, false)?,
-        interruptible: true,
-    };
+    let options = RuntimeOptions { cache: run::cache(None, false)?, interruptible: true };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for component in &plan.components {

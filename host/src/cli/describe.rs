@@ -64,10 +64,7 @@ impl Description {
 }
 
 fn delivery(loaded: &Loaded) -> String {
-    let told = loaded
-        .imports
-        .iter()
-        .any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
     let text = match (&loaded.hook, loaded.timing, loaded.run.is_async) {
         (Some(_), HookTiming::AtStart, _) => "the hook is called next to `run`, as soon as the guest awaits",
         (Some(_), HookTiming::AfterDrain, true) => "the hook is called when `run` has returned",
@@ -86,18 +83,11 @@ fn not_given(loaded: &Loaded) -> Vec<String> {
         ImportState::NotGranted(key) => Some(format!("{name} (key `{key}`)")),
         ImportState::Unknown => Some(format!("{name} (unknown)")),
     };
-    loaded
-        .imports
-        .iter()
-        .filter_map(|import| line(&import.name, &import.state))
-        .collect()
+    loaded.imports.iter().filter_map(|import| line(&import.name, &import.state)).collect()
 }
 
 fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
-    let told = loaded
-        .imports
-        .iter()
-        .any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
     let mut warnings = Vec::new();
     if let Some(hook) = &loaded.hook {
         if loaded.run.is_async && !hook.is_async {

@@ -44,11 +44,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     });
     let passthrough = plan.passthrough;
     let grace = plan.app.grace;
-    let quiet = if passthrough {
-        LevelFilter::WARN
-    } else {
-        LevelFilter::INFO
-    };
+    let quiet = if passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
     let report_file = args.report.map(open_report).transpose()?;
@@ -75,12 +71,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
 
 fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(
-        cause,
-        exit_code = report.exit_code,
-        ms = report.duration_ms,
-        "app ended"
-    );
+    tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
     match format {
         LogFormat::Text if !quiet => say(output, Channel::Stderr, &table(report)),
         LogFormat::Text | LogFormat::Json => {}

@@ -77,10 +77,7 @@ fn wait_writable(fd: BorrowedFd<'_>, until: Option<Instant>) -> bool {
             None => PollTimeout::NONE,
             Some(until) => {
                 // Rounded up, so that the last millisecond is waited for and not spun through.
-                let left = until
-                    .saturating_duration_since(Instant::now())
-                    .as_nanos()
-                    .div_ceil(1_000_000);
+                let left = until.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
         };
@@ -99,10 +96,7 @@ fn wait_writable(fd: BorrowedFd<'_>, until: Option<Instant>) -> bool {
 ///
 /// Std's handle serves as the safe name of descriptor 1 or 2 and for nothing else: its lock is not taken, and its
 /// buffer never sees a byte.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the descriptors are taken, no lock and no buffer"
-)]
+#[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
 pub(super) fn standard(channel: Channel) -> io::Result<OwnedFd> {
     match channel {
         Channel::Stdout => io::stdout().as_fd().try_clone_to_owned(),

@@ -56,17 +56,13 @@ impl std::fmt::Debug for GuestStream {
 impl GuestStream {
     /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.
     pub fn prefixed(source: Source, name: &str) -> GuestStream {
-        GuestStream {
-            shared: Arc::new(Shared::Prefixed(Mutex::new(Lines::new(source, name)))),
-        }
+        GuestStream { shared: Arc::new(Shared::Prefixed(Mutex::new(Lines::new(source, name)))) }
     }
 
     /// Bytes as they are; when the source's quota is used up the guest waits, and when the reader is gone the guest's
     /// stream is closed.
     pub fn passthrough(source: Source) -> GuestStream {
-        GuestStream {
-            shared: Arc::new(Shared::Passthrough(source)),
-        }
+        GuestStream { shared: Arc::new(Shared::Passthrough(source)) }
     }
 
     /// To be called at the instance's end: a line without its newline goes out.
@@ -89,17 +85,11 @@ impl IsTerminal for GuestStream {
 
 impl StdoutStream for GuestStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(AsyncHandle {
-            shared: self.shared.clone(),
-            waiting: None,
-        })
+        Box::new(AsyncHandle { shared: self.shared.clone(), waiting: None })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(PollHandle {
-            shared: self.shared.clone(),
-            permit: 0,
-        })
+        Box::new(PollHandle { shared: self.shared.clone(), permit: 0 })
     }
 }
 
@@ -187,9 +177,9 @@ impl OutputStream for PollHandle {
         }
         match source.room() {
             Room::Gone => Err(StreamError::Closed),
-            Room::Bytes(_) => Err(StreamError::LastOperationFailed(
-                io::Error::from(io::ErrorKind::StorageFull).into(),
-            )),
+            Room::Bytes(_) => {
+                Err(StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::StorageFull).into()))
+            }
         }
     }
 
@@ -223,10 +213,7 @@ mod tests {
     use super::*;
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     async fn write_async(
@@ -327,24 +314,15 @@ mod tests {
         let source = output.source(Channel::Stdout, 256 * 1024);
         let stream = GuestStream::passthrough(source.clone());
         let mut handles: Vec<_> = (0..50).map(|_| stream.p2_stream()).collect();
-        assert!(matches!(
-            handles[0].write(Bytes::from_static(b"x")),
-            Err(StreamError::Trap(_))
-        ));
+        assert!(matches!(handles[0].write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))));
         for handle in &mut handles {
             assert_eq!(handle.check_write().unwrap(), 64 * 1024);
         }
-        let results: Vec<_> = handles
-            .iter_mut()
-            .map(|h| h.write(vec![b'x'; 64 * 1024].into()))
-            .collect();
+        let results: Vec<_> = handles.iter_mut().map(|h| h.write(vec![b'x'; 64 * 1024].into())).collect();
         let taken = results.iter().filter(|r| r.is_ok()).count();
         // 512 KiB of queue, besides what the pipe itself has swallowed.
         assert!((4..=10).contains(&taken), "{taken}");
-        assert!(matches!(
-            results.last(),
-            Some(Err(StreamError::LastOperationFailed(_)))
-        ));
+        assert!(matches!(results.last(), Some(Err(StreamError::LastOperationFailed(_)))));
         assert!(!output.flush(Duration::ZERO));
     }
 }

@@ -56,12 +56,7 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new(quota: usize, reserved: bool) -> Arc<Account> {
-        Arc::new(Account {
-            quota,
-            reserved,
-            queued: AtomicUsize::new(0),
-            lost: AtomicU64::new(0),
-        })
+        Arc::new(Account { quota, reserved, queued: AtomicUsize::new(0), lost: AtomicU64::new(0) })
     }
 
     pub(super) fn quota(&self) -> usize {
@@ -108,11 +103,7 @@ impl Queue {
     /// What the account may still queue when it may go `slack` past its bounds.
     fn room(&self, account: &Account, slack: usize) -> usize {
         let own = (account.quota + slack).saturating_sub(account.queued.load(Relaxed));
-        if account.reserved {
-            own
-        } else {
-            own.min((TOTAL_BYTES + slack).saturating_sub(self.held))
-        }
+        if account.reserved { own } else { own.min((TOTAL_BYTES + slack).saturating_sub(self.held)) }
     }
 
     fn admit(&mut self, account: &Arc<Account>, bytes: Vec<u8>) {
@@ -122,10 +113,7 @@ impl Queue {
             self.held += cost;
         }
         self.taken_in += 1;
-        self.chunks.push_back(Chunk {
-            bytes,
-            account: account.clone(),
-        });
+        self.chunks.push_back(Chunk { bytes, account: account.clone() });
     }
 
     fn release(&mut self, account: &Account, len: usize, written: bool) {
@@ -190,11 +178,7 @@ impl Lane {
                     continue;
                 }
             };
-            return if queue.dead {
-                Err(bytes)
-            } else {
-                Ok(self.offer_locked(queue, account, bytes, 0))
-            };
+            return if queue.dead { Err(bytes) } else { Ok(self.offer_locked(queue, account, bytes, 0)) };
         }
         Err(bytes)
     }
@@ -275,10 +259,7 @@ impl Lane {
             && let Some(chunk) = queue.chunks.pop_front()
         {
             batch.extend_from_slice(&chunk.bytes);
-            queue.flying.push(Ticket {
-                len: chunk.bytes.len(),
-                account: chunk.account,
-            });
+            queue.flying.push(Ticket { len: chunk.bytes.len(), account: chunk.account });
         }
     }
 
@@ -343,11 +324,7 @@ impl Lane {
             if left.is_zero() {
                 return false;
             }
-            queue = self
-                .settled
-                .wait_timeout(queue, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            queue = self.settled.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

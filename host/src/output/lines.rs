@@ -22,12 +22,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(source: Source, name: &str) -> Lines {
-        Lines {
-            source,
-            prefix: format!("{name} | ").into_bytes(),
-            partial: Vec::new(),
-            lost: 0,
-        }
+        Lines { source, prefix: format!("{name} | ").into_bytes(), partial: Vec::new(), lost: 0 }
     }
 
     /// Takes all of `bytes`; whole lines go out at once.
@@ -70,11 +65,7 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
-        let mut line = if self.lost > 0 {
-            self.loss_line()
-        } else {
-            Vec::new()
-        };
+        let mut line = if self.lost > 0 { self.loss_line() } else { Vec::new() };
         line.reserve_exact(self.prefix.len() + self.partial.len() + 1);
         line.extend_from_slice(&self.prefix);
         line.extend_from_slice(&self.partial);
@@ -110,11 +101,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
             0xF0..=0xF7 => 4,
             _ => 1,
         };
-        return if back + 1 < len {
-            bytes.len() - back - 1
-        } else {
-            bytes.len()
-        };
+        return if back + 1 < len { bytes.len() - back - 1 } else { bytes.len() };
     }
     bytes.len()
 }
@@ -142,10 +129,7 @@ mod tests {
 
     #[test]
     fn every_line_gets_the_name_and_a_partial_one_its_end() {
-        assert_eq!(
-            lines_of(&[b"a\nb", b"c\r", b"\n\n", b"d\re"]),
-            "web | a\nweb | bc\nweb | \nweb | d\re\n"
-        );
+        assert_eq!(lines_of(&[b"a\nb", b"c\r", b"\n\n", b"d\re"]), "web | a\nweb | bc\nweb | \nweb | d\re\n");
         assert_eq!(lines_of(&[]), "");
     }
 
@@ -153,19 +137,8 @@ mod tests {
     fn an_endless_line_is_cut_at_the_limit() {
         let chunk = vec![b'x'; 10_000];
         let text = lines_of(&[chunk.as_slice(); 20]);
-        let lengths: Vec<usize> = text
-            .lines()
-            .map(|l| l.strip_prefix("web | ").unwrap().len())
-            .collect();
-        assert_eq!(
-            lengths,
-            [
-                MAX_LINE_BYTES,
-                MAX_LINE_BYTES,
-                MAX_LINE_BYTES,
-                200_000 - 3 * MAX_LINE_BYTES
-            ]
-        );
+        let lengths: Vec<usize> = text.lines().map(|l| l.strip_prefix("web | ").unwrap().len()).collect();
+        assert_eq!(lengths, [MAX_LINE_BYTES, MAX_LINE_BYTES, MAX_LINE_BYTES, 200_000 - 3 * MAX_LINE_BYTES]);
     }
 
     #[test]
@@ -208,9 +181,6 @@ mod tests {
         let text = reader.join().unwrap();
         let tail: Vec<&str> = text.lines().rev().take(2).collect();
         assert_eq!(tail[0], "web | after");
-        assert_eq!(
-            tail[1],
-            format!("web | [curfew: {lost} lines dropped: nobody read them]")
-        );
+        assert_eq!(tail[1], format!("web | [curfew: {lost} lines dropped: nobody read them]"));
     }
 }

@@ -52,22 +52,14 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     if level == LevelFilter::TRACE {
         targets = targets.with_default(level);
     }
-    let lines = HostLines {
-        output: output.clone(),
-    };
+    let lines = HostLines { output: output.clone() };
     // Errors inside the formatter would go to std's stderr.
-    let layer = tracing_subscriber::fmt::layer()
-        .log_internal_errors(false)
-        .with_writer(lines);
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(lines);
     let registry = tracing_subscriber::registry().with(targets);
     match format {
         LogFormat::Text => Dispatch::new(registry.with(layer.with_ansi(ansi).event_format(TextLine))),
         LogFormat::Json => {
-            let layer = layer
-                .json()
-                .flatten_event(true)
-                .with_target(false)
-                .with_timer(Millis);
+            let layer = layer.json().flatten_event(true).with_target(false).with_timer(Millis);
             Dispatch::new(registry.with(layer.with_current_span(false).with_span_list(false)))
         }
     }
@@ -89,10 +81,7 @@ impl FormatTime for Millis {
         let mut text = String::new();
         SystemTime.format_time(&mut Writer::new(&mut text))?;
         // The library writes microseconds: `…56.123456Z`.
-        match text
-            .strip_suffix('Z')
-            .and_then(|t| t.get(..t.len().checked_sub(3)?))
-        {
+        match text.strip_suffix('Z').and_then(|t| t.get(..t.len().checked_sub(3)?)) {
             Some(millis) => write!(writer, "{millis}Z"),
             None => writer.write_str(&text),
         }
@@ -115,12 +104,7 @@ where
     ) -> fmt::Result {
         let level = *event.metadata().level();
         if writer.has_ansi_escapes() {
-            write!(
-                writer,
-                "\x1b[2m{}\x1b[0m \x1b[{}m{level:<5}\x1b[0m ",
-                timestamp(),
-                colour(level)
-            )?;
+            write!(writer, "\x1b[2m{}\x1b[0m \x1b[{}m{level:<5}\x1b[0m ", timestamp(), colour(level))?;
         } else {
             write!(writer, "{} {level:<5} ", timestamp())?;
         }
@@ -186,10 +170,7 @@ mod tests {
     fn text_is_time_level_message_fields() {
         let line = logged(LogFormat::Text, LevelFilter::INFO, false, two_events);
         let (time, rest) = line.split_at("2026-11-21T05:15:56.123Z".len());
-        assert!(
-            time.starts_with("20") && time.ends_with('Z') && time.contains('.'),
-            "{line}"
-        );
+        assert!(time.starts_with("20") && time.ends_with('Z') && time.contains('.'), "{line}");
         assert_eq!(rest, " INFO  draining cause=\"SIGTERM\" left=3\n");
         assert!(logged(LogFormat::Text, LevelFilter::INFO, true, two_events).contains("\x1b[32mINFO "));
     }
@@ -198,14 +179,8 @@ mod tests {
     fn json_is_one_flat_object_a_line() {
         let line = logged(LogFormat::Json, LevelFilter::INFO, false, two_events);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(
-            value["timestamp"].as_str().unwrap().len(),
-            "2026-11-21T05:15:56.123Z".len()
-        );
-        assert_eq!(
-            (&value["level"], &value["message"]),
-            (&"INFO".into(), &"draining".into())
-        );
+        assert_eq!(value["timestamp"].as_str().unwrap().len(), "2026-11-21T05:15:56.123Z".len());
+        assert_eq!((&value["level"], &value["message"]), (&"INFO".into(), &"draining".into()));
         assert_eq!((&value["cause"], &value["left"]), (&"SIGTERM".into(), &3.into()));
         assert_eq!(value.as_object().unwrap().len(), 5);
     }
@@ -213,11 +188,6 @@ mod tests {
     #[test]
     fn the_level_holds_and_only_trace_lets_others_in() {
         assert_eq!(logged(LogFormat::Text, LevelFilter::WARN, false, two_events), "");
-        assert_eq!(
-            logged(LogFormat::Text, LevelFilter::TRACE, false, two_events)
-                .lines()
-                .count(),
-            2
-        );
+        assert_eq!(logged(LogFormat::Text, LevelFilter::TRACE, false, two_events).lines().count(), 2);
     }
 }

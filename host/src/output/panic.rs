@@ -39,9 +39,7 @@ fn render(format: LogFormat, thread: &str, at: &str, reason: &str, trace: Option
     let time = timestamp();
     let mut line = match format {
         LogFormat::Text => {
-            let trace = trace
-                .map(|trace| format!("\n{}", trace.trim_end()))
-                .unwrap_or_default();
+            let trace = trace.map(|trace| format!("\n{}", trace.trim_end())).unwrap_or_default();
             format!("{time} ERROR {MESSAGE} thread={thread:?} at={at:?} reason={reason:?}{trace}")
         }
         LogFormat::Json => {
@@ -63,11 +61,7 @@ fn write_out(output: &Output, line: Vec<u8>) {
     let host = output.host(Channel::Stderr);
     let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
     let line = [output.line_start(), &line].concat();
-    let refused = if is_writer {
-        Err(line)
-    } else {
-        host.lane.offer_in_panic(&host.account, line)
-    };
+    let refused = if is_writer { Err(line) } else { host.lane.offer_in_panic(&host.account, line) };
     let written = match refused {
         Ok(queued) => queued,
         Err(line) => fd::write_by(host.lane.fd.as_fd(), &line, Instant::now()) == fd::Wrote::All,
@@ -95,9 +89,7 @@ mod tests {
     }
 
     fn panics(name: &str) {
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(|| panic!("told \"so\""));
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(|| panic!("told \"so\""));
         assert!(thread.unwrap().join().is_err());
     }
 
@@ -107,10 +99,7 @@ mod tests {
         with_hook(&output, LogFormat::Text, || panics("some-task"));
         let text = stderr_of(output, pipes);
         let line = text.lines().find(|l| l.contains("some-task")).unwrap();
-        assert!(
-            line.contains(" ERROR panic: ") && line.contains("reason=\"told \\\"so\\\"\""),
-            "{line}"
-        );
+        assert!(line.contains(" ERROR panic: ") && line.contains("reason=\"told \\\"so\\\"\""), "{line}");
         assert!(line.contains("panic.rs:"), "{line}");
     }
 
@@ -121,10 +110,7 @@ mod tests {
         let text = stderr_of(output, pipes);
         let line = text.lines().find(|l| l.contains("json-task")).unwrap();
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(
-            (&value["level"], &value["reason"]),
-            (&"ERROR".into(), &"told \"so\"".into())
-        );
+        assert_eq!((&value["level"], &value["reason"]), (&"ERROR".into(), &"told \"so\"".into()));
     }
 
     #[test]
@@ -152,9 +138,6 @@ mod tests {
             assert!(output.flush(std::time::Duration::from_secs(10)));
         });
         let text = stderr_of(output, pipes);
-        assert!(
-            text.contains("the fail point `curfew-stderr`") && text.ends_with("a line\n"),
-            "{text}"
-        );
+        assert!(text.contains("the fail point `curfew-stderr`") && text.ends_with("a line\n"), "{text}");
     }
 }

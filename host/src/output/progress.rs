@@ -27,10 +27,7 @@ impl Progress {
     pub fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
         let target = if is_terminal {
             output.show_progress(true);
-            let screen = Screen {
-                output: output.clone(),
-                drawn: Mutex::default(),
-            };
+            let screen = Screen { output: output.clone(), drawn: Mutex::default() };
             // No refresh rate: without a ticker a step that was skipped would stay unseen.
             ProgressDrawTarget::term_like(Box::new(screen))
         } else {
@@ -40,10 +37,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("compiling {pos}/{len} {msg}") {
             bar.set_style(style);
         }
-        Progress {
-            bar,
-            output: output.clone(),
-        }
+        Progress { bar, output: output.clone() }
     }
 
     /// The next step, with the name of what it works on.
@@ -76,10 +70,7 @@ struct Screen {
 
 impl Screen {
     fn draw(&self, text: &str) -> io::Result<()> {
-        self.drawn
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(text.as_bytes());
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(text.as_bytes());
         Ok(())
     }
 }
@@ -112,11 +103,7 @@ impl TermLike for Screen {
 
     fn write_str(&self, text: &str) -> io::Result<()> {
         // Indicatif pads to the width with spaces; the end of the line is erased in `flush` instead.
-        if text.chars().all(|c| c == ' ') {
-            Ok(())
-        } else {
-            self.draw(text)
-        }
+        if text.chars().all(|c| c == ' ') { Ok(()) } else { self.draw(text) }
     }
 
     fn clear_line(&self) -> io::Result<()> {

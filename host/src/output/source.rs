@@ -21,9 +21,7 @@ pub struct Source {
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source")
-            .field("channel", &self.lane.channel)
-            .finish_non_exhaustive()
+        f.debug_struct("Source").field("channel", &self.lane.channel).finish_non_exhaustive()
     }
 }
 

@@ -21,10 +21,7 @@ pub(super) fn silent() -> OnDeath {
 pub(super) fn pipes() -> ((OwnedFd, OwnedFd), Pipes) {
     let (out_reader, out_writer) = std::io::pipe().unwrap();
     let (err_reader, err_writer) = std::io::pipe().unwrap();
-    let pipes = Pipes {
-        stdout: out_reader.into(),
-        stderr: err_reader.into(),
-    };
+    let pipes = Pipes { stdout: out_reader.into(), stderr: err_reader.into() };
     ((out_writer.into(), err_writer.into()), pipes)
 }
 

@@ -48,9 +48,7 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output")
-            .field("writers_alive", &self.writers_alive())
-            .finish_non_exhaustive()
+        f.debug_struct("Output").field("writers_alive", &self.writers_alive()).finish_non_exhaustive()
     }
 }
 
@@ -78,10 +76,8 @@ impl Output {
         on_death: OnDeath,
         fail_point: Option<&str>,
     ) -> io::Result<Output> {
-        let host = |channel, fd| Source {
-            lane: Lane::new(channel, fd),
-            account: Account::new(HOST_QUOTA, true),
-        };
+        let host =
+            |channel, fd| Source { lane: Lane::new(channel, fd), account: Account::new(HOST_QUOTA, true) };
         // Made before the threads: if the second one fails to start, dropping this ends the first.
         let output = Output {
             inner: Arc::new(Inner {
@@ -91,31 +87,23 @@ impl Output {
             }),
         };
         let on_death: Arc<OnDeath> = Arc::new(on_death);
-        for (channel, point) in [
-            (Channel::Stdout, "stdout-writer"),
-            (Channel::Stderr, "stderr-writer"),
-        ] {
+        for (channel, point) in [(Channel::Stdout, "stdout-writer"), (Channel::Stderr, "stderr-writer")] {
             let lane = output.lane(channel).clone();
             let on_death = on_death.clone();
             let fails = fail_point == Some(point);
-            thread::Builder::new()
-                .name(channel.thread_name().to_owned())
-                .spawn(move || {
-                    if catch_unwind(AssertUnwindSafe(|| write_until_closed(&lane, fails))).is_err() {
-                        lane.died();
-                        on_death(lane.channel.thread_name());
-                    }
-                })?;
+            thread::Builder::new().name(channel.thread_name().to_owned()).spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| write_until_closed(&lane, fails))).is_err() {
+                    lane.died();
+                    on_death(lane.channel.thread_name());
+                }
+            })?;
         }
         Ok(output)
     }
 
     /// A new source with a quota of its own, for a component's stream.
     pub fn source(&self, channel: Channel, quota_bytes: usize) -> Source {
-        Source {
-            lane: self.lane(channel).clone(),
-            account: Account::new(quota_bytes, false),
-        }
+        Source { lane: self.lane(channel).clone(), account: Account::new(quota_bytes, false) }
     }
 
     /// The host's own source: its quota is set aside, so that no flood of components' output crowds it out.
@@ -148,11 +136,7 @@ impl Output {
 
     /// What a line of the host on stderr has to begin with just now: nothing, or what wipes the progress line.
     pub(super) fn line_start(&self) -> &'static [u8] {
-        if self.inner.progress_shown.load(Relaxed) {
-            b"\r\x1b[2K"
-        } else {
-            b""
-        }
+        if self.inner.progress_shown.load(Relaxed) { b"\r\x1b[2K" } else { b"" }
     }
 
     pub(super) fn show_progress(&self, shown: bool) {
@@ -193,32 +177,17 @@ mod tests {
         let sibling = output.source(Channel::Stdout, 256 * 1024);
         let line = vec![b'x'; 1000];
         let pushed = (0..10_000).filter(|_| guest.push(line.clone())).count() as u64;
-        assert!(
-            pushed < 1000 && guest.dropped() == 10_000 - pushed,
-            "{pushed} {}",
-            guest.dropped()
-        );
-        assert!(
-            sibling.push(b"sibling\n".to_vec()),
-            "a flood takes nothing from a sibling"
-        );
-        assert!(
-            output.host(Channel::Stdout).push(b"host\n".to_vec()),
-            "nor from the host"
-        );
-        assert!(
-            !output.flush(Duration::from_millis(20)),
-            "nobody reads, so the time is over"
-        );
+        assert!(pushed < 1000 && guest.dropped() == 10_000 - pushed, "{pushed} {}", guest.dropped());
+        assert!(sibling.push(b"sibling\n".to_vec()), "a flood takes nothing from a sibling");
+        assert!(output.host(Channel::Stdout).push(b"host\n".to_vec()), "nor from the host");
+        assert!(!output.flush(Duration::from_millis(20)), "nobody reads, so the time is over");
         drop(pipes);
     }
 
     #[test]
     fn the_hosts_quota_is_outside_the_total() {
         let (output, _pipes) = over_pipes();
-        let sources: Vec<Source> = (0..20)
-            .map(|_| output.source(Channel::Stderr, 1024 * 1024))
-            .collect();
+        let sources: Vec<Source> = (0..20).map(|_| output.source(Channel::Stderr, 1024 * 1024)).collect();
         for source in &sources {
             while source.push(vec![b'x'; 4096]) {}
         }
@@ -267,10 +236,7 @@ mod tests {
         drop(pipes.stdout);
         let source = output.source(Channel::Stdout, 4096);
         let pushed = source.push(b"one\n".to_vec());
-        assert!(
-            pushed && output.flush(Duration::from_secs(10)),
-            "lost is settled too"
-        );
+        assert!(pushed && output.flush(Duration::from_secs(10)), "lost is settled too");
         assert!(!source.push(b"two\n".to_vec()));
         assert_eq!(source.dropped(), 2);
         assert!(output.writers_alive());

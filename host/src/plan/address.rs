@@ -22,10 +22,7 @@ const fn wrong(reason: &'static str) -> AddressError {
 }
 
 fn wrong_but(reason: &'static str, meant: &str) -> AddressError {
-    AddressError {
-        reason,
-        hint: Some(format!("did you mean {meant:?}?")),
-    }
+    AddressError { reason, hint: Some(format!("did you mean {meant:?}?")) }
 }
 
 /// Reads an address to listen on: `IP:PORT` or `[v6]:PORT`. Port 0 is one of the system's choice.
@@ -41,10 +38,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
         return Err(wrong_but("the address is missing", &format!("0.0.0.0:{port}")));
     }
     if let Some(port) = text.strip_prefix("localhost:") {
-        return Err(wrong_but(
-            "it must be an IP address, not a name",
-            &format!("127.0.0.1:{port}"),
-        ));
+        return Err(wrong_but("it must be an IP address, not a name", &format!("127.0.0.1:{port}")));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
         return Err(wrong_but("the port is missing", &format!("[{text}]:8080")));
@@ -72,33 +66,21 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
 /// Anything else, a missing port included.
 pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
     if text == "*" {
-        return Ok(Peer {
-            host: PeerHost::Any,
-            port: None,
-        });
+        return Ok(Peer { host: PeerHost::Any, port: None });
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(wrong_but(
-            "an IPv6 address stands in brackets, with a port",
-            &format!("[{text}]:*"),
-        ));
+        return Err(wrong_but("an IPv6 address stands in brackets, with a port", &format!("[{text}]:*")));
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
         let meant = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
-        return Err(AddressError {
-            reason: "the port is missing",
-            hint: meant,
-        });
+        return Err(AddressError { reason: "the port is missing", hint: meant });
     };
     let port = match (port, port_of(port)) {
         ("*", _) => None,
         (_, Some(port)) if port > 0 => Some(port),
         _ => return Err(wrong("the port is neither a number from 1 to 65535 nor `*`")),
     };
-    Ok(Peer {
-        host: parse_host(host)?,
-        port,
-    })
+    Ok(Peer { host: parse_host(host)?, port })
 }
 
 fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
@@ -129,10 +111,7 @@ fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
 /// # Errors
 /// Anything else.
 pub fn check_origin(text: &str) -> Result<(), AddressError> {
-    let Some(rest) = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    else {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return Err(wrong("it does not start with http:// or https://"));
     };
     let authority = match rest.split_once('/') {
@@ -148,10 +127,7 @@ pub fn check_origin(text: &str) -> Result<(), AddressError> {
 
 /// Digits only: `u16` would take `+80` too.
 fn port_of(text: &str) -> Option<u16> {
-    text.chars()
-        .all(|c| c.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.chars().all(|c| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A name of the DNS; one of digits and dots only is a mistyped address.
@@ -161,17 +137,12 @@ fn is_host_name(text: &str) -> bool {
             && part.len() <= 63
             && !part.starts_with('-')
             && !part.ends_with('-')
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     };
     let absolute = text.strip_suffix('.').unwrap_or(text);
     absolute.len() <= 253
         && absolute.split('.').all(label)
-        && !absolute
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()))
+        && !absolute.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -179,10 +150,7 @@ mod tests {
     use super::*;
 
     fn peer(host: PeerHost, port: impl Into<Option<u16>>) -> Result<Peer, AddressError> {
-        Ok(Peer {
-            host,
-            port: port.into(),
-        })
+        Ok(Peer { host, port: port.into() })
     }
 
     #[test]
@@ -192,10 +160,7 @@ mod tests {
         assert_eq!(parse_peer("127.0.0.1:6379"), peer(ip("127.0.0.1"), 6379));
         assert_eq!(parse_peer("[::1]:80"), peer(ip("::1"), 80));
         assert_eq!(parse_peer("[::ffff:10.0.0.1]:80"), peer(ip("10.0.0.1"), 80));
-        assert_eq!(
-            parse_peer("db.Example.com:5432"),
-            peer(name("db.example.com"), 5432)
-        );
+        assert_eq!(parse_peer("db.Example.com:5432"), peer(name("db.example.com"), 5432));
         assert_eq!(parse_peer("*:443"), peer(PeerHost::Any, 443));
         assert_eq!(parse_peer("10.0.0.1:*"), peer(ip("10.0.0.1"), None));
         assert_eq!(parse_peer("redis:*"), peer(name("redis"), None));
@@ -211,14 +176,8 @@ mod tests {
             ("[::1]", "the port is missing"),
             ("::1", "an IPv6 address stands in brackets, with a port"),
             ("redis:0", "the port is neither a number from 1 to 65535 nor `*`"),
-            (
-                "redis:+80",
-                "the port is neither a number from 1 to 65535 nor `*`",
-            ),
-            (
-                "redis:65536",
-                "the port is neither a number from 1 to 65535 nor `*`",
-            ),
+            ("redis:+80", "the port is neither a number from 1 to 65535 nor `*`"),
+            ("redis:65536", "the port is neither a number from 1 to 65535 nor `*`"),
             ("[::1:80", "the host is neither an IP address nor a name"),
             ("[x]:80", "there is no IPv6 address in the brackets"),
             ("127.0.0.300:80", "the host is neither an IP address nor a name"),
@@ -236,11 +195,7 @@ mod tests {
         for (text, reason, hint) in [
             (":80", "the address is missing", Some("0.0.0.0:80")),
             ("8080", "the address is missing", Some("127.0.0.1:8080")),
-            (
-                "localhost:80",
-                "it must be an IP address, not a name",
-                Some("127.0.0.1:80"),
-            ),
+            ("localhost:80", "it must be an IP address, not a name", Some("127.0.0.1:80")),
             ("::1", "the port is missing", Some("[::1]:8080")),
             ("10.0.0.1", "the port is missing", Some("10.0.0.1:8080")),
             ("web:80", "it must be an IP address, not a name", None),
@@ -250,31 +205,17 @@ mod tests {
         ] {
             let error = parse_listen(text).unwrap_err();
             assert_eq!(error.reason, reason, "{text}");
-            assert_eq!(
-                error.hint,
-                hint.map(|meant| format!("did you mean {meant:?}?")),
-                "{text}"
-            );
+            assert_eq!(error.hint, hint.map(|meant| format!("did you mean {meant:?}?")), "{text}");
         }
     }
 
     #[test]
     fn origins_are_servers_only() {
-        for good in [
-            "https://api.example.com",
-            "http://127.0.0.1:80/",
-            "https://[::1]",
-            "https://[::1]:8443",
-        ] {
+        for good in ["https://api.example.com", "http://127.0.0.1:80/", "https://[::1]", "https://[::1]:8443"]
+        {
             assert_eq!(check_origin(good), Ok(()), "{good}");
         }
-        for bad in [
-            "api.example.com",
-            "https://a/b",
-            "https://",
-            "https://a:x",
-            "ftp://a",
-        ] {
+        for bad in ["api.example.com", "https://a/b", "https://", "https://a:x", "ftp://a"] {
             assert!(check_origin(bad).is_err(), "{bad}");
         }
     }

@@ -35,11 +35,7 @@ pub(super) fn unbuilt(root: &Section) -> Vec<Problem> {
     let tables = components.filter_map(|entry| Some(("component", entry.item.table()?)));
     let tables = tables.chain(root.table("app").map(|app| ("app", app)));
     tables
-        .flat_map(|(kind, section)| {
-            UNBUILT
-                .iter()
-                .filter_map(move |entry| refused(kind, section, *entry))
-        })
+        .flat_map(|(kind, section)| UNBUILT.iter().filter_map(move |entry| refused(kind, section, *entry)))
         .collect()
 }
 
@@ -57,12 +53,7 @@ fn refused(kind: &str, section: &Section, entry: Unbuilt) -> Option<Problem> {
 }
 
 fn one_reader(components: &Section, text: &str, problems: &mut Vec<Problem>) {
-    let reads = |entry: &&Entry| {
-        entry
-            .item
-            .table()
-            .is_some_and(|component| component.flag("stdin"))
-    };
+    let reads = |entry: &&Entry| entry.item.table().is_some_and(|component| component.flag("stdin"));
     let readers = components.entries.iter().filter(reads).filter_map(|entry| {
         let key = entry.item.table()?.entry("stdin")?;
         Some((entry.key.as_str(), key.item.span.clone()))
@@ -85,10 +76,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 fn check_source(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
-    let Some((item, text)) = component
-        .item("source")
-        .and_then(|item| Some((item, item.text()?)))
-    else {
+    let Some((item, text)) = component.item("source").and_then(|item| Some((item, item.text()?))) else {
         return;
     };
     let path = base.join(text);
@@ -125,33 +113,19 @@ fn check_dirs(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
         if let Some((item, guest)) = dir.item("guest").and_then(|item| Some((item, item.text()?)))
             && !seen.insert(guest.trim_end_matches('/'))
         {
-            let message = format!(
-                "two directories have the same `guest` path {}",
-                scalar::quoted(guest)
-            );
+            let message = format!("two directories have the same `guest` path {}", scalar::quoted(guest));
             problems.push(Problem::new(item.span.clone(), message));
         }
     }
 }
 
 fn check_restart(component: &Section, problems: &mut Vec<Problem>) {
-    let Some(backoff) = component
-        .table("restart")
-        .and_then(|restart| restart.item("backoff"))
-    else {
+    let Some(backoff) = component.table("restart").and_then(|restart| restart.item("backoff")) else {
         return;
     };
     if let Value::List(pauses) = &backoff.value
-        && let [
-            Item {
-                value: Value::Duration(first),
-                ..
-            },
-            Item {
-                value: Value::Duration(longest),
-                ..
-            },
-        ] = pauses.as_slice()
+        && let [Item { value: Value::Duration(first), .. }, Item { value: Value::Duration(longest), .. }] =
+            pauses.as_slice()
         && first > longest
     {
         let message =
@@ -170,45 +144,24 @@ struct Edge<'a> {
 }
 
 fn check_order(components: &Section, problems: &mut Vec<Problem>) {
-    let names: BTreeSet<&str> = components
-        .entries
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .collect();
+    let names: BTreeSet<&str> = components.entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut edges: BTreeMap<&str, Vec<Edge<'_>>> = BTreeMap::new();
     for entry in &components.entries {
-        let after = entry
-            .item
-            .table()
-            .map(|component| component.list("after"))
-            .unwrap_or_default();
+        let after = entry.item.table().map(|component| component.list("after")).unwrap_or_default();
         for (item, to) in after.iter().filter_map(|item| Some((item, item.text()?))) {
             if names.contains(to) {
-                edges
-                    .entry(entry.key.as_str())
-                    .or_default()
-                    .push(Edge { to, item });
+                edges.entry(entry.key.as_str()).or_default().push(Edge { to, item });
                 continue;
             }
-            let message = format!(
-                "`after` names a component that does not exist: {}",
-                scalar::quoted(to)
-            );
+            let message = format!("`after` names a component that does not exist: {}", scalar::quoted(to));
             let hint = match nearest(to, names.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!(
-                    "the components are {}",
-                    alternatives(names.iter().copied().take(20), '"')
-                ),
+                None => format!("the components are {}", alternatives(names.iter().copied().take(20), '"')),
             };
             problems.push(Problem::new(item.span.clone(), message).hint(hint));
         }
     }
-    let order: Vec<&str> = components
-        .entries
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .collect();
+    let order: Vec<&str> = components.entries.iter().map(|entry| entry.key.as_str()).collect();
     problems.extend(find_cycle(&order, &edges));
 }
 
@@ -253,11 +206,7 @@ fn in_or_before_cycles<'a>(order: &[&'a str], edges: &BTreeMap<&'a str, Vec<Edge
             needed_by.entry(edge.to).or_default().push(from);
         }
     }
-    let mut free: Vec<&str> = waits
-        .iter()
-        .filter(|(_, count)| **count == 0)
-        .map(|(name, _)| *name)
-        .collect();
+    let mut free: Vec<&str> = waits.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
     let mut left: BTreeSet<&'a str> = order.iter().copied().collect();
     while let Some(name) = free.pop() {
         left.remove(name);

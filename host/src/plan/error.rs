@@ -98,23 +98,10 @@ impl Diagnostic {
         let head = before.rsplit('\n').next().unwrap_or_default();
         let tail = after.split('\n').next().unwrap_or_default();
         let column = head.chars().count() + 1;
-        let marked = text
-            .get(start..text.floor_char_boundary(span.end))
-            .unwrap_or_default();
-        let marked = marked
-            .split('\n')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('\r');
+        let marked = text.get(start..text.floor_char_boundary(span.end)).unwrap_or_default();
+        let marked = marked.split('\n').next().unwrap_or_default().trim_end_matches('\r');
         let excerpt = Excerpt::new(head, tail.trim_end_matches('\r'), marked.chars().count());
-        Self {
-            file: file.to_owned(),
-            line,
-            column,
-            message,
-            hint,
-            excerpt,
-        }
+        Self { file: file.to_owned(), line, column, message, hint, excerpt }
     }
 }
 
@@ -124,31 +111,17 @@ impl Excerpt {
             return None;
         }
         let before = head.chars().count();
-        let skip = if before + width <= SHOWN {
-            0
-        } else {
-            before.saturating_sub(SHOWN / 3)
-        };
+        let skip = if before + width <= SHOWN { 0 } else { before.saturating_sub(SHOWN / 3) };
         // Control characters would move the mark, or play with the terminal.
         let shown = |c: char| match c {
             '\t' => ' ',
             c if c.is_control() => '\u{fffd}',
             c => c,
         };
-        let mut text: String = head
-            .chars()
-            .chain(tail.chars())
-            .skip(skip)
-            .take(SHOWN)
-            .map(shown)
-            .collect();
+        let mut text: String = head.chars().chain(tail.chars()).skip(skip).take(SHOWN).map(shown).collect();
         let indent = before - skip;
         text.truncate(text.trim_end().len());
-        Some(Self {
-            text,
-            indent,
-            width: width.clamp(1, SHOWN.saturating_sub(indent).max(1)),
-        })
+        Some(Self { text, indent, width: width.clamp(1, SHOWN.saturating_sub(indent).max(1)) })
     }
 }
 
@@ -156,20 +129,9 @@ impl std::error::Error for Diagnostic {}
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.file.display(),
-            self.line,
-            self.column,
-            self.message
-        )?;
+        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)?;
         if let Some(Excerpt { text, indent, width }) = &self.excerpt {
-            write!(
-                f,
-                "\n{:>5} | {text}\n{:>5} | {:indent$}{:^<width$}",
-                self.line, "", "", ""
-            )?;
+            write!(f, "\n{:>5} | {text}\n{:>5} | {:indent$}{:^<width$}", self.line, "", "", "")?;
         }
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
@@ -188,14 +150,8 @@ mod tests {
 
     #[test]
     fn the_mark_stands_under_the_words() {
-        assert_eq!(
-            shown("a\n\tgrün = 1\r\n", 9..10),
-            "a.toml:2:7: bad\n    2 |  grün = 1\n      |       ^"
-        );
-        assert_eq!(
-            shown("ab = 1", 0..2),
-            "a.toml:1:1: bad\n    1 | ab = 1\n      | ^^"
-        );
+        assert_eq!(shown("a\n\tgrün = 1\r\n", 9..10), "a.toml:2:7: bad\n    2 |  grün = 1\n      |       ^");
+        assert_eq!(shown("ab = 1", 0..2), "a.toml:1:1: bad\n    1 | ab = 1\n      | ^^");
     }
 
     #[test]

@@ -30,10 +30,7 @@ impl Plan {
             return Err(usage("arguments after -- need a single file", hint));
         }
         if args.iter().any(|arg| arg.contains('\0')) {
-            return Err(PlanError::Usage {
-                message: "there is a NUL in an argument",
-                hint: None,
-            });
+            return Err(PlanError::Usage { message: "there is a NUL in an argument", hint: None });
         }
         let mut taken = BTreeSet::new();
         let mut components = Vec::with_capacity(files.len());
@@ -43,11 +40,7 @@ impl Plan {
             taken.insert(name.clone());
             components.push(bare(name, file, single, args));
         }
-        let app_name = components
-            .first()
-            .filter(|_| single)
-            .map_or("app", |only| &only.name)
-            .to_owned();
+        let app_name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
         let app = AppPlan {
             name: app_name,
             grace: DEFAULT_GRACE,
@@ -55,20 +48,12 @@ impl Plan {
             drain_delay: std::time::Duration::ZERO,
             signals: SignalProfile::default(),
         };
-        Ok(Self {
-            app,
-            components,
-            manifest: None,
-            passthrough: single,
-        })
+        Ok(Self { app, components, manifest: None, passthrough: single })
     }
 }
 
 const fn usage(message: &'static str, hint: &'static str) -> PlanError {
-    PlanError::Usage {
-        message,
-        hint: Some(hint),
-    }
+    PlanError::Usage { message, hint: Some(hint) }
 }
 
 fn stem(file: &Path) -> String {
@@ -81,11 +66,7 @@ fn check_file(file: &Path) -> Result<(), PlanError> {
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
-    Err(PlanError::Unreadable {
-        path: file.to_owned(),
-        cause,
-        hint: None,
-    })
+    Err(PlanError::Unreadable { path: file.to_owned(), cause, hint: None })
 }
 
 fn bare(name: String, source: &Path, stdin: bool, args: &[String]) -> ComponentPlan {
@@ -126,15 +107,10 @@ mod tests {
     fn a_single_file_passes_through() {
         let (_dir, files) = files(&["My App.wasm"]);
         let plan = Plan::from_files(&files, &["-v".to_owned()]).unwrap();
-        let [only] = plan.components.as_slice() else {
-            panic!("one component")
-        };
+        let [only] = plan.components.as_slice() else { panic!("one component") };
         assert!(plan.passthrough && only.stdin && plan.manifest.is_none());
         assert_eq!((plan.app.name.as_str(), only.name.as_str()), ("my-app", "my-app"));
-        assert_eq!(
-            (only.args.as_slice(), &only.source),
-            (["-v".to_owned()].as_slice(), &files[0])
-        );
+        assert_eq!((only.args.as_slice(), &only.source), (["-v".to_owned()].as_slice(), &files[0]));
         assert!(only.env.is_empty() && only.dirs.is_empty() && only.network == NetworkGrant::default());
         assert_eq!((only.grace, only.memory), (None, DEFAULT_MEMORY));
     }
@@ -143,11 +119,7 @@ mod tests {
     fn several_files_have_unique_names() {
         let (_dir, files) = files(&["a/web.wasm", "b/web.wasm", "Web.cwasm", "q.wasm"]);
         let plan = Plan::from_files(&files, &[]).unwrap();
-        let names: Vec<&str> = plan
-            .components
-            .iter()
-            .map(|component| component.name.as_str())
-            .collect();
+        let names: Vec<&str> = plan.components.iter().map(|component| component.name.as_str()).collect();
         assert_eq!(names, ["web", "web-2", "web-3", "q"]);
         assert_eq!(plan.app.name, "app");
         assert!(!plan.passthrough && plan.components.iter().all(|component| !component.stdin));
@@ -161,20 +133,11 @@ mod tests {
         let expected = "arguments after -- need a single file\n\
                         hint: in a manifest every component has `args` of its own";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(
-            Plan::from_files(&[], &[]).unwrap_err().kind(),
-            PlanErrorKind::Usage
-        );
+        assert_eq!(Plan::from_files(&[], &[]).unwrap_err().kind(), PlanErrorKind::Usage);
         let missing = Plan::from_files(&[PathBuf::from("none.wasm")], &[]).unwrap_err();
         assert_eq!(missing.kind(), PlanErrorKind::Unreadable);
-        assert_eq!(
-            missing.to_string(),
-            "cannot read none.wasm: No such file or directory (os error 2)"
-        );
+        assert_eq!(missing.to_string(), "cannot read none.wasm: No such file or directory (os error 2)");
         let folder = Plan::from_files(&[dir.path().to_owned()], &[]).unwrap_err();
-        assert_eq!(
-            folder.to_string(),
-            format!("cannot read {}: is a directory", dir.path().display())
-        );
+        assert_eq!(folder.to_string(), format!("cannot read {}: is a directory", dir.path().display()));
     }
 }

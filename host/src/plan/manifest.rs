@@ -37,17 +37,11 @@ impl Plan {
             let no_default =
                 path == Path::new(DEFAULT_MANIFEST) && cause.kind() == std::io::ErrorKind::NotFound;
             let hint = no_default.then_some("give a manifest or .wasm files: curfew run a.wasm");
-            PlanError::Unreadable {
-                path: path.to_owned(),
-                cause,
-                hint,
-            }
+            PlanError::Unreadable { path: path.to_owned(), cause, hint }
         };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_MANIFEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        file.take(MAX_MANIFEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_MANIFEST {
             let message = format!("a manifest has at most {MAX_MANIFEST} bytes, this file is larger");
             return Err(invalid(path, "", Problem::new(0..0, message)));
@@ -75,20 +69,11 @@ impl Plan {
         if let Some(problem) = first(problems) {
             return Err(invalid(path, text, problem));
         }
-        let components = root
-            .table("component")
-            .map(|table| table.entries.as_slice())
-            .unwrap_or_default();
+        let components = root.table("component").map(|table| table.entries.as_slice()).unwrap_or_default();
         if components.is_empty() {
-            let at = root
-                .entry("component")
-                .map_or(0..0, |entry| entry.key_span.clone());
+            let at = root.entry("component").map_or(0..0, |entry| entry.key_span.clone());
             let hint = "add one: [component.web] with `source = \"web.wasm\"`".to_owned();
-            return Err(invalid(
-                path,
-                text,
-                Problem::new(at, "the app has no component").hint(hint),
-            ));
+            return Err(invalid(path, text, Problem::new(at, "the app has no component").hint(hint)));
         }
         if let Some(problem) = first(checks::unbuilt(&root)) {
             return Err(invalid(path, text, problem));
@@ -99,12 +84,7 @@ impl Plan {
             .iter()
             .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, base)))
             .collect();
-        Ok(Self {
-            app,
-            components,
-            manifest: Some(path.to_owned()),
-            passthrough: false,
-        })
+        Ok(Self { app, components, manifest: Some(path.to_owned()), passthrough: false })
     }
 }
 
@@ -114,10 +94,7 @@ fn invalid(path: &Path, text: &str, problem: Problem) -> PlanError {
 }
 
 fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> PlanError {
-    let valid = error
-        .as_bytes()
-        .get(..error.utf8_error().valid_up_to())
-        .unwrap_or_default();
+    let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
     let text = String::from_utf8_lossy(valid);
     if valid.starts_with(b"\0asm") || error.as_bytes().starts_with(b"\x7fELF") {
         return invalid(path, "", Problem::new(0..0, "this is a binary, not a manifest"));
@@ -146,10 +123,7 @@ fn app_plan(app: &Section, path: &Path) -> AppPlan {
 fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
     ComponentPlan {
         name: name.to_owned(),
-        source: section
-            .text("source")
-            .map(|source| base.join(source))
-            .unwrap_or_default(),
+        source: section.text("source").map(|source| base.join(source)).unwrap_or_default(),
         grace: section.duration("grace"),
         hook: match section.text("hook") {
             Some(AT_START) => Some(HookTiming::AtStart),
@@ -161,18 +135,9 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
         start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),
-        args: section
-            .list("args")
-            .iter()
-            .filter_map(Item::text)
-            .map(str::to_owned)
-            .collect(),
+        args: section.list("args").iter().filter_map(Item::text).map(str::to_owned).collect(),
         env: pairs(section.table("env")),
-        dirs: section
-            .list("dirs")
-            .iter()
-            .filter_map(|item| dir(item.table()?, base))
-            .collect(),
+        dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
         network: section.table("network").map(network).unwrap_or_default(),
         config: pairs(section.table("config")),
     }
@@ -186,13 +151,8 @@ fn on_end(word: Option<&str>) -> OnEnd {
 }
 
 fn pairs(section: Option<&Section>) -> BTreeMap<String, String> {
-    let entries = section
-        .map(|section| section.entries.as_slice())
-        .unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned())))
-        .collect()
+    let entries = section.map(|section| section.entries.as_slice()).unwrap_or_default();
+    entries.iter().filter_map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned()))).collect()
 }
 
 fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
@@ -201,35 +161,21 @@ fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
         Some(READ_WRITE) => Access::ReadWrite,
         _ => Access::ReadOnly,
     };
-    Some(DirGrant {
-        host,
-        guest: section.text("guest")?.to_owned(),
-        access,
-    })
+    Some(DirGrant { host, guest: section.text("guest")?.to_owned(), access })
 }
 
 fn network(section: &Section) -> NetworkGrant {
-    let listen = section
-        .list("listen")
-        .iter()
-        .filter_map(|item| match &item.value {
-            Value::Listen(address) => Some(*address),
-            Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
-            Value::Peer(_) | Value::List(_) | Value::Table(_) => None,
-        });
-    let connect = section
-        .list("connect")
-        .iter()
-        .filter_map(|item| match &item.value {
-            Value::Peer(peer) => Some(peer.clone()),
-            Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
-            Value::Listen(_) | Value::List(_) | Value::Table(_) => None,
-        });
-    NetworkGrant {
-        listen: listen.collect(),
-        connect: connect.collect(),
-        names: section.flag("names"),
-    }
+    let listen = section.list("listen").iter().filter_map(|item| match &item.value {
+        Value::Listen(address) => Some(*address),
+        Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
+        Value::Peer(_) | Value::List(_) | Value::Table(_) => None,
+    });
+    let connect = section.list("connect").iter().filter_map(|item| match &item.value {
+        Value::Peer(peer) => Some(peer.clone()),
+        Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
+        Value::Listen(_) | Value::List(_) | Value::Table(_) => None,
+    });
+    NetworkGrant { listen: listen.collect(), connect: connect.collect(), names: section.flag("names") }
 }
 
 #[cfg(test)]

@@ -33,13 +33,7 @@ pub fn component_name_from(text: &str) -> String {
     let clean: String = text
         .chars()
         .map(|c| c.to_ascii_lowercase())
-        .map(|c| {
-            if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
         .skip_while(|c| matches!(c, '-' | '_'))
         .take(MAX_NAME)
         .collect();
@@ -116,12 +110,8 @@ mod tests {
 
     #[test]
     fn any_text_makes_a_valid_name() {
-        for (text, name) in [
-            ("Web", "web"),
-            ("my.app v2", "my-app-v2"),
-            ("--x", "x"),
-            ("日本", "component"),
-        ] {
+        for (text, name) in [("Web", "web"), ("my.app v2", "my-app-v2"), ("--x", "x"), ("日本", "component")]
+        {
             assert_eq!(component_name_from(text), name);
         }
         for text in ["", "-", "_", "é", &"Ab.".repeat(50)] {

@@ -22,12 +22,7 @@ pub struct Overrides {
 impl Plan {
     /// Applies `overrides`.
     pub fn apply(&mut self, overrides: Overrides) {
-        let Overrides {
-            grace,
-            fail_grace,
-            drain_delay,
-            signals,
-        } = overrides;
+        let Overrides { grace, fail_grace, drain_delay, signals } = overrides;
         self.app.grace = grace.unwrap_or(self.app.grace);
         self.app.fail_grace = fail_grace.unwrap_or(self.app.fail_grace);
         self.app.drain_delay = drain_delay.unwrap_or(self.app.drain_delay);
@@ -44,14 +39,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut plan = Plan::from_files(&[file.path().to_owned()], &[]).unwrap();
         let before = plan.app.clone();
-        plan.apply(Overrides {
-            signals: Some(SignalProfile::Nginx),
-            ..Overrides::default()
-        });
-        assert_eq!(
-            (plan.app.grace, plan.app.signals),
-            (before.grace, SignalProfile::Nginx)
-        );
+        plan.apply(Overrides { signals: Some(SignalProfile::Nginx), ..Overrides::default() });
+        assert_eq!((plan.app.grace, plan.app.signals), (before.grace, SignalProfile::Nginx));
         plan.apply(Overrides {
             grace: Some(Duration::from_secs(3)),
             fail_grace: Some(Duration::from_secs(1)),
@@ -60,9 +49,6 @@ mod tests {
         });
         assert_eq!(plan.app.fail_grace, Duration::from_secs(1));
         assert_eq!(plan.app.drain_delay, Duration::from_secs(2));
-        assert_eq!(
-            (plan.app.grace, plan.app.signals),
-            (Duration::from_secs(3), SignalProfile::Nginx)
-        );
+        assert_eq!((plan.app.grace, plan.app.signals), (Duration::from_secs(3), SignalProfile::Nginx));
     }
 }

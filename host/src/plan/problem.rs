@@ -22,11 +22,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self {
-            span,
-            message: message.into(),
-            hint: None,
-        }
+        Self { span, message: message.into(), hint: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
@@ -77,19 +73,11 @@ pub(super) struct Entry {
 
 impl Item {
     pub(super) fn text(&self) -> Option<&str> {
-        if let Value::Text(text) = &self.value {
-            Some(text)
-        } else {
-            None
-        }
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
     pub(super) fn table(&self) -> Option<&Section> {
-        if let Value::Table(section) = &self.value {
-            Some(section)
-        } else {
-            None
-        }
+        if let Value::Table(section) = &self.value { Some(section) } else { None }
     }
 }
 
@@ -107,41 +95,19 @@ impl Section {
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
-        matches!(
-            self.item(key),
-            Some(Item {
-                value: Value::Flag(true),
-                ..
-            })
-        )
+        matches!(self.item(key), Some(Item { value: Value::Flag(true), .. }))
     }
 
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        if let Value::Duration(duration) = self.item(key)?.value {
-            Some(duration)
-        } else {
-            None
-        }
+        if let Value::Duration(duration) = self.item(key)?.value { Some(duration) } else { None }
     }
 
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        if let Value::Number(number) = self.item(key)?.value {
-            Some(number)
-        } else {
-            None
-        }
+        if let Value::Number(number) = self.item(key)?.value { Some(number) } else { None }
     }
 
     pub(super) fn list(&self, key: &str) -> &[Item] {
-        if let Some(Item {
-            value: Value::List(items),
-            ..
-        }) = self.item(key)
-        {
-            items
-        } else {
-            &[]
-        }
+        if let Some(Item { value: Value::List(items), .. }) = self.item(key) { items } else { &[] }
     }
 
     /// The entries of the table under `key`; none without it.

@@ -21,11 +21,7 @@ impl Place {
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let plain = !key.is_empty() && key.chars().all(bare);
         let mut path = self.0.clone();
-        path.push(if plain {
-            key.to_owned()
-        } else {
-            scalar::quoted(key)
-        });
+        path.push(if plain { key.to_owned() } else { scalar::quoted(key) });
         Self(path, false)
     }
 
@@ -35,33 +31,16 @@ impl Place {
 
     /// How many of the parts make up the `[header]`.
     fn header_len(&self) -> usize {
-        let wanted = if self.0.first().is_some_and(|part| part == "component") {
-            2
-        } else {
-            1
-        };
+        let wanted = if self.0.first().is_some_and(|part| part == "component") { 2 } else { 1 };
         wanted.min(self.0.len())
     }
 
     fn header(&self) -> String {
-        format!(
-            "[{}]",
-            self.0
-                .iter()
-                .take(self.header_len())
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(".")
-        )
+        format!("[{}]", self.0.iter().take(self.header_len()).cloned().collect::<Vec<_>>().join("."))
     }
 
     fn inside(&self) -> String {
-        self.0
-            .iter()
-            .skip(self.header_len())
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(".")
+        self.0.iter().skip(self.header_len()).cloned().collect::<Vec<_>>().join(".")
     }
 
     /// The key as a message names it: without the header it stands under.
@@ -70,11 +49,7 @@ impl Place {
             inside if inside.is_empty() => self.0.join("."),
             inside => inside,
         };
-        if self.1 {
-            format!("each item of `{path}`")
-        } else {
-            format!("`{path}`")
-        }
+        if self.1 { format!("each item of `{path}`") } else { format!("`{path}`") }
     }
 
     /// The table as a message names it.
@@ -88,11 +63,7 @@ impl Place {
 
     /// `app` or `component`, when it is such a table itself.
     fn kind(&self) -> Option<&str> {
-        self.inside()
-            .is_empty()
-            .then(|| self.0.first())
-            .flatten()
-            .map(String::as_str)
+        self.inside().is_empty().then(|| self.0.first()).flatten().map(String::as_str)
     }
 }
 
@@ -115,11 +86,7 @@ impl Reader {
             match keys.iter().find(|key| key.name == text) {
                 Some(key) => {
                     if let Some(item) = self.value(value, &key.shape, &place.child(text)) {
-                        section.entries.push(Entry {
-                            key: text.to_owned(),
-                            key_span: name.span(),
-                            item,
-                        });
+                        section.entries.push(Entry { key: text.to_owned(), key_span: name.span(), item });
                     }
                 }
                 None => self.problems.push(unknown(text, name.span(), keys, place)),
@@ -128,9 +95,7 @@ impl Reader {
         // The top level's is left to the end. An unknown key may well be the missing one, mistyped.
         let known = |name: &str| keys.iter().any(|key| key.name == name);
         let told = !place.0.is_empty() && table.keys().all(|name| known(name.get_ref()));
-        let required = keys
-            .iter()
-            .filter(|key| told && key.fallback == Fallback::Required);
+        let required = keys.iter().filter(|key| told && key.fallback == Fallback::Required);
         for key in required.filter(|key| !table.contains_key(key.name)) {
             let message = format!("{} has no `{}`", place.table(), key.name);
             self.problems
@@ -148,11 +113,7 @@ impl Reader {
                 self.problems.push(problem);
             }
             if let Some(item) = self.value(value, shape, &place.child(text)) {
-                section.entries.push(Entry {
-                    key: text.to_owned(),
-                    key_span: name.span(),
-                    item,
-                });
+                section.entries.push(Entry { key: text.to_owned(), key_span: name.span(), item });
             }
         }
         section.entries.sort_by_key(|entry| entry.key_span.start);
@@ -172,10 +133,7 @@ impl Reader {
             (Shape::List(shape) | Shape::Pair(shape), DeValue::Array(items)) => {
                 // A refused item is noted; the others still count for the checks.
                 Ok(Value::List(
-                    items
-                        .iter()
-                        .filter_map(|item| self.value(item, shape, &place.item()))
-                        .collect(),
+                    items.iter().filter_map(|item| self.value(item, shape, &place.item())).collect(),
                 ))
             }
             (shape, found) => scalar::read(shape, found),
@@ -186,9 +144,7 @@ impl Reader {
                 let unbuilt = |word: &str| is_unbuilt(place, Some(word));
                 let takes = scalar::takes(shape, &unbuilt);
                 let found = scalar::found(shape, value.get_ref());
-                let hint = refusal
-                    .hint
-                    .or_else(|| scalar::meant(shape, value.get_ref(), &unbuilt));
+                let hint = refusal.hint.or_else(|| scalar::meant(shape, value.get_ref(), &unbuilt));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
                 if let Some(reason) = refusal.reason {
                     message = format!("{message}: {reason}");
@@ -211,21 +167,15 @@ fn is_unbuilt(place: &Place, word: Option<&str>) -> bool {
 
 fn unknown(text: &str, span: Span, keys: &'static [Key], place: &Place) -> Problem {
     let message = format!("unknown key {} in {}", scalar::ticked(text), place.table());
-    let elsewhere = [
-        ("app", APP, "[app]"),
-        ("component", COMPONENT, "a [component.NAME] table"),
-    ]
-    .into_iter()
-    .find(|(kind, keys, _)| place.kind() != Some(kind) && keys.iter().any(|key| key.name == text));
+    let elsewhere = [("app", APP, "[app]"), ("component", COMPONENT, "a [component.NAME] table")]
+        .into_iter()
+        .find(|(kind, keys, _)| place.kind() != Some(kind) && keys.iter().any(|key| key.name == text));
     let hint = if let Some(near) = nearest(text, keys.iter().map(|key| key.name)) {
         format!("did you mean `{near}`?")
     } else if let Some((_, _, home)) = elsewhere {
         format!("`{text}` belongs in {home}")
     } else {
-        let built = keys
-            .iter()
-            .map(|key| key.name)
-            .filter(|key| !is_unbuilt(&place.child(key), None));
+        let built = keys.iter().map(|key| key.name).filter(|key| !is_unbuilt(&place.child(key), None));
         format!("known here: {}", built.collect::<Vec<_>>().join(", "))
     };
     Problem::new(span, message).hint(hint)
@@ -239,10 +189,7 @@ fn wrong_name(text: &str, span: Span, names: Names) -> Option<Problem> {
         }
         Names::Variables if text.is_empty() || text.contains(['=', '\0']) => {
             let message = "the name of a variable is not empty, and has neither `=` nor NUL in it";
-            Some(Problem::new(
-                span,
-                format!("{message}; found {}", scalar::ticked(text)),
-            ))
+            Some(Problem::new(span, format!("{message}; found {}", scalar::ticked(text))))
         }
         Names::Components | Names::Variables | Names::Any => None,
     }

@@ -26,19 +26,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn because(reason: impl ToString) -> Self {
-        Self {
-            reason: Some(reason.to_string()),
-            hint: None,
-        }
+        Self { reason: Some(reason.to_string()), hint: None }
     }
 }
 
 impl From<AddressError> for Refusal {
     fn from(error: AddressError) -> Self {
-        Self {
-            reason: Some(error.reason.to_owned()),
-            hint: error.hint,
-        }
+        Self { reason: Some(error.reason.to_owned()), hint: error.hint }
     }
 }
 
@@ -49,9 +43,7 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         Shape::Number { min } => {
             let digits = found.as_integer().ok_or_else(Refusal::default)?;
             let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
-            let number = number
-                .and_then(|number| u64::try_from(number).ok())
-                .filter(|number| number >= min);
+            let number = number.and_then(|number| u64::try_from(number).ok()).filter(|number| number >= min);
             number.map(Value::Number).ok_or_else(Refusal::default)
         }
         Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(Refusal::default()),
@@ -71,11 +63,7 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
 
 fn read_text(shape: &Shape, text: &str) -> Result<Value, Refusal> {
     let own = |valid: bool| {
-        if valid {
-            Ok(Value::Text(text.to_owned()))
-        } else {
-            Err(Refusal::default())
-        }
+        if valid { Ok(Value::Text(text.to_owned())) } else { Err(Refusal::default()) }
     };
     match shape {
         Shape::Duration { zero } => match parse_duration(text) {
@@ -141,10 +129,7 @@ pub(super) fn takes(shape: &Shape, unbuilt: &dyn Fn(&str) -> bool) -> String {
 }
 
 fn built<'a>(choices: &'a [Choice], unbuilt: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = &'a str> {
-    choices
-        .iter()
-        .map(|choice| choice.word)
-        .filter(move |word| !unbuilt(word))
+    choices.iter().map(|choice| choice.word).filter(move |word| !unbuilt(word))
 }
 
 /// What was found, in words.
@@ -175,10 +160,7 @@ pub(super) fn meant(shape: &Shape, found: &DeValue<'_>, unbuilt: &dyn Fn(&str) -
         (Shape::Duration { .. }, DeValue::Integer(number)) => quoted(&suggest_unit(number.as_str(), true)?),
         (Shape::Size, DeValue::String(text)) => quoted(&suggest_unit(text, false)?),
         (Shape::Choice(choices), DeValue::String(text)) => {
-            match (
-                nearest(text, built(choices, unbuilt)),
-                nearest(text, built(choices, &|_| false)),
-            ) {
+            match (nearest(text, built(choices, unbuilt)), nearest(text, built(choices, &|_| false))) {
                 (Some(near), _) => quoted(near),
                 (None, Some(later)) => return Some(format!("{later:?} {NOT_SUPPORTED}")),
                 (None, None) => return None,
@@ -214,11 +196,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// A key of the user's in backticks.
 pub(super) fn ticked(key: &str) -> String {
-    if key.is_empty() {
-        "`\"\"`".to_owned()
-    } else {
-        format!("`{}`", short(key).escape_debug())
-    }
+    if key.is_empty() { "`\"\"`".to_owned() } else { format!("`{}`", short(key).escape_debug()) }
 }
 
 fn short(text: &str) -> String {
@@ -231,9 +209,5 @@ fn short(text: &str) -> String {
 
 /// A path in a message: without control characters, whole.
 pub(super) fn path(path: &std::path::Path) -> String {
-    path.display()
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    path.display().to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

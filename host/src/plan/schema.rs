@@ -160,11 +160,7 @@ mod tests {
         each(ROOT, &mut |key| {
             count += 1;
             assert!(key.doc.ends_with(['.', '…']), "{}", key.name);
-            assert!(
-                key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
-                "{}",
-                key.name
-            );
+            assert!(key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", key.name);
         });
         assert_eq!(count, 40);
     }

@@ -22,10 +22,7 @@ fn reword(text: &str, error: &Error) -> Problem {
         return duplicate(text, span);
     }
     if message.starts_with("cannot extend value of type") {
-        let message = format!(
-            "`{}` has a value already, it cannot be a table as well",
-            unquoted(found)
-        );
+        let message = format!("`{}` has a value already, it cannot be a table as well", unquoted(found));
         return Problem::new(span, message);
     }
     if message.starts_with("string values must be quoted") {
@@ -34,10 +31,7 @@ fn reword(text: &str, error: &Error) -> Problem {
         }
         return bare(text, span);
     }
-    let said = message.replace(
-        "invalid basic string, expected `\"`",
-        "the closing `\"` is missing",
-    );
+    let said = message.replace("invalid basic string, expected `\"`", "the closing `\"` is missing");
     let said = said.strip_suffix(", expected nothing").unwrap_or(&said);
     let lower = found.to_ascii_lowercase();
     let hint = matches!(lower.as_str(), "true" | "false").then(|| format!("did you mean {lower}?"));
@@ -47,9 +41,7 @@ fn reword(text: &str, error: &Error) -> Problem {
 /// A value without quotes. The parser marks its first word only, or its first number.
 fn bare(text: &str, span: Span) -> Problem {
     let rest = text.get(span.start..).unwrap_or_default();
-    let end = rest
-        .find(['\n', '\r', ',', '[', ']', '{', '}', '#', '=', '"', '\''])
-        .unwrap_or(rest.len());
+    let end = rest.find(['\n', '\r', ',', '[', ']', '{', '}', '#', '=', '"', '\'']).unwrap_or(rest.len());
     let value = rest.get(..end).unwrap_or_default().trim_end();
     let message = format!("a string stands in quotes; found {}", scalar::ticked(value));
     let plain = |c: char| c.is_ascii_alphanumeric() || " -_./:*".contains(c);
@@ -63,23 +55,16 @@ fn bare(text: &str, span: Span) -> Problem {
 
 fn duplicate(text: &str, span: Span) -> Problem {
     let key = unquoted(text.get(span.clone()).unwrap_or_default());
-    let line_start = text
-        .get(..span.start)
-        .and_then(|before| before.rfind('\n'))
-        .map_or(0, |at| at + 1);
+    let line_start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let line = text.get(line_start..span.start).unwrap_or_default();
     let before = line.replace([' ', '\t', '"', '\''], "");
     if before != "[component." {
-        return Problem::new(
-            span,
-            format!("{} is given twice in one table", scalar::ticked(key)),
-        );
+        return Problem::new(span, format!("{} is given twice in one table", scalar::ticked(key)));
     }
     let message = match first_component(text.get(..line_start).unwrap_or_default(), key) {
-        Some(line) => format!(
-            "there are two components {}; the first is on line {line}",
-            scalar::ticked(key)
-        ),
+        Some(line) => {
+            format!("there are two components {}; the first is on line {line}", scalar::ticked(key))
+        }
         None => format!("there are two components {}", scalar::ticked(key)),
     };
     Problem::new(span, message).hint("the names of components are unique".to_owned())
@@ -88,12 +73,7 @@ fn duplicate(text: &str, span: Span) -> Problem {
 /// The line on which the component `name` is declared in `text`.
 fn first_component(text: &str, name: &str) -> Option<usize> {
     let (root, _) = DeTable::parse_recoverable(text);
-    let (key, _) = root
-        .get_ref()
-        .get("component")?
-        .get_ref()
-        .as_table()?
-        .get_key_value(name)?;
+    let (key, _) = root.get_ref().get("component")?.get_ref().as_table()?.get_key_value(name)?;
     let before = text.get(..key.span().start)?;
     Some(before.matches('\n').count() + 1)
 }

@@ -9,12 +9,8 @@ use std::time::Duration;
 /// a clock within range.
 pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-const NANOS: [(&str, u64); 4] = [
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-];
+const NANOS: [(&str, u64); 4] =
+    [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 const BYTES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 const ACCEPTED_NANOS: &str = "ms, s, m, h";
 const ACCEPTED_BYTES: &str = "B, KiB, MiB, GiB";
@@ -71,9 +67,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     if nanos > MAX_DURATION.as_nanos() {
         return Err(UnitError::TooLong);
     }
-    u64::try_from(nanos)
-        .map(Duration::from_nanos)
-        .map_err(|_| UnitError::TooLong)
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| UnitError::TooLong)
 }
 
 /// Reads a size in bytes: a whole or decimal number and one of `B`, `KiB`, `MiB`, `GiB`.
@@ -119,11 +113,7 @@ pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
         (false, _) => return None,
     };
     let better = format!("{number}{wanted}");
-    let valid = if duration {
-        parse_duration(&better).is_ok()
-    } else {
-        parse_size(&better).is_ok()
-    };
+    let valid = if duration { parse_duration(&better).is_ok() } else { parse_size(&better).is_ok() };
     (valid && better != text).then_some(better)
 }
 
@@ -148,9 +138,7 @@ fn decimal(value: u128, scale: u128, unit: &str) -> String {
 
 /// The leading digits and points, and what follows them.
 fn split(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -171,10 +159,7 @@ fn parse(text: &str, units: &[(&str, u64)], accepted: &'static str) -> Result<u1
         return Err(UnitError::NoUnit { accepted });
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-        return Err(UnitError::UnknownUnit {
-            found: unit.chars().take(16).collect(),
-            accepted,
-        });
+        return Err(UnitError::UnknownUnit { found: unit.chars().take(16).collect(), accepted });
     };
     if fraction.len() > MAX_FRACTION {
         return Err(UnitError::TooPrecise);
@@ -182,10 +167,7 @@ fn parse(text: &str, units: &[(&str, u64)], accepted: &'static str) -> Result<u1
     // At most 2^64 * 2^42: far from the end of a u128.
     let factor = u128::from(*factor);
     let whole = u128::from(whole.parse::<u64>().map_err(|_| UnitError::TooPrecise)?);
-    let part = fraction
-        .chars()
-        .filter_map(|c| c.to_digit(10))
-        .fold(0u128, |n, d| n * 10 + u128::from(d));
+    let part = fraction.chars().filter_map(|c| c.to_digit(10)).fold(0u128, |n, d| n * 10 + u128::from(d));
     let scale = fraction.chars().fold(1u128, |n, _| n * 10);
     Ok(whole * factor + part * factor / scale)
 }
@@ -213,13 +195,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, bytes) in [
-            ("100B", 100),
-            ("512KiB", 524_288),
-            ("64MiB", 67_108_864),
-            ("1.5GiB", 1_610_612_736),
-            ("0B", 0),
-        ] {
+        for (text, bytes) in
+            [("100B", 100), ("512KiB", 524_288), ("64MiB", 67_108_864), ("1.5GiB", 1_610_612_736), ("0B", 0)]
+        {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         assert_eq!(parse_size("18446744073709551615B"), Ok(u64::MAX));

@@ -31,10 +31,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be made, or when others than this user own it or can write to it. The text says which.
     pub fn open(folder: &Path) -> Result<Self, String> {
-        let make = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder);
+        let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         make.map_err(|error| format!("cannot make the cache folder {}: {error}", folder.display()))?;
         let meta = std::fs::metadata(folder)
             .map_err(|error| format!("cannot look at the cache folder {}: {error}", folder.display()))?;
@@ -45,19 +42,13 @@ impl Cache {
                 folder.display()
             ));
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Ok(Self { folder: folder.to_owned() })
     }
 
     /// Returns the folder that is used when nobody names one: `$CURFEW_CACHE_DIR`, else `curfew` in
     /// `$XDG_CACHE_HOME` or `~/.cache`.
     pub fn default_folder() -> Option<PathBuf> {
-        let var = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         var("CURFEW_CACHE_DIR")
             .or_else(|| var("XDG_CACHE_HOME").map(|base| base.join("curfew")))
             .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
@@ -111,10 +102,7 @@ fn verified(entry: &[u8]) -> Option<&[u8]> {
     (Sha256::digest(code).as_slice() == sum).then_some(code)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "compiled code can only be loaded so; see the safety comment"
-)]
+#[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     // SAFETY: the bytes are what `Component::serialize` gave to a process of this user: the folder is writable
     // to nobody else, and the checksum has just been verified on the bytes in memory. wasmtime itself checks

@@ -14,10 +14,7 @@ pub struct RunClock {
 impl RunClock {
     /// Returns a clock that reads zero now.
     pub fn start() -> Self {
-        Self {
-            start: Instant::now(),
-            stopped_nanos: AtomicU64::new(0),
-        }
+        Self { start: Instant::now(), stopped_nanos: AtomicU64::new(0) }
     }
 
     /// Returns the time since the start.

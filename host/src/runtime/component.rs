@@ -50,10 +50,7 @@ pub struct Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded")
-            .field("run", &self.run)
-            .field("hook", &self.hook)
-            .finish_non_exhaustive()
+        f.debug_struct("Loaded").field("run", &self.run).field("hook", &self.hook).finish_non_exhaustive()
     }
 }
 
@@ -125,10 +122,7 @@ impl Loaded {
             ));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
-            invalid(
-                format!("its imports cannot be provided: {error:#}"),
-                "it may need a newer curfew",
-            )
+            invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
         })?;
         let timing = match (run.is_async, plan.hook) {
             (true, Some(timing)) => timing,
@@ -136,16 +130,7 @@ impl Loaded {
             (false, _) => HookTiming::AfterDrain,
         };
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        Ok(Self {
-            kind: Kind::Service,
-            run,
-            hook,
-            timing,
-            imports,
-            network,
-            pre,
-            hook_index,
-        })
+        Ok(Self { kind: Kind::Service, run, hook, timing, imports, network, pre, hook_index })
     }
 
     /// Returns where `run` is in an instance.
@@ -197,11 +182,7 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
             let interface = component.get_export_index(None, format!("wasi:cli/run@{version}").as_str());
             let index = interface.and_then(|interface| component.get_export_index(Some(&interface), "run"));
             index
-                .map(|index| RunExport {
-                    version,
-                    is_async,
-                    index,
-                })
+                .map(|index| RunExport { version, is_async, index })
                 .ok_or(("its `run` cannot be found".to_owned(), "this is a bug in curfew"))
         }
         Some((version, _)) => Err((
@@ -214,11 +195,7 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
             "a service exports `wasi:cli/run`",
         )),
         None => {
-            let found = if exports.is_empty() {
-                "nothing".to_owned()
-            } else {
-                exports.join(", ")
-            };
+            let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
             Err((
                 format!("it exports no `wasi:cli/run`; it exports: {found}"),
                 "build it as a command, or give it a `run`",

@@ -30,9 +30,7 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime")
-            .field("cache", &self.cache)
-            .finish_non_exhaustive()
+        f.debug_struct("Runtime").field("cache", &self.cache).finish_non_exhaustive()
     }
 }
 
@@ -45,13 +43,7 @@ impl Runtime {
         let engine = Engine::new(&config(&options))?;
         let linker = Arc::new(linker::new(&engine)?);
         let (cache, interruptible) = (options.cache, options.interruptible);
-        Ok(Self {
-            engine,
-            linker,
-            cache,
-            interruptible,
-            clock: Arc::new(RunClock::start()),
-        })
+        Ok(Self { engine, linker, cache, interruptible, clock: Arc::new(RunClock::start()) })
     }
 
     /// Returns the clock that all deadlines are on.

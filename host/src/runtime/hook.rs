@@ -20,16 +20,8 @@ pub async fn call_hook(
     shape: &HookShape,
     notice: &Notice,
 ) -> wasmtime::Result<Result<(), Option<String>>> {
-    let params = if shape.takes_notice {
-        vec![notice_value(notice)]
-    } else {
-        Vec::new()
-    };
-    let mut results = if shape.returns_result {
-        vec![Val::Bool(false)]
-    } else {
-        Vec::new()
-    };
+    let params = if shape.takes_notice { vec![notice_value(notice)] } else { Vec::new() };
+    let mut results = if shape.returns_result { vec![Val::Bool(false)] } else { Vec::new() };
     hook.call_concurrent(accessor, &params, &mut results).await?;
     Ok(match results.pop() {
         Some(Val::Result(Err(None))) => Err(None),
@@ -50,13 +42,7 @@ fn notice_value(notice: &Notice) -> Val {
         NoticeCause::Reload => ("reload", None),
         NoticeCause::Request(name) => ("request", Some(name)),
     };
-    let cause = Val::Variant(
-        case.to_owned(),
-        text.map(|text| Box::new(Val::String(text.clone()))),
-    );
+    let cause = Val::Variant(case.to_owned(), text.map(|text| Box::new(Val::String(text.clone()))));
     let grace = u64::try_from(notice.grace.as_nanos()).unwrap_or(u64::MAX);
-    Val::Record(vec![
-        ("cause".to_owned(), cause),
-        ("grace".to_owned(), Val::U64(grace)),
-    ])
+    Val::Record(vec![("cause".to_owned(), cause), ("grace".to_owned(), Val::U64(grace))])
 }

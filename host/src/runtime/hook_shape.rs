@@ -11,13 +11,8 @@ const HOOK: &str = "shutdown";
 /// The interface it may be in, without its version.
 const HOOK_INTERFACE: &str = "curfew:lifecycle/hook";
 /// The cases that a cause may have, and whether they carry a text.
-const CAUSES: [(&str, bool); 5] = [
-    ("signal", true),
-    ("failure", true),
-    ("finished", true),
-    ("reload", false),
-    ("request", true),
-];
+const CAUSES: [(&str, bool); 5] =
+    [("signal", true), ("failure", true), ("finished", true), ("reload", false), ("request", true)];
 
 /// Where a hook is exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +75,7 @@ pub enum HookError {
 }
 
 fn list(places: &[HookPlace]) -> String {
-    places
-        .iter()
-        .map(|place| format!("`shutdown` {place}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    places.iter().map(|place| format!("`shutdown` {place}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the hook of a component, if it has one.
@@ -105,27 +96,19 @@ pub fn find_hook(engine: &Engine, component: &Component) -> Result<Option<HookSh
         }
     }
     if found.len() > 1 {
-        return Err(HookError::Several(
-            found.into_iter().map(|(place, _)| place).collect(),
-        ));
+        return Err(HookError::Several(found.into_iter().map(|(place, _)| place).collect()));
     }
     let Some((place, item)) = found.pop() else {
         return Ok(None);
     };
     match item {
         ComponentItem::ComponentFunc(func) => shape(place, &func).map(Some),
-        _ => Err(HookError::Shape {
-            place,
-            found: "not a function".to_owned(),
-        }),
+        _ => Err(HookError::Shape { place, found: "not a function".to_owned() }),
     }
 }
 
 fn is_hook_interface(name: &str) -> bool {
-    name == HOOK_INTERFACE
-        || name
-            .strip_prefix(HOOK_INTERFACE)
-            .is_some_and(|rest| rest.starts_with('@'))
+    name == HOOK_INTERFACE || name.strip_prefix(HOOK_INTERFACE).is_some_and(|rest| rest.starts_with('@'))
 }
 
 fn shape(place: HookPlace, func: &ComponentFunc) -> Result<HookShape, HookError> {
@@ -145,16 +128,10 @@ fn shape(place: HookPlace, func: &ComponentFunc) -> Result<HookShape, HookError>
         _ => None,
     };
     match (takes_notice, returns_result) {
-        (Some(takes_notice), Some(returns_result)) => Ok(HookShape {
-            place,
-            is_async: func.async_(),
-            takes_notice,
-            returns_result,
-        }),
-        _ => Err(HookError::Shape {
-            place,
-            found: describe(func),
-        }),
+        (Some(takes_notice), Some(returns_result)) => {
+            Ok(HookShape { place, is_async: func.async_(), takes_notice, returns_result })
+        }
+        _ => Err(HookError::Shape { place, found: describe(func) }),
     }
 }
 
@@ -180,21 +157,10 @@ fn is_cause(ty: &Type) -> bool {
 }
 
 fn describe(func: &ComponentFunc) -> String {
-    let params: Vec<_> = func
-        .params()
-        .map(|(name, ty)| format!("{name}: {}", word(&ty)))
-        .collect();
+    let params: Vec<_> = func.params().map(|(name, ty)| format!("{name}: {}", word(&ty))).collect();
     let results: Vec<_> = func.results().map(|ty| word(&ty)).collect();
-    let arrow = if results.is_empty() {
-        String::new()
-    } else {
-        format!(" -> {}", results.join(", "))
-    };
-    format!(
-        "{}func({}){arrow}",
-        if func.async_() { "async " } else { "" },
-        params.join(", ")
-    )
+    let arrow = if results.is_empty() { String::new() } else { format!(" -> {}", results.join(", ")) };
+    format!("{}func({}){arrow}", if func.async_() { "async " } else { "" }, params.join(", "))
 }
 
 /// Returns a type as WIT would write it, with the insides of named types left out.
@@ -209,10 +175,7 @@ fn word(ty: &Type) -> String {
         Type::List(list) => format!("list<{}>", word(&list.ty())),
         Type::Option(option) => format!("option<{}>", word(&option.ty())),
         Type::Record(record) => {
-            let fields: Vec<_> = record
-                .fields()
-                .map(|f| format!("{}: {}", f.name, word(&f.ty)))
-                .collect();
+            let fields: Vec<_> = record.fields().map(|f| format!("{}: {}", f.name, word(&f.ty))).collect();
             format!("record {{ {} }}", fields.join(", "))
         }
         Type::Variant(_) => "variant".to_owned(),

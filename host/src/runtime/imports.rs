@@ -43,19 +43,16 @@ pub fn list(engine: &Engine, component: &Component, plan: &ComponentPlan, networ
     component
         .imports(engine)
         .filter(|(_, import)| needs_definition(engine, &import.ty))
-        .map(|(name, _)| Import {
-            name: name.to_owned(),
-            state: state(name, plan, network),
-        })
+        .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network) })
         .collect()
 }
 
 /// An interface of nothing but plain types needs no definition.
 fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
     match item {
-        ComponentItem::ComponentInstance(instance) => instance
-            .exports(engine)
-            .any(|(_, export)| needs_definition(engine, &export.ty)),
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, export)| needs_definition(engine, &export.ty))
+        }
         ComponentItem::Type(_) => false,
         ComponentItem::ComponentFunc(_)
         | ComponentItem::CoreFunc(_)
@@ -69,9 +66,7 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let known = PACKAGES.iter().any(|(package, versions)| {
         interface.starts_with(package)
-            && versions
-                .iter()
-                .any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
+            && versions.iter().any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
     });
     if !known {
         return ImportState::Unknown;

@@ -73,10 +73,7 @@ macro_rules! notice_into {
                     NoticeCause::Reload => Cause::Reload,
                     NoticeCause::Request(name) => Cause::Request(name),
                 };
-                Self {
-                    cause,
-                    grace: nanos(notice.grace),
-                }
+                Self { cause, grace: nanos(notice.grace) }
             }
         }
     };

@@ -24,12 +24,7 @@ impl Limits {
     /// Returns limits with this many bytes for all linear memories together.
     pub fn new(memory: u64) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self {
-            memory,
-            memory_used: 0,
-            tables_used: 0,
-            last_growth: 0,
-        }
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0 }
     }
 }
 
@@ -46,9 +41,7 @@ impl ResourceLimiter for Limits {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
-        self.memory_used = self
-            .memory_used
-            .saturating_sub(std::mem::take(&mut self.last_growth));
+        self.memory_used = self.memory_used.saturating_sub(std::mem::take(&mut self.last_growth));
         Ok(())
     }
 
@@ -70,10 +63,7 @@ mod tests {
     fn all_memories_together_stay_below_the_limit() {
         let mut limits = Limits::new(100);
         assert!(limits.memory_growing(0, 60, None).unwrap());
-        assert!(
-            !limits.memory_growing(0, 60, None).unwrap(),
-            "a second memory is no way around it"
-        );
+        assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
         assert!(limits.memory_growing(0, 40, None).unwrap());
         assert!(!limits.memory_growing(40, 41, None).unwrap());
     }
@@ -82,17 +72,10 @@ mod tests {
     fn a_growth_that_fails_is_handed_back() {
         let mut limits = Limits::new(100);
         assert!(limits.memory_growing(0, 60, None).unwrap());
-        limits
-            .memory_grow_failed(wasmtime::Error::msg("no memory"))
-            .unwrap();
+        limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
         assert!(limits.memory_growing(0, 100, None).unwrap());
         assert!(!limits.memory_growing(100, 101, None).unwrap());
-        limits
-            .memory_grow_failed(wasmtime::Error::msg("refused anyway"))
-            .unwrap();
-        assert!(
-            !limits.memory_growing(100, 101, None).unwrap(),
-            "a refusal hands nothing back"
-        );
+        limits.memory_grow_failed(wasmtime::Error::msg("refused anyway")).unwrap();
+        assert!(!limits.memory_growing(100, 101, None).unwrap(), "a refusal hands nothing back");
     }
 }

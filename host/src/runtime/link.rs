@@ -111,9 +111,7 @@ pub struct Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("notice", &*self.notice.borrow())
-            .finish_non_exhaustive()
+        f.debug_struct("Link").field("notice", &*self.notice.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -227,11 +225,7 @@ impl Link {
 
     /// Sets that line, made safe for a terminal and cut to its longest.
     pub fn set_status(&self, line: &str) {
-        let line = line
-            .chars()
-            .take(STATUS_CHARS)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line = line.chars().take(STATUS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = line;
     }
 

@@ -75,10 +75,7 @@ pub fn load_all(
     let mut started = 0;
     for _ in 0..cores.min(plan.components.len()) {
         let work = work.clone();
-        match std::thread::Builder::new()
-            .name("curfew-load".to_owned())
-            .spawn(move || work.run())
-        {
+        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(move || work.run()) {
             Ok(_detached) => started += 1,
             Err(error) if started == 0 => return Err(error),
             Err(_fewer_will_do) => break,
@@ -164,62 +161,34 @@ impl LoadError {
             None => std::io::Error::new(cause.kind(), cause.to_string()),
         };
         match self {
-            Self::Unreadable { path, cause } => Self::Unreadable {
-                path: path.clone(),
-                cause: io(cause),
-            },
-            Self::Invalid { path, found, hint } => Self::Invalid {
-                path: path.clone(),
-                found: found.clone(),
-                hint: hint.clone(),
-            },
-            Self::Name {
-                component,
-                name,
-                cause,
-            } => Self::Name {
-                component: component.clone(),
-                name: name.clone(),
-                cause: io(cause),
-            },
+            Self::Unreadable { path, cause } => Self::Unreadable { path: path.clone(), cause: io(cause) },
+            Self::Invalid { path, found, hint } => {
+                Self::Invalid { path: path.clone(), found: found.clone(), hint: hint.clone() }
+            }
+            Self::Name { component, name, cause } => {
+                Self::Name { component: component.clone(), name: name.clone(), cause: io(cause) }
+            }
         }
     }
 }
 
 /// Reads and compiles a file. The inner error is what was found in it, and what to do.
 fn compile(runtime: &Runtime, path: &Path) -> Result<Compiled, LoadError> {
-    let unreadable = |cause| LoadError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    };
+    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
-        let found = if meta.is_dir() {
-            "it is a folder"
-        } else {
-            "it is not a regular file"
-        };
+        let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
         return Ok(Err((found.to_owned(), "give the `.wasm` file itself".to_owned())));
     }
     if meta.len() > LARGEST {
-        let found = format!(
-            "it has {} MiB; {} MiB is the most",
-            meta.len() >> 20,
-            LARGEST >> 20
-        );
-        return Ok(Err((
-            found,
-            "strip its debug information (`wasm-tools strip -a`)".to_owned(),
-        )));
+        let found = format!("it has {} MiB; {} MiB is the most", meta.len() >> 20, LARGEST >> 20);
+        return Ok(Err((found, "strip its debug information (`wasm-tools strip -a`)".to_owned())));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     if let Some(found) = not_a_component(&bytes) {
         return Ok(Err(found));
     }
-    let cached = runtime
-        .cache
-        .as_ref()
-        .and_then(|cache| cache.load(&runtime.engine, &bytes));
+    let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
         return Ok(Ok(component));
     }
@@ -229,10 +198,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Result<Compiled, LoadError> {
     }
     Ok(compiled.map_err(|error| {
         let found = format!("it is not a valid component: {error:#}");
-        (
-            found,
-            "`wasm-tools validate --features all FILE` tells more; it may be cut short".to_owned(),
-        )
+        (found, "`wasm-tools validate --features all FILE` tells more; it may be cut short".to_owned())
     }))
 }
 
@@ -249,9 +215,6 @@ fn not_a_component(bytes: &[u8]) -> Option<(String, String)> {
         _ if bytes.len() < 4 && [0, b'a', b's', b'm'].starts_with(bytes) => {
             found("it is cut short", "build the component again")
         }
-        _ => found(
-            "it is not WebAssembly",
-            "give a component: a `.wasm` file built for `wasm32-wasip2`",
-        ),
+        _ => found("it is not WebAssembly", "give a component: a `.wasm` file built for `wasm32-wasip2`"),
     }
 }

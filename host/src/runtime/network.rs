@@ -33,11 +33,7 @@ impl Network {
                 }
             }
         }
-        Ok(Self {
-            listen: grant.listen.clone(),
-            connect,
-            names: grant.names,
-        })
+        Ok(Self { listen: grant.listen.clone(), connect, names: grant.names })
     }
 
     /// Returns whether anything at all is granted.
@@ -113,11 +109,7 @@ mod tests {
     fn nothing_is_granted_by_default() {
         let network = Network::resolve(&NetworkGrant::default()).unwrap();
         assert!(network.is_empty());
-        for usage in [
-            SocketAddrUse::TcpBind,
-            SocketAddrUse::UdpBind,
-            SocketAddrUse::TcpConnect,
-        ] {
+        for usage in [SocketAddrUse::TcpBind, SocketAddrUse::UdpBind, SocketAddrUse::TcpConnect] {
             assert!(!network.allows("127.0.0.1:0".parse().unwrap(), usage));
         }
     }

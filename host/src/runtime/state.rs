@@ -23,18 +23,13 @@ pub struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("link", &self.link)
-            .finish_non_exhaustive()
+        f.debug_struct("State").field("link", &self.link).finish_non_exhaustive()
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
@@ -102,10 +97,7 @@ fn config(plan: &ComponentPlan) -> WasiConfigVariables {
 
 fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(&plan.name)
-        .args(&plan.args)
-        .stdout(stdio.stdout)
-        .stderr(stdio.stderr);
+    wasi.arg(&plan.name).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
     for (key, value) in &plan.env {
         wasi.env(key, value);
     }

@@ -25,11 +25,7 @@ pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
             }),
         };
     }
-    GuestEnd::Failed(Failure {
-        summary: summary(error),
-        backtrace: backtrace(error),
-        exit_code: None,
-    })
+    GuestEnd::Failed(Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None })
 }
 
 /// Returns what a wasmtime error means that came before `run` was entered: a trap while it was instantiated, or
@@ -39,16 +35,11 @@ pub fn could_not_start(error: &wasmtime::Error) -> Failure {
         error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<I32Exit>().is_some();
     let failure = match guest_end(error) {
         GuestEnd::Failed(failure) if is_guest => failure,
-        GuestEnd::Failed(_) | GuestEnd::ExitOk => Failure {
-            summary: format!("{error:#}"),
-            backtrace: None,
-            exit_code: None,
-        },
+        GuestEnd::Failed(_) | GuestEnd::ExitOk => {
+            Failure { summary: format!("{error:#}"), backtrace: None, exit_code: None }
+        }
     };
-    Failure {
-        summary: format!("could not be started: {}", failure.summary),
-        ..failure
-    }
+    Failure { summary: format!("could not be started: {}", failure.summary), ..failure }
 }
 
 /// Returns one line: the trap where there is one, else the chain of errors without the backtrace.
@@ -72,9 +63,5 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
 
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.
 pub fn returned_error() -> Failure {
-    Failure {
-        summary: "its `run` returned an error".to_owned(),
-        backtrace: None,
-        exit_code: None,
-    }
+    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: None }
 }

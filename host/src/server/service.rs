@@ -92,11 +92,7 @@ fn judge(link: &Link, progress: &Progress, end: GuestEnd) {
         (GuestEnd::ExitOk, false) => {}
         (GuestEnd::ExitOk, true) => {
             let summary = "called exit instead of returning".to_owned();
-            let failure = Failure {
-                summary,
-                backtrace: None,
-                exit_code: Some(0),
-            };
+            let failure = Failure { summary, backtrace: None, exit_code: Some(0) };
             progress.hook_failed.set(true);
             link.tell(InstanceEvent::HookEnded(HookResult::Trapped(failure)));
         }
@@ -112,12 +108,7 @@ fn judge(link: &Link, progress: &Progress, end: GuestEnd) {
 }
 
 async fn call(instancing: &Instancing, stdio: Stdio, progress: &Progress) -> wasmtime::Result<()> {
-    let Instancing {
-        runtime,
-        loaded,
-        plan,
-        link,
-    } = instancing;
+    let Instancing { runtime, loaded, plan, link } = instancing;
     let mut store = new_store(runtime, loaded, plan, stdio, link.clone())?;
     if link.must_trap() {
         return Ok(());
@@ -128,14 +119,8 @@ async fn call(instancing: &Instancing, stdio: Stdio, progress: &Progress) -> was
     if !link.enter() {
         return Ok(());
     }
-    let service = Service {
-        link,
-        timing: loaded.timing,
-        progress,
-    };
-    store
-        .run_concurrent(async |accessor| service.drive(accessor, run, hook).await)
-        .await?
+    let service = Service { link, timing: loaded.timing, progress };
+    store.run_concurrent(async |accessor| service.drive(accessor, run, hook).await).await?
 }
 
 fn hook_func<'a>(

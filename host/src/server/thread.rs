@@ -46,23 +46,12 @@ pub fn spawn(
 ) -> std::io::Result<()> {
     let name: String = spawned.plan.name.chars().take(15).collect();
     let Spawned { loaded, plan, link } = spawned;
-    let instancing = Instancing {
-        runtime,
-        loaded,
-        plan,
-        link,
-    };
-    std::thread::Builder::new()
-        .name(name)
-        .stack_size(STACK_BYTES)
-        .spawn(move || {
-            let mut end = End {
-                link: instancing.link.clone(),
-                outcome: None,
-            };
-            end.outcome = Some(run(&instancing, stdio));
-            finish();
-        })?;
+    let instancing = Instancing { runtime, loaded, plan, link };
+    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
+        let mut end = End { link: instancing.link.clone(), outcome: None };
+        end.outcome = Some(run(&instancing, stdio));
+        finish();
+    })?;
     Ok(())
 }
 
@@ -103,11 +92,7 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
         Ok(runtime) => runtime,
         Err(error) => {
             let summary = format!("could not be started: {error}");
-            link.tell(InstanceEvent::Failed(Failure {
-                summary,
-                backtrace: None,
-                exit_code: None,
-            }));
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
             return Outcome::Failed;
         }
     };
@@ -126,11 +111,7 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
         Outcome::CutOff if !link.has_entered() => {
             let limit = format_duration(instancing.plan.start_timeout);
             let summary = format!("its `run` was not entered within its start-timeout of {limit}");
-            link.tell(InstanceEvent::Failed(Failure {
-                summary,
-                backtrace: None,
-                exit_code: None,
-            }));
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
             Outcome::Failed
         }
         Outcome::CutOff if blocking.load(Ordering::Acquire) > 0 => Outcome::Leaked,
@@ -139,9 +120,5 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
 }
 
 fn dropped(link: &Link) -> Outcome {
-    if link.is_abandoned() {
-        Outcome::NotStarted
-    } else {
-        Outcome::CutOff
-    }
+    if link.is_abandoned() { Outcome::NotStarted } else { Outcome::CutOff }
 }

@@ -26,12 +26,7 @@ pub struct Options {
 impl Options {
     /// Returns options with a cache, without signals.
     pub fn new(output: Output, cache: Option<Cache>) -> Self {
-        Self {
-            output,
-            cache,
-            interruptible: true,
-            signals: None,
-        }
+        Self { output, cache, interruptible: true, signals: None }
     }
 }
 
@@ -105,10 +100,8 @@ impl App {
     /// When the engine or a thread cannot be had. Errors in components come from [`App::wait`].
     pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
         let system = |what| move |cause| AppError::System { what, cause };
-        let runtime_options = RuntimeOptions {
-            cache: options.cache.clone(),
-            interruptible: options.interruptible,
-        };
+        let runtime_options =
+            RuntimeOptions { cache: options.cache.clone(), interruptible: options.interruptible };
         let runtime = Runtime::new(runtime_options).map_err(AppError::Engine)?;
         let inbox = Inbox::new().map_err(system("make an event descriptor"))?;
         let guardian = Guardian::start(runtime.clock().clone(), options.output.clone())

@@ -52,10 +52,7 @@ impl Record {
     /// Returns how long the hook took, or has taken until now.
     pub fn hook_time(&self, now: Duration) -> Option<Duration> {
         let started = self.hook_started?;
-        let ended = self
-            .hook_ended
-            .as_ref()
-            .map_or(self.ended.unwrap_or(now), |(_, at)| *at);
+        let ended = self.hook_ended.as_ref().map_or(self.ended.unwrap_or(now), |(_, at)| *at);
         Some(ended.saturating_sub(started))
     }
 
@@ -114,11 +111,7 @@ impl Record {
             (Outcome::CutOff, ..) => Some("work behind its `run` overran the grace".to_owned()),
             _ => None,
         };
-        self.failure
-            .as_ref()
-            .map(|failure| failure.summary.clone())
-            .or(hook)
-            .or(forced)
+        self.failure.as_ref().map(|failure| failure.summary.clone()).or(hook).or(forced)
     }
 }
 

@@ -118,10 +118,7 @@ impl Control {
     /// Waits until there is something to do.
     fn wait(&mut self) -> Result<(), AppError> {
         let now = self.runtime.clock().now();
-        let mut timeout = self
-            .machine
-            .next_wake()
-            .map(|at| at.saturating_sub(now).min(LOOK));
+        let mut timeout = self.machine.next_wake().map(|at| at.saturating_sub(now).min(LOOK));
         if self.somebody_is_being_cut() {
             timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
         }
@@ -130,10 +127,7 @@ impl Control {
         polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
         match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(AppError::System {
-                what: "wait for events",
-                cause: error.into(),
-            }),
+            Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
         }
     }
 
@@ -161,12 +155,8 @@ impl Control {
     }
 
     fn hear_signals(&mut self) {
-        let arrived: Vec<_> = self
-            .options
-            .signals
-            .iter()
-            .flat_map(|source| std::iter::from_fn(|| source.next()))
-            .collect();
+        let arrived: Vec<_> =
+            self.options.signals.iter().flat_map(|source| std::iter::from_fn(|| source.next())).collect();
         let gap = self.last_look.elapsed();
         self.last_look = Instant::now();
         if arrived.contains(&Arrived::Continued) && gap > STOPPED_GAP {
@@ -233,7 +223,7 @@ impl Control {
                 record.hook_ended = Some((result, now));
             }
             InstanceEvent::Extend(by, answer) => {
-                let granted = self.extend(now, id, by);
+                let granted = self.extend(id, by);
                 // Whoever asked can be gone by now.
                 let _gone = answer.send(granted);
             }
@@ -252,8 +242,8 @@ impl Control {
         }
     }
 
-    fn extend(&mut self, now: Duration, id: ComponentId, by: Duration) -> Duration {
-        let granted = self.machine.extend(now, id, by);
+    fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
+        let granted = self.machine.extend(id, by);
         let name = self.name(id);
         if let (Some(record), Some(deadline)) = (self.records.get_mut(id.0), self.machine.deadline(id)) {
             record.extended += granted;
@@ -293,10 +283,7 @@ impl Control {
             let id = ComponentId(at);
             let phase = self.machine.phase(id);
             if phase != Phase::Ended {
-                let deadline = self
-                    .machine
-                    .deadline(id)
-                    .or(self.machine.deadlines().map(|all| all.end));
+                let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
                 narrate::waiting(&self.name(id), record.doing(phase), record.hook_time(now), left);
             }
@@ -305,8 +292,6 @@ impl Control {
 
     /// Returns the name of a component.
     pub(super) fn name(&self, id: ComponentId) -> String {
-        self.components
-            .get(id.0)
-            .map_or_else(String::new, |component| component.name.clone())
+        self.components.get(id.0).map_or_else(String::new, |component| component.name.clone())
     }
 }

@@ -108,17 +108,8 @@ fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
             }
         };
         orders = match wait {
-            None => shared
-                .changed
-                .wait(orders)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(wait) => {
-                shared
-                    .changed
-                    .wait_timeout(orders, wait)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
+            None => shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
+            Some(wait) => shared.changed.wait_timeout(orders, wait).unwrap_or_else(PoisonError::into_inner).0,
         };
         if wait.is_none() {
             last_look = Instant::now();

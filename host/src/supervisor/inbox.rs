@@ -36,18 +36,12 @@ impl Inbox {
     /// When the process has no descriptor left.
     pub fn new() -> std::io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self {
-            queue: Arc::default(),
-            wake: Arc::new(wake),
-        })
+        Ok(Self { queue: Arc::default(), wake: Arc::new(wake) })
     }
 
     /// Adds a message and wakes the control thread.
     pub fn send(&self, message: Message) {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(message);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         // It can only fail when the counter is full, and then the descriptor is readable anyway.
         let _full = self.wake.write(1);
     }

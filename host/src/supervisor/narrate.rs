@@ -23,13 +23,7 @@ pub fn ready(component: &str) {
 
 pub fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Duration) {
     let left = |deadline: fn(&Deadlines) -> Duration| {
-        millis(
-            deadlines
-                .as_ref()
-                .map(deadline)
-                .unwrap_or_default()
-                .saturating_sub(now),
-        )
+        millis(deadlines.as_ref().map(deadline).unwrap_or_default().saturating_sub(now))
     };
     let deadline_ms = left(|deadlines| deadlines.end);
     let level_word = level.word();
@@ -47,13 +41,7 @@ pub fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Dura
             );
         }
         Level::Drain => {
-            info!(
-                stop = level_word,
-                cause,
-                deadline_ms,
-                deadline = wall(deadlines, now),
-                "stopping"
-            );
+            info!(stop = level_word, cause, deadline_ms, deadline = wall(deadlines, now), "stopping");
         }
         Level::Cut => {
             let hard_ms = left(|deadlines| deadlines.hard);
@@ -65,9 +53,7 @@ pub fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Dura
 /// Returns the absolute deadline of the stop in seconds since 1970, as other logs of the machine have it.
 fn wall(deadlines: Option<Deadlines>, now: Duration) -> f64 {
     let left = deadlines.map_or(Duration::ZERO, |deadlines| deadlines.end.saturating_sub(now));
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (since.saturating_add(left).as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -98,12 +84,7 @@ pub fn failed(component: &str, failure: &Failure) {
 }
 
 pub fn extended(component: &str, asked: Duration, granted: Duration) {
-    info!(
-        component,
-        asked_ms = millis(asked),
-        granted_ms = millis(granted),
-        "grace extended"
-    );
+    info!(component, asked_ms = millis(asked), granted_ms = millis(granted), "grace extended");
 }
 
 pub fn cut_off(component: &str) {
@@ -117,22 +98,11 @@ pub fn ended(report: &ComponentReport) {
 }
 
 pub fn waiting(component: &str, what: &str, hook: Option<Duration>, left: Duration) {
-    info!(
-        component,
-        what,
-        hook_ms = hook.map(millis),
-        left_ms = millis(left),
-        "waiting for"
-    );
+    info!(component, what, hook_ms = hook.map(millis), left_ms = millis(left), "waiting for");
 }
 
 pub fn noted(signal: Signal, left: Duration) {
-    info!(
-        signal = signal.name(),
-        left_ms = millis(left),
-        note = "the stop goes on",
-        "signal"
-    );
+    info!(signal = signal.name(), left_ms = millis(left), note = "the stop goes on", "signal");
 }
 
 pub fn no_reload() {
@@ -140,10 +110,7 @@ pub fn no_reload() {
 }
 
 pub fn continued(gap: Duration) {
-    warn!(
-        gap_ms = millis(gap),
-        "the process was stopped and goes on: its deadlines are moved by the gap"
-    );
+    warn!(gap_ms = millis(gap), "the process was stopped and goes on: its deadlines are moved by the gap");
 }
 
 pub fn host_bug(what: &str) {

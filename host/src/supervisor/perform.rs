@@ -23,10 +23,7 @@ impl Control {
         let terminal = self.options.output.is_terminal(Channel::Stderr);
         self.progress = Some(Progress::new(&self.options.output, total, terminal));
         let loading = load_all(&self.runtime, &self.plan, tell);
-        self.loading = Some(loading.map_err(|cause| AppError::System {
-            what: "start a thread",
-            cause,
-        })?);
+        self.loading = Some(loading.map_err(|cause| AppError::System { what: "start a thread", cause })?);
         Ok(())
     }
 
@@ -102,22 +99,11 @@ impl Control {
         });
         record.sources = sources.into();
         let finish = finisher(&stdout, &stderr);
-        let stdio = Stdio {
-            stdout: Box::new(stdout),
-            stderr: Box::new(stderr),
-        };
-        let spawned = Spawned {
-            loaded,
-            plan: plan.clone(),
-            link: link.clone(),
-        };
+        let stdio = Stdio { stdout: Box::new(stdout), stderr: Box::new(stderr) };
+        let spawned = Spawned { loaded, plan: plan.clone(), link: link.clone() };
         if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
             let summary = format!("no thread for it: {error}");
-            link.tell(InstanceEvent::Failed(Failure {
-                summary,
-                backtrace: None,
-                exit_code: None,
-            }));
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
             link.tell(InstanceEvent::Ended(Outcome::Failed));
         }
     }
@@ -144,19 +130,14 @@ impl Control {
         for (at, record) in self.records.iter().enumerate() {
             let id = ComponentId(at);
             let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
-            let left = self
-                .machine
-                .deadline(id)
-                .map(|deadline| deadline.saturating_sub(now));
+            let left = self.machine.deadline(id).map(|deadline| deadline.saturating_sub(now));
             let doing = record.doing(self.machine.phase(id));
             narrate::status(&self.name(id), doing, record.hook_time(now), left, &status);
         }
     }
 
     fn cause(&self) -> Option<CauseReport> {
-        self.machine
-            .cause()
-            .map(|cause| CauseReport::new(cause, |id| self.name(id)))
+        self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
     }
 
     /// Returns the report of the app as it is now.
@@ -180,10 +161,7 @@ impl Control {
     /// of `wasmtime run` expect.
     fn final_code(&self) -> ExitCode {
         let code = self.left.unwrap_or_else(|| self.machine.exit_code());
-        let own = self
-            .records
-            .first()
-            .and_then(|record| record.failure.as_ref()?.exit_code);
+        let own = self.records.first().and_then(|record| record.failure.as_ref()?.exit_code);
         match own {
             Some(own) if self.plan.passthrough && code == ExitCode::FAILED => ExitCode(own),
             _ => code,

@@ -78,11 +78,7 @@ impl SignalSource {
     /// When the process has no descriptor left.
     pub fn listen(reloads: bool) -> std::io::Result<Self> {
         let descriptor = SignalFd::with_flags(&mask(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self {
-            descriptor,
-            reloads,
-            had_terminal: has_terminal(),
-        })
+        Ok(Self { descriptor, reloads, had_terminal: has_terminal() })
     }
 
     /// Returns the next signal that has come, if one has.

@@ -14,9 +14,7 @@ pub fn table(report: &Report) -> String {
             (None, "none" | "not-called") => "-".to_owned(),
             (None, other) => other.to_owned(),
         };
-        let asked = component
-            .in_flight_asked
-            .map_or("-".to_owned(), |asked| asked.to_string());
+        let asked = component.in_flight_asked.map_or("-".to_owned(), |asked| asked.to_string());
         let mut detail: Vec<String> = component.detail.iter().cloned().collect();
         if component.dropped_lines > 0 {
             detail.push(format!("{} lines dropped", component.dropped_lines));
@@ -31,22 +29,12 @@ pub fn table(report: &Report) -> String {
         ]);
     }
     let widths: [usize; 6] = std::array::from_fn(|column| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     });
-    let cause = report
-        .cause
-        .as_ref()
-        .map_or("everything ended".to_owned(), ToString::to_string);
+    let cause = report.cause.as_ref().map_or("everything ended".to_owned(), ToString::to_string);
     let mut text = format!("{}: {cause}; exit code {}\n", report.app, report.exit_code);
     for row in rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         text.push_str("  ");
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');

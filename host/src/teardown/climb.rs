@@ -27,11 +27,7 @@ impl Machine {
                 Phase::Running | Phase::Asked | Phase::Cut | Phase::Ended => {}
             }
         }
-        let level = if delay.is_zero() {
-            Level::Drain
-        } else {
-            Level::Delay
-        };
+        let level = if delay.is_zero() { Level::Drain } else { Level::Delay };
         self.raise(now, level);
     }
 
@@ -83,20 +79,16 @@ impl Machine {
 
     pub(super) fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause) {
         // Who ends alone has as long as the app would have.
-        let bound = self
-            .deadlines
-            .map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
+        let bound = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
         let Some(member) = self.members.get_mut(id.0) else {
             return;
         };
         if member.phase == Phase::Running {
-            let own = member
-                .policy
-                .grace
-                .map(|grace| grace.saturating_mul(self.grace_factor));
+            let own = member.policy.grace.map(|grace| grace.saturating_mul(self.grace_factor));
             let deadline = own.map_or(bound, |own| now.saturating_add(own).min(bound));
             member.phase = Phase::Asked;
             member.deadline = Some(deadline);
+            member.ceiling = bound;
             self.due = self.due.min(deadline);
             self.actions.push(Action::Ask { id, cause, deadline });
         }
@@ -152,10 +144,7 @@ impl Machine {
     }
 
     fn is_over(&self, now: Duration, at: usize) -> bool {
-        self.members
-            .get(at)
-            .and_then(|member| member.deadline)
-            .is_some_and(|end| now >= end)
+        self.members.get(at).and_then(|member| member.deadline).is_some_and(|end| now >= end)
     }
 
     pub(super) fn leave(&mut self) {

@@ -39,11 +39,7 @@ pub fn exit_code(host_bug: bool, forced: Option<Signal>, outcomes: &[Outcome]) -
     if let Some(signal) = forced {
         return ExitCode(128 + signal.number());
     }
-    let worst = outcomes
-        .iter()
-        .copied()
-        .map(code_of)
-        .max_by_key(|&(rank, _)| rank);
+    let worst = outcomes.iter().copied().map(code_of).max_by_key(|&(rank, _)| rank);
     worst.map_or(ExitCode::CLEAN, |(_, code)| code)
 }
 
@@ -69,12 +65,7 @@ mod tests {
         let all = [Finished, Stopped, NotStarted, HookFailed, CutOff, Failed, GaveUp];
         let expected = [0, 0, 0, 3, 124, 1, 75];
         for (last, want) in expected.iter().enumerate() {
-            assert_eq!(
-                exit_code(false, None, &all[..=last]),
-                ExitCode(*want),
-                "{:?}",
-                &all[..=last]
-            );
+            assert_eq!(exit_code(false, None, &all[..=last]), ExitCode(*want), "{:?}", &all[..=last]);
         }
         assert_eq!(exit_code(false, None, &[Leaked]), ExitCode(124));
         assert_eq!(exit_code(false, Some(Signal::Int), &all), ExitCode(130));

@@ -49,10 +49,6 @@ impl Deadlines {
     pub fn new(now: Duration, delay: Duration, grace: Duration) -> Self {
         let drain = now.saturating_add(delay);
         let end = drain.saturating_add(grace);
-        Self {
-            drain,
-            end,
-            hard: end.saturating_add(HARD_RESERVE),
-        }
+        Self { drain, end, hard: end.saturating_add(HARD_RESERVE) }
     }
 }

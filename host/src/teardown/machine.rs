@@ -95,6 +95,8 @@ pub(super) struct Member {
     pub(super) phase: Phase,
     pub(super) failed: bool,
     pub(super) deadline: Option<Duration>,
+    /// How far its deadline can be extended, set when it is asked.
+    pub(super) ceiling: Duration,
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -127,6 +129,7 @@ impl Machine {
                 phase: Phase::Pending,
                 failed: false,
                 deadline: None,
+                ceiling: Duration::ZERO,
                 outcome: None,
             })
             .collect();
@@ -229,9 +232,13 @@ impl Machine {
             return;
         }
         member.failed = true;
-        // It needs no deadline to be gone in, and no notice: it cannot be entered again.
+        // It gets no notice, it cannot be entered again; but tasks that it left behind can linger.
         member.phase = member.phase.max(Phase::Asked);
-        member.deadline = None;
+        if member.phase < Phase::Cut {
+            let deadline = now.saturating_add(self.policy.fail_grace);
+            member.deadline = Some(member.deadline.map_or(deadline, |old| old.min(deadline)));
+            self.due = self.due.min(deadline);
+        }
         match member.policy.on_failure {
             OnEnd::StopApp => self.fail(now, Cause::Failure(id)),
             OnEnd::Ignore => {}
@@ -274,16 +281,15 @@ impl Machine {
     }
 
     /// Grants a component more time, up to the app's deadline, and returns how much.
-    pub fn extend(&mut self, now: Duration, id: ComponentId, by: Duration) -> Duration {
-        let bound = self.deadlines.map(|deadlines| deadlines.end);
+    pub fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
+        let bound = self.deadlines.map_or(Duration::MAX, |deadlines| deadlines.end);
         let Some(member) = self.members.get_mut(id.0) else {
             return Duration::ZERO;
         };
         let (Phase::Asked, Some(old)) = (member.phase, member.deadline) else {
             return Duration::ZERO;
         };
-        let ceiling = bound.unwrap_or_else(|| now.saturating_add(self.policy.grace));
-        let new = old.saturating_add(by).min(ceiling).max(old);
+        let new = old.saturating_add(by).min(member.ceiling).min(bound).max(old);
         member.deadline = Some(new);
         new - old
     }
@@ -301,9 +307,7 @@ impl Machine {
 
     /// Returns the exit code if the process left now. Whoever has not ended counts as cut off.
     pub fn exit_code(&self) -> ExitCode {
-        let outcomes: Vec<_> = (0..self.members.len())
-            .map(|at| self.outcome(ComponentId(at)))
-            .collect();
+        let outcomes: Vec<_> = (0..self.members.len()).map(|at| self.outcome(ComponentId(at))).collect();
         exit_code(self.host_bug, self.forced, &outcomes)
     }
 

@@ -12,14 +12,8 @@ use super::watch::Watch;
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
 
-const SIGNALS: [Signal; 6] = [
-    Signal::Term,
-    Signal::Int,
-    Signal::Quit,
-    Signal::Hup,
-    Signal::Hangup,
-    Signal::Usr1,
-];
+const SIGNALS: [Signal; 6] =
+    [Signal::Term, Signal::Int, Signal::Quit, Signal::Hup, Signal::Hangup, Signal::Usr1];
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -46,10 +40,7 @@ struct World {
 
 impl World {
     fn fail(&mut self, at: Duration, id: ComponentId) {
-        self.coming.extend([
-            (at, Event::Failed(id)),
-            (at + ms(1), Event::Ended(id, Outcome::Failed)),
-        ]);
+        self.coming.extend([(at, Event::Failed(id)), (at + ms(1), Event::Ended(id, Outcome::Failed))]);
     }
 
     fn react(&mut self, now: Duration, action: Action) {
@@ -123,33 +114,19 @@ fn member() -> impl Strategy<Value = MemberPolicy> {
     (prop::option::of(0..12_000_u64), 1..9_000_u64, on_end(), on_end()).prop_map(
         |(grace, start_timeout, on_exit, on_failure)| {
             let (grace, start_timeout) = (grace.map(ms), ms(start_timeout));
-            MemberPolicy {
-                grace,
-                start_timeout,
-                on_exit,
-                on_failure,
-            }
+            MemberPolicy { grace, start_timeout, on_exit, on_failure }
         },
     )
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
     let profile = select(vec![SignalProfile::Standard, SignalProfile::Nginx]);
-    (
-        0..15_000_u64,
-        0..6_000_u64,
-        prop_oneof![Just(0), 0..4_000_u64],
-        profile,
-    )
-        .prop_map(|(grace, fail_grace, delay, signals)| {
+    (0..15_000_u64, 0..6_000_u64, prop_oneof![Just(0), 0..4_000_u64], profile).prop_map(
+        |(grace, fail_grace, delay, signals)| {
             let (grace, fail_grace, drain_delay) = (ms(grace), ms(fail_grace), ms(delay));
-            Policy {
-                grace,
-                fail_grace,
-                drain_delay,
-                signals,
-            }
-        })
+            Policy { grace, fail_grace, drain_delay, signals }
+        },
+    )
 }
 
 fn app() -> impl Strategy<Value = (Policy, Vec<MemberPolicy>)> {
@@ -160,16 +137,9 @@ fn habit() -> impl Strategy<Value = Habit> {
     use Outcome::{CutOff, Failed, Finished, HookFailed, Leaked, Stopped};
     let enters = prop::option::weighted(0.9, (0..5_000_u64, prop::bool::weighted(0.1)));
     let runs = prop::option::weighted(0.4, (0..20_000_u64, any::<bool>()));
-    let stops = (
-        0..8_000_u64,
-        select(vec![Stopped, Stopped, Finished, HookFailed, Failed]),
-    );
+    let stops = (0..8_000_u64, select(vec![Stopped, Stopped, Finished, HookFailed, Failed]));
     let dies = (0..2_000_u64, select(vec![CutOff, CutOff, Leaked, Failed]));
-    let answers = (
-        prop::option::weighted(0.8, stops),
-        any::<bool>(),
-        prop::option::weighted(0.8, dies),
-    );
+    let answers = (prop::option::weighted(0.8, stops), any::<bool>(), prop::option::weighted(0.8, dies));
     (enters, runs, answers).prop_map(|(enters, runs, (stops, heeds, dies))| Habit {
         enters,
         runs,
@@ -191,9 +161,7 @@ fn from_outside() -> impl Strategy<Value = Event> {
 
 fn anything() -> impl Strategy<Value = Event> {
     use Outcome::{CutOff, Failed, Finished, GaveUp, HookFailed, Leaked, NotStarted, Stopped};
-    let outcome = select(vec![
-        Finished, Stopped, HookFailed, Failed, CutOff, Leaked, GaveUp, NotStarted,
-    ]);
+    let outcome = select(vec![Finished, Stopped, HookFailed, Failed, CutOff, Leaked, GaveUp, NotStarted]);
     let of_one =
         (0..6_usize, 0..6, outcome).prop_map(|(at, which, outcome)| match (ComponentId(at), which) {
             (id, 0..3) => Event::Entered(id),
@@ -205,11 +173,7 @@ fn anything() -> impl Strategy<Value = Event> {
 }
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -88,29 +88,14 @@ pub(super) fn ms(millis: u64) -> Duration {
 
 pub(super) fn member() -> MemberPolicy {
     let (on_exit, on_failure) = (OnEnd::StopApp, OnEnd::StopApp);
-    MemberPolicy {
-        grace: Some(s(GRACE)),
-        start_timeout: s(START_TIMEOUT),
-        on_exit,
-        on_failure,
-    }
+    MemberPolicy { grace: Some(s(GRACE)), start_timeout: s(START_TIMEOUT), on_exit, on_failure }
 }
 
 /// An app whose components have all been started.
 pub(super) fn starting(signals: SignalProfile, members: Vec<MemberPolicy>) -> Machine {
     let (grace, fail_grace, drain_delay) = (s(GRACE), s(FAIL_GRACE), s(DELAY));
-    let mut machine = Machine::new(
-        Policy {
-            grace,
-            fail_grace,
-            drain_delay,
-            signals,
-        },
-        members,
-    );
-    let starts: Vec<_> = (0..machine.members.len())
-        .map(|at| Action::Start(ComponentId(at)))
-        .collect();
+    let mut machine = Machine::new(Policy { grace, fail_grace, drain_delay, signals }, members);
+    let starts: Vec<_> = (0..machine.members.len()).map(|at| Action::Start(ComponentId(at))).collect();
     assert_eq!(machine.on(s(0), Event::Loaded), starts);
     machine
 }
@@ -190,24 +175,14 @@ fn every_event_at_every_level_in_both_profiles() {
         let [standard, nginx, stopping @ ..] = cells(event);
         let levels = [Level::Delay, Level::Drain, Level::Cut, Level::Exit];
         for profile in PROFILES {
-            let first = if profile == SignalProfile::Nginx {
-                nginx
-            } else {
-                standard
-            };
-            for (level, cell) in [(Level::Running, first)]
-                .into_iter()
-                .chain(levels.into_iter().zip(stopping))
+            let first = if profile == SignalProfile::Nginx { nginx } else { standard };
+            for (level, cell) in [(Level::Running, first)].into_iter().chain(levels.into_iter().zip(stopping))
             {
                 let (mut machine, now) = at_level(level, profile);
                 let done = kinds(&machine.on(now, event));
                 let (after, expected) = cell.split_once(": ").unwrap_or((level.word(), ""));
                 let found = (machine.level().word(), done.join(" "));
-                assert_eq!(
-                    found,
-                    (after, expected.to_owned()),
-                    "{event:?} at {level:?}, {profile:?}"
-                );
+                assert_eq!(found, (after, expected.to_owned()), "{event:?} at {level:?}, {profile:?}");
             }
         }
     }

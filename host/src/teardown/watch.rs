@@ -40,15 +40,7 @@ impl Watch {
         let books = vec![Book::default(); members.len()];
         let machine = Machine::new(policy, members);
         let (twin, now) = (machine.clone(), Duration::ZERO);
-        Self {
-            machine,
-            twin,
-            books,
-            now,
-            level: Level::Running,
-            host_bug: false,
-            left: None,
-        }
+        Self { machine, twin, books, now, level: Level::Running, host_bug: false, left: None }
     }
 
     /// Feeds one event and checks every rule.
@@ -56,11 +48,7 @@ impl Watch {
         self.now = now;
         let before = self.machine.clone();
         let actions = self.machine.on(now, event);
-        assert_eq!(
-            actions,
-            self.twin.on(now, event),
-            "the same events give the same actions"
-        );
+        assert_eq!(actions, self.twin.on(now, event), "the same events give the same actions");
         if self.left.is_some() {
             assert_eq!(actions, [], "no action after Leave");
         } else {
@@ -106,10 +94,7 @@ impl Watch {
             }
             Action::Ask { id, cause, deadline } => {
                 let book = &mut self.books[id.0];
-                assert!(
-                    book.entered && !book.is_gone(),
-                    "I1: {id:?} is asked while it can be entered"
-                );
+                assert!(book.entered && !book.is_gone(), "I1: {id:?} is asked while it can be entered");
                 assert!(!book.asked, "I1: {id:?} is asked once");
                 book.asked = true;
                 match self.machine.deadlines.filter(|_| self.level > Level::Running) {
@@ -123,10 +108,7 @@ impl Watch {
                 let cause_is_it = self.machine.cause == Some(Cause::Failure(id));
                 book.failed |= !book.entered && (self.level == Level::Running || cause_is_it);
                 assert!(book.started, "no Cut before Start");
-                assert!(
-                    !book.cut && book.ended.is_none(),
-                    "{id:?} is cut off once, while it is there"
-                );
+                assert!(!book.cut && book.ended.is_none(), "{id:?} is cut off once, while it is there");
                 assert!(
                     book.asked || book.failed || !book.entered,
                     "I1: {id:?} is asked before it is cut off"
@@ -145,33 +127,14 @@ impl Watch {
 
     fn check_step(&self, before: &Machine, actions: &[Action]) {
         let machine = &self.machine;
-        let raised = actions.iter().filter_map(|action| {
-            if let Action::Raise(to) = action {
-                Some(*to)
-            } else {
-                None
-            }
-        });
+        let raised =
+            actions.iter().filter_map(|action| if let Action::Raise(to) = action { Some(*to) } else { None });
         let levels: Vec<_> = [before.level].into_iter().chain(raised).collect();
-        assert!(
-            levels.is_sorted_by(|low, high| low < high),
-            "I5: levels only rise: {levels:?}"
-        );
+        assert!(levels.is_sorted_by(|low, high| low < high), "I5: levels only rise: {levels:?}");
         assert_eq!(levels.last(), Some(&machine.level), "each rise is told");
-        let phases = |machine: &Machine| {
-            machine
-                .members
-                .iter()
-                .map(|member| member.phase)
-                .collect::<Vec<_>>()
-        };
-        assert!(
-            phases(before)
-                .iter()
-                .zip(phases(machine))
-                .all(|(old, new)| *old <= new),
-            "I5: phases"
-        );
+        let phases =
+            |machine: &Machine| machine.members.iter().map(|member| member.phase).collect::<Vec<_>>();
+        assert!(phases(before).iter().zip(phases(machine)).all(|(old, new)| *old <= new), "I5: phases");
         if before.cause.is_some() {
             assert_eq!(machine.cause, before.cause, "I6");
         }
@@ -188,55 +151,30 @@ impl Watch {
 
     fn check_bounds(&self) {
         let machine = &self.machine;
+        let behind = machine.next_wake().is_some_and(|at| at <= self.now);
+        assert!(self.left.is_some() || !behind, "what is due has been done");
         if let Some(all) = machine.deadlines {
             assert!(all.end <= all.hard);
-            let due = if machine.level < Level::Cut {
-                all.end
-            } else {
-                all.hard
-            };
-            assert!(
-                self.left.is_some() || machine.next_wake().is_some_and(|at| at <= due),
-                "I3"
-            );
-            assert!(
-                self.now < all.hard || self.left.is_some(),
-                "I3: left by {:?}",
-                all.hard
-            );
-            assert!(
-                self.left.is_some() || machine.next_wake().is_some_and(|at| at > self.now),
-                "I3"
-            );
+            let due = if machine.level < Level::Cut { all.end } else { all.hard };
+            assert!(self.left.is_some() || machine.next_wake().is_some_and(|at| at <= due), "I3");
+            assert!(self.now < all.hard || self.left.is_some(), "I3: left by {:?}", all.hard);
             let late = |at| machine.deadline(ComponentId(at)).is_some_and(|own| own > all.end);
-            assert!(
-                !(0..self.books.len()).any(late),
-                "nobody has time past the app's end"
-            );
+            assert!(!(0..self.books.len()).any(late), "nobody has time past the app's end");
         }
         if machine.level >= Level::Drain && self.left.is_none() {
             let mut there = self.books.iter().filter(|book| book.entered && !book.is_gone());
-            assert!(
-                there.all(|book| book.asked),
-                "I1: everyone who was started is asked"
-            );
+            assert!(there.all(|book| book.asked), "I1: everyone who was started is asked");
         }
     }
 
     fn check_end(&self, before: &Machine) {
         let machine = &self.machine;
         let stops = machine.cause.is_some();
-        let quiet = self
-            .books
-            .iter()
-            .all(|book| book.ended.is_some() || (stops && !book.started));
+        let quiet = self.books.iter().all(|book| book.ended.is_some() || (stops && !book.started));
         let over = machine.deadlines.is_some_and(|all| self.now >= all.hard);
         let at_once = before.level == Level::Cut && matches!(machine.forced, Some(Signal::Int));
         assert!(!quiet || self.left.is_some(), "I4: quiet means leave");
-        assert!(
-            self.left.is_none() || quiet || over || at_once,
-            "it leaves for a reason"
-        );
+        assert!(self.left.is_none() || quiet || over || at_once, "it leaves for a reason");
         assert_eq!(self.left.is_some(), machine.level == Level::Exit);
         if let Some(code) = self.left {
             self.check_code(code);
@@ -246,34 +184,22 @@ impl Watch {
     /// I11, from the books.
     fn check_code(&self, code: ExitCode) {
         let outcome = |book: &Book| match book {
-            Book {
-                ended: Some(outcome), ..
-            } => *outcome,
+            Book { ended: Some(outcome), .. } => *outcome,
             Book { failed: true, .. } => Outcome::Failed,
             Book { started: false, .. } => Outcome::NotStarted,
             Book { cut: true, .. } => Outcome::Leaked,
             _ => Outcome::CutOff,
         };
         let outcomes: Vec<_> = self.books.iter().map(outcome).collect();
-        let found: Vec<_> = (0..outcomes.len())
-            .map(|at| self.machine.outcome(ComponentId(at)))
-            .collect();
+        let found: Vec<_> = (0..outcomes.len()).map(|at| self.machine.outcome(ComponentId(at))).collect();
         assert_eq!(found, outcomes);
-        assert_eq!(
-            code,
-            exit_code(self.host_bug, self.machine.forced, &outcomes),
-            "I11"
-        );
+        assert_eq!(code, exit_code(self.host_bug, self.machine.forced, &outcomes), "I11");
         assert_eq!(code, self.machine.exit_code());
     }
 
     /// Feeds the clock whenever it is due, up to `until`.
     pub(super) fn clock(&mut self, until: Duration) {
-        while let Some(at) = self
-            .machine
-            .next_wake()
-            .filter(|at| *at <= until && self.left.is_none())
-        {
+        while let Some(at) = self.machine.next_wake().filter(|at| *at <= until && self.left.is_none()) {
             let at = at.max(self.now);
             self.feed(at, Event::Clock);
             assert!(
@@ -286,15 +212,8 @@ impl Watch {
     /// I3: nothing but the clock comes any more.
     pub(super) fn end(mut self) {
         self.clock(Duration::MAX);
-        assert!(
-            self.machine.cause.is_none() || self.left.is_some(),
-            "I3: a cause leads to the exit"
-        );
-        for event in [
-            Event::Clock,
-            Event::Signal(Signal::Int),
-            Event::Failed(ComponentId(0)),
-        ] {
+        assert!(self.machine.cause.is_none() || self.left.is_some(), "I3: a cause leads to the exit");
+        for event in [Event::Clock, Event::Signal(Signal::Int), Event::Failed(ComponentId(0))] {
             if self.left.is_some() {
                 self.feed(self.now + Duration::from_millis(700), event);
             }
@@ -303,8 +222,8 @@ impl Watch {
 
     pub(super) fn extend(&mut self, id: ComponentId, by: Duration) {
         let before = self.machine.deadline(id);
-        let granted = self.machine.extend(self.now, id, by);
-        assert_eq!(self.twin.extend(self.now, id, by), granted);
+        let granted = self.machine.extend(id, by);
+        assert_eq!(self.twin.extend(id, by), granted);
         assert!(granted <= by && self.machine.deadline(id) == before.map(|before| before + granted));
         self.check_bounds();
     }

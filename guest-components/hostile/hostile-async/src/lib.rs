@@ -43,9 +43,7 @@ impl exports::wasi::cli::run::Guest for Hostile {
         if behaviour != "never-ready" {
             host::ready();
         }
-        run::behave(&behaviour)
-            .await
-            .map_err(|error| eprintln!("{error}"))
+        run::behave(&behaviour).await.map_err(|error| eprintln!("{error}"))
     }
 }
 

@@ -97,18 +97,10 @@ async fn read_stdin() {
 
 /// Waits for a client that never comes.
 async fn accept() -> Result<(), String> {
-    let address = Ipv4SocketAddress {
-        port: 0,
-        address: (127, 0, 0, 1),
-    };
+    let address = Ipv4SocketAddress { port: 0, address: (127, 0, 0, 1) };
     let socket = TcpSocket::create(IpAddressFamily::Ipv4).map_err(|error| format!("{error:?}"))?;
-    socket
-        .bind(IpSocketAddress::Ipv4(address))
-        .map_err(|error| format!("can not bind: {error:?}"))?;
-    let mut incoming = socket
-        .listen()
-        .map_err(|error| format!("can not listen: {error:?}"))?
-        .into_stream();
+    socket.bind(IpSocketAddress::Ipv4(address)).map_err(|error| format!("can not bind: {error:?}"))?;
+    let mut incoming = socket.listen().map_err(|error| format!("can not listen: {error:?}"))?.into_stream();
     println!("accepting");
     while incoming.next().await.is_some() {}
     Ok(())
@@ -122,9 +114,7 @@ fn leak_handles() {
             sockets += 1;
         }
         std::mem::forget(wit_stream::new::<u8>());
-        std::mem::forget(wit_future::new::<
-            Result<(), crate::wasi::sockets::types::ErrorCode>,
-        >(|| Ok(())));
+        std::mem::forget(wit_future::new::<Result<(), crate::wasi::sockets::types::ErrorCode>>(|| Ok(())));
     }
     println!("leaked {sockets} sockets and {LEAKS} streams and futures");
 }

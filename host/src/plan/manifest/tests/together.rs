@@ -23,10 +23,7 @@ fn what_the_disk_does_not_have_is_refused() {
             "[component.a]\nsource = \"a/b.wasm\"\n",
             "2:10: `source` names a file that does not exist: DIR/a/b.wasm",
         ),
-        (
-            "[component.a]\nsource = \"data\"\n",
-            "2:10: `source` names a directory, not a file: DIR/data",
-        ),
+        ("[component.a]\nsource = \"data\"\n", "2:10: `source` names a directory, not a file: DIR/data"),
         (
             "[component.a]\nsource = \"\"\n",
             "2:10: `source` takes a path such as \"web.wasm\", found \"\": it is empty",
@@ -51,10 +48,7 @@ fn components_that_do_not_go_together() {
             &two("after = [\"db\"]", ""),
             "3:10: `after` names a component that does not exist: \"db\" (the components are \"queue\" or \"web\")",
         ),
-        (
-            &two("after = [\"web\"]", ""),
-            &format!("3:10: `after` goes round in a circle: web → web {circle}"),
-        ),
+        (&two("after = [\"web\"]", ""), &format!("3:10: `after` goes round in a circle: web → web {circle}")),
         (
             &two("after = [\"queue\"]", "after = [\"web\"]"),
             &format!("3:10: `after` goes round in a circle: web → queue → web {circle}"),
@@ -75,37 +69,16 @@ fn what_is_not_built_is_refused_last() {
             "restart = { max = 5, within = \"1m\", backoff = [\"1s\", \"2s\"] }\n",
             &format!("3:1: `restart` {not}"),
         ),
-        (
-            "instances = { requests = 0 }\n",
-            &format!("3:1: `instances` {not}"),
-        ),
-        (
-            "request-timeout = \"30s\"\n",
-            &format!("3:1: `request-timeout` {not}"),
-        ),
-        (
-            "outbound-http = [\"https://a.b:8443\"]\n",
-            &format!("3:1: `outbound-http` {not}"),
-        ),
-        (
-            "on-exit = \"restart\"\n",
-            &format!("3:11: `on-exit = \"restart\"` {not}"),
-        ),
-        (
-            "on-failure = \"restart\"\n",
-            &format!("3:14: `on-failure = \"restart\"` {not}"),
-        ),
+        ("instances = { requests = 0 }\n", &format!("3:1: `instances` {not}")),
+        ("request-timeout = \"30s\"\n", &format!("3:1: `request-timeout` {not}")),
+        ("outbound-http = [\"https://a.b:8443\"]\n", &format!("3:1: `outbound-http` {not}")),
+        ("on-exit = \"restart\"\n", &format!("3:11: `on-exit = \"restart\"` {not}")),
+        ("on-failure = \"restart\"\n", &format!("3:14: `on-failure = \"restart\"` {not}")),
         ("[app]\nadmin = \"127.0.0.1:1\"\n", &format!("4:1: `admin` {not}")),
         ("[app]\ncontrol = \"a.sock\"\n", &format!("4:1: `control` {not}")),
-        (
-            &format!("after = [\"b\"]\n{}", WEB.replace("web]", "b]")),
-            &format!("3:1: `after` {not}"),
-        ),
+        (&format!("after = [\"b\"]\n{}", WEB.replace("web]", "b]")), &format!("3:1: `after` {not}")),
         // Something else is wrong, further down: that comes first.
-        (
-            "request-timeout = \"30s\"\nstdin = 1\n",
-            "4:9: `stdin` takes true or false, found an integer",
-        ),
+        ("request-timeout = \"30s\"\nstdin = 1\n", "4:9: `stdin` takes true or false, found an integer"),
         (
             "on-exit = \"restrat\"\n",
             &format!(

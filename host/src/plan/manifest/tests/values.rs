@@ -8,10 +8,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
                  network, config";
     let far = format!("3:1: unknown key `frobnicate` in [component.web] (known here: {known})");
     refused_in_component(&[
-        (
-            "grcae = 1\n",
-            "3:1: unknown key `grcae` in [component.web] (did you mean `grace`?)",
-        ),
+        ("grcae = 1\n", "3:1: unknown key `grcae` in [component.web] (did you mean `grace`?)"),
         (
             "start_timeout = 1\n",
             "3:1: unknown key `start_timeout` in [component.web] (did you mean `start-timeout`?)",
@@ -31,10 +28,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
         ),
     ]);
     refused(&[
-        (
-            "[components.web]\n",
-            "1:2: unknown key `components` in the manifest (did you mean `component`?)",
-        ),
+        ("[components.web]\n", "1:2: unknown key `components` in the manifest (did you mean `component`?)"),
         // The typo, not the `source` that is missing for it.
         (
             "[component.web]\nsorce = 1\n",
@@ -54,14 +48,8 @@ fn wrong_types_say_what_is_taken() {
             "grace = 10\n",
             "3:9: `grace` takes a duration such as \"10s\", found an integer (did you mean \"10s\"?)",
         ),
-        (
-            "memory = 1.5\n",
-            "3:10: `memory` takes a size such as \"64MiB\", found a float",
-        ),
-        (
-            "stdin = \"true\"\n",
-            "3:9: `stdin` takes true or false, found \"true\" (did you mean true?)",
-        ),
+        ("memory = 1.5\n", "3:10: `memory` takes a size such as \"64MiB\", found a float"),
+        ("stdin = \"true\"\n", "3:9: `stdin` takes true or false, found \"true\" (did you mean true?)"),
         (
             "args = \"-v\"\n",
             "3:8: `args` takes a list, each item of it a string, found \"-v\" (did you mean [\"-v\"]?)",
@@ -70,31 +58,16 @@ fn wrong_types_say_what_is_taken() {
             "args = [\"a\", 1]\n",
             "3:14: each item of `args` takes a string, found an integer (did you mean \"1\"?)",
         ),
-        (
-            "env = { A = true }\n",
-            "3:13: `env.A` takes a string, found `true` (did you mean \"true\"?)",
-        ),
+        ("env = { A = true }\n", "3:13: `env.A` takes a string, found `true` (did you mean \"true\"?)"),
         ("env = []\n", "3:7: `env` takes a table, found a list"),
-        (
-            "config.a.b = \"x\"\n",
-            "3:8: `config.a` takes a string, found a table",
-        ),
-        (
-            "hook = 1979-05-27\n",
-            "3:8: `hook` takes \"at-start\" or \"after-drain\", found a date or time",
-        ),
+        ("config.a.b = \"x\"\n", "3:8: `config.a` takes a string, found a table"),
+        ("hook = 1979-05-27\n", "3:8: `hook` takes \"at-start\" or \"after-drain\", found a date or time"),
         (
             "dirs = [\"data\"]\n",
             "3:9: each item of `dirs` takes a table with `host`, `guest`, `access`, found \"data\"",
         ),
-        (
-            "restart = { max = -1 }\n",
-            "3:19: `restart.max` takes a whole number from 0 on, found -1",
-        ),
-        (
-            "instances = { max = 0 }\n",
-            "3:21: `instances.max` takes a whole number from 1 on, found 0",
-        ),
+        ("restart = { max = -1 }\n", "3:19: `restart.max` takes a whole number from 0 on, found -1"),
+        ("instances = { max = 0 }\n", "3:21: `instances.max` takes a whole number from 1 on, found 0"),
         (
             "restart = { backoff = [\"1s\"] }\n",
             "3:23: `restart.backoff` takes a list of two, each a duration such as \"10s\", found a list of 1",
@@ -105,14 +78,8 @@ fn wrong_types_say_what_is_taken() {
 #[test]
 fn components_are_tables() {
     refused(&[
-        (
-            "[[component]]\n",
-            "1:1: `component` takes tables such as [component.web], found a list",
-        ),
-        (
-            "component.web = 3\n",
-            "1:17: `component.web` takes a table, found an integer",
-        ),
+        ("[[component]]\n", "1:1: `component` takes tables such as [component.web], found a list"),
+        ("component.web = 3\n", "1:17: `component.web` takes a table, found an integer"),
     ]);
 }
 
@@ -177,14 +144,8 @@ fn wrong_names_and_missing_keys() {
         "a component has a name: a-z, 0-9, `-` and `_`, starting with a letter or digit, at most 64 long";
     let variable = "the name of a variable is not empty, and has neither `=` nor NUL in it";
     refused_in_component(&[
-        (
-            "env = { \"A=B\" = \"x\" }\n",
-            &format!("3:9: {variable}; found `A=B`"),
-        ),
-        (
-            "env = { \"A\\u0000\" = \"x\" }\n",
-            &format!("3:9: {variable}; found `A\\0`"),
-        ),
+        ("env = { \"A=B\" = \"x\" }\n", &format!("3:9: {variable}; found `A=B`")),
+        ("env = { \"A\\u0000\" = \"x\" }\n", &format!("3:9: {variable}; found `A\\0`")),
         (
             "dirs = [{ host = \"data\" }]\n",
             "3:9: `dirs` of [component.web] has no `guest` (add `guest = \"/data\"`)",
@@ -192,26 +153,11 @@ fn wrong_names_and_missing_keys() {
     ]);
     let add = "add `source = \"web.wasm\"`";
     refused(&[
-        (
-            "[component.Web]\n",
-            &format!("1:1: [component.Web] has no `source` ({add})"),
-        ),
-        (
-            &WEB.replace("web]", "Web]"),
-            &format!("1:12: {rule}; found `Web` (did you mean `web`?)"),
-        ),
-        (
-            &WEB.replace("web]", "\"\"]"),
-            &format!("1:12: {rule}; found `\"\"` (did you mean `component`?)"),
-        ),
-        (
-            "[component.web]\n",
-            &format!("1:1: [component.web] has no `source` ({add})"),
-        ),
-        (
-            "",
-            "1:1: the app has no component (add one: [component.web] with `source = \"web.wasm\"`)",
-        ),
+        ("[component.Web]\n", &format!("1:1: [component.Web] has no `source` ({add})")),
+        (&WEB.replace("web]", "Web]"), &format!("1:12: {rule}; found `Web` (did you mean `web`?)")),
+        (&WEB.replace("web]", "\"\"]"), &format!("1:12: {rule}; found `\"\"` (did you mean `component`?)")),
+        ("[component.web]\n", &format!("1:1: [component.web] has no `source` ({add})")),
+        ("", "1:1: the app has no component (add one: [component.web] with `source = \"web.wasm\"`)"),
         (
             "[component]\n",
             "1:2: the app has no component (add one: [component.web] with `source = \"web.wasm\"`)",

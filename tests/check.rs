@@ -1,0 +1,139 @@
+//! `curfew check` and `curfew inspect`, and the help texts: everything is loaded and validated, nothing starts.
+
+use std::io::Read;
+use std::time::Duration;
+
+use artifacts::{
+    CORE_MODULE, HOSTILE_ASYNC, MISSING_IMPORT, NO_HOOK, ODD_HOOK, SERVER, SERVER_CLASSIC, SPIN_AT_START,
+};
+use serde_json::Value;
+
+use crate::harness::{Host, Output, app, component};
+
+fn json(output: &Output) -> Value {
+    let text = output.stdout_text();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}\n{}", output.stderr_text()))
+}
+
+fn manifest() -> String {
+    app("grace = \"7s\"\ndrain-delay = \"2s\"")
+        + &component("modern", SERVER, "")
+        + &component("classic", SERVER_CLASSIC, "")
+        + &component("plain", NO_HOOK, "")
+        + &component("spin", SPIN_AT_START, "")
+}
+
+/// Design 2: per component its kind, WASI version, how its hook will be delivered, and the worst-case stop time.
+#[test]
+fn check_describes_every_component_and_starts_none() {
+    let output = Host::manifest(&manifest()).call(&["check"]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    let text = output.stdout_text();
+    for word in ["modern", "classic", "plain", "service", "0.2", "0.3", "9s"] {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+    assert!(!text.contains("start\n"), "something was started:\n{text}");
+}
+
+#[test]
+fn check_speaks_json() {
+    let output = Host::manifest(&manifest()).call(&["check", "--json"]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    let value = json(&output);
+    assert_eq!(value["worst_stop_ms"], 9000, "{value}");
+    let components = value["components"].as_array().unwrap();
+    let names: Vec<_> = components.iter().map(|component| component["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["modern", "classic", "plain", "spin"]);
+    assert!(components.iter().all(|component| component["kind"] == "service"), "{value}");
+    let versions: Vec<_> = components.iter().map(|component| component["wasi"].as_str().unwrap()).collect();
+    assert!(versions[0].contains("0.3") && versions[1].contains("0.2"), "{versions:?}");
+    assert!(components[2]["hook"].is_null(), "{}", components[2]);
+    assert!(components[0]["hook"].is_string(), "{}", components[0]);
+}
+
+/// Everything that is wrong is said, with the exit status of `run`.
+#[test]
+fn check_tells_of_everything_that_is_wrong() {
+    let bad = app("")
+        + &component("odd", ODD_HOOK, "")
+        + &component("core", CORE_MODULE, "")
+        + &component("fine", SERVER, "");
+    let output = Host::manifest(&bad).call(&["check"]);
+    assert_eq!(output.code(), 78, "{}", output.said());
+    for word in ["odd", "core", "shutdown"] {
+        assert!(output.stderr_text().contains(word), "{word:?} is missing:\n{}", output.said());
+    }
+    let output = Host::manifest(&bad).call(&["check", "--json"]);
+    assert_eq!(output.code(), 78, "{}", output.said());
+    assert_eq!(json(&output)["errors"].as_array().map(Vec::len), Some(2), "{}", output.said());
+
+    let output = Host::manifest("[app]\ngrase = \"1s\"\n").call(&["check"]);
+    assert_eq!(output.code(), 78, "{}", output.said());
+    assert!(output.stderr_text().contains("curfew.toml:2:"), "{}", output.said());
+    let output = Host::manifest("").call(&["check", "elsewhere.toml"]);
+    assert_eq!(output.code(), 69, "{}", output.said());
+}
+
+#[test]
+fn inspect_describes_one_file() {
+    let output = Host::manifest("").call(&["inspect", HOSTILE_ASYNC]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    for word in ["service", "0.3", "curfew:lifecycle/hook"] {
+        assert!(output.stdout_text().contains(word), "{word:?} is missing:\n{}", output.said());
+    }
+    let output = Host::manifest("").call(&["inspect", "--json", SERVER_CLASSIC]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    assert_eq!(json(&output)["kind"], "service");
+    assert_eq!(json(&output)["async_run"], false);
+
+    let output = Host::manifest("").call(&["inspect", MISSING_IMPORT]);
+    let said = output.said();
+    assert!(said.contains("acme:widgets/frob@1.0.0"), "the import nobody provides is not named:\n{said}");
+    assert!(output.code() == 78 || output.code() == 0, "{said}");
+    assert_eq!(Host::manifest("").call(&["inspect", CORE_MODULE]).code(), 78);
+    assert_eq!(Host::manifest("").call(&["inspect", "nowhere.wasm"]).code(), 69);
+}
+
+/// Data is not a log: a reader that is slow to begin gets all of it. A pipe alone takes 64 KiB.
+#[test]
+fn a_slow_reader_gets_the_whole_description() {
+    let manifest =
+        (0..400).fold(app(""), |text, number| text + &component(&format!("c{number}"), SERVER, ""));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let slow = std::thread::spawn(move || {
+        // The scenario is about this time.
+        std::thread::sleep(Duration::from_millis(1500));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    let output = Host::manifest(&manifest).stdout(writer).call(&["check", "--json"]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    let text = slow.join().unwrap();
+    let value: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} at byte {}", text.len()));
+    assert_eq!(value["components"].as_array().map(Vec::len), Some(400));
+}
+
+/// The help texts are the first thing a new user reads: they name every command and flag of the contract.
+#[test]
+fn help_names_what_there_is() {
+    let help = |args: &[&str]| {
+        let output = Host::manifest("").call(args);
+        assert_eq!(output.code(), 0, "{}", output.said());
+        output.stdout_text()
+    };
+    let text = help(&["--help"]);
+    for word in ["run", "check", "inspect"] {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+    let text = help(&["run", "--help"]);
+    let flags =
+        ["--grace", "--fail-grace", "--drain-delay", "--signals", "--report", "--log-format", "--log-level"];
+    for word in flags.iter().chain(&["standard", "nginx", "124", "78"]) {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+    assert!(help(&["check", "--help"]).contains("--json"));
+    assert!(help(&["inspect", "--help"]).contains("--json"));
+    assert!(help(&["--version"]).starts_with("curfew "));
+}

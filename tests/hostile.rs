@@ -1,0 +1,230 @@
+//! Part G of the scenarios: each guest that misbehaves × {TERM, INT INT, QUIT, a peer's failure}: the exit in
+//! bound, the outcome, the exit code, siblings stopped cleanly.
+//!
+//! The table in `docs/hostile-guests.md` is what this test has seen: `CURFEW_WRITE_DOCS=1` writes it, otherwise
+//! it must be the same.
+
+mod cases;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, SERVER, SPIN_AT_START, SUBSCRIBER};
+use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
+
+use self::cases::{CASES, Case, Kind};
+use crate::harness::{App, Host, Output, app, assert_within, component, keys};
+
+const MS: Duration = Duration::from_millis(1);
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-guests.md");
+
+/// What makes the app stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Term,
+    IntInt,
+    Quit,
+    PeerFailure,
+}
+
+const EVENTS: [Event; 4] = [Event::Term, Event::IntInt, Event::Quit, Event::PeerFailure];
+
+impl Event {
+    /// The times of the app, short enough for a test of some hundred cells.
+    fn times(self) -> (&'static str, Duration) {
+        match self {
+            Event::Term => ("grace = \"400ms\"\nfail-grace = \"30s\"", 400 * MS),
+            // The second INT comes first.
+            Event::IntInt => ("grace = \"60s\"\nfail-grace = \"30s\"", Duration::ZERO),
+            Event::Quit => ("grace = \"100ms\"\nfail-grace = \"30s\"", 400 * MS),
+            Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"400ms\"", 400 * MS),
+        }
+    }
+
+    /// Makes it happen and says from when on the bound counts.
+    fn happen(self, app: &App, peer: TcpListener) -> Instant {
+        match self {
+            Event::Term => app.signal(SIGTERM),
+            Event::Quit => app.signal(SIGQUIT),
+            Event::IntInt => {
+                let first = app.signal(SIGINT);
+                if app.ends_within(600 * MS) { first } else { app.signal(SIGINT) }
+            }
+            Event::PeerFailure => {
+                let now = Instant::now();
+                drop(peer);
+                now
+            }
+        }
+    }
+}
+
+/// The manifest of a cell: the guest, a sibling that behaves, and a peer that fails once its server has gone.
+fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
+    let address = peer.local_addr().unwrap().to_string();
+    let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
+    if event == Event::PeerFailure {
+        let keys = keys(&[&address, "stream", "group", "consumer"]);
+        text += &component("peer", SUBSCRIBER, &format!("{keys}\nnetwork = {{ connect = [{address:?}] }}"));
+    }
+    text
+}
+
+fn start(manifest: &str) -> App {
+    let host = Host::manifest(manifest).stdin(Stdio::piped());
+    let data = host.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    host.start_ready()
+}
+
+fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
+    let source = if kind == Kind::Async { HOSTILE_ASYNC } else { HOSTILE_CLASSIC };
+    let args = [&format!("run={}", case.run), &format!("hook={}", case.hook), "path=/data/fifo", "ms=100"];
+    let mut keys = format!("{}\n{}", keys(&args), case.keys);
+    if case.early {
+        keys += "\non-exit = \"ignore\"\non-failure = \"ignore\"";
+    }
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let app = start(&manifest(event, &component("guest", source, &keys), &peer));
+    app.wait_for_line("guest | run entered");
+    if case.early {
+        app.wait_for_log("component ended", "guest");
+    }
+    let counted_from = event.happen(&app, peer);
+    let output = app.wait();
+    assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+    output
+}
+
+/// The exit code by the table of design 2.
+fn exit_code(event: Event, outcome: &str) -> i32 {
+    match (event, outcome) {
+        (Event::PeerFailure, _) | (_, "failed") => 1,
+        (Event::IntInt, "cut-off" | "leaked") => 130,
+        (_, "cut-off" | "leaked") => 124,
+        (_, "hook-failed") => 3,
+        _ => 0,
+    }
+}
+
+fn check_cell(case: &Case, kind: Kind, event: Event) -> String {
+    let output = run_cell(case, kind, event);
+    output.expect_outcome("guest", case.outcome).expect_outcome("sibling", "stopped");
+    output.expect_hook("sibling", "ok").expect_code(exit_code(event, case.outcome));
+    format!("{}, {}", output.row("guest").outcome(), output.code())
+}
+
+type Cells = BTreeMap<(usize, Kind, Event), String>;
+
+#[test]
+fn every_hostile_guest_ends_as_the_table_says() {
+    let mut cells = Vec::new();
+    for (number, case) in CASES.iter().enumerate() {
+        for kind in case.kinds {
+            cells.extend(EVENTS.map(|event| (number, *kind, event)));
+        }
+    }
+    let seen = Mutex::new(Cells::new());
+    let failures = Mutex::new(Vec::new());
+    crate::in_parallel(4, cells, |(number, kind, event)| {
+        let case = &CASES[number];
+        // All cells are tried: one that is wrong says little about the others.
+        let result = std::panic::catch_unwind(|| check_cell(case, kind, event));
+        match result {
+            Ok(text) => drop(seen.lock().unwrap().insert((number, kind, event), text)),
+            Err(_) => failures.lock().unwrap().push(format!("{} ({kind:?}), {event:?}", case.what)),
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n"));
+    compare_docs(&table(&seen.into_inner().unwrap()));
+}
+
+fn table(cells: &Cells) -> String {
+    let mut text = String::from(
+        "# Guests that misbehave\n\n\
+         What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
+         every cell the exit came in bound and the sibling was stopped cleanly. Written by the test run\n\
+         (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one. A guest that ends by itself has\n\
+         `on-exit` and `on-failure` set to `ignore` here; by default its end is the cause of the stop.\n\n\
+         | the guest … | kind | TERM | INT INT | QUIT | a peer's failure |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (number, case) in CASES.iter().enumerate() {
+        for kind in case.kinds {
+            let name = if *kind == Kind::Async { "async" } else { "sync" };
+            write!(text, "| {} | {name} |", case.what).unwrap();
+            for event in EVENTS {
+                write!(text, " {} |", cells.get(&(number, *kind, event)).map_or("", String::as_str)).unwrap();
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn compare_docs(table: &str) {
+    if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
+        std::fs::create_dir_all(std::path::Path::new(DOCS).parent().unwrap()).unwrap();
+        std::fs::write(DOCS, table).unwrap();
+        return;
+    }
+    let written = std::fs::read_to_string(DOCS).unwrap_or_default();
+    assert!(written == table, "{DOCS} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
+}
+
+/// G: spins while instantiating × every event. It was never started, so there is no hook.
+#[test]
+fn a_guest_that_spins_while_it_starts_is_ended_by_every_event() {
+    crate::in_parallel(2, EVENTS.to_vec(), |event| {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = Host::manifest(&manifest(event, &component("guest", SPIN_AT_START, ""), &peer)).start();
+        app.wait_for_line("sibling | start");
+        let counted_from = event.happen(&app, peer);
+        let output = app.wait();
+        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        output.expect_outcome("sibling", "stopped").expect_hook("guest", "none");
+    });
+}
+
+/// G: more spinning components than cores × every event.
+#[test]
+fn more_spinning_guests_than_cores_are_all_cut_off() {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut guests = String::new();
+    for number in 0..cores + 2 {
+        let source = if number % 2 == 0 { HOSTILE_ASYNC } else { HOSTILE_CLASSIC };
+        guests += &component(&format!("spin{number}"), source, &keys(&["run=spin"]));
+    }
+    for event in EVENTS {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = start(&manifest(event, &guests, &peer));
+        let counted_from = event.happen(&app, peer);
+        let output = app.wait();
+        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        output.expect_code(exit_code(event, "cut-off")).expect_outcome("sibling", "stopped");
+        for number in 0..cores + 2 {
+            output.expect_outcome(&format!("spin{number}"), "cut-off");
+        }
+    }
+}
+
+/// G, asks for more grace for ever: what is granted never passes the app's own deadline.
+#[test]
+fn more_grace_is_granted_only_up_to_the_deadline_of_the_app() {
+    for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
+        let keys = format!("{}\ngrace = \"200ms\"", keys(&["run=good", "hook=extend"]));
+        let manifest = app("grace = \"1200ms\"") + &component("guest", source, &keys);
+        let app = Host::manifest(&manifest).start_ready();
+        let asked = app.signal(SIGTERM);
+        app.wait_for_line("guest | granted");
+        let output = app.wait();
+        output.expect_code(124).expect_outcome("guest", "cut-off");
+        assert!(output.after(asked) >= 1100 * MS, "cut off after {:?}", output.after(asked));
+        assert_within(output.after(asked), 1450 * MS, "exit");
+    }
+}

@@ -1,0 +1,94 @@
+//! The guests of the matrix and what becomes of each, as data.
+
+/// What a guest does, and how it must end.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// The words of scenarios.md, part G.
+    pub what: &'static str,
+    pub run: &'static str,
+    pub hook: &'static str,
+    /// TOML that this guest needs.
+    pub keys: &'static str,
+    /// The outcome of a graceful stop.
+    pub outcome: &'static str,
+    /// It ends by itself: its end is ignored, and the event comes after it.
+    pub early: bool,
+    /// Which guests can do it.
+    pub kinds: &'static [Kind],
+}
+
+/// The generation of WASI of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Async,
+    Classic,
+}
+
+const BOTH: &[Kind] = &[Kind::Async, Kind::Classic];
+
+const fn run(what: &'static str, run: &'static str, outcome: &'static str) -> Case {
+    Case { what, run, hook: "good", keys: "", outcome, early: false, kinds: BOTH }
+}
+
+const fn early(what: &'static str, run: &'static str, outcome: &'static str) -> Case {
+    Case { what, run, hook: "good", keys: "", outcome, early: true, kinds: BOTH }
+}
+
+const fn hook(what: &'static str, hook: &'static str, outcome: &'static str) -> Case {
+    Case { what, run: "good", hook, keys: "", outcome, early: false, kinds: BOTH }
+}
+
+impl Case {
+    const fn keys(mut self, keys: &'static str) -> Case {
+        self.keys = keys;
+        self
+    }
+
+    const fn only_async(mut self) -> Case {
+        self.kinds = &[Kind::Async];
+        self
+    }
+}
+
+const DATA: &str = "dirs = [{ host = \"data\", guest = \"/data\" }]";
+const LISTEN: &str = "network = { listen = [\"127.0.0.1:0\"] }";
+
+/// All guests of the matrix.
+pub const CASES: &[Case] = &[
+    run("does what it should", "good", "stopped"),
+    run("spins in `run`", "spin", "cut-off"),
+    run("parks for an hour in `run`", "park", "cut-off"),
+    run("parks the whole store for an hour", "park-sync", "cut-off").only_async(),
+    run("reads a stdin that never speaks", "stdin", "cut-off").keys("stdin = true"),
+    run("accepts with no client", "accept", "cut-off").keys(LISTEN),
+    run("is blocked in opening a file", "fifo", "leaked").keys(DATA),
+    run("fills its memory without end", "fill", "cut-off"),
+    run("grows its memory as far as it can", "grow", "stopped").keys("memory = \"32MiB\""),
+    early("recurses without end", "recurse", "failed"),
+    early("traps in `run`", "trap", "failed"),
+    run("traps in `run` when asked to stop", "trap-on-stop", "failed"),
+    run("returns an error when asked to stop", "error-on-stop", "failed"),
+    early("calls `exit(0)` in `run`", "exit0", "finished"),
+    early("calls `exit(3)` in `run`", "exit3", "failed"),
+    early("returns at once", "return", "finished"),
+    early("returns an error at once", "error", "failed"),
+    run("never becomes ready", "never-ready", "stopped"),
+    run("floods stdout until it is asked", "flood", "stopped"),
+    run("floods stdout for ever", "flood-forever", "cut-off"),
+    run("writes one endless line", "endless-line", "stopped"),
+    run("asks for more grace for ever, in `run`", "extend", "cut-off"),
+    run("leaks sockets and handles", "leak", "stopped"),
+    run("leaks tasks", "leak-tasks", "cut-off").only_async(),
+    early("panics in Rust in `run`", "panic", "failed"),
+    hook("spins in the hook", "spin", "cut-off"),
+    hook("parks for an hour in the hook", "park", "cut-off"),
+    hook("traps in the hook", "trap", "hook-failed"),
+    hook("returns an error from the hook", "error", "hook-failed"),
+    hook("calls `exit(0)` in the hook", "exit0", "hook-failed"),
+    hook("calls `exit(3)` in the hook", "exit3", "hook-failed"),
+    hook("asks for more grace for ever, in the hook", "extend", "cut-off"),
+    hook("panics in Rust in the hook", "panic", "hook-failed"),
+    hook("takes 100 ms in the hook", "slow", "stopped"),
+    hook("floods stdout in the hook", "flood", "cut-off"),
+    hook("asks for the stop in the hook", "request-stop", "stopped"),
+];
