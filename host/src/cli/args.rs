@@ -32,8 +32,8 @@ pub enum Command {
 }
 
 const RUN_HELP: &str = "\
-Signals: TERM and INT stop gracefully (INT once more: cut off now; a third time: exit at once), QUIT stops
-with four times the grace, USR1 prints the status. HUP stops when there is no manifest or the terminal is
+Signals: TERM and INT stop gracefully (INT once more ends the delay, then cuts off now, then exits at once),
+QUIT stops with four times the grace, USR1 prints the status. HUP stops when there is no manifest or the terminal is
 gone.
 
 Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read;

@@ -29,6 +29,9 @@ pub enum CliError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// The process's signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
@@ -45,7 +48,9 @@ impl CliError {
             },
             Self::App(error) => error.exit_code(),
             Self::Usage(_) => ExitCode::USAGE,
-            Self::Cache(_) | Self::Report { .. } | Self::Signals(_) => ExitCode::UNAVAILABLE,
+            Self::Cache(_) | Self::Report { .. } | Self::Thread(_) | Self::Signals(_) => {
+                ExitCode::UNAVAILABLE
+            }
         }
     }
 }

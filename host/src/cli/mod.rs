@@ -6,6 +6,7 @@ mod describe;
 mod error;
 mod run;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use args::{Cli, Command};
@@ -27,16 +28,17 @@ pub fn main() -> ! {
     let Ok(output) = Output::start(Box::new(run::writer_died)) else {
         hard_exit(ExitCode::HOST_BUG);
     };
-    let (code, flush) = command(&output);
-    output.flush(flush);
+    let code = catch_unwind(AssertUnwindSafe(|| command(&output))).unwrap_or(ExitCode::HOST_BUG);
+    // Nothing runs any more, or never did: signals do what they do to any process that waits for its reader.
+    let _refused = release_signals();
+    output.flush(READER_PATIENCE);
     hard_exit(code)
 }
 
-/// Returns the exit code, and how long the last lines may take.
-fn command(output: &Output) -> (ExitCode, Duration) {
+fn command(output: &Output) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return (usage(output, &error), READER_PATIENCE),
+        Err(error) => return usage(output, &error),
     };
     if !matches!(cli.command, Command::Run(_)) {
         // Only a running app stops on signals; any other command simply ends.
@@ -48,13 +50,13 @@ fn command(output: &Output) -> (ExitCode, Duration) {
     };
     install_panic_hook(output, log);
     let result = match cli.command {
-        Command::Run(args) => run::run(output, args).map(|code| (code, run::LAST_FLUSH)),
-        Command::Check(args) => check::check(output, &args).map(|code| (code, READER_PATIENCE)),
-        Command::Inspect(args) => check::inspect(output, &args).map(|code| (code, READER_PATIENCE)),
+        Command::Run(args) => run::run(output, args),
+        Command::Check(args) => check::check(output, &args),
+        Command::Inspect(args) => check::inspect(output, &args),
     };
     result.unwrap_or_else(|error| {
         say(output, Channel::Stderr, &format!("error: {error}\n"));
-        (error.exit_code(), READER_PATIENCE)
+        error.exit_code()
     })
 }
 

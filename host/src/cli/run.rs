@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use nix::libc::O_NONBLOCK;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::RunArgs;
@@ -14,11 +18,16 @@ use super::say;
 use crate::output::{Channel, LogFormat, Output, init_logging};
 use crate::plan::{DEFAULT_MANIFEST, Overrides, Plan};
 use crate::runtime::Cache;
-use crate::supervisor::{App, Options, Report, SignalSource, Stopper, table};
+use crate::supervisor::{App, AppError, Ended, Options, Report, SignalSource, Stopper, hard_exit, table};
 use crate::teardown::ExitCode;
 
 /// How long the last lines may take to be written when nobody reads them.
-pub const LAST_FLUSH: Duration = Duration::from_millis(200);
+const LAST_FLUSH: Duration = Duration::from_millis(200);
+
+/// How long the end of the process may take when all components have ended.
+const END_BOUND: Duration = Duration::from_millis(500);
+/// How often somebody who waits looks for signals.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The running app, for threads that have to report their death.
 static STOPPER: OnceLock<Stopper> = OnceLock::new();
@@ -30,11 +39,91 @@ pub fn writer_died(thread: &'static str) {
     }
 }
 
+/// Everything that is made before the app starts; some of it is read from files, which can take for ever.
+struct Prepared {
+    plan: Plan,
+    options: Options,
+    report: Option<(PathBuf, File)>,
+}
+
 /// Runs the app and returns the code that the process leaves with.
 ///
 /// # Errors
 /// When the app could not run; nothing was started then.
 pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
+    raise_descriptor_limit();
+    let mut signals = SignalSource::listen().map_err(CliError::Signals)?;
+    let format = args.log_format;
+    let Some(prepared) = prepare_unless_signalled(output, args, &signals)? else {
+        return Ok(ExitCode::CLEAN);
+    };
+    let Prepared { plan, mut options, report: report_file } = prepared;
+    let passthrough = plan.passthrough;
+    signals.set_reloads(plan.manifest.is_some());
+    options.signals = Some(signals);
+    let app = App::start(plan, options)?;
+    let stopper = STOPPER.get_or_init(|| app.stopper());
+    if !output.writers_alive() {
+        stopper.host_bug("a writer thread");
+    }
+    let Ended { result, guardian, signals } = app.wait_guarded()?;
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            guardian.dismiss();
+            return Err(error.into());
+        }
+    };
+    let by_itself = report.cause.as_ref().is_none_or(|cause| matches!(cause.kind, "finished" | "failure"));
+    if passthrough && by_itself {
+        // Its output is data: a slow reader gets all of it, unless somebody asks the process to end.
+        guardian.rest();
+        while !output.flush(LOOK) && !signals.as_ref().is_some_and(SignalSource::asks_to_end) {}
+    }
+    // The process leaves with this guard on: writing a report can take for ever, too.
+    guardian.leave_within(END_BOUND, report.exit_code());
+    tell(output, &report, format, passthrough && by_itself);
+    if let Some((path, file)) = report_file {
+        write_report(&report, &path, file);
+    }
+    output.flush(LAST_FLUSH);
+    hard_exit(report.exit_code())
+}
+
+/// Each instance needs some descriptors of its own; the soft limit is often 1024 where the hard one is far higher.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // With the lower limit there is room for fewer components, which say so when they start.
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Prepares on a thread of its own. Returns `None` when a signal asks the process to end meanwhile.
+fn prepare_unless_signalled(
+    output: &Output,
+    args: RunArgs,
+    signals: &SignalSource,
+) -> Result<Option<Prepared>, CliError> {
+    let (tell, prepared) = mpsc::channel();
+    let output = output.clone();
+    let work = move || {
+        // The one who waits can be gone by now.
+        let _gone = tell.send(prepare(&output, args));
+    };
+    std::thread::Builder::new().name("curfew-prepare".to_owned()).spawn(work).map_err(CliError::Thread)?;
+    loop {
+        match prepared.recv_timeout(LOOK) {
+            Ok(result) => return result.map(Some),
+            Err(RecvTimeoutError::Timeout) if signals.asks_to_end() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(CliError::App(AppError::Bug)),
+        }
+    }
+}
+
+fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let mut plan = plan(&args.paths, &args.args)?;
     plan.apply(Overrides {
         grace: args.grace,
@@ -42,45 +131,30 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
         drain_delay: args.drain_delay,
         signals: args.signals.map(Into::into),
     });
-    let passthrough = plan.passthrough;
-    let grace = plan.app.grace;
-    let quiet = if passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
+    let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
-    let report_file = args.report.map(open_report).transpose()?;
-    let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
-    options.signals = Some(SignalSource::listen(plan.manifest.is_some()).map_err(CliError::Signals)?);
-    let app = App::start(plan, options)?;
-    let stopper = STOPPER.get_or_init(|| app.stopper());
-    if !output.writers_alive() {
-        stopper.host_bug("a writer thread");
-    }
-    let report = app.wait()?;
-    let by_itself =
-        matches!(report.exit_code, 0 | 1) && report.cause.as_ref().is_none_or(|cause| cause.kind != "signal");
-    if passthrough && by_itself {
-        // Its output is data: a slow reader gets all of it.
-        output.flush(grace);
-    }
-    tell(output, &report, args.log_format, passthrough && by_itself);
-    if let Some((path, file)) = report_file {
-        write_report(&report, &path, file);
-    }
-    Ok(report.exit_code())
+    let report = args.report.map(open_report).transpose()?;
+    let options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
+    Ok(Prepared { plan, options, report })
 }
 
 fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
     match format {
-        LogFormat::Text if !quiet => say(output, Channel::Stderr, &table(report)),
+        // Row by row: a row that finds no room takes no other with it.
+        LogFormat::Text if !quiet => {
+            table(report).split_inclusive('\n').for_each(|row| say(output, Channel::Stderr, row));
+        }
         LogFormat::Text | LogFormat::Json => {}
     }
 }
 
 /// Opens the report's file before anything starts: a path that cannot be written is worth nothing at the end.
+/// A pipe that nobody reads is refused, not waited for.
 fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
-    match File::create(&path) {
+    match File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(&path) {
         Ok(file) => Ok((path, file)),
         Err(cause) => Err(CliError::Report { path, cause }),
     }
@@ -89,6 +163,8 @@ fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
 /// Writes the report. An error is told and changes nothing: the exit code says how the app ended.
 fn write_report(report: &Report, path: &Path, mut file: File) {
     let json = report.to_json().map_err(std::io::Error::from);
+    // A pipe or a device has no length.
+    let _no_file = file.set_len(0);
     if let Err(error) = json.and_then(|json| file.write_all((json + "\n").as_bytes())) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
     }

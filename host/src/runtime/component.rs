@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::hook_shape::{HookError, find_hook};
@@ -144,6 +144,13 @@ impl Loaded {
     }
 }
 
+/// Returns whether a function is `func() -> result`.
+fn is_run(func: &ComponentFunc) -> bool {
+    let results: Vec<_> = func.results().collect();
+    func.params().len() == 0
+        && matches!(results.as_slice(), [Type::Result(result)] if result.ok().is_none() && result.err().is_none())
+}
+
 fn hook_index(component: &Component, hook: &HookShape) -> Option<ComponentExportIndex> {
     let parent = match &hook.place {
         HookPlace::World => None,
@@ -168,7 +175,9 @@ fn find_run(runtime: &Runtime, component: &Component) -> Result<RunExport, (Stri
         let Some(run) = instance.get_export(&runtime.engine, "run") else {
             continue;
         };
-        if let ComponentItem::ComponentFunc(func) = run.ty {
+        if let ComponentItem::ComponentFunc(func) = run.ty
+            && is_run(&func)
+        {
             runs.push((version.to_owned(), func.async_()));
         }
     }

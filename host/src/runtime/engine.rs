@@ -64,7 +64,8 @@ fn config(options: &RuntimeOptions) -> Config {
         .wasm_component_model_async(true)
         .wasm_component_model_more_async_builtins(true)
         .wasm_component_model_async_stackful(true)
-        .wasm_component_model_error_context(true)
-        .wasm_exceptions(true);
+        .wasm_exceptions(true)
+        // Only native debuggers read it; loading a component is faster without. Guests' backtraces need it not.
+        .native_unwind_info(false);
     config
 }

@@ -2,8 +2,12 @@
 
 use wasmtime::component::{Accessor, Func, Val};
 
+use super::link::printable;
 use super::state::State;
 use super::{HookShape, Notice, NoticeCause};
+
+/// Longest text of an error, in characters.
+const ERROR_CHARS: usize = 500;
 
 /// Calls the hook of an instance. The call waits until the instance can be entered.
 ///
@@ -26,7 +30,7 @@ pub async fn call_hook(
     Ok(match results.pop() {
         Some(Val::Result(Err(None))) => Err(None),
         Some(Val::Result(Err(Some(text)))) => match *text {
-            Val::String(text) => Err(Some(text)),
+            Val::String(text) => Err(Some(printable(&text, ERROR_CHARS))),
             _ => Err(None),
         },
         _ => Ok(()),

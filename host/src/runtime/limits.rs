@@ -5,7 +5,7 @@ use wasmtime::{ResourceLimiter, Result};
 
 /// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
-/// Handles to host resources (sockets, files, streams) of one instance.
+/// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
 pub const HANDLES: usize = 10_000;
 /// Bytes that the host copies out of a guest in one call.
 pub const HOSTCALL_BYTES: usize = 8 << 20;

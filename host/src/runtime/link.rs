@@ -95,6 +95,11 @@ pub enum InstanceEvent {
     HostBug,
 }
 
+/// Returns a guest's text as one line that can do nothing to a terminal or a table, cut to its longest.
+pub fn printable(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// One instance's end of the conversation; the supervisor holds the same.
 pub struct Link {
     clock: Arc<RunClock>,
@@ -225,8 +230,7 @@ impl Link {
 
     /// Sets that line, made safe for a terminal and cut to its longest.
     pub fn set_status(&self, line: &str) {
-        let line = line.chars().take(STATUS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = printable(line, STATUS_CHARS);
     }
 
     /// Notes that `run` is about to be entered. Returns whether it may be: not when it was given up.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::component::Component;
 
 use super::{LoadError, Loaded, Runtime};
+use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
@@ -19,6 +20,8 @@ const LARGEST: u64 = 128 << 20;
 pub enum LoadEvent {
     /// A component is ready: which one of the plan.
     Done(usize),
+    /// A loading thread died, which is a bug of the host.
+    Died,
     /// Everything is ready, in the order of the plan, or the first error in that order.
     Ended(Result<Vec<Arc<Loaded>>, LoadError>),
 }
@@ -97,13 +100,26 @@ pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadE
     Loaded::new(runtime, &component, plan)
 }
 
+/// Tells of a loading thread's death: others wait for what it had in hand.
+struct OnPanic<'a>(&'a Work);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0.tell)(LoadEvent::Died);
+        }
+    }
+}
+
 impl Work {
     fn run(&self) {
+        let _death = OnPanic(self);
         while !self.given_up.load(Ordering::Acquire) {
             let at = self.next.fetch_add(1, Ordering::AcqRel);
             let (Some(plan), Some(slot)) = (self.plan.components.get(at), self.slots.get(at)) else {
                 return;
             };
+            fail_point::reach("loader");
             let _first = slot.set(self.load(plan).map(Arc::new));
             (self.tell)(LoadEvent::Done(at));
             if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {

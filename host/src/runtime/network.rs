@@ -1,5 +1,6 @@
 //! Which addresses an instance may use: the grant of its plan as a check on each bind, connect and datagram.
 
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -42,7 +43,7 @@ impl Network {
     }
 
     /// Returns whether this use of this address is granted.
-    pub fn allows(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+    pub fn allows(&self, address: SocketAddr, usage: SocketAddrUse, peers: &mut UdpPeers) -> bool {
         match usage {
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 self.listen.contains(&address) || (is_wildcard(address) && !self.connect.is_empty())
@@ -50,10 +51,15 @@ impl Network {
             SocketAddrUse::TcpListen => self.may_listen(address),
             SocketAddrUse::TcpAccept => !self.listen.is_empty(),
             SocketAddrUse::TcpConnect => self.may_connect(address),
-            // A UDP server answers whoever asked, which cannot be known here.
-            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => {
-                self.may_connect(address) || !self.listen.is_empty()
+            // A UDP server hears whoever asks, and answers those.
+            SocketAddrUse::UdpReceive => {
+                let heard = !self.listen.is_empty();
+                if heard {
+                    peers.hear(address);
+                }
+                heard || self.may_connect(address)
             }
+            SocketAddrUse::UdpSend => self.may_connect(address) || peers.contains(address),
         }
     }
 
@@ -70,6 +76,32 @@ impl Network {
     }
 }
 
+/// How many UDP peers are remembered; the oldest is forgotten first.
+const UDP_PEERS: usize = 1024;
+
+/// Those that sent a datagram to an instance, which may be answered.
+#[derive(Debug, Default)]
+pub struct UdpPeers {
+    known: HashSet<SocketAddr>,
+    oldest_first: VecDeque<SocketAddr>,
+}
+
+impl UdpPeers {
+    fn hear(&mut self, peer: SocketAddr) {
+        if self.known.insert(peer) {
+            self.oldest_first.push_back(peer);
+        }
+        if self.known.len() > UDP_PEERS {
+            let oldest = self.oldest_first.pop_front();
+            oldest.map(|oldest| self.known.remove(&oldest));
+        }
+    }
+
+    fn contains(&self, peer: SocketAddr) -> bool {
+        self.known.contains(&peer)
+    }
+}
+
 /// What a client socket is bound to before it connects or sends: an address of the system's choice.
 fn is_wildcard(address: SocketAddr) -> bool {
     address.ip().is_unspecified() && address.port() == 0
@@ -78,6 +110,10 @@ fn is_wildcard(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn allows(network: &Network, address: SocketAddr, usage: SocketAddrUse) -> bool {
+        network.allows(address, usage, &mut UdpPeers::default())
+    }
 
     fn peer(host: PeerHost, port: Option<u16>) -> Peer {
         Peer { host, port }
@@ -95,14 +131,31 @@ mod tests {
             names: false,
         };
         let network = Network::resolve(&grant).unwrap();
-        assert!(network.allows(here, SocketAddrUse::TcpBind));
-        assert!(!network.allows("0.0.0.0:80".parse().unwrap(), SocketAddrUse::TcpBind));
-        assert!(!network.allows("127.0.0.1:0".parse().unwrap(), SocketAddrUse::TcpBind));
-        assert!(network.allows("0.0.0.0:0".parse().unwrap(), SocketAddrUse::UdpBind));
-        assert!(!network.allows("0.0.0.0:4242".parse().unwrap(), SocketAddrUse::TcpListen));
-        assert!(network.allows("10.0.0.1:9".parse().unwrap(), SocketAddrUse::TcpConnect));
-        assert!(!network.allows("10.0.0.2:9".parse().unwrap(), SocketAddrUse::TcpConnect));
-        assert!(network.allows("10.0.0.2:53".parse().unwrap(), SocketAddrUse::UdpSend));
+        assert!(allows(&network, here, SocketAddrUse::TcpBind));
+        assert!(!allows(&network, "0.0.0.0:80".parse().unwrap(), SocketAddrUse::TcpBind));
+        assert!(!allows(&network, "127.0.0.1:0".parse().unwrap(), SocketAddrUse::TcpBind));
+        assert!(allows(&network, "0.0.0.0:0".parse().unwrap(), SocketAddrUse::UdpBind));
+        assert!(!allows(&network, "0.0.0.0:4242".parse().unwrap(), SocketAddrUse::TcpListen));
+        assert!(allows(&network, "10.0.0.1:9".parse().unwrap(), SocketAddrUse::TcpConnect));
+        assert!(!allows(&network, "10.0.0.2:9".parse().unwrap(), SocketAddrUse::TcpConnect));
+        assert!(allows(&network, "10.0.0.2:53".parse().unwrap(), SocketAddrUse::UdpSend));
+    }
+
+    #[test]
+    fn a_udp_server_answers_who_asked_and_nobody_else() {
+        let grant = NetworkGrant { listen: vec!["127.0.0.1:53".parse().unwrap()], ..NetworkGrant::default() };
+        let network = Network::resolve(&grant).unwrap();
+        let [asker, stranger] = ["10.0.0.9:4000", "8.8.8.8:53"].map(|peer| peer.parse().unwrap());
+        let mut peers = UdpPeers::default();
+        assert!(!network.allows(asker, SocketAddrUse::UdpSend, &mut peers));
+        assert!(network.allows(asker, SocketAddrUse::UdpReceive, &mut peers));
+        assert!(network.allows(asker, SocketAddrUse::UdpSend, &mut peers));
+        assert!(!network.allows(stranger, SocketAddrUse::UdpSend, &mut peers));
+        for port in 0..2000 {
+            peers.hear(SocketAddr::new(stranger.ip(), port));
+        }
+        assert!(!peers.contains(asker), "the oldest is forgotten");
+        assert_eq!((peers.known.len(), peers.oldest_first.len()), (UDP_PEERS, UDP_PEERS));
     }
 
     #[test]
@@ -110,7 +163,7 @@ mod tests {
         let network = Network::resolve(&NetworkGrant::default()).unwrap();
         assert!(network.is_empty());
         for usage in [SocketAddrUse::TcpBind, SocketAddrUse::UdpBind, SocketAddrUse::TcpConnect] {
-            assert!(!network.allows("127.0.0.1:0".parse().unwrap(), usage));
+            assert!(!allows(&network, "127.0.0.1:0".parse().unwrap(), usage));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The data of one store: what its component is granted, and its link to the supervisor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
@@ -9,6 +9,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::limits::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::network::UdpPeers;
 use super::{Link, Loaded, Runtime};
 use crate::plan::{Access, ComponentPlan};
 
@@ -69,6 +70,10 @@ pub fn new_store(
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
+    store.set_max_component_handles(HANDLES);
+    if let Some(tasks) = store.concurrent_resource_table() {
+        tasks.set_max_capacity(HANDLES);
+    }
     if runtime.interruptible {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
@@ -114,8 +119,10 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> 
     let network = loaded.network.clone();
     wasi.allow_ip_name_lookup(network.names);
     wasi.allow_tcp(true).allow_udp(true);
+    let peers = Mutex::new(UdpPeers::default());
     wasi.socket_addr_check(move |address, usage| {
-        let allowed = network.allows(address, usage);
+        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = network.allows(address, usage, &mut peers);
         Box::pin(std::future::ready(allowed))
     });
     Ok(wasi.build())

@@ -201,7 +201,11 @@ impl Service<'_> {
                 return Ok(());
             }
         }
-        poll_fn(|context| accessor.poll_ready_for_concurrent_call(hook, context)).await;
+        tokio::select! {
+            biased;
+            _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
+            () = poll_fn(|context| accessor.poll_ready_for_concurrent_call(hook, context)) => {}
+        }
         self.link.tell(InstanceEvent::HookStarted);
         self.progress.hook_under_way.set(true);
         let result = call_hook(accessor, hook, shape, &notice).await?;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::service::{Instancing, live};
 use crate::fail_point;
 use crate::plan::ComponentPlan;
-use crate::plan::units::format_duration;
 use crate::runtime::{Failure, InstanceEvent, Link, Loaded, Runtime, Stdio};
 use crate::teardown::Outcome;
 
@@ -108,12 +107,6 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
     });
     runtime.shutdown_timeout(LEAK_AFTER);
     match outcome {
-        Outcome::CutOff if !link.has_entered() => {
-            let limit = format_duration(instancing.plan.start_timeout);
-            let summary = format!("its `run` was not entered within its start-timeout of {limit}");
-            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
-            Outcome::Failed
-        }
         Outcome::CutOff if blocking.load(Ordering::Acquire) > 0 => Outcome::Leaked,
         outcome => outcome,
     }

@@ -1,6 +1,6 @@
 //! The way in for embedders: start an app from a plan, send it a stop, await its report.
 
-use super::control::Control;
+use super::control::{Control, Ended};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::report::Report;
@@ -72,7 +72,7 @@ impl AppError {
 #[derive(Debug)]
 pub struct App {
     stopper: Stopper,
-    end: tokio::sync::oneshot::Receiver<Result<Report, AppError>>,
+    end: tokio::sync::oneshot::Receiver<Ended>,
 }
 
 /// Stops an app, from any thread. Cheap to clone.
@@ -104,18 +104,25 @@ impl App {
             RuntimeOptions { cache: options.cache.clone(), interruptible: options.interruptible };
         let runtime = Runtime::new(runtime_options).map_err(AppError::Engine)?;
         let inbox = Inbox::new().map_err(system("make an event descriptor"))?;
-        let guardian = Guardian::start(runtime.clock().clone(), options.output.clone())
-            .map_err(system("start a thread"))?;
+        let (clock, output, guard_inbox) = (runtime.clock().clone(), options.output.clone(), inbox.clone());
+        // The control thread waits for its guardian: a guardian alone would take its absence for its death.
+        let (give, guardian) = std::sync::mpsc::channel();
         let stopper = Stopper { inbox: inbox.clone() };
         let (tell, end) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name("curfew-control".to_owned())
             .spawn(move || {
-                let result = Control::new(runtime, plan, options, inbox, guardian).run();
+                let Ok(guardian) = guardian.recv() else { return };
+                let ended = Control::new(runtime, plan, options, inbox, guardian).run();
                 // Nobody has to want the report.
-                let _unwanted = tell.send(result);
+                if let Err(unwanted) = tell.send(ended) {
+                    unwanted.guardian.dismiss();
+                }
             })
             .map_err(system("start a thread"))?;
+        let died = Box::new(move || guard_inbox.send(Message::HostBug("the guardian")));
+        let guardian = Guardian::start(clock, output, died).map_err(system("start a thread"))?;
+        give.send(guardian).map_err(|_| AppError::Bug)?;
         Ok(Self { stopper, end })
     }
 
@@ -129,7 +136,16 @@ impl App {
     /// # Errors
     /// When a component could not be loaded; nothing was started then.
     pub fn wait(self) -> Result<Report, AppError> {
-        self.end.blocking_recv().unwrap_or(Err(AppError::Bug))
+        self.end.blocking_recv().map_or(Err(AppError::Bug), Ended::dismissed)
+    }
+
+    /// The same for a process that leaves with its app: the guardian stays on guard until it has left, and the
+    /// signals are handed back.
+    ///
+    /// # Errors
+    /// When the control thread died; the guardian is about to end the process then.
+    pub fn wait_guarded(self) -> Result<Ended, AppError> {
+        self.end.blocking_recv().map_err(|_| AppError::Bug)
     }
 
     /// The same for async code, on any executor.
@@ -140,6 +156,6 @@ impl App {
     /// # Cancel safety
     /// Dropping the future loses the report; the app runs on.
     pub async fn ended(self) -> Result<Report, AppError> {
-        self.end.await.unwrap_or(Err(AppError::Bug))
+        self.end.await.map_or(Err(AppError::Bug), Ended::dismissed)
     }
 }

@@ -3,7 +3,7 @@
 //! deadline is late only by what the system's scheduler adds.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -12,8 +12,9 @@ use super::board::Record;
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::narrate;
+use super::pause::PauseWatch;
 use super::report::Report;
-use super::signals::{Arrived, SignalSource};
+use super::signals::SignalSource;
 use super::{AppError, Options};
 use crate::fail_point;
 use crate::output::Progress;
@@ -28,8 +29,28 @@ const BUMP_EVERY: Duration = Duration::from_millis(10);
 const WAITING_EVERY: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
 const LOOK: Duration = Duration::from_millis(100);
-/// A gap between two looks at the clock that means that the process was stopped.
-const STOPPED_GAP: Duration = Duration::from_secs(1);
+
+/// What is left when an app has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its report.
+    pub result: Result<Report, AppError>,
+    /// Still on guard, with the bound of the stop if there was one.
+    pub guardian: Guardian,
+    /// The signals, which nobody listens to any more.
+    pub signals: Option<SignalSource>,
+}
+
+impl Ended {
+    /// Returns the report alone: the process goes on without the app.
+    ///
+    /// # Errors
+    /// When a component could not be loaded.
+    pub fn dismissed(self) -> Result<Report, AppError> {
+        self.guardian.dismiss();
+        self.result
+    }
+}
 
 /// The app as the control thread holds it.
 pub struct Control {
@@ -46,7 +67,9 @@ pub struct Control {
     pub(super) stop_began: Option<Duration>,
     pub(super) left: Option<ExitCode>,
     pub(super) not_entered: usize,
-    last_look: Instant,
+    /// The time of this turn: everything that is heard in one turn happens at one time.
+    pub(super) now: Duration,
+    pauses: PauseWatch,
     next_waiting: Option<Duration>,
 }
 
@@ -79,26 +102,28 @@ impl Control {
             progress: None,
             stop_began: None,
             left: None,
-            last_look: Instant::now(),
+            now: Duration::ZERO,
+            pauses: PauseWatch::start(),
             next_waiting: None,
         }
     }
 
-    /// Runs the app to its end.
-    ///
-    /// # Errors
-    /// When a component cannot be loaded; nothing was started then.
-    pub fn run(mut self) -> Result<Report, AppError> {
+    /// Runs the app to its end. The guardian goes on until somebody dismisses it.
+    pub fn run(mut self) -> Ended {
         let result = self.run_to_end();
-        self.guardian.dismiss();
-        result
+        Ended { result, guardian: self.guardian, signals: self.options.signals }
     }
 
     fn run_to_end(&mut self) -> Result<Report, AppError> {
         self.load()?;
         while self.left.is_none() {
-            self.wait()?;
-            self.hear_signals();
+            let timed = self.wait()?;
+            let source = self.options.signals.as_ref();
+            let (now, signals) = self.pauses.begin_turn(self.runtime.clock(), source, timed);
+            self.now = now;
+            for signal in signals {
+                self.feed(Event::Signal(signal));
+            }
             for message in self.inbox.take() {
                 self.hear(message)?;
             }
@@ -115,8 +140,8 @@ impl Control {
         Ok(self.report())
     }
 
-    /// Waits until there is something to do.
-    fn wait(&mut self) -> Result<(), AppError> {
+    /// Waits until there is something to do. Returns whether a deadline was in sight.
+    fn wait(&mut self) -> Result<bool, AppError> {
         let now = self.runtime.clock().now();
         let mut timeout = self.machine.next_wake().map(|at| at.saturating_sub(now).min(LOOK));
         if self.somebody_is_being_cut() {
@@ -126,14 +151,14 @@ impl Control {
         let mut polled = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
         match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(timeout.is_some()),
             Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
         }
     }
 
     /// Feeds the machine, and does what it says.
     pub(super) fn feed(&mut self, event: Event) {
-        let now = self.runtime.clock().now();
+        let now = self.now;
         let before = self.machine.level();
         let actions = self.machine.on(now, event);
         if before == Level::Running && self.machine.cause().is_some() {
@@ -154,23 +179,6 @@ impl Control {
         }
     }
 
-    fn hear_signals(&mut self) {
-        let arrived: Vec<_> =
-            self.options.signals.iter().flat_map(|source| std::iter::from_fn(|| source.next())).collect();
-        let gap = self.last_look.elapsed();
-        self.last_look = Instant::now();
-        if arrived.contains(&Arrived::Continued) && gap > STOPPED_GAP {
-            self.runtime.clock().take_out(gap);
-            narrate::continued(gap);
-        }
-        for signal in arrived {
-            match signal {
-                Arrived::Signal(signal) => self.feed(Event::Signal(signal)),
-                Arrived::Continued | Arrived::Ignored => {}
-            }
-        }
-    }
-
     fn hear(&mut self, message: Message) -> Result<(), AppError> {
         match message {
             Message::Load(LoadEvent::Done(at)) => {
@@ -179,18 +187,21 @@ impl Control {
                 }
             }
             Message::Load(LoadEvent::Ended(result)) => self.loaded(result?),
+            Message::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
             Message::Instance(id, event) => self.hear_instance(id, event),
             Message::Stop => self.feed(Event::StopRequested(Requester::Operator)),
-            Message::HostBug(what) => {
-                narrate::host_bug(what);
-                self.feed(Event::HostBug(what));
-            }
+            Message::HostBug(what) => self.host_bug(what),
         }
         Ok(())
     }
 
+    fn host_bug(&mut self, what: &'static str) {
+        narrate::host_bug(what);
+        self.feed(Event::HostBug(what));
+    }
+
     fn hear_instance(&mut self, id: ComponentId, event: InstanceEvent) {
-        let now = self.runtime.clock().now();
+        let now = self.now;
         let name = self.name(id);
         let Some(record) = self.records.get_mut(id.0) else {
             return;
@@ -228,10 +239,7 @@ impl Control {
                 let _gone = answer.send(granted);
             }
             InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
-            InstanceEvent::HostBug => {
-                narrate::host_bug("an instance's thread");
-                self.feed(Event::HostBug("an instance's thread"));
-            }
+            InstanceEvent::HostBug => self.host_bug("an instance's thread"),
             InstanceEvent::Ended(outcome) => {
                 record.ended = Some(now);
                 self.feed(Event::Ended(id, outcome));
@@ -246,11 +254,13 @@ impl Control {
         let granted = self.machine.extend(id, by);
         let name = self.name(id);
         if let (Some(record), Some(deadline)) = (self.records.get_mut(id.0), self.machine.deadline(id)) {
+            // A guest can ask in a loop: the first time is told, the report has the sum.
+            let told = !record.extended.is_zero();
             record.extended += granted;
             if let Some(link) = &record.link {
                 link.set_deadline(deadline);
             }
-            if !granted.is_zero() {
+            if !granted.is_zero() && !told {
                 narrate::extended(&name, by, granted);
             }
         }
@@ -260,7 +270,7 @@ impl Control {
     fn count_entered(&mut self) {
         self.not_entered = self.not_entered.saturating_sub(1);
         if self.not_entered == 0 {
-            narrate::app_started(self.components.len(), self.runtime.clock().now());
+            narrate::app_started(self.components.len(), self.now);
         }
     }
 
@@ -273,7 +283,7 @@ impl Control {
     }
 
     fn say_who_is_waited_for(&mut self) {
-        let now = self.runtime.clock().now();
+        let now = self.now;
         let Some(began) = self.stop_began else { return };
         if now < *self.next_waiting.get_or_insert(began + WAITING_EVERY) || self.left.is_some() {
             return;

@@ -14,10 +14,11 @@ use crate::teardown::ExitCode;
 const LATENESS: Duration = Duration::from_millis(100);
 /// How long the last lines may take to be written.
 const FLUSH: Duration = Duration::from_millis(100);
-/// A gap between two looks at the clock that means that the process was stopped.
-const STOPPED_GAP: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock while it is armed.
 const LOOK: Duration = Duration::from_millis(100);
+/// A gap between two looks that can mean that the process was stopped: the control thread then has one more
+/// look's time to take it out of the clock.
+const GAP: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Orders {
@@ -39,6 +40,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Guardian {
     shared: Arc<Shared>,
+    clock: Arc<RunClock>,
 }
 
 impl Guardian {
@@ -46,18 +48,24 @@ impl Guardian {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(clock: Arc<RunClock>, output: Output) -> std::io::Result<Self> {
+    pub fn start(
+        clock: Arc<RunClock>,
+        output: Output,
+        on_death: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             orders: Mutex::new(Orders::Wait),
             changed: Condvar::new(),
             code: AtomicU8::new(ExitCode::HOST_BUG.0),
         });
-        let watched = shared.clone();
-        std::thread::Builder::new()
-            .name("curfew-guard".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || watch(&watched, &clock, &output))?;
-        Ok(Self { shared })
+        let (watched, watched_clock) = (shared.clone(), clock.clone());
+        std::thread::Builder::new().name("curfew-guard".to_owned()).stack_size(256 << 10).spawn(
+            move || {
+                let _death = OnPanic(on_death);
+                watch(&watched, &watched_clock, &output);
+            },
+        )?;
+        Ok(Self { shared, clock })
     }
 
     /// Sets when the process leaves at the latest, and with which code.
@@ -66,7 +74,20 @@ impl Guardian {
         self.order(Orders::LeaveAt(hard));
     }
 
-    /// Says that the app has ended and that somebody else sees to the end of the process.
+    /// Lets the process live for this long at the most, and never longer than it might before.
+    pub fn leave_within(&self, longest: Duration, code: ExitCode) {
+        let at = self.clock.now().saturating_add(longest);
+        let orders = *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let hard = if let Orders::LeaveAt(hard) = orders { hard.min(at) } else { at };
+        self.arm(hard, code);
+    }
+
+    /// Lets the process live as long as it wants to, for now.
+    pub fn rest(&self) {
+        self.order(Orders::Wait);
+    }
+
+    /// Says that the app has ended and that the process goes on without it.
     pub fn dismiss(self) {
         self.order(Orders::Dismissed);
     }
@@ -76,6 +97,17 @@ impl Guardian {
         if *orders != new && *orders != Orders::Dismissed && *orders != Orders::ControlDied {
             *orders = new;
             self.shared.changed.notify_all();
+        }
+    }
+}
+
+/// Tells of the guardian's own death.
+struct OnPanic(Box<dyn Fn() + Send>);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)();
         }
     }
 }
@@ -91,14 +123,14 @@ fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
     let mut orders = shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let now = clock.now();
-        let stopped = last_look.elapsed() > STOPPED_GAP;
+        let paused = last_look.elapsed() > GAP;
         last_look = Instant::now();
         let wait = match *orders {
             Orders::Wait => None,
             Orders::Dismissed => return,
             Orders::ControlDied => leave(output, ExitCode::HOST_BUG, "the control thread died: leaving"),
-            // After a gap the control thread first takes it out of the clock.
-            Orders::LeaveAt(hard) if now >= hard.saturating_add(LATENESS) && !stopped => {
+            Orders::LeaveAt(_) if paused => Some(LOOK),
+            Orders::LeaveAt(hard) if now >= hard.saturating_add(LATENESS) => {
                 let code = ExitCode(shared.code.load(Ordering::Acquire));
                 leave(output, code, "the hard deadline has passed: leaving")
             }

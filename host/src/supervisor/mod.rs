@@ -9,13 +9,15 @@ mod control;
 mod guardian;
 mod inbox;
 mod narrate;
+mod pause;
 mod perform;
 mod report;
 mod signals;
 mod table;
 
 pub use app::{App, AppError, Options, Stopper};
-pub use guardian::hard_exit;
+pub use control::Ended;
+pub use guardian::{Guardian, hard_exit};
 pub use report::{CauseReport, ComponentReport, Report};
-pub use signals::{SignalSource, block_signals, release_signals};
+pub use signals::{Arrived, SignalSource, block_signals, release_signals};
 pub use table::table;

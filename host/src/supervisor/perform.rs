@@ -10,6 +10,7 @@ use super::inbox::Message;
 use super::narrate;
 use super::report::{CauseReport, Report};
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress};
+use crate::plan::units::format_duration;
 use crate::runtime::{Failure, InstanceEvent, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
 use crate::server::{self, Spawned};
 use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Outcome, Requester};
@@ -47,6 +48,7 @@ impl Control {
     pub(super) fn perform(&mut self, now: Duration, action: Action) {
         match action {
             Action::Start(id) => self.start(id),
+            Action::FailStart(id) => self.fail_start(id),
             Action::Abandon(id) => {
                 self.with_link(id, |link| link.abandon());
                 self.runtime.bump();
@@ -54,6 +56,7 @@ impl Control {
             Action::Raise(level) => {
                 let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
                 narrate::raised(level, &cause, self.machine.deadlines(), now);
+                self.tell_deadlines();
             }
             Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
             Action::Cut(id) => {
@@ -70,6 +73,15 @@ impl Control {
             Action::Leave(code) => {
                 self.end_loading();
                 self.left = Some(code);
+            }
+        }
+    }
+
+    /// Tells those who were asked before that the app's end has moved closer to them.
+    fn tell_deadlines(&self) {
+        for (at, record) in self.records.iter().enumerate() {
+            if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(ComponentId(at))) {
+                link.set_deadline(deadline);
             }
         }
     }
@@ -108,6 +120,17 @@ impl Control {
         }
     }
 
+    fn fail_start(&mut self, id: ComponentId) {
+        let (Some(plan), Some(record)) = (self.components.get(id.0), self.records.get_mut(id.0)) else {
+            return;
+        };
+        let limit = format_duration(plan.start_timeout);
+        let summary = format!("its `run` was not entered within its start-timeout of {limit}");
+        let failure = Failure { summary, backtrace: None, exit_code: None };
+        narrate::failed(&plan.name, &failure);
+        record.failure = Some(failure);
+    }
+
     fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause, deadline: Duration) {
         let grace = deadline.saturating_sub(now);
         let cause = match cause {
@@ -142,7 +165,7 @@ impl Control {
 
     /// Returns the report of the app as it is now.
     pub(super) fn report(&self) -> Report {
-        let now = self.runtime.clock().now();
+        let now = self.now;
         let components = self.records.iter().enumerate().map(|(at, record)| {
             let id = ComponentId(at);
             record.report(&self.name(id), self.machine.outcome(id), now)

@@ -68,17 +68,35 @@ pub struct SignalSource {
     descriptor: SignalFd,
     reloads: bool,
     had_terminal: bool,
+    hup_is_ignored: bool,
 }
 
 impl SignalSource {
-    /// Listens from now on; signals that came since [`block_signals`] are still there. `reloads` says whether
-    /// HUP is a request to reload, which needs a manifest.
+    /// Listens from now on; signals that came since [`block_signals`] are still there.
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub fn listen(reloads: bool) -> std::io::Result<Self> {
+    pub fn listen() -> std::io::Result<Self> {
         let descriptor = SignalFd::with_flags(&mask(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { descriptor, reloads, had_terminal: has_terminal() })
+        Ok(Self {
+            descriptor,
+            reloads: false,
+            had_terminal: has_terminal(),
+            hup_is_ignored: hup_is_ignored(),
+        })
+    }
+
+    /// Says whether HUP is a request to reload, which needs a manifest; without one it is a stop.
+    pub fn set_reloads(&mut self, reloads: bool) {
+        self.reloads = reloads;
+    }
+
+    /// Returns whether a signal has come that asks the process to end.
+    pub fn asks_to_end(&self) -> bool {
+        std::iter::from_fn(|| self.next()).any(|arrived| match arrived {
+            Arrived::Signal(Signal::Term | Signal::Int | Signal::Quit | Signal::Hup | Signal::Hangup) => true,
+            Arrived::Signal(Signal::Usr1) | Arrived::Continued | Arrived::Ignored => false,
+        })
     }
 
     /// Returns the next signal that has come, if one has.
@@ -93,6 +111,7 @@ impl SignalSource {
             System::SIGINT => Arrived::Signal(Signal::Int),
             System::SIGQUIT => Arrived::Signal(Signal::Quit),
             System::SIGUSR1 => Arrived::Signal(Signal::Usr1),
+            System::SIGHUP if self.hup_is_ignored => Arrived::Ignored,
             System::SIGHUP if self.reloads && !self.terminal_is_gone() => Arrived::Signal(Signal::Hup),
             System::SIGHUP => Arrived::Signal(Signal::Hangup),
             System::SIGCONT => Arrived::Continued,
@@ -108,6 +127,14 @@ impl SignalSource {
     fn terminal_is_gone(&self) -> bool {
         self.had_terminal && !has_terminal()
     }
+}
+
+/// Whoever starts curfew with HUP ignored (`nohup`) wants it to outlive the terminal. INT, which a shell ignores for
+/// what it starts with `&`, is listened to all the same.
+fn hup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Opening the controlling terminal fails when there is none, or none any more.

@@ -137,6 +137,7 @@ impl Machine {
         for at in 0..self.members.len() {
             let starting = self.phase(ComponentId(at)) == Phase::Starting;
             if self.level == Level::Running && starting && self.is_over(now, at) {
+                self.actions.push(Action::FailStart(ComponentId(at)));
                 self.failed(now, ComponentId(at));
                 self.cut(ComponentId(at));
             }

@@ -60,7 +60,10 @@ fn whoever_overruns_its_start_timeout_is_cut_off_and_has_failed() {
         assert_eq!(app.next_wake(), Some(s(1)));
         let done = kinds(&app.on(s(1), Event::Clock));
         let stops = on_failure == OnEnd::StopApp;
-        assert_eq!(done, if stops { vec!["Raise", "Ask", "Cut"] } else { vec!["Cut"] });
+        assert_eq!(
+            done,
+            if stops { vec!["FailStart", "Raise", "Ask", "Cut"] } else { vec!["FailStart", "Cut"] }
+        );
         assert_eq!(app.cause(), stops.then_some(Cause::Failure(B)));
         assert_eq!(app.on(s(1), Event::Entered(B)), [], "too late");
         let _ = app.on(s(2), Event::Ended(B, Outcome::CutOff));
@@ -74,7 +77,7 @@ fn a_late_start_leaves_nobody_behind_with_no_time_left() {
     let (hasty, late) = (member(), MemberPolicy { start_timeout: s(1), ..member() });
     let mut app = starting(SignalProfile::Standard, vec![MemberPolicy { grace: Some(s(0)), ..hasty }, late]);
     let _ = app.on(s(0), Event::Entered(A));
-    assert_eq!(kinds(&app.on(s(1), Event::Clock)), ["Raise", "Ask", "Cut", "Cut"]);
+    assert_eq!(kinds(&app.on(s(1), Event::Clock)), ["FailStart", "Raise", "Ask", "Cut", "Cut"]);
     assert_eq!(app.next_wake(), Some(s(1 + FAIL_GRACE)));
 }
 

@@ -64,6 +64,8 @@ pub enum Event {
 pub enum Action {
     /// Start this component.
     Start(ComponentId),
+    /// Say that this component has failed: its `run` was not entered in time.
+    FailStart(ComponentId),
     /// Drop this component if its `run` has not been entered yet.
     Abandon(ComponentId),
     /// Say that a new level holds.

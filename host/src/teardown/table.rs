@@ -137,6 +137,7 @@ fn at_level(level: Level, signals: SignalProfile) -> (Machine, Duration) {
 fn kind(action: &Action) -> &'static str {
     match action {
         Action::Start(_) => "Start",
+        Action::FailStart(_) => "FailStart",
         Action::Abandon(_) => "Abandon",
         Action::Raise(_) => "Raise",
         Action::Ask { .. } => "Ask",

@@ -115,6 +115,11 @@ impl Watch {
                 );
                 book.cut = true;
             }
+            Action::FailStart(id) => {
+                let book = &mut self.books[id.0];
+                assert!(book.started && !book.entered && !book.is_gone());
+                book.failed = true;
+            }
             Action::Abandon(id) => {
                 let book = &self.books[id.0];
                 assert!(book.started && !book.entered && !book.is_gone());
