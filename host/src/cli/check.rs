@@ -40,7 +40,8 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
             say(output, Channel::Stdout, &description.text());
         }
         let text = format!(
-            "app {}: {} of {} components can run; the longest stop takes {}, the process is gone by {}\n",
+            "app {}: {} of {} components can run; the longest stop takes {}, the process is gone by {} (QUIT: \
+             4 times the grace)\n",
             plan.app.name,
             good.len(),
             plan.components.len(),

@@ -225,17 +225,6 @@ impl Lane {
         }
     }
 
-    /// Resolves when nothing of this account is left to be written.
-    pub(super) async fn drained(&self, account: &Account) {
-        loop {
-            let changed = self.room.notified();
-            if account.queued.load(Relaxed) == 0 || self.is_dead() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// For the writer: sleeps until there is something to write; false when the lane is closed and empty.
     pub(super) fn await_work(&self) -> bool {
         let mut queue = self.lock();

@@ -46,11 +46,6 @@ impl Source {
         self.lane.ready(&self.account).await;
     }
 
-    /// Resolves when everything pushed so far is written or lost; waits for the reader as long as it takes.
-    pub async fn drained(&self) {
-        self.lane.drained(&self.account).await;
-    }
-
     /// Whether the stream is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.lane.fd.is_terminal()

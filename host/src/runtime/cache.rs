@@ -56,14 +56,8 @@ impl Cache {
 
     /// Returns a component from the cache, or `None` when it is not there or is damaged.
     pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
-        let path = self.path(engine, wasm);
-        let entry = std::fs::read(&path).ok()?;
-        let code = verified(&entry)?;
-        let component = deserialize(engine, code);
-        if component.is_none() {
-            tracing::debug!(path = %path.display(), "a cache entry of another engine is left alone");
-        }
-        component
+        let entry = std::fs::read(self.path(engine, wasm)).ok()?;
+        deserialize(engine, verified(&entry)?)
     }
 
     /// Keeps a compiled component. Failing to do so only costs time at the next start.

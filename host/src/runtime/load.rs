@@ -38,8 +38,7 @@ impl Drop for Loading {
     }
 }
 
-/// What was found in a file: a component, or what is wrong with it and what to do.
-type Compiled = Result<Component, (String, String)>;
+type Compiled = Result<Component, LoadError>;
 type Slot = OnceLock<Result<Arc<Loaded>, LoadError>>;
 
 struct Work {
@@ -92,12 +91,7 @@ pub fn load_all(
 /// # Errors
 /// As [`LoadError`] says.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-    let component = compile(runtime, &plan.source)?.map_err(|(found, hint)| LoadError::Invalid {
-        path: plan.source.clone(),
-        found,
-        hint,
-    })?;
-    Loaded::new(runtime, &component, plan)
+    Loaded::new(runtime, &compile(runtime, &plan.source)?, plan)
 }
 
 /// Tells of a loading thread's death: others wait for what it had in hand.
@@ -133,25 +127,9 @@ impl Work {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             files.entry(plan.source.clone()).or_default().clone()
         };
-        let mut unreadable = None;
-        let compiled = slot.get_or_init(|| match compile(&self.runtime, &plan.source) {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                let text = error.to_string();
-                unreadable = Some(error);
-                Err((text, String::new()))
-            }
-        });
-        if let Some(error) = unreadable {
-            return Err(error);
-        }
-        match compiled {
+        match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
             Ok(component) => Loaded::new(&self.runtime, component, plan),
-            Err((found, hint)) => Err(LoadError::Invalid {
-                path: plan.source.clone(),
-                found: found.clone(),
-                hint: hint.clone(),
-            }),
+            Err(error) => Err(error.again()),
         }
     }
 
@@ -188,49 +166,53 @@ impl LoadError {
     }
 }
 
-/// Reads and compiles a file. The inner error is what was found in it, and what to do.
-fn compile(runtime: &Runtime, path: &Path) -> Result<Compiled, LoadError> {
+/// Reads and compiles a file, or takes it from the cache.
+fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
+    let invalid = |found: String, hint: &str| LoadError::Invalid {
+        path: path.to_owned(),
+        found,
+        hint: hint.to_owned(),
+    };
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
-        return Ok(Err((found.to_owned(), "give the `.wasm` file itself".to_owned())));
+        return Err(invalid(found.to_owned(), "give the `.wasm` file itself"));
     }
     if meta.len() > LARGEST {
         let found = format!("it has {} MiB; {} MiB is the most", meta.len() >> 20, LARGEST >> 20);
-        return Ok(Err((found, "strip its debug information (`wasm-tools strip -a`)".to_owned())));
+        return Err(invalid(found, "strip its debug information (`wasm-tools strip -a`)"));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    if let Some(found) = not_a_component(&bytes) {
-        return Ok(Err(found));
+    if let Some((found, hint)) = not_a_component(&bytes) {
+        return Err(invalid(found.to_owned(), hint));
     }
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
-        return Ok(Ok(component));
+        return Ok(component);
     }
-    let compiled = Component::from_binary(&runtime.engine, &bytes);
-    if let (Ok(component), Some(cache)) = (&compiled, &runtime.cache) {
-        cache.store(&runtime.engine, &bytes, component);
+    let component = Component::from_binary(&runtime.engine, &bytes).map_err(|error| {
+        let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
+        invalid(format!("it is not a valid component: {error:#}"), hint)
+    })?;
+    if let Some(cache) = &runtime.cache {
+        cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(compiled.map_err(|error| {
-        let found = format!("it is not a valid component: {error:#}");
-        (found, "`wasm-tools validate --features all FILE` tells more; it may be cut short".to_owned())
-    }))
+    Ok(component)
 }
 
 /// Says what a file is that does not even begin as a component.
-fn not_a_component(bytes: &[u8]) -> Option<(String, String)> {
-    let found = |found: &str, hint: &str| Some((found.to_owned(), hint.to_owned()));
+fn not_a_component(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     match bytes {
-        [] => found("it is empty", "build the component again"),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => found(
+        [] => Some(("it is empty", "build the component again")),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Some((
             "it is a core module, not a component",
             "build for `wasm32-wasip2`, or adapt it: `wasm-tools component new IN.wasm --adapt ADAPTER.wasm -o OUT.wasm`",
-        ),
+        )),
         [0, b'a', b's', b'm', ..] => None,
         _ if bytes.len() < 4 && [0, b'a', b's', b'm'].starts_with(bytes) => {
-            found("it is cut short", "build the component again")
+            Some(("it is cut short", "build the component again"))
         }
-        _ => found("it is not WebAssembly", "give a component: a `.wasm` file built for `wasm32-wasip2`"),
+        _ => Some(("it is not WebAssembly", "give a component: a `.wasm` file built for `wasm32-wasip2`")),
     }
 }

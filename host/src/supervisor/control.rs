@@ -163,6 +163,7 @@ impl Control {
         let actions = self.machine.on(now, event);
         if before == Level::Running && self.machine.cause().is_some() {
             self.stop_began = Some(now);
+            narrate::not_ready();
         }
         for action in actions {
             self.perform(now, action);
@@ -295,7 +296,8 @@ impl Control {
             if phase != Phase::Ended {
                 let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
-                narrate::waiting(&self.name(id), record.doing(phase), record.hook_time(now), left);
+                let in_flight = u64::from(record.returned.is_none());
+                narrate::waiting(&self.name(id), record.doing(phase), in_flight, record.hook_time(now), left);
             }
         }
     }

@@ -41,9 +41,15 @@ impl Inbox {
 
     /// Adds a message and wakes the control thread.
     pub fn send(&self, message: Message) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-        // It can only fail when the counter is full, and then the descriptor is readable anyway.
-        let _full = self.wake.write(1);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = queue.is_empty();
+        queue.push(message);
+        drop(queue);
+        // `take` looks at the descriptor before it takes the queue: once is enough until the queue is empty again.
+        if was_empty {
+            // It can only fail when the counter is full, and then the descriptor is readable anyway.
+            let _full = self.wake.write(1);
+        }
     }
 
     /// Takes everything that is there, oldest first.

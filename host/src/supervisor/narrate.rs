@@ -17,6 +17,10 @@ pub fn app_started(components: usize, after: Duration) {
     info!(components, ms = millis(after), "app started");
 }
 
+pub fn not_ready() {
+    info!("app not ready");
+}
+
 pub fn ready(component: &str) {
     info!(component, "component ready");
 }
@@ -97,8 +101,8 @@ pub fn ended(report: &ComponentReport) {
     info!(component, outcome, detail, "component ended");
 }
 
-pub fn waiting(component: &str, what: &str, hook: Option<Duration>, left: Duration) {
-    info!(component, what, hook_ms = hook.map(millis), left_ms = millis(left), "waiting for");
+pub fn waiting(component: &str, what: &str, in_flight: u64, hook: Option<Duration>, left: Duration) {
+    info!(component, what, in_flight, hook_ms = hook.map(millis), left_ms = millis(left), "waiting for");
 }
 
 pub fn noted(signal: Signal, left: Duration) {
