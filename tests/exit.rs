@@ -1,7 +1,6 @@
 //! S17–S19, S21, I3, I4, I11: when the host leaves, with which status, and what it has said by then.
 
 use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, NO_RUN, SERVER, SERVER_CLASSIC};

@@ -17,11 +17,14 @@ use curfew_host::supervisor::{App, Options};
 use crate::capture::{self, Heard};
 use crate::figure::{Figure, Promised, Table, in_millis};
 use crate::lab::Lab;
+use crate::native;
 
 /// What the guests have to stop in, and do not.
 const GRACE: Duration = Duration::from_millis(30);
 /// How long they spin before.
 const SPIN: Duration = Duration::from_millis(20);
+/// How many timed waits of a native thread each round is compared with.
+const PEER_WAITS: usize = 10;
 /// Longest time that anything may take before the bench gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,11 +38,12 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table, spinning: usize) -> 
     let plan = Plan::from_manifest(&lab.manifest(&format!("spin-{spinning}"), &text)?)?;
     let cache = Cache::open(&lab.cache()).map_err(anyhow::Error::msg)?;
     let heard = capture::listen();
-    let mut lags = Vec::new();
+    let (mut lags, mut peers) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
         let of_round = run(&plan, &cache, &heard, spinning)?;
         if round > 0 {
             lags.extend(of_round);
+            peers.extend(native::lateness(PEER_WAITS, spinning));
         }
     }
     let (name, bound) = match spinning {
@@ -48,7 +52,11 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table, spinning: usize) -> 
     };
     let mut figure = Figure::millis(name, lags, bound);
     figure.promised = Promised::P99;
+    let mut peer = Figure::millis(format!("  peer: a timed wait next to {spinning} native"), peers, None);
+    peer.promised = Promised::P99;
+    table.note(format!("p99 of this and of its peer: ratio {:.2}", figure.promised() / peer.promised()));
     table.add(figure);
+    table.add(peer);
     Ok(())
 }
 

@@ -36,7 +36,8 @@ pub fn write(costs: &[Cost]) -> Result<PathBuf> {
     for cost in costs {
         let (without, with) = (Cost::fastest(&cost.without), Cost::fastest(&cost.with));
         let (name, what) = (cost.name, cost.what);
-        let percent = (cost.factor() - 1.0) * 100.0;
+        // Rounded, and never "-0".
+        let percent = ((cost.factor() - 1.0) * 100.0).round() + 0.0;
         writeln!(page, "| {name} | {what} | {without:.3} ms | {with:.3} ms | {percent:+.0} % |")?;
     }
     page.push_str(include_str!("epoch_advice.md"));

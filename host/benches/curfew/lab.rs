@@ -1,10 +1,17 @@
-//! Where the benches work: a folder with manifests and a compile cache, which is gone afterwards.
+//! Where the benches work: a folder with manifests and a compile cache, which is gone afterwards; and what else
+//! goes on on the machine, without which no figure means anything.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use tempfile::TempDir;
+
+/// What `/proc/stat` counts in.
+const TICK: Duration = Duration::from_millis(10);
 
 /// The folder.
 pub struct Lab {
@@ -59,6 +66,41 @@ impl Lab {
             std::fs::copy(artifacts::SERVER, &path)?;
         }
         Ok(path)
+    }
+}
+
+/// What the whole machine, and this process with its children, have computed since they started.
+#[derive(Clone, Copy)]
+pub struct Used {
+    at: Instant,
+    all: Duration,
+    ours: Duration,
+}
+
+impl Used {
+    /// Takes the counters as they are now.
+    pub fn now() -> Result<Self> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; the rest is counted in these.
+        let ticks = line.split_whitespace().take(8).map(str::parse::<u32>).collect::<Result<Vec<_>, _>>()?;
+        let idle = |at: usize| at == 3 || at == 4;
+        let busy: u32 = ticks.iter().enumerate().filter(|(at, _)| !idle(*at)).map(|(_, ticks)| ticks).sum();
+        let mut ours = Duration::ZERO;
+        for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+            let usage = getrusage(who)?;
+            for time in [usage.user_time(), usage.system_time()] {
+                ours += Duration::from_micros(u64::try_from(time.num_microseconds())?);
+            }
+        }
+        Ok(Self { at: Instant::now(), all: TICK * busy, ours })
+    }
+
+    /// Returns how many cores others have kept busy since then, on average.
+    pub fn others_since(self) -> Result<f64> {
+        let now = Self::now()?;
+        let others = (now.all - self.all).saturating_sub(now.ours - self.ours);
+        Ok(others.as_secs_f64() / (now.at - self.at).as_secs_f64())
     }
 }
 

@@ -6,8 +6,11 @@ use anyhow::{Context, Result};
 
 use crate::figure::{Figure, Promised, Table};
 use crate::lab::Lab;
+use crate::native;
 use crate::process::Host;
 
+/// How often the light component sleeps in a round.
+const BEATS: usize = 1000;
 /// How many components spin.
 const SPINNING: usize = 4;
 
@@ -16,7 +19,9 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     let alone = lab.manifest("beat-alone", &manifest(0))?;
     let crowded = lab.manifest("beat-crowded", &manifest(SPINNING))?;
     let (mut worst, mut mean) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut peers = Vec::new();
     for round in 0..=rounds {
+        peers.extend(native::lateness(BEATS, SPINNING).into_iter().skip(if round == 0 { BEATS } else { 0 }));
         for (manifest, (worst, mean)) in [&alone, &crowded].into_iter().zip(worst.iter_mut().zip(&mut mean)) {
             let (worst_of_round, mean_of_round) = run(lab, manifest)?;
             if round > 0 {
@@ -33,13 +38,16 @@ pub fn measure(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
         table.add(figure);
         table.add(Figure::millis(format!("mean lateness {name}"), mean, None));
     }
+    let mut peer = Figure::millis(format!("  peer: a native thread next to {SPINNING} native"), peers, None);
+    peer.promised = Promised::Worst;
+    table.add(peer);
     Ok(())
 }
 
 /// When the light one ends the app stops, and those that spin have no grace.
 fn manifest(spinning: usize) -> String {
     let mut text = format!(
-        "[app]\nname = \"bench\"\ngrace = \"10ms\"\n[component.light]\nsource = {:?}\nargs = [\"1000\", \"1\"]\n",
+        "[app]\nname = \"bench\"\ngrace = \"10ms\"\n[component.light]\nsource = {:?}\nargs = [\"{BEATS}\", \"1\"]\n",
         artifacts::BEAT
     );
     for number in 1..=spinning {

@@ -13,13 +13,14 @@ mod figure;
 mod idle;
 mod lab;
 mod lateness;
+mod native;
 mod process;
 mod start_stop;
 
 use anyhow::{Context, Result, bail};
 
 use figure::Table;
-use lab::Lab;
+use lab::{Lab, Used};
 
 /// What is run: a name to pick it by, how many rounds unless another number is asked for, the bench.
 type Bench = (&'static str, usize, fn(&Lab, usize, &mut Table) -> Result<()>);
@@ -36,6 +37,9 @@ const BENCHES: &[Bench] = &[
     ("lateness", 5, lateness::measure),
     ("epoch-cost", 9, epoch_cost::measure),
 ];
+
+/// How many cores others may keep busy before it is said.
+const QUIET: f64 = 0.1;
 
 struct Args {
     filter: String,
@@ -73,7 +77,12 @@ fn main() -> Result<()> {
     let mut table = Table::default();
     for (name, rounds, bench) in picked {
         println!("\n{name}");
+        let before = Used::now()?;
         bench(&lab, args.rounds.unwrap_or(*rounds).max(1), &mut table).with_context(|| (*name).to_owned())?;
+        let others = before.others_since()?;
+        if others > QUIET {
+            table.note(format!("not a quiet machine: others kept {others:.1} cores busy meanwhile"));
+        }
     }
     println!("\n{}", table.summary());
     Ok(())
