@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use artifacts::{HOSTILE_ASYNC, SERVER, SERVER_CLASSIC, TIMER};
+use artifacts::{HOSTILE_ASYNC, TIMER};
 use nix::sys::signal::Signal::*;
 
 use crate::harness::{Host, app, assert_within, component, keys};
+use crate::signals::{servers, stuck_and_server};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// One whose hook never ends, and one that ends at once.
-fn stuck_and_server(app_keys: &str) -> Host {
-    let manifest = app(app_keys)
-        + &component("stuck", HOSTILE_ASYNC, &keys(&["run=good", "hook=park"]))
-        + &component("fine", SERVER, "");
-    Host::manifest(&manifest)
-}
-
-fn servers(app_keys: &str) -> Host {
-    Host::manifest(&(app(app_keys) + &component("a", SERVER, "") + &component("b", SERVER_CLASSIC, "")))
-}
 
 /// Design, signals: QUIT stops without delay and with four times the grace.
 #[test]

@@ -11,14 +11,15 @@ use crate::harness::{App, Host, Output, app, assert_within, component, keys};
 const MS: Duration = Duration::from_millis(1);
 
 /// A service that ends at once, and one whose hook never does.
-fn stuck_and_server(app_keys: &str) -> Host {
+pub fn stuck_and_server(app_keys: &str) -> Host {
     let manifest = app(app_keys)
         + &component("stuck", HOSTILE_ASYNC, &keys(&["run=good", "hook=park"]))
         + &component("fine", SERVER, "");
     Host::manifest(&manifest)
 }
 
-fn servers(app_keys: &str) -> Host {
+/// Two that end when they are asked.
+pub fn servers(app_keys: &str) -> Host {
     Host::manifest(&(app(app_keys) + &component("a", SERVER, "") + &component("b", SERVER_CLASSIC, "")))
 }
 

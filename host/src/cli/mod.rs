@@ -3,74 +3,9 @@
 mod args;
 mod check;
 mod describe;
+mod entry;
 mod error;
 mod run;
+mod say;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
-
-use args::{Cli, Command};
-use clap::Parser;
-use clap::error::ErrorKind;
-
-use crate::output::{Channel, LogFormat, Output, install_panic_hook};
-use crate::supervisor::{block_signals, hard_exit, release_signals};
-use crate::teardown::ExitCode;
-
-/// How long a slow reader may take for what a command printed, when no stop is under way that bounds it.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs the command line of this process and ends the process.
-pub fn main() -> ! {
-    if block_signals().is_err() {
-        hard_exit(ExitCode::HOST_BUG);
-    }
-    let Ok(output) = Output::start(Box::new(run::writer_died)) else {
-        hard_exit(ExitCode::HOST_BUG);
-    };
-    let code = catch_unwind(AssertUnwindSafe(|| command(&output))).unwrap_or(ExitCode::HOST_BUG);
-    // Nothing runs any more, or never did: signals do what they do to any process that waits for its reader.
-    let _refused = release_signals();
-    output.flush(READER_PATIENCE);
-    hard_exit(code)
-}
-
-fn command(output: &Output) -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage(output, &error),
-    };
-    if !matches!(cli.command, Command::Run(_)) {
-        // Only a running app stops on signals; any other command simply ends.
-        let _refused = release_signals();
-    }
-    let log = match &cli.command {
-        Command::Run(args) => args.log_format,
-        Command::Check(_) | Command::Inspect(_) => LogFormat::Text,
-    };
-    install_panic_hook(output, log);
-    let result = match cli.command {
-        Command::Run(args) => run::run(output, args),
-        Command::Check(args) => check::check(output, &args),
-        Command::Inspect(args) => check::inspect(output, &args),
-    };
-    result.unwrap_or_else(|error| {
-        say(output, Channel::Stderr, &format!("error: {error}\n"));
-        error.exit_code()
-    })
-}
-
-fn usage(output: &Output, error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        say(output, Channel::Stdout, &text);
-        return ExitCode::CLEAN;
-    }
-    say(output, Channel::Stderr, &text);
-    ExitCode::USAGE
-}
-
-/// Writes text as it is.
-fn say(output: &Output, channel: Channel, text: &str) {
-    output.host(channel).push(text.as_bytes().to_vec());
-}
+pub use entry::main;

@@ -14,7 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::args::RunArgs;
 use super::error::CliError;
-use super::say;
+use super::say::say;
 use crate::output::{Channel, LogFormat, Output, init_logging};
 use crate::plan::{DEFAULT_MANIFEST, Overrides, Plan};
 use crate::runtime::Cache;
