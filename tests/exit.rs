@@ -54,16 +54,17 @@ fn the_exit_status_follows_the_table() {
 #[test]
 fn a_forced_exit_comes_before_a_failure_in_the_exit_status() {
     let manifest =
-        app("fail-grace = \"60s\"") + &hostile("bad", &["run=trap"]) + &hostile("stuck", &["hook=park"]);
-    let app = Host::manifest(&manifest).start();
-    app.wait_for_log("hook started", "stuck");
+        app("grace = \"60s\"") + &hostile("bad", &["run=trap-on-stop"]) + &hostile("stuck", &["hook=park"]);
+    let app = Host::manifest(&manifest).start_ready();
     app.signal(SIGINT);
-    // A failure has begun the stop, so this INT is a forced one already, or the next is.
-    if !app.ends_within(600 * MS) {
-        app.signal(SIGINT);
-    }
+    app.wait_for_log("failed", "bad");
+    app.wait_for_log("hook started", "stuck");
+    // The same signal within 500 ms would count once.
+    std::thread::sleep(600 * MS);
+    app.signal(SIGINT);
     let output = app.wait();
-    output.expect_code(130).expect_cause("failure", "bad").expect_outcome("stuck", "cut-off");
+    output.expect_code(130).expect_cause("signal", "SIGINT").expect_outcome("bad", "failed");
+    output.expect_outcome("stuck", "cut-off");
 }
 
 /// S17 (pingora#727): delay 2 s, grace 5 s, the worst guests → exit by 8.25 s. I3.

@@ -19,6 +19,8 @@ pub struct Record {
     pub sources: Vec<Source>,
     /// When it was asked to stop.
     pub asked: Option<Duration>,
+    /// Whether its `run` was under way then.
+    pub in_flight_asked: Option<u64>,
     /// When its `run` returned.
     pub returned: Option<Duration>,
     /// When its hook was called.
@@ -58,11 +60,6 @@ impl Record {
 
     /// Returns the component's part of the report.
     pub fn report(&self, name: &str, outcome: Outcome, now: Duration) -> ComponentReport {
-        let returned_when_asked = match (self.returned, self.asked) {
-            (Some(returned), Some(asked)) => returned <= asked,
-            (_, Some(_)) => false,
-            (_, None) => true,
-        };
         ComponentReport {
             name: name.to_owned(),
             outcome: outcome.word(),
@@ -73,7 +70,7 @@ impl Record {
                 millis(end.saturating_sub(asked))
             }),
             hook_ms: self.hook_time(now).map(millis),
-            in_flight_asked: self.asked.map(|_| u64::from(!returned_when_asked)),
+            in_flight_asked: self.in_flight_asked,
             in_flight_ended: u64::from(
                 matches!(outcome, Outcome::CutOff | Outcome::Leaked) && self.returned.is_none(),
             ),

@@ -144,6 +144,7 @@ impl Control {
         narrate::asked(&self.name(id), grace);
         if let Some(record) = self.records.get_mut(id.0) {
             record.asked = Some(now);
+            record.in_flight_asked = Some(u64::from(record.returned.is_none()));
         }
         self.with_link(id, |link| link.ask(Notice { cause, grace }, deadline));
     }
