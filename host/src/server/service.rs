@@ -10,7 +10,7 @@ use futures::future::try_join;
 use tokio::sync::watch;
 use wasmtime::component::{Accessor, Func, Instance, TypedFunc};
 
-use super::failure::{GuestEnd, could_not_start, guest_end, returned_error};
+use super::failure::{GuestEnd, could_not_start, guest_end, is_in_run, returned_error};
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
     Failure, HookResult, HookShape, InstanceEvent, Link, Loaded, Runtime, State, Stdio, call_hook, new_store,
@@ -72,7 +72,7 @@ pub async fn live(instancing: &Instancing, stdio: Stdio) -> Outcome {
             progress.run_failed.set(true);
             link.tell(InstanceEvent::Failed(could_not_start(&error)));
         }
-        Err(error) => judge(link, &progress, guest_end(&error)),
+        Err(error) => judge(link, &progress, guest_end(&error), is_in_run(&error)),
     }
     if progress.run_failed.get() {
         Outcome::Failed
@@ -85,10 +85,10 @@ pub async fn live(instancing: &Instancing, stdio: Stdio) -> Outcome {
     }
 }
 
-/// Puts a trap or an exit down to the hook when one is under way, else to `run`. A trap takes all calls of the
-/// instance with it, and does not say in which of them it was.
-fn judge(link: &Link, progress: &Progress, end: GuestEnd) {
-    match (end, progress.hook_under_way.get()) {
+/// Puts a trap or an exit down to `run` or to the hook. It takes all calls of the instance with it and does not say
+/// in which of them it was: where the backtrace does not tell either, it is the hook's while one is under way.
+fn judge(link: &Link, progress: &Progress, end: GuestEnd, in_run: bool) {
+    match (end, progress.hook_under_way.get() && !in_run) {
         (GuestEnd::ExitOk, false) => {}
         (GuestEnd::ExitOk, true) => {
             let summary = "called exit instead of returning".to_owned();

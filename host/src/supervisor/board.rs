@@ -86,8 +86,8 @@ impl Record {
             (Some((HookResult::Error(_), _)), _) => "error",
             (Some((HookResult::Trapped(_), _)), _) => "trapped",
             (None, Some(_)) => match outcome {
-                Outcome::Failed => "not-returned",
-                _ => "cut-off",
+                Outcome::CutOff | Outcome::Leaked => "cut-off",
+                _ => "not-returned",
             },
             (None, None) if has_hook => "not-called",
             (None, None) => "none",

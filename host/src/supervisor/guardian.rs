@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::output::Output;
 use crate::runtime::RunClock;
@@ -16,9 +16,6 @@ const LATENESS: Duration = Duration::from_millis(100);
 const FLUSH: Duration = Duration::from_millis(100);
 /// Longest time between two looks at the clock while it is armed.
 const LOOK: Duration = Duration::from_millis(100);
-/// A gap between two looks that can mean that the process was stopped: the control thread then has one more
-/// look's time to take it out of the clock.
-const GAP: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Orders {
@@ -119,33 +116,40 @@ impl Drop for Guardian {
 }
 
 fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
-    let mut last_look = Instant::now();
+    // Twice: when the process was stopped, the control thread takes that time out of the clock in between.
+    let mut seen_overdue = false;
     let mut orders = shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let now = clock.now();
-        let paused = last_look.elapsed() > GAP;
-        last_look = Instant::now();
         let wait = match *orders {
-            Orders::Wait => None,
+            Orders::Wait => {
+                seen_overdue = false;
+                None
+            }
             Orders::Dismissed => return,
             Orders::ControlDied => leave(output, ExitCode::HOST_BUG, "the control thread died: leaving"),
-            Orders::LeaveAt(_) if paused => Some(LOOK),
-            Orders::LeaveAt(hard) if now >= hard.saturating_add(LATENESS) => {
+            Orders::LeaveAt(hard) if now < hard => {
+                seen_overdue = false;
+                Some((hard - now).clamp(Duration::from_millis(1), LOOK))
+            }
+            Orders::LeaveAt(_) if seen_overdue => {
                 let code = ExitCode(shared.code.load(Ordering::Acquire));
                 leave(output, code, "the hard deadline has passed: leaving")
             }
-            Orders::LeaveAt(hard) => {
-                let left = hard.saturating_add(LATENESS).saturating_sub(now);
-                Some(left.clamp(Duration::from_millis(1), LOOK))
+            Orders::LeaveAt(_) => {
+                seen_overdue = true;
+                Some(LATENESS)
             }
         };
         orders = match wait {
             None => shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
-            Some(wait) => shared.changed.wait_timeout(orders, wait).unwrap_or_else(PoisonError::into_inner).0,
+            Some(wait) => {
+                let ordered = *orders;
+                let unchanged = |now: &mut Orders| *now == ordered;
+                let waited = shared.changed.wait_timeout_while(orders, wait, unchanged);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
         };
-        if wait.is_none() {
-            last_look = Instant::now();
-        }
     }
 }
 
