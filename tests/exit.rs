@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, NO_RUN, SERVER, SERVER_CLASSIC};
+use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, NO_RUN, SERVER, SERVER_CLASSIC, TIMER};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 
 use crate::harness::{Host, app, assert_within, component, keys};
@@ -172,7 +172,7 @@ fn wait_for_text(path: &std::path::Path, wanted: &str) {
 #[test]
 #[cfg(debug_assertions)]
 fn a_host_task_that_dies_ends_the_host_with_70() {
-    for point in ["stdout-writer", "control", "instance"] {
+    for point in ["stdout-writer", "control", "instance", "loader"] {
         let manifest = app("grace = \"1s\"\nfail-grace = \"1s\"") + &fine();
         let app = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", point).start();
         let began = Instant::now();
@@ -183,6 +183,19 @@ fn a_host_task_that_dies_ends_the_host_with_70() {
         assert_eq!(output.code(), 70, "{point}:\n{}", output.said());
         assert_within(output.after(began), Duration::from_millis(4250), point);
     }
+}
+
+/// I3: nobody reads the pipe that the report goes to, and it is full → the exit comes in bound all the same.
+#[test]
+fn a_report_that_nobody_reads_does_not_delay_the_exit() {
+    let (_unread, pipe) = std::io::pipe().unwrap();
+    let manifest = app("fail-grace = \"500ms\"")
+        + &hostile("flood", &["run=flood-forever"])
+        + &component("timer", TIMER, &keys(&["0.3", "fail"]));
+    let began = Instant::now();
+    let output = Host::manifest(&manifest).stdout(pipe).call(&["run", "--report", "/dev/stdout"]);
+    assert_eq!(output.code(), 1, "{}", output.said());
+    assert_within(began.elapsed(), Duration::from_millis(300 + 500 + 1250), "exit behind a full pipe");
 }
 
 /// Design 2: a single file's exit status is its own.

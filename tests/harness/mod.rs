@@ -1,6 +1,7 @@
 //! What every test needs: the host as a child process, its output as events, and clients for its guests.
 //!
-//! Nothing here sleeps to wait for something: tests wait for a line, a log record, a socket or the exit.
+//! Tests wait for a line, a log record, a socket or the exit. Where the system tells nobody of an event (a process
+//! is reaped, a port is bound), the harness looks again every few milliseconds, with a bound.
 
 mod app;
 mod capture;
