@@ -3,7 +3,7 @@ CARGO ?= cargo
 TARGET := wasm32-wasip2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-unit lint fmt check bench docs soak clean
+.PHONY: help setup build run test test-unit lint fmt check bench peer docs soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,12 +14,27 @@ setup: ## install what building and testing needs, or say what is missing
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	@command -v redis-server >/dev/null || $(MAKE) --no-print-directory install-redis
 
+# What the http benchmarks compare with: at least what `wasmtime serve` needs, with its usual allocator and optimisation.
+PEER_FEATURES := run,serve,component-model-async,cranelift,parallel-compilation,pooling-allocator
+
+peer: setup ## build wasmtime serve and install wrk, for the http benchmarks
+	@command -v wrk >/dev/null || $(MAKE) --no-print-directory install-wrk
+	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/peer --no-default-features --features $(PEER_FEATURES)
+
 .PHONY: install-redis
 install-redis:
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
 	else \
 	  echo "redis-server is missing: the tests of the subscriber are skipped (Debian: apt-get install redis-server)"; \
+	fi
+
+.PHONY: install-wrk
+install-wrk:
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null; \
+	else \
+	  echo "wrk is missing, which the http benchmarks need (Debian: apt-get install wrk)"; exit 1; \
 	fi
 
 build: setup ## build the host and the guest components
@@ -45,7 +60,7 @@ fmt: ## format everything
 
 check: lint test ## what CI runs
 
-bench: setup ## measure: prints medians and bounds (NAME=stop for one of them)
+bench: peer ## measure: prints medians and bounds (NAME=stop for one of them)
 	$(CARGO) bench -p curfew --bench curfew -- $(NAME)
 
 docs: setup ## write the tables in docs/ from what the tests and the benchmarks see

@@ -16,12 +16,20 @@ const PACKAGES: &[&str] = &[
     "tcp-echo",
     "tcp-echo-classic",
     "timer",
+    "stream-http",
     "subscriber",
     "bench-guest",
     "beat",
     "hostile-async",
     "hostile-classic",
     "no-hook",
+    "hello-http",
+    "hello-http-classic",
+    "events",
+    "grpc-echo",
+    "web",
+    "http-lab",
+    "http-lab-classic",
 ];
 
 /// Folders with guests that are written by hand as WebAssembly text, relative to `guest-components/`.

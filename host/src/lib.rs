@@ -9,12 +9,12 @@
 //!
 //! ```
 //! use curfew_host::output::Output;
-//! use curfew_host::plan::Plan;
+//! use curfew_host::plan::{Bare, Plan};
 //! use curfew_host::supervisor::{App, Options};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // The guest: waits until it is asked to stop. Any component with a `wasi:cli/run` will do.
-//! let plan = Plan::from_files(&[artifacts::SERVER.into()], &[])?;
+//! let plan = Plan::from_files(&[artifacts::SERVER.into()], &Bare::default())?;
 //! let output = Output::start(Box::new(|thread| eprintln!("{thread} died")))?;
 //! let app = App::start(plan, Options::new(output, None))?;
 //!

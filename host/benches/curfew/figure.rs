@@ -12,6 +12,8 @@ pub enum Promised {
     P99,
     /// The largest.
     Worst,
+    /// The middle one, and its bound is a lower one.
+    AtLeast,
 }
 
 /// A figure and what is promised of it.
@@ -41,14 +43,15 @@ impl Figure {
     /// Returns the number that the bound is about.
     pub fn promised(&self) -> f64 {
         self.quantile(match self.promised {
-            Promised::Median => 0.5,
+            Promised::Median | Promised::AtLeast => 0.5,
             Promised::P99 => 0.99,
             Promised::Worst => 1.0,
         })
     }
 
     fn missed(&self) -> bool {
-        self.bound.is_some_and(|bound| self.promised() > bound)
+        let lower = self.promised == Promised::AtLeast;
+        self.bound.is_some_and(|bound| if lower { self.promised() < bound } else { self.promised() > bound })
     }
 }
 
@@ -66,12 +69,13 @@ impl fmt::Display for Figure {
         }
         if let Some(bound) = self.bound {
             let word = match self.promised {
-                Promised::Median => "median",
-                Promised::P99 => "p99",
-                Promised::Worst => "worst",
+                Promised::Median => "median <=",
+                Promised::P99 => "p99 <=",
+                Promised::Worst => "worst <=",
+                Promised::AtLeast => "median >=",
             };
             let verdict = if self.missed() { "MISSED" } else { "ok" };
-            write!(f, "  bound: {word} <= {bound} {unit}  {verdict}")?;
+            write!(f, "  bound: {word} {bound} {unit}  {verdict}")?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod cut_lag;
 mod epoch_cost;
 mod epoch_doc;
 mod figure;
+mod http;
 mod idle;
 mod lab;
 mod lateness;
@@ -36,6 +37,12 @@ const BENCHES: &[Bench] = &[
     ("cut-lag-four", 50, |lab, rounds, table| cut_lag::measure(lab, rounds, table, 4)),
     ("lateness", 5, lateness::measure),
     ("epoch-cost", 9, epoch_cost::measure),
+    ("http-hello-03", 5, http::hello),
+    ("http-hello-02", 5, http::hello_classic),
+    ("http-p99-03", 9, http::p99),
+    ("http-p99-02", 9, http::p99_classic),
+    ("http-stream", 5, http::stream),
+    ("http-twenty", 5, http::twenty),
 ];
 
 /// How many cores others may keep busy before it is said.
@@ -65,6 +72,9 @@ fn args() -> Result<Args> {
 }
 
 fn main() -> Result<()> {
+    if http::started_as_helper()? {
+        return Ok(());
+    }
     let args = args()?;
     let picked: Vec<_> = BENCHES.iter().filter(|(name, ..)| name.contains(&args.filter)).collect();
     if picked.is_empty() {

@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::output::LogFormat;
-use crate::plan::SignalProfile;
+use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::units::parse_duration;
+use crate::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
 
 /// Runs WebAssembly components as one app and stops them well
 #[derive(Debug, Parser)]
@@ -36,9 +37,9 @@ Signals: TERM and INT stop gracefully (INT once more ends the delay, then cuts o
 QUIT stops with four times the grace, USR1 prints the status. HUP stops when there is no manifest or the terminal is
 gone.
 
-Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read;
-70 a bug in curfew; 78 the manifest or a component is invalid; 124 a component was cut off at the end of its
-grace; 128+n forced by signal n. A single .wasm file passes its own exit status on.
+Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
+an address could not be bound; 70 a bug in curfew; 78 the manifest or a component is invalid; 124 a component was cut
+off at the end of its grace; 128+n forced by signal n. A single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
 
@@ -51,6 +52,12 @@ pub struct RunArgs {
     /// Arguments of the component, when there is a single .wasm file
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
+    /// An address to listen on, IP:PORT or unix:PATH, when there is a single .wasm file that handles HTTP
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub listen: Vec<ListenAddress>,
+    /// A server such as https://api.example.com that a single .wasm file may send requests to
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_outbound_http: Vec<Origin>,
     /// Longest graceful stop of the whole app [default: 25s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub grace: Option<Duration>,
@@ -123,10 +130,55 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
+fn listen(text: &str) -> Result<ListenAddress, String> {
+    parse_listen_address(text).map_err(with_hint)
+}
+
+fn origin(text: &str) -> Result<Origin, String> {
+    parse_origin(text).map_err(with_hint)
+}
+
+fn with_hint(AddressError { reason, hint }: AddressError) -> String {
+    hint.map_or_else(|| reason.to_owned(), |hint| format!("{reason} ({hint})"))
+}
+
 fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("accepted are `text` and `json`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, String> {
+        let parsed = Cli::try_parse_from(["curfew", "run"].iter().chain(args));
+        match parsed.map_err(|error| error.to_string())?.command {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn addresses_and_servers_are_read_as_in_a_manifest() {
+        let args = run(&[
+            "a.wasm",
+            "--listen",
+            "127.0.0.1:0",
+            "--listen=unix:a.sock",
+            "--allow-outbound-http",
+            "https://*.b",
+        ]);
+        let args = args.unwrap();
+        let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock"]);
+        assert_eq!(args.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
+        let told = run(&["a.wasm", "--listen", ":80"]).unwrap_err();
+        assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");
+        let told = run(&["a.wasm", "--allow-outbound-http", "ftp://x"]).unwrap_err();
+        assert!(told.contains("it does not start with http:// or https://"), "{told}");
     }
 }

@@ -12,8 +12,8 @@ use super::run;
 use super::say::say;
 use crate::output::{Channel, Output};
 use crate::plan::units::format_duration;
-use crate::plan::{DEFAULT_MANIFEST, Plan};
-use crate::runtime::{Runtime, RuntimeOptions, load_one};
+use crate::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, Plan};
+use crate::runtime::{LoadError, Loaded, Runtime, RuntimeOptions, load_one};
 use crate::supervisor::AppError;
 use crate::teardown::{ExitCode, HARD_RESERVE};
 
@@ -24,7 +24,7 @@ use crate::teardown::{ExitCode, HARD_RESERVE};
 pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
     let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
     let plan = Plan::from_manifest(manifest)?;
-    let (good, bad) = load(&plan)?;
+    let (good, bad) = load(&plan, |loaded, plan| loaded.check_addresses(plan))?;
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if args.json {
@@ -62,8 +62,8 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
 /// # Errors
 /// When it cannot run.
 pub fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError> {
-    let plan = Plan::from_files(std::slice::from_ref(&args.file), &[])?;
-    let (good, mut bad) = load(&plan)?;
+    let plan = Plan::from_files(std::slice::from_ref(&args.file), &Bare::default())?;
+    let (good, mut bad) = load(&plan, |_, _| Ok(()))?;
     if !bad.is_empty() {
         return Err(bad.remove(0).into());
     }
@@ -74,12 +74,15 @@ pub fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError
     Ok(ExitCode::CLEAN)
 }
 
-fn load(plan: &Plan) -> Result<(Vec<Description>, Vec<AppError>), CliError> {
+type Check = fn(&Loaded, &ComponentPlan) -> Result<(), LoadError>;
+
+fn load(plan: &Plan, check: Check) -> Result<(Vec<Description>, Vec<AppError>), CliError> {
     let options = RuntimeOptions { cache: run::cache(None, false)?, interruptible: true };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for component in &plan.components {
-        match load_one(&runtime, component) {
+        let loaded = load_one(&runtime, component);
+        match loaded.and_then(|loaded| check(&loaded, component).map(|()| loaded)) {
             Ok(loaded) => good.push(Description::new(component, &loaded)),
             Err(error) => bad.push(AppError::Load(error)),
         }

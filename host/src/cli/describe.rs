@@ -12,11 +12,11 @@ pub struct Description {
     pub name: String,
     /// Its file.
     pub source: String,
-    /// `service`.
+    /// `service` or `http`.
     pub kind: &'static str,
-    /// The version of the `run` that is called.
+    /// The version of the `run`, or of the handler, that is called.
     pub wasi: String,
-    /// Whether that `run` is async.
+    /// Whether that is async.
     pub async_run: bool,
     /// The form of its hook, if it has one.
     pub hook: Option<String>,
@@ -31,11 +31,10 @@ pub struct Description {
 impl Description {
     /// Describes a loaded component.
     pub fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
-        let Kind::Service = loaded.kind;
         Self {
             name: plan.name.clone(),
             source: plan.source.display().to_string(),
-            kind: "service",
+            kind: loaded.kind.word(),
             wasi: loaded.run.version.clone(),
             async_run: loaded.run.is_async,
             hook: loaded.hook.as_ref().map(ToString::to_string),
@@ -47,7 +46,8 @@ impl Description {
 
     /// Returns the description as lines of text.
     pub fn text(&self) -> String {
-        let run = if self.async_run { "async run" } else { "sync run" };
+        let called = if self.kind == Kind::Http.word() { "handler" } else { "run" };
+        let run = format!("{} {called}", if self.async_run { "async" } else { "sync" });
         let hook = self.hook.as_deref().unwrap_or("none");
         let mut text = format!(
             "{}: {}\n  kind      {}, WASI {}, {run}\n  hook      {hook}\n  delivery  {}\n",
@@ -65,6 +65,9 @@ impl Description {
 
 fn delivery(loaded: &Loaded) -> String {
     let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    if loaded.kind == Kind::Http {
+        return http_delivery(loaded).to_owned();
+    }
     let text = match (&loaded.hook, loaded.timing, loaded.run.is_async) {
         (Some(_), HookTiming::AtStart, _) => "the hook is called next to `run`, as soon as the guest awaits",
         (Some(_), HookTiming::AfterDrain, true) => "the hook is called when `run` has returned",
@@ -75,6 +78,21 @@ fn delivery(loaded: &Loaded) -> String {
         (None, ..) => "none: it is cut off at the end of its grace",
     };
     text.to_owned()
+}
+
+fn http_delivery(loaded: &Loaded) -> &'static str {
+    match (&loaded.hook, loaded.timing, loaded.run.is_async) {
+        (None, ..) => "there is no hook: an instance ends when its requests are answered",
+        (Some(_), HookTiming::AtStart, _) => {
+            "the hook is called in each instance at once, next to its requests"
+        }
+        (Some(_), HookTiming::AfterDrain, true) => {
+            "the hook is called in each instance when its requests are answered, or next to them after half the grace"
+        }
+        (Some(_), HookTiming::AfterDrain, false) => {
+            "the hook is called in each instance when its request is answered"
+        }
+    }
 }
 
 fn not_given(loaded: &Loaded) -> Vec<String> {
@@ -92,11 +110,11 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
     if let Some(hook) = &loaded.hook {
         if loaded.run.is_async && !hook.is_async {
             warnings.push(
-                "its hook is a sync function next to an async `run`: waiting in it traps; make it `async`"
+                "its hook is a sync function in an async component: waiting in it traps; make it `async`"
                     .to_owned(),
             );
         }
-        if !loaded.run.is_async && !told {
+        if loaded.kind == Kind::Service && !loaded.run.is_async && !told {
             warnings.push(
                 "its sync `run` is not told of a stop (it imports no `curfew:lifecycle/host`): unless it ends by \
                  itself, it is cut off before its hook can be called"
@@ -104,7 +122,10 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
             );
         }
         if !loaded.run.is_async && plan.hook == Some(HookTiming::AtStart) {
-            warnings.push("hook = \"at-start\" has no effect: its `run` is sync".to_owned());
+            warnings.push(
+                "hook = \"at-start\" has no effect: it is sync, and cannot be entered while it works"
+                    .to_owned(),
+            );
         }
     }
     warnings

@@ -16,7 +16,7 @@ use super::args::RunArgs;
 use super::error::CliError;
 use super::say::say;
 use crate::output::{Channel, LogFormat, Output, init_logging};
-use crate::plan::{DEFAULT_MANIFEST, Overrides, Plan};
+use crate::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
 use crate::runtime::Cache;
 use crate::supervisor::{App, AppError, Ended, Options, Report, SignalSource, Stopper, hard_exit, table};
 use crate::teardown::ExitCode;
@@ -124,7 +124,8 @@ fn prepare_unless_signalled(
 }
 
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
-    let mut plan = plan(&args.paths, &args.args)?;
+    let bare = Bare { args: args.args, listen: args.listen, outbound_http: args.allow_outbound_http };
+    let mut plan = plan(&args.paths, &bare)?;
     plan.apply(Overrides {
         grace: args.grace,
         fail_grace: args.fail_grace,
@@ -171,15 +172,26 @@ fn write_report(report: &Report, path: &Path, mut file: File) {
 }
 
 /// Returns the plan that the paths on the command line mean.
-fn plan(paths: &[PathBuf], args: &[String]) -> Result<Plan, CliError> {
+fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
+    let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
+    if no_files && !bare.listen.is_empty() {
+        return Err(CliError::Usage(
+            "--listen needs a single .wasm file; in a manifest a component has `listen = [\"127.0.0.1:8080\"]`",
+        ));
+    }
+    if no_files && !bare.outbound_http.is_empty() {
+        return Err(CliError::Usage(
+            "--allow-outbound-http needs a single .wasm file; in a manifest a component has `outbound-http = [\"…\"]`",
+        ));
+    }
     match paths {
-        [] if args.is_empty() => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
-        [one] if is_manifest(one) && args.is_empty() => Ok(Plan::from_manifest(one)?),
-        paths if paths.is_empty() || paths.iter().any(|path| is_manifest(path)) => Err(CliError::Usage(
+        [] if bare.args.is_empty() => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
+        [one] if is_manifest(one) && bare.args.is_empty() => Ok(Plan::from_manifest(one)?),
+        _ if no_files => Err(CliError::Usage(
             "give one manifest, or one or more .wasm files; arguments after `--` need a single .wasm file",
         )),
-        files => Ok(Plan::from_files(files, args)?),
+        files => Ok(Plan::from_files(files, bare)?),
     }
 }
 
@@ -199,6 +211,35 @@ pub fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, CliErro
         Err(error) => {
             tracing::warn!(error, "no compile cache");
             Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ListenAddress;
+    use crate::plan::parse_origin;
+
+    #[test]
+    fn what_needs_a_single_file_is_refused_with_a_manifest() {
+        let listen = Bare { listen: vec![ListenAddress::Unix("a".into())], ..Bare::default() };
+        let origin = Bare { outbound_http: vec![parse_origin("http://a").unwrap()], ..Bare::default() };
+        let args = Bare { args: vec!["a".to_owned()], ..Bare::default() };
+        for (bare, said) in [
+            (listen, "--listen needs a single .wasm file; in a manifest a component has `listen = "),
+            (
+                origin,
+                "--allow-outbound-http needs a single .wasm file; in a manifest a component has `outbound",
+            ),
+            (args, "give one manifest, or one or more .wasm files; arguments after `--` need a single .wasm"),
+        ] {
+            for paths in [&[][..], &["b.toml"], &["a.wasm", "b.toml"]] {
+                let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+                let error = plan(&paths, &bare).unwrap_err();
+                assert_eq!(error.exit_code(), ExitCode::USAGE);
+                assert!(error.to_string().starts_with(said), "{error}");
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 //! silent default port or host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
+use super::http::ListenAddress;
 use super::types::{Peer, PeerHost};
 
 /// Why a text is no address.
@@ -17,12 +19,15 @@ pub struct AddressError {
     pub hint: Option<String>,
 }
 
-const fn wrong(reason: &'static str) -> AddressError {
-    AddressError { reason, hint: None }
-}
+impl AddressError {
+    pub(super) const fn new(reason: &'static str) -> Self {
+        Self { reason, hint: None }
+    }
 
-fn wrong_but(reason: &'static str, meant: &str) -> AddressError {
-    AddressError { reason, hint: Some(format!("did you mean {meant:?}?")) }
+    /// The same with what was probably meant.
+    pub(super) fn but(reason: &'static str, meant: &str) -> Self {
+        Self { reason, hint: Some(format!("did you mean {meant:?}?")) }
+    }
 }
 
 /// Reads an address to listen on: `IP:PORT` or `[v6]:PORT`. Port 0 is one of the system's choice.
@@ -35,29 +40,69 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
     }
     let bare_port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"));
     if let Some(port) = bare_port.filter(|port| !port.is_empty() && port_of(port).is_some()) {
-        return Err(wrong_but("the address is missing", &format!("0.0.0.0:{port}")));
+        return Err(AddressError::but("the address is missing", &format!("0.0.0.0:{port}")));
     }
     if let Some(port) = text.strip_prefix("localhost:") {
-        return Err(wrong_but("it must be an IP address, not a name", &format!("127.0.0.1:{port}")));
+        return Err(AddressError::but("it must be an IP address, not a name", &format!("127.0.0.1:{port}")));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(wrong_but("the port is missing", &format!("[{text}]:8080")));
+        return Err(AddressError::but("the port is missing", &format!("[{text}]:8080")));
     }
     if text.parse::<Ipv4Addr>().is_ok() {
-        return Err(wrong_but("the port is missing", &format!("{text}:8080")));
+        return Err(AddressError::but("the port is missing", &format!("{text}:8080")));
     }
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
-        return Err(wrong_but("the address is missing", &format!("127.0.0.1:{text}")));
+        return Err(AddressError::but("the address is missing", &format!("127.0.0.1:{text}")));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/');
+        return Err(match rest.parse::<SocketAddr>() {
+            Ok(address) => AddressError::but("it is a URL, not an address", &address.to_string()),
+            Err(_) => AddressError::new("it is a URL, not an address"),
+        });
     }
     if let Some((host, port)) = text.rsplit_once(':') {
         if port_of(port).is_none() {
-            return Err(wrong("the port is not a number from 0 to 65535"));
+            return Err(AddressError::new("the port is not a number from 0 to 65535"));
         }
         if is_host_name(host) {
-            return Err(wrong("it must be an IP address, not a name"));
+            return Err(AddressError::new("it must be an IP address, not a name"));
         }
     }
-    Err(wrong("it is not an IP address and a port"))
+    Err(AddressError::new("it is not an IP address and a port"))
+}
+
+/// Reads an address for the host to listen on: what [`parse_listen`] takes, or `unix:PATH`.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        let is_path = text.ends_with(".sock") || text.contains('/') && !text.contains(':');
+        return match parse_listen(text) {
+            // One way to write it, so that components that mean the same address share it.
+            Ok(address) => {
+                Ok(ListenAddress::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())))
+            }
+            Err(_) if is_path => {
+                Err(AddressError::but("a socket's path follows `unix:`", &format!("unix:{text}")))
+            }
+            Err(error) => Err(error),
+        };
+    };
+    if let Some(rest) = path.strip_prefix("//") {
+        return Err(AddressError::but(
+            "it is a URL; the path follows `unix:` at once",
+            &format!("unix:{rest}"),
+        ));
+    }
+    if path.is_empty() || path.ends_with('/') {
+        return Err(AddressError::new("the name of the socket is missing"));
+    }
+    if path.contains('\0') {
+        return Err(AddressError::new("there is a NUL in it"));
+    }
+    Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
 /// Reads a peer: `IP:PORT`, `[v6]:PORT` or `name:PORT`, each part also `*`; `*` alone is any peer.
@@ -69,7 +114,10 @@ pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
         return Ok(Peer { host: PeerHost::Any, port: None });
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(wrong_but("an IPv6 address stands in brackets, with a port", &format!("[{text}]:*")));
+        return Err(AddressError::but(
+            "an IPv6 address stands in brackets, with a port",
+            &format!("[{text}]:*"),
+        ));
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
         let meant = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
@@ -78,12 +126,12 @@ pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
     let port = match (port, port_of(port)) {
         ("*", _) => None,
         (_, Some(port)) if port > 0 => Some(port),
-        _ => return Err(wrong("the port is neither a number from 1 to 65535 nor `*`")),
+        _ => return Err(AddressError::new("the port is neither a number from 1 to 65535 nor `*`")),
     };
     Ok(Peer { host: parse_host(host)?, port })
 }
 
-fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
+pub(super) fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
     if host == "*" {
         return Ok(PeerHost::Any);
     }
@@ -91,47 +139,28 @@ fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
         return match inner.parse::<Ipv6Addr>() {
             // A guest's socket says 1.2.3.4 where a manifest may say ::ffff:1.2.3.4.
             Ok(address) => Ok(PeerHost::Ip(IpAddr::V6(address).to_canonical())),
-            Err(_) => Err(wrong("there is no IPv6 address in the brackets")),
+            Err(_) => Err(AddressError::new("there is no IPv6 address in the brackets")),
         };
     }
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(PeerHost::Ip(IpAddr::V4(address)));
     }
     if host.contains("://") || host.contains('/') {
-        return Err(wrong("it is a URL, not a host and a port"));
+        return Err(AddressError::new("it is a URL, not a host and a port"));
     }
     if is_host_name(host) {
         return Ok(PeerHost::Name(host.to_ascii_lowercase()));
     }
-    Err(wrong("the host is neither an IP address nor a name"))
-}
-
-/// Checks an origin: `http://HOST`, `https://HOST`, either with `:PORT`, and nothing after it.
-///
-/// # Errors
-/// Anything else.
-pub fn check_origin(text: &str) -> Result<(), AddressError> {
-    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return Err(wrong("it does not start with http:// or https://"));
-    };
-    let authority = match rest.split_once('/') {
-        Some((authority, "")) => authority,
-        Some(_) => return Err(wrong("a path cannot be granted, only the whole server")),
-        None => rest,
-    };
-    if authority.ends_with(']') || !authority.contains(':') {
-        return parse_host(authority).map(|_| ());
-    }
-    parse_peer(authority).map(|_| ())
+    Err(AddressError::new("the host is neither an IP address nor a name"))
 }
 
 /// Digits only: `u16` would take `+80` too.
-fn port_of(text: &str) -> Option<u16> {
+pub(super) fn port_of(text: &str) -> Option<u16> {
     text.chars().all(|c| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A name of the DNS; one of digits and dots only is a mistyped address.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let label = |part: &str| {
         !part.is_empty()
             && part.len() <= 63
@@ -202,6 +231,8 @@ mod tests {
             ("1.2.3.4:99999", "the port is not a number from 0 to 65535", None),
             ("1.2.3:80", "it is not an IP address and a port", None),
             ("", "it is not an IP address and a port", None),
+            ("http://127.0.0.1:80/", "it is a URL, not an address", Some("127.0.0.1:80")),
+            ("http://web", "it is a URL, not an address", None),
         ] {
             let error = parse_listen(text).unwrap_err();
             assert_eq!(error.reason, reason, "{text}");
@@ -210,13 +241,31 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_servers_only() {
-        for good in ["https://api.example.com", "http://127.0.0.1:80/", "https://[::1]", "https://[::1]:8443"]
-        {
-            assert_eq!(check_origin(good), Ok(()), "{good}");
+    fn the_host_listens_on_sockets_too() {
+        let ip = |text: &str| Ok(ListenAddress::Ip(text.parse().unwrap()));
+        assert_eq!(parse_listen_address("127.0.0.1:0"), ip("127.0.0.1:0"));
+        assert_eq!(parse_listen_address("[::1]:80"), ip("[::1]:80"));
+        assert_eq!(parse_listen_address("[::ffff:127.0.0.1]:80"), ip("127.0.0.1:80"));
+        for path in ["web.sock", "/run/web.sock", "a b/ü", "../x"] {
+            let address = parse_listen_address(&format!("unix:{path}"));
+            assert_eq!(address, Ok(ListenAddress::Unix(path.into())));
         }
-        for bad in ["api.example.com", "https://a/b", "https://", "https://a:x", "ftp://a"] {
-            assert!(check_origin(bad).is_err(), "{bad}");
+        let missing = "a socket's path follows `unix:`";
+        for (text, reason, hint) in [
+            ("/run/web.sock", missing, Some("unix:/run/web.sock")),
+            ("web.sock", missing, Some("unix:web.sock")),
+            ("./web", missing, Some("unix:./web")),
+            ("unix:///run/x", "it is a URL; the path follows `unix:` at once", Some("unix:/run/x")),
+            ("unix:", "the name of the socket is missing", None),
+            ("unix:/run/", "the name of the socket is missing", None),
+            ("unix:a\0b", "there is a NUL in it", None),
+            ("127.0.0.1:80/", "the port is not a number from 0 to 65535", None),
+            ("localhost:80", "it must be an IP address, not a name", Some("127.0.0.1:80")),
+            ("http://0.0.0.0:80/", "it is a URL, not an address", Some("0.0.0.0:80")),
+        ] {
+            let error = parse_listen_address(text).unwrap_err();
+            assert_eq!(error.reason, reason, "{text}");
+            assert_eq!(error.hint, hint.map(|meant| format!("did you mean {meant:?}?")), "{text}");
         }
     }
 }

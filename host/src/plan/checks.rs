@@ -1,13 +1,15 @@
 //! What several keys mean together, and what the disk says to them.
 //!
 //! Invariant: looks at files, opens none; each problem stands at the value that would have to change. Single
-//! values are judged in `scalar`.
+//! values are judged in `scalar`, the keys of kind `http` in `checks/http`.
+
+mod http;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::names::{alternatives, nearest};
-use super::problem::{Entry, Item, Problem, Section, Value};
+use super::problem::{Entry, Item, Problem, Section, Span, Value};
 use super::scalar;
 use super::schema::{UNBUILT, Unbuilt};
 
@@ -19,11 +21,12 @@ pub(super) fn check(root: &Section, text: &str, base: &Path) -> Vec<Problem> {
     one_reader(components, text, &mut problems);
     for entry in &components.entries {
         if let Some(component) = entry.item.table() {
-            check_source(component, base, &mut problems);
+            problems.extend(component.item("source").and_then(|item| check_file("source", item, base)));
             check_dirs(component, base, &mut problems);
             check_restart(component, &mut problems);
         }
     }
+    http::check(components, text, base, &mut problems);
     check_order(components, &mut problems);
     problems
 }
@@ -63,11 +66,16 @@ fn one_reader(components: &Section, text: &str, problems: &mut Vec<Problem>) {
     let Some(((first, place), others)) = all.split_first() else {
         return;
     };
-    let line = text.get(..place.start).unwrap_or_default().matches('\n').count() + 1;
+    let line = line_of(text, place);
     for (_, span) in others {
         let message = format!("only one component can read the standard input: `{first}` does (line {line})");
         problems.push(Problem::new(span.clone(), message));
     }
+}
+
+/// The line that a place is on, for a message at another place.
+fn line_of(text: &str, place: &Span) -> usize {
+    text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
 }
 
 /// `path` as it will be opened, for a message: absolute where that can be told.
@@ -75,21 +83,19 @@ fn resolved(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn check_source(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
-    let Some((item, text)) = component.item("source").and_then(|item| Some((item, item.text()?))) else {
-        return;
-    };
-    let path = base.join(text);
+/// What is wrong with the file that the value of `key` names.
+fn check_file(key: &str, item: &Item, base: &Path) -> Option<Problem> {
+    let path = base.join(item.text()?);
     let what = match std::fs::metadata(&path) {
         Ok(found) if found.is_dir() => "names a directory, not a file".to_owned(),
-        Ok(_) => return,
+        Ok(_) => return None,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             "names a file that does not exist".to_owned()
         }
         Err(error) => format!("names a file that cannot be reached ({error})"),
     };
-    let message = format!("`source` {what}: {}", scalar::path(&resolved(&path)));
-    problems.push(Problem::new(item.span.clone(), message));
+    let message = format!("`{key}` {what}: {}", scalar::path(&resolved(&path)));
+    Some(Problem::new(item.span.clone(), message))
 }
 
 fn check_dirs(component: &Section, base: &Path, problems: &mut Vec<Problem>) {

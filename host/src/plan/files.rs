@@ -7,38 +7,87 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::error::PlanError;
+use super::http::{HttpPlan, ListenAddress};
 use super::names::{component_name_from, unique};
+use super::origin::Origin;
 use super::types::{
-    AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT,
-    NetworkGrant, OnEnd, Plan, SignalProfile,
+    AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
+    DEFAULT_START_TIMEOUT, NetworkGrant, OnEnd, Plan, SignalProfile,
 };
 
+/// What a bare file gets: nothing, unless the command line says so. Only a single file can get something.
+#[derive(Clone, Debug, Default)]
+pub struct Bare {
+    /// Its arguments, without the name of the program.
+    pub args: Vec<String>,
+    /// The addresses the host listens on for it; a relative path of a socket starts at the working directory.
+    pub listen: Vec<ListenAddress>,
+    /// The HTTP servers it may send requests to.
+    pub outbound_http: Vec<Origin>,
+}
+
+impl Bare {
+    /// What needs a single file, and what to do with several.
+    fn for_one_only(&self) -> Option<PlanError> {
+        if !self.args.is_empty() {
+            let hint = "in a manifest every component has `args` of its own";
+            return Some(usage("arguments after -- need a single file", hint));
+        }
+        if !self.listen.is_empty() {
+            let hint = "in a manifest every component has `listen` of its own";
+            return Some(usage("--listen needs a single file", hint));
+        }
+        if !self.outbound_http.is_empty() {
+            let hint = "in a manifest every component has `outbound-http` of its own";
+            return Some(usage("--allow-outbound-http needs a single file", hint));
+        }
+        None
+    }
+
+    /// The addresses as a plan has them.
+    fn addresses(&self) -> Result<Vec<ListenAddress>, PlanError> {
+        let mut addresses: Vec<ListenAddress> = Vec::with_capacity(self.listen.len());
+        for address in &self.listen {
+            let address = address.resolved(Path::new(""));
+            if address.is_too_long() {
+                return Err(usage("the path of a --listen socket is too long", "the longest has 107 bytes"));
+            }
+            if addresses.iter().any(|other| other.overlaps(&address)) {
+                let hint = "0.0.0.0 is every IPv4 address, [::] every IPv6 one";
+                return Err(usage("two --listen addresses are the same, or one is part of the other", hint));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
 impl Plan {
-    /// Plans the components in `files`, named after them. A single one gets `args`, the standard input, and its
+    /// Plans the components in `files`, named after them. A single one gets `bare`, the standard input, and its
     /// streams unprefixed.
     ///
     /// # Errors
-    /// [`PlanError::Usage`] for no file at all, and for arguments with several; [`PlanError::Unreadable`] for a
+    /// [`PlanError::Usage`] for no file at all, and for what `bare` cannot mean; [`PlanError::Unreadable`] for a
     /// file that is not there.
-    pub fn from_files(files: &[PathBuf], args: &[String]) -> Result<Self, PlanError> {
+    pub fn from_files(files: &[PathBuf], bare: &Bare) -> Result<Self, PlanError> {
         if files.is_empty() {
             return Err(usage("there is no file to run", "curfew run a.wasm"));
         }
         let single = files.len() == 1;
-        if !single && !args.is_empty() {
-            let hint = "in a manifest every component has `args` of its own";
-            return Err(usage("arguments after -- need a single file", hint));
+        if let Some(error) = bare.for_one_only().filter(|_| !single) {
+            return Err(error);
         }
-        if args.iter().any(|arg| arg.contains('\0')) {
+        if bare.args.iter().any(|arg| arg.contains('\0')) {
             return Err(PlanError::Usage { message: "there is a NUL in an argument", hint: None });
         }
+        let addresses = bare.addresses()?;
         let mut taken = BTreeSet::new();
         let mut components = Vec::with_capacity(files.len());
         for file in files {
             check_file(file)?;
             let name = unique(&stem(file), &taken);
             taken.insert(name.clone());
-            components.push(bare(name, file, single, args));
+            components.push(component(name, file, bare, &addresses));
         }
         let app_name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
         let app = AppPlan {
@@ -47,7 +96,11 @@ impl Plan {
             fail_grace: DEFAULT_FAIL_GRACE,
             drain_delay: std::time::Duration::ZERO,
             signals: SignalProfile::default(),
+            access_log: AccessLog::default(),
         };
+        if let Some(only) = components.first_mut().filter(|_| single) {
+            only.stdin = true;
+        }
         Ok(Self { app, components, manifest: None, passthrough: single })
     }
 }
@@ -69,28 +122,32 @@ fn check_file(file: &Path) -> Result<(), PlanError> {
     Err(PlanError::Unreadable { path: file.to_owned(), cause, hint: None })
 }
 
-fn bare(name: String, source: &Path, stdin: bool, args: &[String]) -> ComponentPlan {
+fn component(name: String, source: &Path, bare: &Bare, addresses: &[ListenAddress]) -> ComponentPlan {
     ComponentPlan {
         name,
         source: source.to_owned(),
         grace: None,
         hook: None,
         on_exit: OnEnd::default(),
-        on_failure: OnEnd::default(),
+        on_failure: None,
         start_timeout: DEFAULT_START_TIMEOUT,
         memory: DEFAULT_MEMORY,
-        stdin,
-        args: args.to_vec(),
+        stdin: false,
+        args: bare.args.clone(),
         env: Default::default(),
         dirs: Vec::new(),
         network: NetworkGrant::default(),
+        http: HttpPlan { listen: addresses.to_vec(), ..HttpPlan::default() },
+        outbound_http: bare.outbound_http.clone(),
         config: Default::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::address::parse_listen_address;
     use super::super::error::PlanErrorKind;
+    use super::super::origin::parse_origin;
     use super::*;
 
     fn files(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -103,10 +160,19 @@ mod tests {
         (dir, paths)
     }
 
+    fn args(args: &[&str]) -> Bare {
+        Bare { args: args.iter().map(|arg| arg.to_string()).collect(), ..Bare::default() }
+    }
+
+    fn listening(addresses: &[&str]) -> Bare {
+        let listen = addresses.iter().map(|address| parse_listen_address(address).unwrap()).collect();
+        Bare { listen, ..Bare::default() }
+    }
+
     #[test]
     fn a_single_file_passes_through() {
         let (_dir, files) = files(&["My App.wasm"]);
-        let plan = Plan::from_files(&files, &["-v".to_owned()]).unwrap();
+        let plan = Plan::from_files(&files, &args(&["-v"])).unwrap();
         let [only] = plan.components.as_slice() else { panic!("one component") };
         assert!(plan.passthrough && only.stdin && plan.manifest.is_none());
         assert_eq!((plan.app.name.as_str(), only.name.as_str()), ("my-app", "my-app"));
@@ -118,7 +184,7 @@ mod tests {
     #[test]
     fn several_files_have_unique_names() {
         let (_dir, files) = files(&["a/web.wasm", "b/web.wasm", "Web.cwasm", "q.wasm"]);
-        let plan = Plan::from_files(&files, &[]).unwrap();
+        let plan = Plan::from_files(&files, &Bare::default()).unwrap();
         let names: Vec<&str> = plan.components.iter().map(|component| component.name.as_str()).collect();
         assert_eq!(names, ["web", "web-2", "web-3", "q"]);
         assert_eq!(plan.app.name, "app");
@@ -128,16 +194,66 @@ mod tests {
     #[test]
     fn wrong_command_lines_are_refused() {
         let (dir, files) = files(&["a.wasm", "b.wasm"]);
-        let error = Plan::from_files(&files, &["x".to_owned()]).unwrap_err();
+        let error = Plan::from_files(&files, &args(&["x"])).unwrap_err();
         assert_eq!(error.kind(), PlanErrorKind::Usage);
         let expected = "arguments after -- need a single file\n\
                         hint: in a manifest every component has `args` of its own";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(Plan::from_files(&[], &[]).unwrap_err().kind(), PlanErrorKind::Usage);
-        let missing = Plan::from_files(&[PathBuf::from("none.wasm")], &[]).unwrap_err();
+        assert_eq!(Plan::from_files(&[], &Bare::default()).unwrap_err().kind(), PlanErrorKind::Usage);
+        let missing = Plan::from_files(&[PathBuf::from("none.wasm")], &Bare::default()).unwrap_err();
         assert_eq!(missing.kind(), PlanErrorKind::Unreadable);
         assert_eq!(missing.to_string(), "cannot read none.wasm: No such file or directory (os error 2)");
-        let folder = Plan::from_files(&[dir.path().to_owned()], &[]).unwrap_err();
+        let folder = Plan::from_files(&[dir.path().to_owned()], &Bare::default()).unwrap_err();
         assert_eq!(folder.to_string(), format!("cannot read {}: is a directory", dir.path().display()));
+    }
+
+    #[test]
+    fn a_single_file_can_be_a_server() {
+        let (_dir, files) = files(&["a.wasm"]);
+        let origin = parse_origin("https://a.b").unwrap();
+        let bare = Bare {
+            outbound_http: vec![origin.clone()],
+            ..listening(&["127.0.0.1:0", "127.0.0.1:0", "[::1]:80", "unix:web.sock"])
+        };
+        let plan = Plan::from_files(&files, &bare).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        let socket = ListenAddress::Unix(std::env::current_dir().unwrap().join("web.sock"));
+        assert_eq!((only.http.listen.len(), &only.http.listen[3]), (4, &socket));
+        assert_eq!(only.http, HttpPlan { listen: only.http.listen.clone(), ..HttpPlan::default() });
+        assert_eq!((only.outbound_http.as_slice(), only.on_failure), ([origin].as_slice(), None));
+        let plan = Plan::from_files(&files, &Bare::default()).unwrap();
+        assert_eq!(plan.components[0].http, HttpPlan::default());
+    }
+
+    #[test]
+    fn what_a_server_cannot_be_is_refused() {
+        let (_dir, files) = files(&["a.wasm", "b.wasm"]);
+        let told = |files: &[PathBuf], bare: &Bare| match Plan::from_files(files, bare).unwrap_err() {
+            error if error.kind() == PlanErrorKind::Usage => error.to_string(),
+            error => panic!("{error}"),
+        };
+        assert_eq!(
+            told(&files, &listening(&["127.0.0.1:80"])),
+            "--listen needs a single file\nhint: in a manifest every component has `listen` of its own"
+        );
+        let bare = Bare { outbound_http: vec![parse_origin("https://a.b").unwrap()], ..Bare::default() };
+        assert_eq!(
+            told(&files, &bare),
+            "--allow-outbound-http needs a single file\n\
+             hint: in a manifest every component has `outbound-http` of its own"
+        );
+        for pair in [["127.0.0.1:80", "0.0.0.0:80"], ["unix:a", "unix:./a"]] {
+            assert_eq!(
+                told(&files[..1], &listening(&pair)),
+                "two --listen addresses are the same, or one is part of the other\n\
+                 hint: 0.0.0.0 is every IPv4 address, [::] every IPv6 one"
+            );
+        }
+        let long = format!("unix:/{}", "x".repeat(106));
+        assert!(Plan::from_files(&files[..1], &listening(&[&long])).is_ok());
+        assert_eq!(
+            told(&files[..1], &listening(&[&format!("{long}x")])),
+            "the path of a --listen socket is too long\nhint: the longest has 107 bytes"
+        );
     }
 }

@@ -5,11 +5,16 @@
 
 use std::time::Duration;
 
+use super::http::{
+    DEFAULT_CONNECTIONS, DEFAULT_HEADER_SIZE, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT,
+    DEFAULT_INSTANCE_IDLE, DEFAULT_QUEUE, DEFAULT_REQUEST_TIMEOUT, DEFAULT_REQUESTS, MAX_HEADER_SIZE,
+    MIN_HEADER_SIZE,
+};
 use super::schema::Fallback::{self, Depends, Nothing, Required, Size, Word};
-use super::schema::Shape::{self, Flag, Label, Listen, Path, Text};
+use super::schema::Shape::{self, Address, Flag, Label, Path, Text};
 use super::schema::{
-    AFTER_DRAIN, AT_START, Choice, IGNORE, Key, NGINX, Names, READ_ONLY, READ_WRITE, RESTART, STANDARD,
-    STOP_APP,
+    AFTER_DRAIN, APPEND, AT_START, Choice, IGNORE, JSON, Key, NGINX, Names, OFF, READ_ONLY, READ_WRITE,
+    REPLACE, RESTART, STANDARD, STOP_APP, TEXT,
 };
 use super::types::{DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT};
 
@@ -23,6 +28,11 @@ const fn choice(word: &'static str, doc: &'static str) -> Choice {
 
 const TIME: Shape = Shape::Duration { zero: true };
 const TIME_ABOVE_0: Shape = Shape::Duration { zero: false };
+const SIZE: Shape = Shape::Size { min: 1, max: u64::MAX };
+const HEADER_SIZE: Shape = Shape::Size { min: MIN_HEADER_SIZE as u64, max: MAX_HEADER_SIZE as u64 };
+const FROM_0: Shape = Shape::Number { min: 0 };
+const FROM_1: Shape = Shape::Number { min: 1 };
+const NO: Fallback = Fallback::Flag(false);
 
 const SIGNALS: Shape = Shape::Choice(&[
     choice(STANDARD, "TERM and INT stop gracefully."),
@@ -36,6 +46,15 @@ const ON_END: Shape = Shape::Choice(&[
 const HOOK: Shape = Shape::Choice(&[
     choice(AT_START, "As soon as the component is asked to stop."),
     choice(AFTER_DRAIN, "When its `run` has returned, or its requests are done."),
+]);
+const ACCESS_LOG: Shape = Shape::Choice(&[
+    choice(OFF, "Requests are not told."),
+    choice(TEXT, "One line of text for each request."),
+    choice(JSON, "One line of JSON for each request."),
+]);
+const FORWARDED: Shape = Shape::Choice(&[
+    choice(REPLACE, "They are taken away; the component gets what the host knows."),
+    choice(APPEND, "They stay, and what the host knows is added: behind a proxy that is trusted."),
 ]);
 const ACCESS: Shape = Shape::Choice(&[
     choice(READ_ONLY, "The component reads."),
@@ -75,14 +94,27 @@ pub const APP: &[Key] = &[
         "How long a stop by TERM stays not ready, but serving, before any component is asked.",
     ),
     key("signals", SIGNALS, Word(STANDARD), "Which table of signals holds."),
-    key("admin", Listen, Nothing, "The address of /livez, /readyz, /status and /metrics; off unless set."),
+    key("access-log", ACCESS_LOG, Word(OFF), "Whether each request is told, and how."),
+    key("admin", Address, Nothing, "The address of /livez, /readyz, /status and /metrics; off unless set."),
     key("control", Path, Nothing, "The control socket, with mode 0600; off unless set."),
 ];
 
 /// The keys of `[component.NAME]`.
 pub const COMPONENT: &[Key] = &[
     key("source", Path, Required, "The component's `.wasm` file."),
-    key("listen", Shape::List(&Listen), Nothing, "Kind `http`: the addresses the host listens on for it."),
+    key(
+        "listen",
+        Shape::List(&Shape::ListenAddress),
+        Nothing,
+        "Kind `http`: the addresses the host listens on for it; components that have routes can share one.",
+    ),
+    key(
+        "routes",
+        Shape::List(&Shape::Route),
+        Depends("what no other component's route takes"),
+        "Kind `http`: which requests on its addresses are its own, each a host, the start of a path, or both.",
+    ),
+    key("tls", Shape::Table(TLS), Nothing, "Kind `http`: the certificate of its addresses."),
     key(
         "after",
         Shape::List(&Shape::Component),
@@ -97,7 +129,7 @@ pub const COMPONENT: &[Key] = &[
     ),
     key("hook", HOOK, Depends("the component's kind"), "When its exported `shutdown` is called."),
     key("on-exit", ON_END, Word(STOP_APP), "What its normal end means for the app."),
-    key("on-failure", ON_END, Word(STOP_APP), "What its failure means for the app."),
+    key("on-failure", ON_END, Depends("the component's kind"), "What its failure means for the app."),
     key("restart", Shape::Table(RESTARTS), Nothing, "How often, and how soon, it is started again."),
     key(
         "instances",
@@ -105,15 +137,27 @@ pub const COMPONENT: &[Key] = &[
         Nothing,
         "Kind `http`: how many instances there are, and for how long.",
     ),
-    key("request-timeout", TIME_ABOVE_0, Nothing, "Kind `http`: longest time for one request."),
+    key(
+        "request-timeout",
+        TIME_ABOVE_0,
+        Fallback::Duration(DEFAULT_REQUEST_TIMEOUT),
+        "Kind `http`: longest time until the response to a request begins.",
+    ),
+    key("limits", Shape::Table(LIMITS), Nothing, "Kind `http`: what clients may use up."),
+    key(
+        "forwarded",
+        FORWARDED,
+        Word(REPLACE),
+        "Kind `http`: what becomes of the `forwarded` and `x-forwarded-*` headers of a client.",
+    ),
     key(
         "start-timeout",
         TIME_ABOVE_0,
         Fallback::Duration(DEFAULT_START_TIMEOUT),
         "Longest time from the start of an instance until its `run` is entered.",
     ),
-    key("memory", Shape::Size, Size(DEFAULT_MEMORY), "All linear memories of one instance together."),
-    key("stdin", Flag, Nothing, "Whether it reads the standard input; at most one component of an app does."),
+    key("memory", SIZE, Size(DEFAULT_MEMORY), "All linear memories of one instance together."),
+    key("stdin", Flag, NO, "Whether it reads the standard input; at most one component of an app does."),
     key("args", Shape::List(&Text), Nothing, "Its arguments, without the name of the program."),
     key("env", Shape::Map(Names::Variables, &Text), Nothing, "Its whole environment."),
     key("dirs", Shape::List(&Shape::Table(DIR)), Nothing, "The directories it sees."),
@@ -123,19 +167,59 @@ pub const COMPONENT: &[Key] = &[
 ];
 
 const RESTARTS: &[Key] = &[
-    key("max", Shape::Number { min: 0 }, Nothing, "So many restarts at most…"),
+    key("max", FROM_0, Nothing, "So many restarts at most…"),
     key("within", TIME_ABOVE_0, Nothing, "…within this time; one more, and the component has given up."),
     key("backoff", Shape::Pair(&TIME), Nothing, "The first pause before a restart, and the longest."),
 ];
 
+const TLS: &[Key] = &[
+    key("cert", Path, Required, "The certificate, with those that sign it: a PEM file."),
+    key("key", Path, Required, "Its private key: a PEM file."),
+];
+
 const INSTANCES: &[Key] = &[
-    key("max", Shape::Number { min: 1 }, Nothing, "Most instances at a time."),
-    key("concurrency", Shape::Number { min: 1 }, Nothing, "Most requests in one instance at a time."),
+    key("max", FROM_1, Depends("the handler: one for each core if it is async, else 32"), "Most at a time."),
+    key(
+        "concurrency",
+        FROM_1,
+        Depends("the handler: 64 if it is async, else always 1"),
+        "Most requests in one instance at a time.",
+    ),
     key(
         "requests",
-        Shape::Number { min: 0 },
-        Nothing,
+        FROM_0,
+        Fallback::Number(DEFAULT_REQUESTS),
         "Requests after which an instance is replaced; 0 is never.",
+    ),
+    key(
+        "queue",
+        FROM_0,
+        Fallback::Number(DEFAULT_QUEUE as u64),
+        "Requests that may wait for an instance; one more is answered with 503.",
+    ),
+    key(
+        "idle",
+        TIME_ABOVE_0,
+        Fallback::Duration(DEFAULT_INSTANCE_IDLE),
+        "How long an instance stays without a request; the last one stays for ever.",
+    ),
+];
+
+const LIMITS: &[Key] = &[
+    key("connections", FROM_1, Fallback::Number(DEFAULT_CONNECTIONS as u64), "Most connections at a time."),
+    key("header-size", HEADER_SIZE, Size(DEFAULT_HEADER_SIZE as u64), "Most bytes of a request's head."),
+    key("body-size", SIZE, Nothing, "Most bytes of a request's body; no limit unless set."),
+    key(
+        "header-timeout",
+        TIME_ABOVE_0,
+        Fallback::Duration(DEFAULT_HEADER_TIMEOUT),
+        "Longest time for the head of a request to arrive.",
+    ),
+    key(
+        "idle-timeout",
+        TIME_ABOVE_0,
+        Fallback::Duration(DEFAULT_IDLE_TIMEOUT),
+        "How long a connection stays without a request.",
     ),
 ];
 
@@ -148,10 +232,10 @@ const DIR: &[Key] = &[
 const NETWORK: &[Key] = &[
     key(
         "listen",
-        Shape::List(&Listen),
+        Shape::List(&Address),
         Nothing,
         "Addresses it may bind; port 0 allows one of the system's choice.",
     ),
     key("connect", Shape::List(&Shape::Peer), Nothing, "Peers it may connect or send to."),
-    key("names", Flag, Nothing, "Whether it may look up names."),
+    key("names", Flag, NO, "Whether it may look up names."),
 ];

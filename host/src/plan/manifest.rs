@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::error::{Diagnostic, PlanError};
+use super::http::{DEFAULT_REQUEST_TIMEOUT, Forwarded, HttpPlan, InstancesPlan, LimitsPlan, TlsPlan};
 use super::names::folder_name;
-use super::problem::{Item, Problem, Section, Value, first};
-use super::schema::{AFTER_DRAIN, AT_START, IGNORE, NGINX, READ_WRITE};
+use super::problem::{Item, Problem, Section, first};
+use super::schema::{AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, TEXT};
 use super::types::{
-    Access, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT,
-    DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, SignalProfile,
+    Access, AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
+    DEFAULT_START_TIMEOUT, DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, SignalProfile,
 };
 use super::{checks, read, syntax};
 
@@ -117,6 +118,11 @@ fn app_plan(app: &Section, path: &Path) -> AppPlan {
             Some(NGINX) => SignalProfile::Nginx,
             _ => SignalProfile::Standard,
         },
+        access_log: match app.text("access-log") {
+            Some(TEXT) => AccessLog::Text,
+            Some(JSON) => AccessLog::Json,
+            _ => AccessLog::Off,
+        },
     }
 }
 
@@ -131,7 +137,7 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
             _ => None,
         },
         on_exit: on_end(section.text("on-exit")),
-        on_failure: on_end(section.text("on-failure")),
+        on_failure: section.text("on-failure").map(|word| on_end(Some(word))),
         start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),
@@ -139,6 +145,8 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
         env: pairs(section.table("env")),
         dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
         network: section.table("network").map(network).unwrap_or_default(),
+        http: http(section, base),
+        outbound_http: section.list("outbound-http").iter().filter_map(Item::origin).cloned().collect(),
         config: pairs(section.table("config")),
     }
 }
@@ -165,17 +173,52 @@ fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
 }
 
 fn network(section: &Section) -> NetworkGrant {
-    let listen = section.list("listen").iter().filter_map(|item| match &item.value {
-        Value::Listen(address) => Some(*address),
-        Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
-        Value::Peer(_) | Value::List(_) | Value::Table(_) => None,
-    });
-    let connect = section.list("connect").iter().filter_map(|item| match &item.value {
-        Value::Peer(peer) => Some(peer.clone()),
-        Value::Text(_) | Value::Flag(_) | Value::Duration(_) | Value::Number(_) => None,
-        Value::Listen(_) | Value::List(_) | Value::Table(_) => None,
-    });
+    let listen = section.list("listen").iter().filter_map(Item::address);
+    let connect = section.list("connect").iter().filter_map(Item::peer).cloned();
     NetworkGrant { listen: listen.collect(), connect: connect.collect(), names: section.flag("names") }
+}
+
+fn http(component: &Section, base: &Path) -> HttpPlan {
+    let none = Section::default();
+    let listen = component.list("listen").iter().filter_map(Item::listen_address);
+    HttpPlan {
+        listen: listen.map(|address| address.resolved(base)).collect(),
+        routes: component.list("routes").iter().filter_map(Item::route).cloned().collect(),
+        tls: component.table("tls").and_then(|tls| tls_plan(tls, base)),
+        instances: instances(component.table("instances").unwrap_or(&none)),
+        request_timeout: component.duration("request-timeout").unwrap_or(DEFAULT_REQUEST_TIMEOUT),
+        limits: limits(component.table("limits").unwrap_or(&none)),
+        forwarded: match component.text("forwarded") {
+            Some(APPEND) => Forwarded::Append,
+            _ => Forwarded::Replace,
+        },
+    }
+}
+
+fn tls_plan(tls: &Section, base: &Path) -> Option<TlsPlan> {
+    Some(TlsPlan { cert: base.join(tls.text("cert")?), key: base.join(tls.text("key")?) })
+}
+
+fn instances(section: &Section) -> InstancesPlan {
+    let fallback = InstancesPlan::default();
+    InstancesPlan {
+        max: section.count("max"),
+        concurrency: section.count("concurrency"),
+        requests: section.number("requests").unwrap_or(fallback.requests),
+        queue: section.count("queue").unwrap_or(fallback.queue),
+        idle: section.duration("idle").unwrap_or(fallback.idle),
+    }
+}
+
+fn limits(section: &Section) -> LimitsPlan {
+    let fallback = LimitsPlan::default();
+    LimitsPlan {
+        connections: section.count("connections").unwrap_or(fallback.connections),
+        header_size: section.count("header-size").unwrap_or(fallback.header_size),
+        body_size: section.number("body-size"),
+        header_timeout: section.duration("header-timeout").unwrap_or(fallback.header_timeout),
+        idle_timeout: section.duration("idle-timeout").unwrap_or(fallback.idle_timeout),
+    }
 }
 
 #[cfg(test)]

@@ -32,12 +32,13 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::Bare;
     use super::*;
 
     #[test]
     fn each_override_changes_its_own_value_only() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut plan = Plan::from_files(&[file.path().to_owned()], &[]).unwrap();
+        let mut plan = Plan::from_files(&[file.path().to_owned()], &Bare::default()).unwrap();
         let before = plan.app.clone();
         plan.apply(Overrides { signals: Some(SignalProfile::Nginx), ..Overrides::default() });
         assert_eq!((plan.app.grace, plan.app.signals), (before.grace, SignalProfile::Nginx));

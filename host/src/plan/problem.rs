@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::http::ListenAddress;
+use super::origin::Origin;
+use super::route::Route;
 use super::types::Peer;
 
 /// Bytes of the manifest's text.
@@ -44,8 +47,11 @@ pub(super) enum Value {
     Duration(Duration),
     /// A number, or a size in bytes.
     Number(u64),
-    Listen(SocketAddr),
+    Address(SocketAddr),
+    ListenAddress(ListenAddress),
+    Route(Route),
     Peer(Peer),
+    Origin(Origin),
     List(Vec<Item>),
     Table(Section),
 }
@@ -61,6 +67,8 @@ pub(super) struct Item {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Section {
     pub(super) entries: Vec<Entry>,
+    /// Keys with something wrong in their value; what else is in it may be there.
+    pub(super) refused: Vec<String>,
 }
 
 /// A key with its value. One whose value was refused is not there.
@@ -79,11 +87,41 @@ impl Item {
     pub(super) fn table(&self) -> Option<&Section> {
         if let Value::Table(section) = &self.value { Some(section) } else { None }
     }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        if let Value::Address(address) = self.value { Some(address) } else { None }
+    }
+
+    pub(super) fn listen_address(&self) -> Option<&ListenAddress> {
+        if let Value::ListenAddress(address) = &self.value { Some(address) } else { None }
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        if let Value::Route(route) = &self.value { Some(route) } else { None }
+    }
+
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        if let Value::Peer(peer) = &self.value { Some(peer) } else { None }
+    }
+
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        if let Value::Origin(origin) = &self.value { Some(origin) } else { None }
+    }
 }
 
 impl Section {
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// Whether the key was written, with whatever value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some() || self.is_refused(key)
+    }
+
+    /// Whether something is wrong in the value of the key, so that what it means is not known.
+    pub(super) fn is_refused(&self, key: &str) -> bool {
+        self.refused.iter().any(|refused| refused == key)
     }
 
     pub(super) fn item(&self, key: &str) -> Option<&Item> {
@@ -104,6 +142,11 @@ impl Section {
 
     pub(super) fn number(&self, key: &str) -> Option<u64> {
         if let Value::Number(number) = self.item(key)?.value { Some(number) } else { None }
+    }
+
+    /// The same for what the host counts.
+    pub(super) fn count(&self, key: &str) -> Option<usize> {
+        self.number(key).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
     }
 
     pub(super) fn list(&self, key: &str) -> &[Item] {

@@ -85,8 +85,12 @@ impl Reader {
             let text = name.get_ref().as_ref();
             match keys.iter().find(|key| key.name == text) {
                 Some(key) => {
+                    let problems = self.problems.len();
                     if let Some(item) = self.value(value, &key.shape, &place.child(text)) {
                         section.entries.push(Entry { key: text.to_owned(), key_span: name.span(), item });
+                    }
+                    if self.problems.len() > problems {
+                        section.refused.push(text.to_owned());
                     }
                 }
                 None => self.problems.push(unknown(text, name.span(), keys, place)),

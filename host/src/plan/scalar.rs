@@ -5,11 +5,13 @@
 
 use toml::de::DeValue;
 
-use super::address::{AddressError, check_origin, parse_listen, parse_peer};
+use super::address::{AddressError, parse_listen, parse_listen_address, parse_peer};
 use super::names::{NAME_RULE, alternatives, is_app_name, is_component_name, nearest};
+use super::origin::parse_origin;
 use super::problem::Value;
+use super::route::parse_route;
 use super::schema::{Choice, Names, Shape};
-use super::units::{parse_duration, parse_size, suggest_unit};
+use super::units::{format_size, parse_duration, parse_size, suggest_unit};
 
 /// What is said of the parts of the schema that are not built yet.
 pub(super) const NOT_SUPPORTED: &str = "is not supported by this version of curfew";
@@ -53,9 +55,11 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         | Shape::Path
         | Shape::GuestPath
         | Shape::Duration { .. }
-        | Shape::Size
+        | Shape::Size { .. }
         | Shape::Choice(_)
-        | Shape::Listen
+        | Shape::Address
+        | Shape::ListenAddress
+        | Shape::Route
         | Shape::Peer
         | Shape::Origin => read_text(shape, found.as_str().ok_or_else(Refusal::default)?),
     }
@@ -71,17 +75,17 @@ fn read_text(shape: &Shape, text: &str) -> Result<Value, Refusal> {
             Ok(duration) => Ok(Value::Duration(duration)),
             Err(error) => Err(Refusal::because(error)),
         },
-        Shape::Size => match parse_size(text) {
+        Shape::Size { min, max } => match parse_size(text) {
             Ok(0) => Err(Refusal::because("it must be above 0")),
-            Ok(size) => Ok(Value::Number(size)),
+            Ok(size) if (*min..=*max).contains(&size) => Ok(Value::Number(size)),
+            Ok(_) => Err(Refusal::default()),
             Err(error) => Err(Refusal::because(error)),
         },
-        Shape::Listen => Ok(Value::Listen(parse_listen(text)?)),
+        Shape::Address => Ok(Value::Address(parse_listen(text)?)),
+        Shape::ListenAddress => Ok(Value::ListenAddress(parse_listen_address(text)?)),
+        Shape::Route => Ok(Value::Route(parse_route(text)?)),
         Shape::Peer => Ok(Value::Peer(parse_peer(text)?)),
-        Shape::Origin => {
-            check_origin(text)?;
-            own(true)
-        }
+        Shape::Origin => Ok(Value::Origin(parse_origin(text)?)),
         Shape::Text if text.contains('\0') => Err(Refusal::because("there is a NUL in it")),
         Shape::Path | Shape::GuestPath if text.is_empty() => Err(Refusal::because("it is empty")),
         Shape::Path | Shape::GuestPath if text.contains('\0') => {
@@ -105,6 +109,9 @@ pub(super) fn takes(shape: &Shape, unbuilt: &dyn Fn(&str) -> bool) -> String {
     let fixed = match shape {
         Shape::Choice(choices) => return alternatives(built(choices, unbuilt), '"'),
         Shape::Number { min } => return format!("a whole number from {min} on"),
+        Shape::Size { min, max } if *max < u64::MAX => {
+            return format!("a size from {} to {}", format_size(*min), format_size(*max));
+        }
         Shape::Pair(item) => return format!("a list of two, each {}", takes(item, unbuilt)),
         Shape::List(item) => return format!("a list, each item of it {}", takes(item, unbuilt)),
         Shape::Component => NAME_RULE,
@@ -114,8 +121,10 @@ pub(super) fn takes(shape: &Shape, unbuilt: &dyn Fn(&str) -> bool) -> String {
         Shape::GuestPath => "a path such as \"/data\"",
         Shape::Flag => "true or false",
         Shape::Duration { .. } => "a duration such as \"10s\"",
-        Shape::Size => "a size such as \"64MiB\"",
-        Shape::Listen => "an address such as \"127.0.0.1:8080\"",
+        Shape::Size { .. } => "a size such as \"64MiB\"",
+        Shape::Address => "an address such as \"127.0.0.1:8080\"",
+        Shape::ListenAddress => "an address such as \"127.0.0.1:8080\" or \"unix:web.sock\"",
+        Shape::Route => "a route such as \"api.example.com/v1\", \"*.example.com\" or \"/static\"",
         Shape::Peer => "a peer such as \"127.0.0.1:6379\", \"redis:6379\" or \"*:443\"",
         Shape::Origin => "a server such as \"https://api.example.com\"",
         Shape::Table(keys) if keys.len() <= 3 => {
@@ -158,7 +167,7 @@ pub(super) fn meant(shape: &Shape, found: &DeValue<'_>, unbuilt: &dyn Fn(&str) -
     let better = match (shape, found) {
         (Shape::Duration { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, true)?),
         (Shape::Duration { .. }, DeValue::Integer(number)) => quoted(&suggest_unit(number.as_str(), true)?),
-        (Shape::Size, DeValue::String(text)) => quoted(&suggest_unit(text, false)?),
+        (Shape::Size { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, false)?),
         (Shape::Choice(choices), DeValue::String(text)) => {
             match (nearest(text, built(choices, unbuilt)), nearest(text, built(choices, &|_| false))) {
                 (Some(near), _) => quoted(near),
@@ -182,6 +191,8 @@ pub(super) fn meant(shape: &Shape, found: &DeValue<'_>, unbuilt: &dyn Fn(&str) -
 pub(super) fn example(key: &str, shape: &Shape) -> Option<String> {
     let value = match (key, shape) {
         ("host", _) => "\"data\"",
+        ("cert", _) => "\"cert.pem\"",
+        ("key", _) => "\"key.pem\"",
         (_, Shape::Path) => "\"web.wasm\"",
         (_, Shape::GuestPath) => "\"/data\"",
         _ => return None,

@@ -29,6 +29,10 @@ pub enum Fallback {
     Duration(Duration),
     /// So many bytes.
     Size(u64),
+    /// This number.
+    Number(u64),
+    /// This flag.
+    Flag(bool),
     /// This word.
     Word(&'static str),
     /// Something that depends, in words.
@@ -55,8 +59,13 @@ pub enum Shape {
         /// Whether 0 is taken.
         zero: bool,
     },
-    /// A size above 0.
-    Size,
+    /// A size within these bounds, in bytes.
+    Size {
+        /// The least, at least 1.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
     /// A whole number that is at least so large.
     Number {
         /// The least.
@@ -64,8 +73,12 @@ pub enum Shape {
     },
     /// One of these words.
     Choice(&'static [Choice]),
-    /// An address to listen on.
-    Listen,
+    /// An IP address and a port to listen on.
+    Address,
+    /// The same, or a Unix socket.
+    ListenAddress,
+    /// Which requests of an address are meant.
+    Route,
     /// A peer to connect to.
     Peer,
     /// An HTTP server.
@@ -115,14 +128,10 @@ pub enum Unbuilt {
 pub const UNBUILT: &[Unbuilt] = &[
     Unbuilt::Key("app", "admin"),
     Unbuilt::Key("app", "control"),
-    Unbuilt::Key("component", "listen"),
     Unbuilt::Filled("component", "after"),
     Unbuilt::Word("component", "on-exit", RESTART),
     Unbuilt::Word("component", "on-failure", RESTART),
     Unbuilt::Key("component", "restart"),
-    Unbuilt::Key("component", "instances"),
-    Unbuilt::Key("component", "request-timeout"),
-    Unbuilt::Key("component", "outbound-http"),
 ];
 
 pub(super) const STANDARD: &str = "standard";
@@ -134,6 +143,11 @@ pub(super) const AT_START: &str = "at-start";
 pub(super) const AFTER_DRAIN: &str = "after-drain";
 pub(super) const READ_ONLY: &str = "read-only";
 pub(super) const READ_WRITE: &str = "read-write";
+pub(super) const OFF: &str = "off";
+pub(super) const TEXT: &str = "text";
+pub(super) const JSON: &str = "json";
+pub(super) const REPLACE: &str = "replace";
+pub(super) const APPEND: &str = "append";
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +176,7 @@ mod tests {
             assert!(key.doc.ends_with(['.', '…']), "{}", key.name);
             assert!(key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", key.name);
         });
-        assert_eq!(count, 40);
+        assert_eq!(count, 54);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::http::HttpPlan;
+use super::origin::Origin;
+
 /// Longest graceful stop of the app, where nothing else is said.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Longest stop after a component has failed, where nothing else is said.
@@ -43,6 +46,20 @@ pub struct AppPlan {
     pub drain_delay: Duration,
     /// Which table of signals holds.
     pub signals: SignalProfile,
+    /// Whether each request is told, and how.
+    pub access_log: AccessLog,
+}
+
+/// Whether each request is told, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// It is not.
+    #[default]
+    Off,
+    /// In one line of text.
+    Text,
+    /// In one line of JSON.
+    Json,
 }
 
 /// Which table of signals holds while the app runs.
@@ -88,8 +105,9 @@ pub struct ComponentPlan {
     pub hook: Option<HookTiming>,
     /// What its normal end means.
     pub on_exit: OnEnd,
-    /// What its failure means.
-    pub on_failure: OnEnd,
+    /// What its failure means; `None` leaves it to its kind: a service's stops the app, a trap in a handler of
+    /// kind `http` does not.
+    pub on_failure: Option<OnEnd>,
     /// Longest time from the start of the instance until its `run` is entered.
     pub start_timeout: Duration,
     /// Bytes of all its linear memories together.
@@ -104,6 +122,10 @@ pub struct ComponentPlan {
     pub dirs: Vec<DirGrant>,
     /// The addresses it may use.
     pub network: NetworkGrant,
+    /// What holds for it as a server; only kind `http` is one.
+    pub http: HttpPlan,
+    /// The HTTP servers it may send requests to.
+    pub outbound_http: Vec<Origin>,
     /// What it reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
 }

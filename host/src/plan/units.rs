@@ -96,6 +96,14 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a size in the largest unit that it is a whole number of, so that [`parse_size`] reads the same back.
+#[must_use]
+pub fn format_size(bytes: u64) -> String {
+    let fits = |(_, unit): &&(&str, u64)| bytes != 0 && bytes.is_multiple_of(*unit);
+    let (name, unit) = BYTES.iter().rev().find(fits).unwrap_or(&("B", 1));
+    format!("{}{name}", bytes / unit)
+}
+
 /// The same number with another unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
 #[must_use]
 pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
@@ -273,5 +281,14 @@ mod tests {
             let _ = parse_size(&text);
             let _ = suggest_unit(&text, true);
         }
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for text in ["0B", "1B", "1023B", "1025B", "8KiB", "1000KiB", "1MiB", "1536MiB", "3GiB"] {
+            assert_eq!(format_size(parse_size(text).unwrap()), text);
+        }
+        assert_eq!(format_size(1024 << 20), "1GiB");
+        assert_eq!(parse_size(&format_size(u64::MAX)), Ok(u64::MAX));
     }
 }

@@ -4,6 +4,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::{Component, ComponentItem};
 
 use super::network::Network;
+use super::outbound::Grant;
 use crate::plan::ComponentPlan;
 
 /// One import of a component.
@@ -27,23 +28,32 @@ pub enum ImportState {
 }
 
 /// The packages that the host defines, as prefixes of import names with the versions that link.
-const PACKAGES: [(&str, &[&str]); 8] = [
+const PACKAGES: [(&str, &[&str]); 11] = [
     ("wasi:cli/", &["0.2.", "0.3."]),
     ("wasi:clocks/", &["0.2.", "0.3."]),
     ("wasi:random/", &["0.2.", "0.3."]),
     ("wasi:filesystem/", &["0.2.", "0.3."]),
     ("wasi:sockets/", &["0.2.", "0.3."]),
+    ("wasi:http/client", &["0.3."]),
+    ("wasi:http/outgoing-handler", &["0.2."]),
+    ("wasi:http/types", &["0.2.", "0.3."]),
     ("wasi:io/", &["0.2."]),
     ("wasi:config/", &["0.2.0-rc.1"]),
     ("curfew:lifecycle/", &["0.2.", "0.3."]),
 ];
 
 /// Returns everything a component imports, types-only interfaces left out.
-pub fn list(engine: &Engine, component: &Component, plan: &ComponentPlan, network: &Network) -> Vec<Import> {
+pub fn list(
+    engine: &Engine,
+    component: &Component,
+    plan: &ComponentPlan,
+    network: &Network,
+    outbound: &Grant,
+) -> Vec<Import> {
     component
         .imports(engine)
         .filter(|(_, import)| needs_definition(engine, &import.ty))
-        .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network) })
+        .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network, outbound) })
         .collect()
 }
 
@@ -62,7 +72,7 @@ fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
     }
 }
 
-fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
+fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) -> ImportState {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let known = PACKAGES.iter().any(|(package, versions)| {
         interface.starts_with(package)
@@ -76,6 +86,9 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network) -> ImportState {
         "wasi:sockets/ip-name-lookup" if !network.names => ImportState::NotGranted("network.names"),
         "wasi:cli/stdin" if !plan.stdin => ImportState::NotGranted("stdin"),
         "wasi:config/store" if plan.config.is_empty() => ImportState::NotGranted("config"),
+        "wasi:http/outgoing-handler" | "wasi:http/client" if outbound.is_empty() => {
+            ImportState::NotGranted("outbound-http")
+        }
         _ if interface.starts_with("wasi:sockets/") && network.is_empty() => {
             ImportState::NotGranted("network")
         }

@@ -93,6 +93,19 @@ pub enum InstanceEvent {
     StopRequested,
     /// The thread it ran on died, which is a bug of the host.
     HostBug,
+    /// Of a component with several instances: what happened to the one with this number.
+    InPool(u32, Box<InstanceEvent>),
+    /// Of such an instance: nothing of it is left.
+    Down {
+        /// Why it took no more requests.
+        why: &'static str,
+        /// How many requests it took.
+        requests: u64,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// All requests are answered, and no more can come.
+    Drained,
 }
 
 /// Returns a guest's text as one line that can do nothing to a terminal or a table, cut to its longest.
@@ -111,6 +124,9 @@ pub struct Link {
     ready: AtomicBool,
     stop_requested: AtomicBool,
     status: Mutex<String>,
+    winds_down: watch::Sender<bool>,
+    /// The component's own link, where this is the one of one of its instances.
+    parent: Option<Arc<Link>>,
     tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
 }
 
@@ -123,7 +139,23 @@ impl fmt::Debug for Link {
 impl Link {
     /// Returns a link whose instance tells what happens through `tell`, which must not block.
     pub fn new(clock: Arc<RunClock>, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
+        Self::with_parent(None, clock, tell)
+    }
+
+    /// Returns the link of one instance of a component that has several. It is asked and cut off on its own; the
+    /// component's deadline and status are its, too.
+    pub fn child(parent: &Arc<Self>, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
+        Self::with_parent(Some(parent.clone()), parent.clock.clone(), tell)
+    }
+
+    fn with_parent(
+        parent: Option<Arc<Self>>,
+        clock: Arc<RunClock>,
+        tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            parent,
+            winds_down: watch::Sender::new(false),
             clock,
             notice: watch::Sender::new(None),
             cut: watch::Sender::new(false),
@@ -211,6 +243,11 @@ impl Link {
         }
     }
 
+    /// Returns whether there is a notice.
+    pub fn is_asked(&self) -> bool {
+        self.notice.borrow().is_some()
+    }
+
     /// Returns the notice, if there is one.
     pub fn notice(&self) -> Option<Notice> {
         self.notice.borrow().clone()
@@ -219,8 +256,27 @@ impl Link {
     /// Returns the time left until the cut-off, if the instance has been asked.
     pub fn remaining(&self) -> Option<Duration> {
         self.notice.borrow().as_ref()?;
-        let deadline = Duration::from_nanos(self.deadline_nanos.load(Ordering::Acquire));
-        Some(deadline.saturating_sub(self.clock.now()))
+        Some(self.deadline().saturating_sub(self.clock.now()))
+    }
+
+    fn deadline(&self) -> Duration {
+        let own = Duration::from_nanos(self.deadline_nanos.load(Ordering::Acquire));
+        self.parent.as_ref().map_or(own, |parent| own.min(parent.deadline()))
+    }
+
+    /// Says that the app is about to stop: it is not ready any more, and still serves.
+    pub fn wind_down(&self) {
+        self.winds_down.send_replace(true);
+    }
+
+    /// Returns once that was said.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn winding_down(&self) {
+        // The sender is a part of `self`: the channel cannot close while this waits.
+        let mut changes = self.winds_down.subscribe();
+        let _open = changes.wait_for(|winds| *winds).await;
     }
 
     /// Returns the line that the component set for status output.
@@ -231,6 +287,9 @@ impl Link {
     /// Sets that line, made safe for a terminal and cut to its longest.
     pub fn set_status(&self, line: &str) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = printable(line, STATUS_CHARS);
+        if let Some(parent) = &self.parent {
+            parent.set_status(line);
+        }
     }
 
     /// Notes that `run` is about to be entered. Returns whether it may be: not when it was given up.

@@ -86,7 +86,7 @@ pub fn load_all(
     Ok(Loading { given_up })
 }
 
-/// Loads one component, here and now.
+/// Loads one component, here and now. Whether it has the addresses it needs is not looked at.
 ///
 /// # Errors
 /// As [`LoadError`] says.
@@ -128,7 +128,10 @@ impl Work {
             files.entry(plan.source.clone()).or_default().clone()
         };
         match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
-            Ok(component) => Loaded::new(&self.runtime, component, plan),
+            Ok(component) => {
+                let loaded = Loaded::new(&self.runtime, component, plan)?;
+                loaded.check_addresses(plan).map(|()| loaded)
+            }
             Err(error) => Err(error.again()),
         }
     }

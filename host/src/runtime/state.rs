@@ -7,19 +7,24 @@ use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::limits::{HANDLES, HOSTCALL_BYTES, Limits};
 use super::network::UdpPeers;
+use super::outbound::{HttpHooks, Outbound};
 use super::{Link, Loaded, Runtime};
 use crate::plan::{Access, ComponentPlan};
 
 /// The data of one store.
 pub struct State {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    http_hooks: HttpHooks,
     pub(super) table: ResourceTable,
     pub(super) config: WasiConfigVariables,
     pub(super) link: Arc<Link>,
     limits: Limits,
+    fairness: Option<Fairness>,
 }
 
 impl std::fmt::Debug for State {
@@ -31,6 +36,12 @@ impl std::fmt::Debug for State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.http_hooks }
     }
 }
 
@@ -48,8 +59,29 @@ impl std::fmt::Debug for Stdio {
     }
 }
 
+/// Says at an epoch whether the running code has to let others on its thread run.
+pub type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What one store is made from, besides its component.
+pub struct StoreParts {
+    /// Where its output goes.
+    pub stdio: Stdio,
+    /// Its conversation with whoever runs it.
+    pub link: Arc<Link>,
+    /// The requests that are sent from its thread.
+    pub outbound: Outbound,
+    /// Asked at each epoch, where others share its thread.
+    pub fairness: Option<Fairness>,
+}
+
+impl std::fmt::Debug for StoreParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreParts").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
 /// Returns a fresh store for one instance of a component. Its code is interrupted at the next epoch once its
-/// link says so, and every entry looks at the link first.
+/// link says so, and every entry looks at the link first. Its requests go out through the client of its thread.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.
@@ -57,15 +89,18 @@ pub fn new_store(
     runtime: &Runtime,
     loaded: &Loaded,
     plan: &ComponentPlan,
-    stdio: Stdio,
-    link: Arc<Link>,
+    parts: StoreParts,
 ) -> Result<Store<State>> {
+    let StoreParts { stdio, link, outbound, fairness } = parts;
     let state = State {
         wasi: wasi(loaded, plan, stdio)?,
+        http: WasiHttpCtx::new(),
+        http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table: table(),
         config: config(plan),
         link,
         limits: Limits::new(plan.memory),
+        fairness,
     };
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.limits);
@@ -77,10 +112,14 @@ pub fn new_store(
     if runtime.interruptible {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
-            if context.data().link.must_trap() {
+            let state = context.data();
+            if state.link.must_trap() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
-            Ok(UpdateDeadline::Continue(1))
+            Ok(match &state.fairness {
+                Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
+                Some(_) | None => UpdateDeadline::Continue(1),
+            })
         });
     }
     Ok(store)

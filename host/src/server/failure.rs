@@ -28,12 +28,12 @@ pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
     GuestEnd::Failed(Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None })
 }
 
-/// Returns whether the backtrace begins in `run`. Toolchains name the outermost function after the export, as in
-/// `[async-lift]wasi:cli/run@0.3.0#run`.
-pub fn is_in_run(error: &wasmtime::Error) -> bool {
+/// Returns whether the backtrace begins in this interface's function. Toolchains name the outermost function after
+/// the export, as in `[async-lift]wasi:cli/run@0.3.0#run`.
+pub fn is_in(error: &wasmtime::Error, interface: &str) -> bool {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let outermost = backtrace.and_then(|backtrace| backtrace.frames().last()?.func_name());
-    outermost.is_some_and(|name| name.contains("wasi:cli/run@"))
+    outermost.is_some_and(|name| name.contains(interface))
 }
 
 /// Returns what a wasmtime error means that came before `run` was entered: a trap while it was instantiated, or

@@ -2,6 +2,7 @@
 //! in and events go out through the instance's `Link`.
 
 mod failure;
+pub mod http;
 mod service;
 mod thread;
 

@@ -10,10 +10,11 @@ use futures::future::try_join;
 use tokio::sync::watch;
 use wasmtime::component::{Accessor, Func, Instance, TypedFunc};
 
-use super::failure::{GuestEnd, could_not_start, guest_end, is_in_run, returned_error};
+use super::failure::{GuestEnd, could_not_start, guest_end, is_in, returned_error};
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
-    Failure, HookResult, HookShape, InstanceEvent, Link, Loaded, Runtime, State, Stdio, call_hook, new_store,
+    Failure, HookResult, HookShape, InstanceEvent, Link, Loaded, Outbound, Runtime, State, Stdio, StoreParts,
+    call_hook, new_store,
 };
 use crate::teardown::Outcome;
 
@@ -72,7 +73,7 @@ pub async fn live(instancing: &Instancing, stdio: Stdio) -> Outcome {
             progress.run_failed.set(true);
             link.tell(InstanceEvent::Failed(could_not_start(&error)));
         }
-        Err(error) => judge(link, &progress, guest_end(&error), is_in_run(&error)),
+        Err(error) => judge(link, &progress, guest_end(&error), is_in(&error, "wasi:cli/run@")),
     }
     if progress.run_failed.get() {
         Outcome::Failed
@@ -109,7 +110,8 @@ fn judge(link: &Link, progress: &Progress, end: GuestEnd, in_run: bool) {
 
 async fn call(instancing: &Instancing, stdio: Stdio, progress: &Progress) -> wasmtime::Result<()> {
     let Instancing { runtime, loaded, plan, link } = instancing;
-    let mut store = new_store(runtime, loaded, plan, stdio, link.clone())?;
+    let parts = StoreParts { stdio, link: link.clone(), outbound: Outbound::default(), fairness: None };
+    let mut store = new_store(runtime, loaded, plan, parts)?;
     if link.must_trap() {
         return Ok(());
     }

@@ -19,7 +19,7 @@ const BLOCKING_THREADS: usize = 8;
 /// How long those threads may take to end before they count as leaked.
 const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
-const STACK_BYTES: usize = 2 << 20;
+pub const STACK_BYTES: usize = 2 << 20;
 
 /// A started instance.
 #[derive(Debug)]
@@ -72,22 +72,49 @@ impl Drop for End {
     }
 }
 
+/// The runtime of one thread that runs instances.
+pub struct InstanceRuntime {
+    runtime: tokio::runtime::Runtime,
+    blocking: Arc<AtomicUsize>,
+}
+
+impl InstanceRuntime {
+    /// Makes one for the thread that calls.
+    ///
+    /// # Errors
+    /// When the system gives no descriptors for it.
+    pub fn new() -> std::io::Result<Self> {
+        let blocking = Arc::new(AtomicUsize::new(0));
+        let (started, stopped) = (blocking.clone(), blocking.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .on_thread_start(move || {
+                started.fetch_add(1, Ordering::AcqRel);
+            })
+            .on_thread_stop(move || {
+                stopped.fetch_sub(1, Ordering::AcqRel);
+            })
+            .build()?;
+        Ok(Self { runtime, blocking })
+    }
+
+    /// Runs a future to its end.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Ends it, and returns whether a blocking call was left behind that cannot be ended.
+    pub fn shut_down(self) -> bool {
+        self.runtime.shutdown_timeout(LEAK_AFTER);
+        self.blocking.load(Ordering::Acquire) > 0
+    }
+}
+
 fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
-    let blocking = Arc::new(AtomicUsize::new(0));
-    let (started, stopped) = (blocking.clone(), blocking.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .on_thread_start(move || {
-            started.fetch_add(1, Ordering::AcqRel);
-        })
-        .on_thread_stop(move || {
-            stopped.fetch_sub(1, Ordering::AcqRel);
-        })
-        .build();
     let link = &instancing.link;
-    let runtime = match runtime {
+    let runtime = match InstanceRuntime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             let summary = format!("could not be started: {error}");
@@ -105,10 +132,9 @@ fn run(instancing: &Instancing, stdio: Stdio) -> Outcome {
             () = link.must_drop() => dropped(link),
         }
     });
-    runtime.shutdown_timeout(LEAK_AFTER);
-    match outcome {
-        Outcome::CutOff if blocking.load(Ordering::Acquire) > 0 => Outcome::Leaked,
-        outcome => outcome,
+    match (outcome, runtime.shut_down()) {
+        (Outcome::CutOff, true) => Outcome::Leaked,
+        (outcome, _) => outcome,
     }
 }
 

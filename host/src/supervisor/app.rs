@@ -8,6 +8,7 @@ use super::signals::SignalSource;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
+use crate::server::http::FrontError;
 use crate::teardown::ExitCode;
 
 /// What an app is started with, besides its plan.
@@ -36,6 +37,9 @@ pub enum AppError {
     /// A component cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// An address or a certificate cannot be had.
+    #[error(transparent)]
+    Front(#[from] FrontError),
     /// This machine cannot run compiled components.
     #[error("the engine cannot be made: {0:#}")]
     Engine(wasmtime::Error),
@@ -57,9 +61,10 @@ impl AppError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
-            Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. }) | Self::System { .. } => {
-                ExitCode::UNAVAILABLE
-            }
+            Self::Front(FrontError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
+            Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
+            | Self::Front(_)
+            | Self::System { .. } => ExitCode::UNAVAILABLE,
             Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,
         }
     }

@@ -1,11 +1,13 @@
 //! What is known of each component while it runs: for status lines, the report and the table. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::ComponentReport;
 use crate::output::{GuestStream, Source};
 use crate::runtime::{Failure, HookResult, Link, Loaded};
+use crate::server::http::Stats;
 use crate::teardown::{Outcome, Phase};
 
 /// One component's record.
@@ -19,16 +21,22 @@ pub struct Record {
     pub sources: Vec<Source>,
     /// When it was asked to stop.
     pub asked: Option<Duration>,
-    /// Whether its `run` was under way then.
+    /// What was in flight then: its `run`, or its requests.
     pub in_flight_asked: Option<u64>,
+    /// The counts of its requests, where it is of kind `http`.
+    pub stats: Option<Arc<Stats>>,
     /// When its `run` returned.
     pub returned: Option<Duration>,
-    /// When its hook was called.
+    /// When its hook was called; of several instances, the first.
     pub hook_started: Option<Duration>,
-    /// How its hook ended, and when.
+    /// How its hook ended, and when; of several instances, the worst and the last.
     pub hook_ended: Option<(HookResult, Duration)>,
+    /// When each hook that has not ended was called, by the number of its instance.
+    hooks_open: BTreeMap<Option<u32>, Duration>,
     /// What it failed with.
     pub failure: Option<Failure>,
+    /// What the first of its instances failed with that failed alone.
+    pub lost: Option<Failure>,
     /// When it ended.
     pub ended: Option<Duration>,
     /// How much more time it was granted.
@@ -36,6 +44,56 @@ pub struct Record {
 }
 
 impl Record {
+    /// Notes that a hook was called. Those of instances that end before their component are not in its report.
+    pub fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
+        self.hooks_open.insert(instance, now);
+        if self.counts_hook(instance) {
+            self.hook_started.get_or_insert(now);
+        }
+    }
+
+    /// Notes that a hook ended, and returns how long it took.
+    pub fn hook_ends(
+        &mut self,
+        now: Duration,
+        instance: Option<u32>,
+        result: &HookResult,
+    ) -> Option<Duration> {
+        let took = self.hooks_open.remove(&instance).map(|started| now.saturating_sub(started));
+        if !self.counts_hook(instance) {
+            return took;
+        }
+        if let HookResult::Trapped(_) = result {
+            self.returned = self.returned.or(Some(now));
+        }
+        let worst = match self.hook_ended.take() {
+            Some((earlier, _)) if rank(&earlier) >= rank(result) => earlier,
+            _ => result.clone(),
+        };
+        self.hook_ended = Some((worst, now));
+        took
+    }
+
+    fn counts_hook(&self, instance: Option<u32>) -> bool {
+        instance.is_none() || self.asked.is_some()
+    }
+
+    /// Returns what is in flight: requests, or its `run`.
+    pub fn in_flight(&self) -> u64 {
+        match &self.stats {
+            Some(stats) => stats.in_flight(),
+            None => u64::from(self.returned.is_none()),
+        }
+    }
+
+    fn in_flight_ended(&self, outcome: Outcome) -> u64 {
+        let forced = matches!(outcome, Outcome::CutOff | Outcome::Leaked);
+        match &self.stats {
+            Some(stats) => stats.at_cut(),
+            None => u64::from(forced && self.returned.is_none()),
+        }
+    }
+
     /// Returns what the component is doing, for status lines and for "waiting for".
     pub fn doing(&self, phase: Phase) -> &'static str {
         let has_hook = self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some());
@@ -44,9 +102,11 @@ impl Record {
             (Phase::Starting, ..) => "starting",
             (Phase::Running, ..) => "running",
             (Phase::Ended, ..) => "ended",
+            (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() && self.returned.is_none() => "requests",
             (Phase::Asked | Phase::Cut, None, Some(_), _) => "hook",
             (Phase::Asked | Phase::Cut, None, None, _) if has_hook => "hook queued",
             (Phase::Asked | Phase::Cut, _, _, None) => "run",
+            (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() => "instances",
             (Phase::Asked | Phase::Cut, _, _, Some(_)) => "work behind run",
         }
     }
@@ -54,7 +114,8 @@ impl Record {
     /// Returns how long the hook took, or has taken until now.
     pub fn hook_time(&self, now: Duration) -> Option<Duration> {
         let started = self.hook_started?;
-        let ended = self.hook_ended.as_ref().map_or(self.ended.unwrap_or(now), |(_, at)| *at);
+        let last = self.hook_ended.as_ref().filter(|_| self.hooks_open.is_empty()).map(|(_, at)| *at);
+        let ended = last.unwrap_or(self.ended.unwrap_or(now));
         Some(ended.saturating_sub(started))
     }
 
@@ -71,11 +132,10 @@ impl Record {
             }),
             hook_ms: self.hook_time(now).map(millis),
             in_flight_asked: self.in_flight_asked,
-            in_flight_ended: u64::from(
-                matches!(outcome, Outcome::CutOff | Outcome::Leaked) && self.returned.is_none(),
-            ),
+            in_flight_ended: self.in_flight_ended(outcome),
             extended_ms: millis(self.extended),
             dropped_lines: self.sources.iter().map(Source::dropped).sum(),
+            http: self.stats.as_ref().map(|stats| stats.counts()),
         }
     }
 
@@ -103,12 +163,28 @@ impl Record {
         };
         let forced = match (outcome, self.hook_started, &self.hook_ended, self.returned) {
             (Outcome::Leaked, ..) => Some("a blocking call could not be ended".to_owned()),
+            (Outcome::CutOff, ..) if self.in_flight_ended(outcome) > 0 && self.stats.is_some() => {
+                Some("requests overran the grace".to_owned())
+            }
+            (Outcome::CutOff, None, _, _) if self.stats.is_some() => {
+                Some("an instance overran the grace".to_owned())
+            }
             (Outcome::CutOff, Some(_), None, _) => Some("its hook overran the grace".to_owned()),
             (Outcome::CutOff, _, _, None) => Some("its `run` overran the grace".to_owned()),
             (Outcome::CutOff, ..) => Some("work behind its `run` overran the grace".to_owned()),
             _ => None,
         };
-        self.failure.as_ref().map(|failure| failure.summary.clone()).or(hook).or(forced)
+        let lost = self.lost.as_ref().map(|failure| format!("an instance {}", failure.summary));
+        self.failure.as_ref().map(|failure| failure.summary.clone()).or(hook).or(forced).or(lost)
+    }
+}
+
+/// The order of hook results from good to bad.
+fn rank(result: &HookResult) -> u8 {
+    match result {
+        HookResult::Ok => 0,
+        HookResult::Error(_) => 1,
+        HookResult::Trapped(_) => 2,
     }
 }
 

@@ -10,7 +10,7 @@ use nix::sys::time::TimeSpec;
 
 use super::board::Record;
 use super::guardian::Guardian;
-use super::inbox::{Inbox, Message};
+use super::inbox::Inbox;
 use super::narrate;
 use super::pause::PauseWatch;
 use super::report::Report;
@@ -18,9 +18,10 @@ use super::signals::SignalSource;
 use super::{AppError, Options};
 use crate::fail_point;
 use crate::output::Progress;
-use crate::plan::{ComponentPlan, Plan};
-use crate::runtime::{HookResult, InstanceEvent, LoadEvent, Loading, Runtime};
-use crate::teardown::{ComponentId, Event, ExitCode, Level, Machine, MemberPolicy, Phase, Policy, Requester};
+use crate::plan::{ComponentPlan, OnEnd, Plan};
+use crate::runtime::{Loading, Runtime};
+use crate::server::http::Front;
+use crate::teardown::{ComponentId, Event, ExitCode, Level, Machine, MemberPolicy, Phase, Policy};
 
 /// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
 /// would miss it.
@@ -67,6 +68,8 @@ pub struct Control {
     pub(super) stop_began: Option<Duration>,
     pub(super) left: Option<ExitCode>,
     pub(super) not_entered: usize,
+    /// What serves the components of kind `http`, once they are loaded.
+    pub(super) front: Option<Front>,
     /// The time of this turn: everything that is heard in one turn happens at one time.
     pub(super) now: Duration,
     pauses: PauseWatch,
@@ -86,13 +89,15 @@ impl Control {
             grace: component.grace,
             start_timeout: component.start_timeout,
             on_exit: component.on_exit,
-            on_failure: component.on_failure,
+            on_failure: component.on_failure.unwrap_or(OnEnd::StopApp),
+            on_lost: component.on_failure.unwrap_or(OnEnd::Ignore),
         });
         Self {
             machine: Machine::new(policy, members.collect()),
             records: plan.components.iter().map(|_| Record::default()).collect(),
             components: plan.components.iter().cloned().map(Arc::new).collect(),
             not_entered: plan.components.len(),
+            front: None,
             runtime,
             plan,
             options,
@@ -180,101 +185,6 @@ impl Control {
         }
     }
 
-    fn hear(&mut self, message: Message) -> Result<(), AppError> {
-        match message {
-            Message::Load(LoadEvent::Done(at)) => {
-                if let (Some(progress), Some(component)) = (&self.progress, self.components.get(at)) {
-                    progress.step(&component.name);
-                }
-            }
-            Message::Load(LoadEvent::Ended(result)) => self.loaded(result?),
-            Message::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
-            Message::Instance(id, event) => self.hear_instance(id, event),
-            Message::Stop => self.feed(Event::StopRequested(Requester::Operator)),
-            Message::HostBug(what) => self.host_bug(what),
-        }
-        Ok(())
-    }
-
-    fn host_bug(&mut self, what: &'static str) {
-        narrate::host_bug(what);
-        self.feed(Event::HostBug(what));
-    }
-
-    fn hear_instance(&mut self, id: ComponentId, event: InstanceEvent) {
-        let now = self.now;
-        let name = self.name(id);
-        let Some(record) = self.records.get_mut(id.0) else {
-            return;
-        };
-        match event {
-            InstanceEvent::Entered => {
-                narrate::started(&name);
-                self.feed(Event::Entered(id));
-                self.count_entered();
-            }
-            InstanceEvent::Ready => narrate::ready(&name),
-            InstanceEvent::Returned => {
-                record.returned = Some(now);
-                self.feed(Event::Returned(id));
-            }
-            InstanceEvent::Failed(failure) => {
-                narrate::failed(&name, &failure);
-                record.failure = Some(failure);
-                self.feed(Event::Failed(id));
-            }
-            InstanceEvent::HookStarted => {
-                record.hook_started = Some(now);
-                narrate::hook_started(&name);
-            }
-            InstanceEvent::HookEnded(result) => {
-                narrate::hook_ended(&name, &result, record.hook_time(now));
-                if let HookResult::Trapped(_) = result {
-                    record.returned = record.returned.or(Some(now));
-                }
-                record.hook_ended = Some((result, now));
-            }
-            InstanceEvent::Extend(by, answer) => {
-                let granted = self.extend(id, by);
-                // Whoever asked can be gone by now.
-                let _gone = answer.send(granted);
-            }
-            InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
-            InstanceEvent::HostBug => self.host_bug("an instance's thread"),
-            InstanceEvent::Ended(outcome) => {
-                record.ended = Some(now);
-                self.feed(Event::Ended(id, outcome));
-                if let Some(record) = self.records.get(id.0) {
-                    narrate::ended(&record.report(&name, self.machine.outcome(id), now));
-                }
-            }
-        }
-    }
-
-    fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
-        let granted = self.machine.extend(id, by);
-        let name = self.name(id);
-        if let (Some(record), Some(deadline)) = (self.records.get_mut(id.0), self.machine.deadline(id)) {
-            // A guest can ask in a loop: the first time is told, the report has the sum.
-            let told = !record.extended.is_zero();
-            record.extended += granted;
-            if let Some(link) = &record.link {
-                link.set_deadline(deadline);
-            }
-            if !granted.is_zero() && !told {
-                narrate::extended(&name, by, granted);
-            }
-        }
-        granted
-    }
-
-    fn count_entered(&mut self) {
-        self.not_entered = self.not_entered.saturating_sub(1);
-        if self.not_entered == 0 {
-            narrate::app_started(self.components.len(), self.now);
-        }
-    }
-
     fn somebody_is_being_cut(&self) -> bool {
         (0..self.records.len()).any(|at| {
             let phase = self.machine.phase(ComponentId(at));
@@ -296,7 +206,7 @@ impl Control {
             if phase != Phase::Ended {
                 let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
-                let in_flight = u64::from(record.returned.is_none());
+                let in_flight = record.in_flight();
                 narrate::waiting(&self.name(id), record.doing(phase), in_flight, record.hook_time(now), left);
             }
         }

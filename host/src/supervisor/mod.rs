@@ -7,6 +7,7 @@ mod app;
 mod board;
 mod control;
 mod guardian;
+mod hear;
 mod inbox;
 mod narrate;
 mod pause;

@@ -65,22 +65,34 @@ pub fn asked(component: &str, grace: Duration) {
     info!(component, grace_ms = millis(grace), "asked to stop");
 }
 
-pub fn hook_started(component: &str) {
-    info!(component, "hook started");
+pub fn hook_started(component: &str, instance: Option<u32>) {
+    info!(component, instance, "hook started");
 }
 
-pub fn hook_ended(component: &str, result: &HookResult, took: Option<Duration>) {
+pub fn hook_ended(component: &str, instance: Option<u32>, result: &HookResult, took: Option<Duration>) {
     let ms = millis(took.unwrap_or_default());
     match result {
-        HookResult::Ok => info!(component, ms, result = "ok", "hook ended"),
+        HookResult::Ok => info!(component, instance, ms, result = "ok", "hook ended"),
         HookResult::Error(text) => {
             let error = text.as_deref().unwrap_or("no text");
-            warn!(component, ms, result = "error", error, "hook ended");
+            warn!(component, instance, ms, result = "error", error, "hook ended");
         }
         HookResult::Trapped(failure) => {
-            error!(component, ms, result = "trapped", error = %failure, "hook ended");
+            error!(component, instance, ms, result = "trapped", error = %failure, "hook ended");
         }
     }
+}
+
+pub fn instance_started(component: &str, instance: Option<u32>) {
+    info!(component, instance, "instance started");
+}
+
+pub fn instance_failed(component: &str, instance: Option<u32>, failure: &Failure) {
+    error!(component, instance, error = %failure, "instance failed");
+}
+
+pub fn instance_ended(component: &str, instance: Option<u32>, why: &str, requests: u64, outcome: &str) {
+    info!(component, instance, why, requests, outcome, "instance ended");
 }
 
 pub fn failed(component: &str, failure: &Failure) {
@@ -126,11 +138,19 @@ pub fn status_app(level: Level, deadlines: Option<Deadlines>, now: Duration) {
     warn!(app = level.word(), left_ms = left, "status");
 }
 
-pub fn status(component: &str, state: &str, hook: Option<Duration>, left: Option<Duration>, own_line: &str) {
+pub fn status(
+    component: &str,
+    state: &str,
+    in_flight: Option<u64>,
+    hook: Option<Duration>,
+    left: Option<Duration>,
+    own_line: &str,
+) {
     let own_line = (!own_line.is_empty()).then_some(own_line);
     warn!(
         component,
         state,
+        in_flight,
         hook_ms = hook.map(millis),
         left_ms = left.map(millis),
         line = own_line,

@@ -9,11 +9,24 @@ use super::control::Control;
 use super::inbox::Message;
 use super::narrate;
 use super::report::{CauseReport, Report};
-use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress};
+use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
 use crate::plan::units::format_duration;
-use crate::runtime::{Failure, InstanceEvent, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
+use crate::runtime::{Failure, InstanceEvent, Kind, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
+use crate::server::http::{AccessLog, Front, FrontParts, MakeStdio};
 use crate::server::{self, Spawned};
-use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Outcome, Requester};
+use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Level, Outcome, Requester};
+
+/// Returns what makes the streams of a component's instances: they share its quota.
+fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
+    Box::new(move || {
+        let [stdout, stderr] = sources.each_ref().map(|source| match passthrough {
+            true => GuestStream::passthrough(source.clone()),
+            false => GuestStream::prefixed(source.clone(), &name),
+        });
+        let finish = finisher(&stdout, &stderr);
+        (Stdio { stdout: Box::new(stdout), stderr: Box::new(stderr) }, finish)
+    })
+}
 
 impl Control {
     /// Begins to load all components.
@@ -29,12 +42,33 @@ impl Control {
     }
 
     /// Takes what was loaded and lets the components start.
-    pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) {
+    ///
+    /// # Errors
+    /// When an address cannot be had; nothing has started then.
+    pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) -> Result<(), AppError> {
         self.end_loading();
-        for (record, loaded) in self.records.iter_mut().zip(loaded) {
+        if self.machine.level() == Level::Running {
+            self.bind(&loaded)?;
+        }
+        for (at, (record, loaded)) in self.records.iter_mut().zip(loaded).enumerate() {
+            record.stats = self.front.as_ref().and_then(|front| front.stats(at));
             record.loaded = Some(loaded);
         }
         self.feed(Event::Loaded);
+        Ok(())
+    }
+
+    fn bind(&mut self, loaded: &[Arc<Loaded>]) -> Result<(), AppError> {
+        let components: Vec<_> = self.components.iter().cloned().zip(loaded.iter().cloned()).collect();
+        let source = self.options.output.source(Channel::Stdout, GUEST_QUOTA);
+        let inbox = self.inbox.clone();
+        self.front = Front::bind(FrontParts {
+            runtime: &self.runtime,
+            components: &components,
+            access: AccessLog::new(self.plan.app.access_log, source),
+            died: Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections"))),
+        })?;
+        Ok(())
     }
 
     fn end_loading(&mut self) {
@@ -56,6 +90,9 @@ impl Control {
             Action::Raise(level) => {
                 let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
                 narrate::raised(level, &cause, self.machine.deadlines(), now);
+                if level == Level::Delay {
+                    self.records.iter().filter_map(|record| record.link.as_deref()).for_each(Link::wind_down);
+                }
                 self.tell_deadlines();
             }
             Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
@@ -105,13 +142,14 @@ impl Control {
         record.link = Some(link.clone());
         let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
         let sources = [source(Channel::Stdout), source(Channel::Stderr)];
-        let [stdout, stderr] = sources.each_ref().map(|source| match self.plan.passthrough {
-            true => GuestStream::passthrough(source.clone()),
-            false => GuestStream::prefixed(source.clone(), &plan.name),
-        });
-        record.sources = sources.into();
-        let finish = finisher(&stdout, &stderr);
-        let stdio = Stdio { stdout: Box::new(stdout), stderr: Box::new(stderr) };
+        record.sources = sources.clone().into();
+        let make_stdio = stdio_maker(plan.name.clone(), sources, self.plan.passthrough);
+        if let Some(front) = self.front.as_ref().filter(|_| loaded.kind == Kind::Http) {
+            let grace = plan.grace.unwrap_or(self.plan.app.grace);
+            front.start(id.0, link, make_stdio, grace);
+            return;
+        }
+        let (stdio, finish) = make_stdio();
         let spawned = Spawned { loaded, plan: plan.clone(), link: link.clone() };
         if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
             let summary = format!("no thread for it: {error}");
@@ -125,7 +163,11 @@ impl Control {
             return;
         };
         let limit = format_duration(plan.start_timeout);
-        let summary = format!("its `run` was not entered within its start-timeout of {limit}");
+        let what = match record.stats {
+            Some(_) => "it took no requests",
+            None => "its `run` was not entered",
+        };
+        let summary = format!("{what} within its start-timeout of {limit}");
         let failure = Failure { summary, backtrace: None, exit_code: None };
         narrate::failed(&plan.name, &failure);
         record.failure = Some(failure);
@@ -144,7 +186,7 @@ impl Control {
         narrate::asked(&self.name(id), grace);
         if let Some(record) = self.records.get_mut(id.0) {
             record.asked = Some(now);
-            record.in_flight_asked = Some(u64::from(record.returned.is_none()));
+            record.in_flight_asked = Some(record.in_flight());
         }
         self.with_link(id, |link| link.ask(Notice { cause, grace }, deadline));
     }
@@ -156,7 +198,8 @@ impl Control {
             let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
             let left = self.machine.deadline(id).map(|deadline| deadline.saturating_sub(now));
             let doing = record.doing(self.machine.phase(id));
-            narrate::status(&self.name(id), doing, record.hook_time(now), left, &status);
+            let requests = record.stats.as_ref().map(|stats| stats.in_flight());
+            narrate::status(&self.name(id), doing, requests, record.hook_time(now), left, &status);
         }
     }
 

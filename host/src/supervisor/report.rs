@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::server::http::Counts;
 use crate::teardown::{Cause, ComponentId, ExitCode, Requester};
 
 /// How an app ended, and each of its components.
@@ -42,18 +43,20 @@ pub struct ComponentReport {
     pub detail: Option<String>,
     /// `none` (it has no hook), `not-called`, `ok`, `error`, `trapped` or `cut-off`.
     pub hook: &'static str,
-    /// Milliseconds from the notice to the return of its `run`.
+    /// Milliseconds from the notice to the return of its `run`, or to the answer of its last request.
     pub drain_ms: Option<u64>,
     /// Milliseconds that its hook took.
     pub hook_ms: Option<u64>,
-    /// Calls in flight when it was asked. For a service: whether its `run` was under way.
+    /// Requests in flight when it was asked. For a service: whether its `run` was under way.
     pub in_flight_asked: Option<u64>,
-    /// Calls still in flight when it had ended.
+    /// What of that was still in flight when it was cut off.
     pub in_flight_ended: u64,
     /// Milliseconds granted on top of its grace.
     pub extended_ms: u64,
     /// Lines of its output that were dropped because nobody read them.
     pub dropped_lines: u64,
+    /// The counts of its requests, where it is of kind `http`.
+    pub http: Option<Counts>,
 }
 
 impl CauseReport {

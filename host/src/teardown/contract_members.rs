@@ -174,3 +174,19 @@ fn without_a_grace_of_its_own_a_component_has_all_of_the_apps() {
     assert_eq!(asks(&app.clone().on(s(1), Event::Failed(B))), [(A, s(1 + FAIL_GRACE))]);
     assert_eq!(asks(&signal(&mut app, s(1), Signal::Quit)).first(), Some(&(A, s(1 + 4 * GRACE))));
 }
+
+#[test]
+fn an_instance_that_fails_alone_stops_the_app_only_if_the_manifest_says_so() {
+    // on-failure for http: `ignore` by default, `stop-app` when the manifest says so; the component is asked like all.
+    let mut app = running(vec![member(), member()]);
+    assert_eq!(app.on(s(1), Event::Lost(A)), []);
+    assert_eq!((app.level(), app.outcome(A)), (Level::Running, Outcome::CutOff));
+    let mut app = running(vec![MemberPolicy { on_lost: OnEnd::StopApp, ..member() }, member()]);
+    let all = [(A, s(1 + FAIL_GRACE)), (B, s(1 + FAIL_GRACE))];
+    assert_eq!(asks(&app.on(s(1), Event::Lost(A))), all, "the rest of it drains and gets its hook");
+    assert_eq!(app.cause(), Some(Cause::Failure(A)));
+    assert_eq!(app.on(s(2), Event::Ended(B, Outcome::Stopped)), []);
+    let left = app.on(s(2), Event::Ended(A, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::FAILED)));
+    assert_eq!(app.outcome(A), Outcome::Failed);
+}

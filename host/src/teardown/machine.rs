@@ -33,6 +33,8 @@ pub struct MemberPolicy {
     pub on_exit: OnEnd,
     /// What its failure means.
     pub on_failure: OnEnd,
+    /// What the failure of one of its instances means, where it has several and goes on without it.
+    pub on_lost: OnEnd,
 }
 
 /// Something that happened.
@@ -46,6 +48,8 @@ pub enum Event {
     Returned(ComponentId),
     /// A component has failed; its end follows.
     Failed(ComponentId),
+    /// One of a component's instances has failed; others take its place.
+    Lost(ComponentId),
     /// Nothing of a component is left, and this is how it ended.
     Ended(ComponentId, Outcome),
     /// A signal arrived.
@@ -96,6 +100,8 @@ pub(super) struct Member {
     pub(super) policy: MemberPolicy,
     pub(super) phase: Phase,
     pub(super) failed: bool,
+    /// One of its instances has failed, and that counts as its own failure.
+    pub(super) lost: bool,
     pub(super) deadline: Option<Duration>,
     /// How far its deadline can be extended, set when it is asked.
     pub(super) ceiling: Duration,
@@ -130,6 +136,7 @@ impl Machine {
                 policy,
                 phase: Phase::Pending,
                 failed: false,
+                lost: false,
                 deadline: None,
                 ceiling: Duration::ZERO,
                 outcome: None,
@@ -167,6 +174,7 @@ impl Machine {
             Event::Entered(id) => self.entered(now, id),
             Event::Returned(id) => self.returned(now, id),
             Event::Failed(id) => self.failed(now, id),
+            Event::Lost(id) => self.lost(now, id),
             Event::Ended(id, outcome) => self.ended(now, id, outcome),
             Event::Signal(signal) => self.signal(now, signal),
             Event::StopRequested(by) => {
@@ -247,6 +255,18 @@ impl Machine {
         }
     }
 
+    /// The component goes on, and is asked like all others if the app has to stop for it.
+    fn lost(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(id.0) else {
+            return;
+        };
+        let lives = member.phase > Phase::Pending && member.phase < Phase::Ended;
+        if member.policy.on_lost == OnEnd::StopApp && lives {
+            member.lost = true;
+            self.fail(now, Cause::Failure(id));
+        }
+    }
+
     fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
         let Some(member) = self.members.get_mut(id.0) else {
             return;
@@ -256,7 +276,7 @@ impl Machine {
         }
         let told = member.failed;
         // Nothing that follows masks a failure: what was left of it can have been cut off.
-        let outcome = if told { outcome.or_failed() } else { outcome };
+        let outcome = if told || member.lost { outcome.or_failed() } else { outcome };
         member.phase = Phase::Ended;
         member.deadline = None;
         self.open = self.open.saturating_sub(1);
@@ -320,7 +340,7 @@ impl Machine {
         };
         match (member.outcome, member.phase) {
             (Some(outcome), _) => outcome,
-            (None, _) if member.failed => Outcome::Failed,
+            (None, _) if member.failed || member.lost => Outcome::Failed,
             (None, Phase::Pending) => Outcome::NotStarted,
             (None, Phase::Starting | Phase::Running | Phase::Asked | Phase::Ended) => Outcome::CutOff,
             (None, Phase::Cut) => Outcome::Leaked,

@@ -111,10 +111,10 @@ fn on_end() -> impl Strategy<Value = OnEnd> {
 }
 
 fn member() -> impl Strategy<Value = MemberPolicy> {
-    (prop::option::of(0..12_000_u64), 1..9_000_u64, on_end(), on_end()).prop_map(
-        |(grace, start_timeout, on_exit, on_failure)| {
+    (prop::option::of(0..12_000_u64), 1..9_000_u64, on_end(), on_end(), on_end()).prop_map(
+        |(grace, start_timeout, on_exit, on_failure, on_lost)| {
             let (grace, start_timeout) = (grace.map(ms), ms(start_timeout));
-            MemberPolicy { grace, start_timeout, on_exit, on_failure }
+            MemberPolicy { grace, start_timeout, on_exit, on_failure, on_lost }
         },
     )
 }
@@ -163,10 +163,11 @@ fn anything() -> impl Strategy<Value = Event> {
     use Outcome::{CutOff, Failed, Finished, GaveUp, HookFailed, Leaked, NotStarted, Stopped};
     let outcome = select(vec![Finished, Stopped, HookFailed, Failed, CutOff, Leaked, GaveUp, NotStarted]);
     let of_one =
-        (0..6_usize, 0..6, outcome).prop_map(|(at, which, outcome)| match (ComponentId(at), which) {
+        (0..6_usize, 0..7, outcome).prop_map(|(at, which, outcome)| match (ComponentId(at), which) {
             (id, 0..3) => Event::Entered(id),
             (id, 3) => Event::Returned(id),
             (id, 4) => Event::Failed(id),
+            (id, 5) => Event::Lost(id),
             (id, _) => Event::Ended(id, outcome),
         });
     prop_oneof![1 => Just(Event::Loaded), 8 => of_one, 3 => from_outside()]

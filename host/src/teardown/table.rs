@@ -42,6 +42,7 @@ table! {
     Event::Loaded, Event::Loaded => [NONE; 6];
     Event::Entered(_), Event::Entered(C) => [NONE, NONE, "delay: Ask", "drain: Ask", NONE, NONE];
     Event::Returned(_), Event::Returned(A) => [STOP, STOP, "delay: Ask", NONE, NONE, NONE];
+    Event::Lost(_), Event::Lost(A) => [NONE; 6];
     Event::Failed(_), Event::Failed(A) => [ONE_LEFT, ONE_LEFT, "drain: Raise Ask", NONE, NONE, NONE];
     Event::Ended(_, Outcome::Finished), Event::Ended(A, Outcome::Finished) =>
         [ONE_LEFT, ONE_LEFT, NONE, NONE, NONE, NONE];
@@ -87,8 +88,8 @@ pub(super) fn ms(millis: u64) -> Duration {
 }
 
 pub(super) fn member() -> MemberPolicy {
-    let (on_exit, on_failure) = (OnEnd::StopApp, OnEnd::StopApp);
-    MemberPolicy { grace: Some(s(GRACE)), start_timeout: s(START_TIMEOUT), on_exit, on_failure }
+    let (on_exit, on_failure, on_lost) = (OnEnd::StopApp, OnEnd::StopApp, OnEnd::Ignore);
+    MemberPolicy { grace: Some(s(GRACE)), start_timeout: s(START_TIMEOUT), on_exit, on_failure, on_lost }
 }
 
 /// An app whose components have all been started.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::plan::OnEnd;
 
 /// What has been seen of one component.
 #[derive(Clone, Default)]
@@ -12,6 +13,8 @@ struct Book {
     started: bool,
     entered: bool,
     failed: bool,
+    /// One of its instances failed, and that counts.
+    lost: bool,
     cut: bool,
     asked: bool,
     ended: Option<Outcome>,
@@ -61,17 +64,19 @@ impl Watch {
 
     fn note_event(&mut self, before: &Machine, event: Event) {
         self.host_bug |= matches!(event, Event::HostBug(_));
-        let (Event::Entered(id) | Event::Failed(id) | Event::Ended(id, _)) = event else {
+        let (Event::Entered(id) | Event::Failed(id) | Event::Lost(id) | Event::Ended(id, _)) = event else {
             return;
         };
+        let counts = before.members.get(id.0).is_some_and(|member| member.policy.on_lost == OnEnd::StopApp);
         let Some(book) = self.books.get_mut(id.0) else {
             return;
         };
         match event {
             Event::Entered(_) => book.entered |= book.started && !book.is_gone(),
             Event::Failed(_) => book.failed |= book.started && book.ended.is_none(),
+            Event::Lost(_) => book.lost |= counts && book.started && book.ended.is_none(),
             // Nothing that follows masks a failure.
-            Event::Ended(_, outcome) if book.failed && outcome != Outcome::GaveUp => {
+            Event::Ended(_, outcome) if (book.failed || book.lost) && outcome != Outcome::GaveUp => {
                 book.ended = book.ended.or(Some(Outcome::Failed));
             }
             Event::Ended(_, outcome) if book.started || before.cause.is_none() => {
@@ -190,7 +195,7 @@ impl Watch {
     fn check_code(&self, code: ExitCode) {
         let outcome = |book: &Book| match book {
             Book { ended: Some(outcome), .. } => *outcome,
-            Book { failed: true, .. } => Outcome::Failed,
+            Book { failed: true, .. } | Book { lost: true, .. } => Outcome::Failed,
             Book { started: false, .. } => Outcome::NotStarted,
             Book { cut: true, .. } => Outcome::Leaked,
             _ => Outcome::CutOff,

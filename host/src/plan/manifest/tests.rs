@@ -1,6 +1,7 @@
 //! What a good manifest becomes, and what is told of a bad one, word for word. Here are manifests as a whole;
 //! units, addresses and names are tested where they are read.
 
+mod http;
 mod together;
 mod values;
 
@@ -15,10 +16,12 @@ use super::*;
 /// The start of a valid manifest of one component; its keys can go on from line 3.
 const WEB: &str = "[component.web]\nsource = \"web.wasm\"\n";
 
-/// A folder with `web.wasm` and the directory `data`.
+/// A folder with `web.wasm`, a certificate and its key, and the directory `data`.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("web.wasm"), "").unwrap();
+    for name in ["web.wasm", "cert.pem", "key.pem"] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
     std::fs::create_dir(dir.path().join("data")).unwrap();
     dir
 }
@@ -97,6 +100,7 @@ grace = "20s"
 fail-grace = "4s"
 drain-delay = "250ms"
 signals = "nginx"
+access-log = "json"
 
 [component.web]
 source = "web.wasm"
@@ -112,6 +116,14 @@ env = { LOG = "info" }
 dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = ".", guest = "/" }]
 network = { listen = ["127.0.0.1:0"], connect = ["redis:6379", "*"], names = true }
 config = { greeting = "hello" }
+listen = ["127.0.0.1:8080", "[::1]:0", "unix:web.sock"]
+routes = ["*.Example.com", "/static/"]
+tls = { cert = "cert.pem", key = "key.pem" }
+instances = { max = 4, concurrency = 16, requests = 100, queue = 0, idle = "5s" }
+request-timeout = "7s"
+limits = { connections = 9, header-size = "8KiB", body-size = "2GiB", header-timeout = "1s", idle-timeout = "2s" }
+forwarded = "append"
+outbound-http = ["https://api.example.com", "http://*.internal:8080"]
 
 [component.a]
 source = "web.wasm"
@@ -132,13 +144,13 @@ fn every_key_reaches_the_plan() {
     assert_eq!((web.grace, web.start_timeout, web.memory), (Some(secs(60)), secs(3), 1 << 30));
     assert_eq!(
         (web.hook, web.on_exit, web.on_failure),
-        (Some(HookTiming::AfterDrain), OnEnd::Ignore, OnEnd::Ignore)
+        (Some(HookTiming::AfterDrain), OnEnd::Ignore, Some(OnEnd::Ignore))
     );
     assert!(web.stdin && web.network.names);
     assert_eq!(web.args, ["-v", "x"]);
     assert_eq!((web.env["LOG"].as_str(), web.config["greeting"].as_str()), ("info", "hello"));
     assert_eq!((a.grace, a.start_timeout, a.memory), (None, DEFAULT_START_TIMEOUT, DEFAULT_MEMORY));
-    assert_eq!((a.hook, a.on_exit, a.on_failure, a.stdin), (None, OnEnd::StopApp, OnEnd::StopApp, false));
+    assert_eq!((a.hook, a.on_exit, a.on_failure, a.stdin), (None, OnEnd::StopApp, None, false));
     assert!(a.args.is_empty() && a.env.is_empty() && a.dirs.is_empty() && a.config.is_empty());
     assert_eq!(a.network, NetworkGrant::default());
 }
@@ -167,6 +179,7 @@ fn the_app_has_defaults_and_the_name_of_the_folder() {
     assert_eq!(Some(plan.app.name.as_str()), dir.path().file_name().and_then(|name| name.to_str()));
     assert_eq!((plan.app.grace, plan.app.fail_grace), (DEFAULT_GRACE, DEFAULT_FAIL_GRACE));
     assert_eq!((plan.app.drain_delay, plan.app.signals), (Duration::ZERO, SignalProfile::Standard));
+    assert_eq!(plan.app.access_log, AccessLog::Off);
 }
 
 #[test]

@@ -64,21 +64,17 @@ fn components_that_do_not_go_together() {
 fn what_is_not_built_is_refused_last() {
     let not = "is not supported by this version of curfew";
     refused_in_component(&[
-        ("listen = [\"127.0.0.1:1\"]\n", &format!("3:1: `listen` {not}")),
         (
             "restart = { max = 5, within = \"1m\", backoff = [\"1s\", \"2s\"] }\n",
             &format!("3:1: `restart` {not}"),
         ),
-        ("instances = { requests = 0 }\n", &format!("3:1: `instances` {not}")),
-        ("request-timeout = \"30s\"\n", &format!("3:1: `request-timeout` {not}")),
-        ("outbound-http = [\"https://a.b:8443\"]\n", &format!("3:1: `outbound-http` {not}")),
         ("on-exit = \"restart\"\n", &format!("3:11: `on-exit = \"restart\"` {not}")),
         ("on-failure = \"restart\"\n", &format!("3:14: `on-failure = \"restart\"` {not}")),
         ("[app]\nadmin = \"127.0.0.1:1\"\n", &format!("4:1: `admin` {not}")),
         ("[app]\ncontrol = \"a.sock\"\n", &format!("4:1: `control` {not}")),
         (&format!("after = [\"b\"]\n{}", WEB.replace("web]", "b]")), &format!("3:1: `after` {not}")),
         // Something else is wrong, further down: that comes first.
-        ("request-timeout = \"30s\"\nstdin = 1\n", "4:9: `stdin` takes true or false, found an integer"),
+        ("on-exit = \"restart\"\nstdin = 1\n", "4:9: `stdin` takes true or false, found an integer"),
         (
             "on-exit = \"restrat\"\n",
             &format!(

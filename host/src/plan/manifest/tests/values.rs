@@ -4,8 +4,8 @@ use super::{WEB, refused, refused_in_component};
 
 #[test]
 fn unknown_keys_are_refused_with_the_nearest() {
-    let known = "source, grace, hook, on-exit, on-failure, start-timeout, memory, stdin, args, env, dirs, \
-                 network, config";
+    let known = "source, listen, routes, tls, grace, hook, on-exit, on-failure, instances, request-timeout, \
+                 limits, forwarded, start-timeout, memory, stdin, args, env, dirs, network, outbound-http, config";
     let far = format!("3:1: unknown key `frobnicate` in [component.web] (known here: {known})");
     refused_in_component(&[
         ("grcae = 1\n", "3:1: unknown key `grcae` in [component.web] (did you mean `grace`?)"),
@@ -129,7 +129,7 @@ fn wrong_values_say_why() {
         (
             "outbound-http = [\"x\"]\n",
             "3:18: each item of `outbound-http` takes a server such as \"https://api.example.com\", found \"x\": \
-             it does not start with http:// or https://",
+             it does not start with http:// or https:// (did you mean \"https://x\"?)",
         ),
     ]);
     refused(&[(

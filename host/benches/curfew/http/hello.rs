@@ -1,0 +1,62 @@
+//! The smallest component, under all the load that wrk can make.
+
+use anyhow::Result;
+
+use super::server::Server;
+use super::settings;
+use super::turns::{self, Contender};
+use crate::figure::Table;
+use crate::lab::Lab;
+
+/// The flags with which `wasmtime serve` was fastest for a component of WASI 0.3: 50,000 requests/s; with 1, 16
+/// (its default) or 32 at a time 44,000 to 48,000, with 8 the same; the allocator made no difference.
+pub const PEER_BEST: &[&str] = &[
+    "--max-instance-reuse-count=1000000000",
+    "--max-instance-concurrent-reuse-count=4",
+    "--idle-instance-timeout=60s",
+];
+/// The same for one of WASI 0.2, which serves one request at a time whatever is said.
+pub const PEER_CLASSIC_BEST: &[&str] =
+    &["--max-instance-reuse-count=1000000000", "--idle-instance-timeout=60s"];
+
+/// A component of WASI 0.3.
+pub fn hello(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
+    let bounds = Bounds { peer: 1.4, peer_default: None, hyper: 0.5 };
+    measure(lab, rounds, table, ("0.3", artifacts::HELLO_HTTP, PEER_BEST), bounds)
+}
+
+/// A component of WASI 0.2.
+pub fn classic(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
+    let bounds = Bounds { peer: 1.2, peer_default: Some(5.0), hyper: 0.6 };
+    measure(lab, rounds, table, ("0.2", artifacts::HELLO_HTTP_CLASSIC, PEER_CLASSIC_BEST), bounds)
+}
+
+/// How many times the rate of each other server the host must reach.
+struct Bounds {
+    peer: f64,
+    peer_default: Option<f64>,
+    hyper: f64,
+}
+
+/// What it is called, its file, and the peer's best flags for it.
+pub type Guest = (&'static str, &'static str, &'static [&'static str]);
+
+fn measure(lab: &Lab, rounds: usize, table: &mut Table, guest: Guest, bounds: Bounds) -> Result<()> {
+    let (what, component, best) = guest;
+    let curfew = Server::curfew(lab, component)?;
+    let peer = Server::peer(component, best)?;
+    let default = Server::peer(component, &[])?;
+    let hyper = Server::hyper()?;
+    let mut contenders = [
+        Contender::new("curfew", &curfew),
+        Contender::new("wasmtime serve, reuse", &peer),
+        Contender::new("wasmtime serve, default", &default),
+        Contender::new("hyper", &hyper),
+    ];
+    turns::take(&mut contenders, rounds, settings::turn()?, table)?;
+    let [curfew, peer, default, hyper] = &contenders;
+    table.add(turns::compare(what, curfew, peer, bounds.peer));
+    table.add(turns::compare(what, curfew, default, bounds.peer_default));
+    table.add(turns::compare(what, curfew, hyper, bounds.hyper));
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Which component of an address a request is for.
+//!
+//! Invariant: pure and the same for equal input: the most specific route wins, by host first, then by path;
+//! nothing is stripped or decoded, and a request never costs more than the routes there are. How a route is
+//! written is in `route/parse`.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Ipv6Addr;
+
+pub use parse::parse_route;
+
+/// Longest name the DNS has; a longer `host` matches no route, and is not worth the search.
+const MAX_HOST: usize = 253;
+
+/// Some requests: those to a host, those below a path, or both. Displayed as a manifest has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The host; `None` is any.
+    pub host: Option<RouteHost>,
+    /// The start of the path, without a slash at its end: `/v1` is also `/v1/x`, but not `/v10`. Empty is any.
+    pub path: String,
+}
+
+/// The host part of a [`Route`], in lower case and without a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteHost {
+    /// This host; an IPv6 address in its brackets.
+    Exact(String),
+    /// Every host below this one: `example.com` is `*.example.com`.
+    Subdomains(String),
+}
+
+impl Route {
+    /// The route of all requests: what a component without routes has.
+    pub const ALL: Self = Self { host: None, path: String::new() };
+
+    /// Whether a request is one of these. `host` is as the request has it, `path` without the query.
+    #[must_use]
+    pub fn matches(&self, host: Option<&str>, path: &str) -> bool {
+        let host_matches = match (&self.host, host.and_then(normal_host)) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(RouteHost::Exact(wanted)), Some(host)) => host == wanted.as_str(),
+            (Some(RouteHost::Subdomains(parent)), Some(host)) => parents(&host).any(|above| above == parent),
+        };
+        host_matches && is_below(path, &self.path)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(RouteHost::Exact(host)) => write!(f, "{host}{}", self.path),
+            Some(RouteHost::Subdomains(host)) => write!(f, "*.{host}{}", self.path),
+            None if self.path.is_empty() => f.write_str("/"),
+            None => f.write_str(&self.path),
+        }
+    }
+}
+
+/// The paths of one host with their targets; the longest comes first.
+#[derive(Clone, Debug, Default)]
+struct Paths(Vec<(String, usize)>);
+
+impl Paths {
+    fn find(&self, path: &str) -> Option<usize> {
+        self.0.iter().find(|(prefix, _)| is_below(path, prefix)).map(|(_, target)| *target)
+    }
+}
+
+/// The routes of one address, each with what it leads to.
+#[derive(Clone, Debug)]
+pub struct RouteTable<T> {
+    targets: Vec<T>,
+    exact: HashMap<String, Paths>,
+    /// By the host that they are below of.
+    subdomains: HashMap<String, Paths>,
+    any: Paths,
+}
+
+impl<T> RouteTable<T> {
+    /// Makes the table of targets and their routes; a target without routes gets the rest. Of two equal routes
+    /// the first counts; a checked plan has none.
+    #[must_use]
+    pub fn new(entries: impl IntoIterator<Item = (Vec<Route>, T)>) -> Self {
+        let mut table = Self {
+            targets: Vec::new(),
+            exact: HashMap::new(),
+            subdomains: HashMap::new(),
+            any: Paths::default(),
+        };
+        for (mut routes, target) in entries {
+            if routes.is_empty() {
+                routes.push(Route::ALL);
+            }
+            let index = table.targets.len();
+            table.targets.push(target);
+            for Route { host, path } in routes {
+                let paths = match host {
+                    Some(RouteHost::Exact(host)) => table.exact.entry(host).or_default(),
+                    Some(RouteHost::Subdomains(host)) => table.subdomains.entry(host).or_default(),
+                    None => &mut table.any,
+                };
+                paths.0.push((path, index));
+            }
+        }
+        for paths in table.exact.values_mut().chain(table.subdomains.values_mut()).chain(Some(&mut table.any))
+        {
+            // Stable: of two equal ones the first stays first.
+            paths.0.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        }
+        table
+    }
+
+    /// What a request leads to. `host` is as the request has it, with a port or without; `path` is its path
+    /// without the query. It allocates only for a host with capitals, or one that is an IPv6 address.
+    #[must_use]
+    pub fn find(&self, host: Option<&str>, path: &str) -> Option<&T> {
+        let by_host = match host {
+            Some(host) if !(self.exact.is_empty() && self.subdomains.is_empty()) => self.by_host(host, path),
+            Some(_) | None => None,
+        };
+        self.targets.get(by_host.or_else(|| self.any.find(path))?)
+    }
+
+    /// The targets, in the order they were given in.
+    pub fn targets(&self) -> &[T] {
+        &self.targets
+    }
+
+    fn by_host(&self, host: &str, path: &str) -> Option<usize> {
+        let host = normal_host(host)?;
+        let exact = self.exact.get(host.as_ref()).and_then(|paths| paths.find(path));
+        if exact.is_some() || self.subdomains.is_empty() {
+            return exact;
+        }
+        parents(&host).find_map(|parent| self.subdomains.get(parent)?.find(path))
+    }
+}
+
+/// Whether `path` is `prefix` or below it, by whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The hosts above `host`, the nearest first: of `a.b.c` these are `b.c` and `c`.
+fn parents(host: &str) -> impl Iterator<Item = &str> {
+    // A host that starts with a dot has no name below its parent.
+    let first = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
+    std::iter::successors(first, |host| Some(host.split_once('.')?.1))
+}
+
+/// The host of a request as routes have it: without port and final dot, in lower case. `None` is one that no
+/// route can have.
+fn normal_host(host: &str) -> Option<Cow<'_, str>> {
+    if let Some(rest) = host.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let port = after.is_empty() || after.starts_with(':');
+        // As many ways to write it as one likes are one address.
+        return address
+            .parse::<Ipv6Addr>()
+            .ok()
+            .filter(|_| port)
+            .map(|address| format!("[{address}]").into());
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() || name.len() > MAX_HOST {
+        None
+    } else if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Some(name.to_ascii_lowercase().into())
+    } else {
+        Some(name.into())
+    }
+}

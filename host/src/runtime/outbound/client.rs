@@ -1,0 +1,72 @@
+//! The pool of connections that requests of guests go out on, one for each thread.
+//!
+//! Invariant: a client lives on one runtime. Its connections are tasks of the runtime that first used it; on another
+//! one, requests would wait for tasks that nobody polls any more.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::connector::Connector;
+use super::tls::Tls;
+use super::upload::Upload;
+
+/// How long a connection that nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(90);
+/// How many connections that nobody uses are kept for each origin.
+const IDLE_PER_ORIGIN: usize = 32;
+/// Largest header section of an answer over HTTP/2; over HTTP/1.1 hyper stops at about 400 KiB and 100 headers.
+const HEADER_BYTES: u32 = 64 << 10;
+
+/// The client that everything underneath sends with.
+pub(super) type Client = legacy::Client<Connector, Upload>;
+
+/// What all instances on one thread send their requests through. Cheap to clone, and free until the first request.
+///
+/// It must be used on one runtime only. When the runtime is dropped, every connection is; nothing is waited for but a
+/// look-up of a name under way, so end it with `shutdown_timeout`.
+#[derive(Clone, Default)]
+pub struct Outbound {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    client: OnceLock<Client>,
+    tls: Tls,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
+    }
+}
+
+impl Outbound {
+    /// Returns one that trusts what this says.
+    #[cfg(test)]
+    pub(super) fn with_tls(config: rustls::ClientConfig) -> Self {
+        let tls = Tls::Given(Arc::new(super::tls::offer_protocols(config)));
+        Self { shared: Arc::new(Shared { client: OnceLock::new(), tls }) }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.shared.client.get_or_init(|| build(self.shared.tls.clone()))
+    }
+}
+
+fn build(tls: Tls) -> Client {
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_ORIGIN)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http2_max_header_list_size(HEADER_BYTES)
+        // Without the request's own `host` header: from its address, for HTTP/1.1 only.
+        .set_host(true)
+        // Of any method: the connection was found closed before a byte of the request was written to it.
+        .retry_canceled_requests(true)
+        .build(Connector::new(tls))
+}

@@ -1,0 +1,103 @@
+//! What one store's `wasi:http` calls when its guest sends a request, and how it names errors.
+//!
+//! Invariant: when it is dropped, with its store, bodies under way are known to be incomplete.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, Response};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as CodeP3;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::fault::Lost;
+use super::send::{Waits, send};
+use super::upload::Fate;
+use super::{Grant, Outbound};
+
+/// The `wasi:http` of one store.
+#[derive(Debug)]
+pub struct HttpHooks {
+    grant: Arc<Grant>,
+    outbound: Outbound,
+    store_gone: Arc<AtomicBool>,
+}
+
+/// Tells how the sending of a request's body ended.
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl HttpHooks {
+    /// Returns the hooks of a store that may send what is granted, through the client of its thread.
+    pub fn new(grant: Arc<Grant>, outbound: Outbound) -> Self {
+        Self { grant, outbound, store_gone: Arc::default() }
+    }
+}
+
+impl Drop for HttpHooks {
+    fn drop(&mut self) {
+        self.store_gone.store(true, Ordering::Release);
+    }
+}
+
+impl WasiHttpHooks for HttpHooks {
+    /// The client does it, for HTTP/1.1; HTTP/2 has `:authority`.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // How the guest fared with the answer. Nobody but the server could want to know.
+        _answer_read: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
+        let checked = self.grant.check(&request);
+        let (grant, outbound) = (self.grant.clone(), self.outbound.clone());
+        let store_gone = self.store_gone.clone();
+        Box::new(async move {
+            checked?;
+            let host = request.uri().authority().map(ToString::to_string);
+            let sent = send(outbound.client(), request, Waits::new(options), &store_gone).await;
+            let (answer, fate) = sent.map_err(|(error, cause)| {
+                tracing::debug!(component = grant.component(), host, cause, "outbound request failed");
+                error
+            })?;
+            let io: Io = Box::new(async move { fate.await.map_or(Ok(()), Fate::into_result) });
+            Ok((answer, io))
+        })
+    }
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> CodeP2 {
+        match Lost::of(error) {
+            Lost::Closed => CodeP2::ConnectionTerminated,
+            Lost::Late => CodeP2::ConnectionReadTimeout,
+            Lost::Malformed => CodeP2::HttpProtocolError,
+        }
+    }
+
+    fn p2_error_from_connect(&mut self, _error: &io::Error) -> CodeP2 {
+        CodeP2::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, _error: &io::Error) -> CodeP2 {
+        CodeP2::TlsProtocolError
+    }
+
+    fn p3_error_from_hyper(&mut self, error: &hyper::Error) -> CodeP3 {
+        match Lost::of(error) {
+            Lost::Closed => CodeP3::ConnectionTerminated,
+            Lost::Late => CodeP3::ConnectionReadTimeout,
+            Lost::Malformed => CodeP3::HttpProtocolError,
+        }
+    }
+
+    fn p3_error_from_connect(&mut self, _error: &io::Error) -> CodeP3 {
+        CodeP3::ConnectionRefused
+    }
+
+    fn p3_error_from_tls(&mut self, _error: &io::Error) -> CodeP3 {
+        CodeP3::TlsProtocolError
+    }
+}

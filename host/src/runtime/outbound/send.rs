@@ -1,0 +1,140 @@
+//! How one request is sent, and sent again where that is safe.
+//!
+//! Invariant: a request is sent again only when no server can have acted on it, or when its method allows that and a
+//! kept connection was closed under it: a server may close an idle connection in the very moment it is used.
+
+use std::error::Error as StdError;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::client::Client;
+use super::connector::{DIAL, Dial};
+use super::download::Download;
+use super::fault;
+use super::upload::{Fate, Upload};
+
+/// How long a connection may take, where the guest says nothing.
+const CONNECT: Duration = Duration::from_secs(60);
+/// How long the head of an answer, and each piece of it, may take where the guest says nothing; as wasmtime has it.
+const ANSWER: Duration = Duration::from_secs(600);
+/// Nothing waits longer, whatever the guest says: times that far away cannot be reckoned with.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often a request is sent again when kept connections turn out to be closed.
+const RETRIES: usize = 3;
+
+/// How long a request waits for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
+
+impl Waits {
+    /// Returns what the guest asks for, or what holds where it does not.
+    pub(super) fn new(options: Option<RequestOptions>) -> Self {
+        let options = options.unwrap_or_default();
+        let wait = |asked: Option<Duration>, default| asked.unwrap_or(default).min(LONGEST);
+        Self {
+            connect: wait(options.connect_timeout, CONNECT),
+            first_byte: wait(options.first_byte_timeout, ANSWER),
+            between_bytes: wait(options.between_bytes_timeout, ANSWER),
+        }
+    }
+}
+
+/// An answer, and where the fate of the request's body is told, which may still be under way.
+pub(super) type Answer = (Response<WasiBody>, oneshot::Receiver<Fate>);
+
+/// A request without an answer.
+struct Unanswered {
+    error: Error,
+    cause: String,
+    /// The body, when the request may be sent again with it.
+    again: Option<WasiBody>,
+}
+
+/// Sends a request and returns the answer's head, with its body under way. The error comes with its cause, for the log.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
+pub(super) async fn send(
+    client: &Client,
+    request: Request<WasiBody>,
+    waits: Waits,
+    store_gone: &Arc<AtomicBool>,
+) -> Result<Answer, (Error, String)> {
+    let (mut parts, mut body) = request.into_parts();
+    let mut retries = if parts.method.is_idempotent() { RETRIES } else { 0 };
+    loop {
+        let kept = (retries > 0).then(|| parts.clone());
+        let (upload, fate) = Upload::new(body, announced_length(&parts.headers), store_gone.clone());
+        let unanswered = match attempt(client, Request::from_parts(parts, upload), waits, fate).await {
+            Ok(answer) => return Ok(answer),
+            Err(unanswered) => unanswered,
+        };
+        match (kept, unanswered.again) {
+            (Some(kept), Some(untouched)) => (parts, body) = (kept, untouched),
+            _ => return Err((unanswered.error, unanswered.cause)),
+        }
+        retries -= 1;
+    }
+}
+
+async fn attempt(
+    client: &Client,
+    mut request: Request<Upload>,
+    waits: Waits,
+    mut fate: oneshot::Receiver<Fate>,
+) -> Result<Answer, Unanswered> {
+    let connection = capture_connection(&mut request);
+    let dial = Arc::new(Dial::new(waits.connect));
+    let mut answer = pin!(DIAL.scope(dial.clone(), client.request(request)));
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => Ok(answer),
+        // Until then the connector watches the time.
+        () = connected(connection) => timeout(waits.first_byte, answer).await,
+    };
+    let error: Box<dyn StdError + Send + Sync> = match answer {
+        Ok(Ok(answer)) => {
+            let answer = answer.map(|body| Download::new(body, waits.between_bytes).boxed_unsync());
+            return Ok((answer, fate));
+        }
+        Ok(Err(error)) => Box::new(error),
+        Err(late) => {
+            let cause = late.to_string();
+            return Err(Unanswered { error: Error::ConnectionReadTimeout, cause, again: None });
+        }
+    };
+    let (cause, error) = (fault::describe(&*error), fault::of_request(&*error));
+    Err(match fate.try_recv() {
+        // The guest's own failure is why the connection was given up.
+        Ok(Fate::Failed(error)) => Unanswered { error, cause, again: None },
+        Ok(Fate::Untouched(body)) if !dial.has_dialled() && matches!(error, Error::ConnectionTerminated) => {
+            Unanswered { error, cause, again: Some(body) }
+        }
+        _ => Unanswered { error, cause, again: None },
+    })
+}
+
+async fn connected(mut connection: CaptureConnection) {
+    if connection.wait_for_connection_metadata().await.is_none() {
+        // The request has failed before it had a connection, and says so itself.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,82 @@
+//! The times that a guest sets.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{Error, RequestOptions};
+
+use super::super::Outbound;
+use super::harness::{LONG, answer_raw, get, hooks, on_runtime, read_head, scripted, send};
+
+const SHORT: Option<Duration> = Some(Duration::from_millis(30));
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up() {
+    on_runtime(async {
+        let server = scripted(|_, mut stream| {
+            read_head(&mut stream);
+            // Until the client has closed the connection.
+            read_head(&mut stream);
+        });
+        let options = RequestOptions { first_byte_timeout: SHORT, ..RequestOptions::default() };
+        let answer = send(&mut hooks(&Outbound::default()), get(&server.url("/")), Some(options)).await;
+        assert!(matches!(answer.err().unwrap(), Error::ConnectionReadTimeout));
+    });
+}
+
+#[test]
+fn a_pause_in_an_answer_is_limited() {
+    on_runtime(async {
+        let server = scripted(|_, stream| {
+            let mut stream = answer_raw(stream, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
+            read_head(&mut stream);
+        });
+        let options = RequestOptions { between_bytes_timeout: SHORT, ..RequestOptions::default() };
+        let mut hooks = hooks(&Outbound::default());
+        let (answer, _io) = send(&mut hooks, get(&server.url("/")), Some(options)).await.unwrap();
+        let mut body = answer.into_body();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "half ");
+        let error = tokio::time::timeout(LONG, body.frame()).await.unwrap().unwrap().unwrap_err();
+        assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
+    });
+}
+
+#[test]
+fn a_connection_that_is_not_made_is_given_up() {
+    on_runtime(async {
+        // A TLS handshake that nobody answers is part of it.
+        let server = scripted(|_, mut stream| drop(read_head(&mut stream)));
+        let options = RequestOptions { connect_timeout: SHORT, ..RequestOptions::default() };
+        let url = format!("https://{}/", server.address);
+        let answer = send(&mut hooks(&Outbound::default()), get(&url), Some(options)).await;
+        assert!(matches!(answer.err().unwrap(), Error::ConnectionTimeout));
+    });
+}
+
+#[test]
+fn times_of_any_length_are_accepted() {
+    on_runtime(async {
+        let server = scripted(|_, stream| {
+            let mut stream = answer_raw(stream, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
+            read_head(&mut stream);
+        });
+        let forever = Some(Duration::MAX);
+        let options = RequestOptions {
+            connect_timeout: forever,
+            first_byte_timeout: forever,
+            between_bytes_timeout: forever,
+        };
+        let mut hooks = hooks(&Outbound::default());
+        let (answer, _io) = send(&mut hooks, get(&server.url("/")), Some(options)).await.unwrap();
+        let mut body = answer.into_body();
+        body.frame().await.unwrap().unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(5), body.frame()).await.is_err(), "it waits");
+
+        let none = Some(Duration::ZERO);
+        let options =
+            RequestOptions { connect_timeout: none, first_byte_timeout: none, between_bytes_timeout: none };
+        let answer = send(&mut hooks, get(&server.url("/")), Some(options)).await;
+        assert!(matches!(answer.err().unwrap(), Error::ConnectionTimeout | Error::ConnectionReadTimeout));
+    });
+}

@@ -1,0 +1,144 @@
+//! The body of a request on its way out, watched.
+//!
+//! Invariant: a body that the guest did not finish never ends as if it had. Its channels just close when its store is
+//! dropped, which wasmtime's body takes for its end: the receiver would see a short request that looks complete.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// What became of a body.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// All of it was handed to the connection.
+    Sent,
+    /// Nobody asked for any of it: it has no content, or the request was never begun.
+    Untouched(WasiBody),
+    /// The guest failed to produce it.
+    Failed(Error),
+    /// The connection took no more of it.
+    Cut,
+}
+
+impl Fate {
+    /// Returns what the guest that sent the request is told.
+    pub(super) fn into_result(self) -> Result<(), Error> {
+        match self {
+            Self::Sent | Self::Untouched(_) => Ok(()),
+            Self::Failed(error) => Err(error),
+            Self::Cut => Err(Error::ConnectionTerminated),
+        }
+    }
+}
+
+/// Ends a connection whose request cannot be finished. The reason goes to the guest another way.
+#[derive(Debug, thiserror::Error)]
+#[error("the body of the request ended early")]
+pub(super) struct EndedEarly;
+
+/// A request's body.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// `None` only while it is dropped.
+    body: Option<WasiBody>,
+    touched: bool,
+    complete: bool,
+    /// What is left of the announced length, when one was announced.
+    left: Option<u64>,
+    store_gone: Arc<AtomicBool>,
+    fate: Option<oneshot::Sender<Fate>>,
+}
+
+impl Upload {
+    /// Wraps a body of the announced length and returns where its fate is told.
+    pub(super) fn new(
+        body: WasiBody,
+        length: Option<u64>,
+        store_gone: Arc<AtomicBool>,
+    ) -> (Self, oneshot::Receiver<Fate>) {
+        let (fate, told) = oneshot::channel();
+        let body = Some(body);
+        (Self { body, touched: false, complete: false, left: length, store_gone, fate: Some(fate) }, told)
+    }
+
+    fn tell(&mut self, fate: Fate) {
+        if let Some(sender) = self.fate.take() {
+            // Nobody listens once the request has been given up.
+            let _ = sender.send(fate);
+        }
+    }
+
+    fn fail<T>(&mut self, error: Error) -> Poll<Option<Result<T, EndedEarly>>> {
+        self.tell(Fate::Failed(error));
+        Poll::Ready(Some(Err(EndedEarly)))
+    }
+
+    fn is_store_gone(&self) -> bool {
+        self.store_gone.load(Ordering::Acquire)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = EndedEarly;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EndedEarly>>> {
+        let this = self.get_mut();
+        this.touched = true;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if this.is_store_gone() {
+            return this.fail(Error::ConnectionTerminated);
+        }
+        match frame {
+            Some(Ok(frame)) => {
+                if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
+                    *left = left.saturating_sub(data.len() as u64);
+                }
+                this.complete |= frame.is_trailers();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => this.fail(error),
+            None => {
+                this.tell(Fate::Sent);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.is_store_gone() && self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    /// A connection asks no further once it has all the bytes that were announced, or the trailers.
+    fn drop(&mut self) {
+        let Some(body) = self.body.take() else {
+            return;
+        };
+        let fate = if !self.touched {
+            Fate::Untouched(body)
+        } else if self.complete || self.left == Some(0) || body.is_end_stream() {
+            Fate::Sent
+        } else {
+            Fate::Cut
+        };
+        self.tell(fate);
+    }
+}

@@ -1,0 +1,45 @@
+//! Components of kind `http`: the host owns their listeners and connections, and hands each request to one of
+//! their instances.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | `front` | which addresses there are; the one thread that accepts |
+//! | `conductor` | how a component starts and stops |
+//! | `component`, `lane` | which thread serves a connection, and runs an instance |
+//! | `pool` | which instance serves a request, and which requests wait |
+//! | `driver`, `instance` | how far one instance is |
+//! | `group`, `listener` | how an address opens and drains |
+//! | `connection`, `pace`, `wire`, `tls` | how a connection begins and ends |
+//! | `request`, `answer`, `body`, `call` | what becomes of one request |
+//! | `entry`, `stats`, `access` | what is counted and logged of it |
+//! | `ticker` | how guests that compute let others on their thread run |
+
+mod access;
+mod answer;
+mod body;
+mod call;
+mod component;
+mod conductor;
+mod connection;
+mod driver;
+mod entry;
+mod front;
+mod group;
+mod instance;
+mod lane;
+mod listener;
+mod pace;
+mod pool;
+#[cfg(test)]
+mod pool_tests;
+mod request;
+mod stats;
+mod ticker;
+mod tls;
+mod wire;
+
+pub use access::AccessLog;
+pub use conductor::MakeStdio;
+pub use front::{Front, FrontError, FrontParts};
+pub use stats::{BUCKETS_MICROS, Counts, Stats};
+pub use tls::TlsError;

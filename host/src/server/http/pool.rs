@@ -1,0 +1,387 @@
+//! Which instance serves which request: the slots of one component, and the requests that wait for one.
+//!
+//! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are
+//! bounded; whoever can serve is woken whenever somebody waits. Nothing in here waits or knows of sockets.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::call::Job;
+use super::instance::{Instance, Why};
+
+/// What holds for the instances of one component.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Most instances at a time.
+    pub max: usize,
+    /// Most requests in one of them at a time.
+    pub concurrency: usize,
+    /// Requests after which an instance is replaced; 0 is never.
+    pub requests: u64,
+    /// Most requests that wait when all instances are busy.
+    pub queue: usize,
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Everybody is busy, and too many wait already.
+    QueueFull,
+    /// The component takes no more.
+    Stopped,
+}
+
+/// Where a slot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// There is no instance.
+    Vacant,
+    /// An instance is on its way.
+    Starting,
+    /// The instance takes requests.
+    Open,
+    /// It computes and does not come back to its loop: it takes no requests until it does.
+    Spinning,
+    /// It takes no more requests, and ends.
+    Closing,
+}
+
+#[derive(Debug)]
+struct Slot {
+    phase: Phase,
+    instance: Option<Arc<Instance>>,
+    /// Requests that came in on the slot's own thread: they go to its own instance as long as that can.
+    local: VecDeque<Job>,
+}
+
+impl Slot {
+    fn can_take(&self, concurrency: usize) -> bool {
+        self.phase == Phase::Open
+            && self.instance.as_ref().is_some_and(|instance| instance.busy() < concurrency)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    slots: Vec<Slot>,
+    global: VecDeque<Job>,
+    stopped: bool,
+}
+
+/// The instances of one component. See the module's documentation.
+#[derive(Debug)]
+pub struct Pool {
+    limits: PoolLimits,
+    state: Mutex<State>,
+    waiting: AtomicUsize,
+    intake_over: AtomicBool,
+    hooks_due: AtomicBool,
+    starts: mpsc::UnboundedSender<usize>,
+}
+
+/// What is left to do when the lock is released: waking and dropping run code of others.
+#[derive(Default)]
+struct Aftermath {
+    wake: Option<Arc<Instance>>,
+    drop: Vec<Job>,
+}
+
+impl Drop for Aftermath {
+    fn drop(&mut self) {
+        if let Some(instance) = &self.wake {
+            instance.wake();
+        }
+    }
+}
+
+impl Pool {
+    /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
+    pub fn new(limits: PoolLimits, starts: mpsc::UnboundedSender<usize>) -> Arc<Self> {
+        let slot = || Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
+        let slots = (0..limits.max).map(|_| slot()).collect();
+        Arc::new(Self {
+            limits,
+            state: Mutex::new(State { slots, global: VecDeque::new(), stopped: false }),
+            waiting: AtomicUsize::new(0),
+            intake_over: AtomicBool::new(false),
+            hooks_due: AtomicBool::new(false),
+            starts,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in a request that came in on the thread of slot `home`, if that is one of this component's.
+    ///
+    /// # Errors
+    /// When it is not taken; the request is dropped then, its client answered by whoever asked.
+    pub fn submit(&self, home: Option<usize>, job: Job) -> Result<(), Refusal> {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        if state.stopped {
+            after.drop.push(job);
+            return Err(Refusal::Stopped);
+        }
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        if waiting >= self.limits.queue && waiting >= self.limits.queue + self.free(&state) {
+            after.drop.push(job);
+            return Err(Refusal::QueueFull);
+        }
+        // First this, then the look at who can take: `finished` does it the other way round.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let own = home.and_then(|home| state.slots.get_mut(home));
+        match own {
+            Some(slot) if slot.can_take(self.limits.concurrency) => {
+                slot.local.push_back(job);
+                after.wake = slot.instance.clone();
+            }
+            _ => {
+                state.global.push_back(job);
+                self.find_taker(&mut state, home, &mut after);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many more requests could be taken at once, with all instances that may exist.
+    fn free(&self, state: &State) -> usize {
+        let room = |slot: &Slot| match (slot.phase, &slot.instance) {
+            (Phase::Open, Some(instance)) => self.limits.concurrency.saturating_sub(instance.busy()),
+            (Phase::Vacant | Phase::Starting, _) => self.limits.concurrency,
+            (Phase::Open | Phase::Spinning | Phase::Closing, _) => 0,
+        };
+        state.slots.iter().map(room).sum()
+    }
+
+    /// Wakes somebody for the requests in the global queue, or has an instance started: in the slot they came
+    /// in on, so that they stay on one thread, or else in any.
+    fn find_taker(&self, state: &mut State, home: Option<usize>, after: &mut Aftermath) {
+        if self.hooks_are_due() {
+            return self.drop_waiting_if_nobody_is_left(state, after);
+        }
+        let own = home.filter(|home| state.slots.get(*home).is_some_and(|slot| slot.phase == Phase::Vacant));
+        let able = state.slots.iter().find(|slot| slot.can_take(self.limits.concurrency));
+        after.wake = able.and_then(|slot| slot.instance.clone());
+        let starting = state.slots.iter().filter(|slot| slot.phase == Phase::Starting).count();
+        let covered = after.wake.is_some() || state.global.len() <= starting * self.limits.concurrency;
+        let vacant = || state.slots.iter().position(|slot| slot.phase == Phase::Vacant);
+        let start = if covered { own } else { own.or_else(vacant) };
+        if let Some(at) = start {
+            self.start(state, at);
+        }
+    }
+
+    fn start(&self, state: &mut State, at: usize) {
+        if let Some(slot) = state.slots.get_mut(at) {
+            slot.phase = Phase::Starting;
+            // Without a conductor the component has ended.
+            let _ended = self.starts.send(at);
+        }
+    }
+
+    /// Has an instance started in this slot, unless there is one.
+    pub fn want(&self, at: usize) {
+        let mut state = self.lock();
+        if !state.stopped && state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant) {
+            self.start(&mut state, at);
+        }
+    }
+
+    /// Lets an instance take requests.
+    pub fn opened(&self, instance: &Arc<Instance>) {
+        if let Some(slot) = self.lock().slots.get_mut(instance.slot) {
+            slot.phase = Phase::Open;
+            slot.instance = Some(instance.clone());
+        }
+        instance.open();
+    }
+
+    /// Returns the next request for this instance, if it can take one. Its clients may have left meanwhile: such
+    /// requests are dropped.
+    pub fn take(&self, instance: &Arc<Instance>) -> Option<Job> {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        if !state.slots.get(instance.slot)?.can_take(self.limits.concurrency) {
+            return None;
+        }
+        let job = loop {
+            let State { slots, global, .. } = &mut *state;
+            let job = slots.get_mut(instance.slot)?.local.pop_front().or_else(|| global.pop_front())?;
+            self.no_longer_wait(&state, 1);
+            if job.claim.take(instance) {
+                break job;
+            }
+            after.drop.push(job);
+        };
+        let taken = instance.count_taken();
+        if self.limits.requests > 0 && taken >= self.limits.requests {
+            instance.close(Why::Requests);
+            if let Some(slot) = state.slots.get_mut(instance.slot) {
+                slot.phase = Phase::Closing;
+            }
+            self.pass_on(&mut state, instance.slot, &mut after);
+        }
+        Some(job)
+    }
+
+    /// Notes that so many requests have left the queues. If they were the last, and no more come, everybody ends.
+    fn no_longer_wait(&self, state: &State, count: usize) {
+        if self.waiting.fetch_sub(count, Ordering::SeqCst) == count && self.is_stopping() {
+            self.wake_all(state);
+        }
+    }
+
+    /// Notes that an instance has room for a request more.
+    pub fn finished(&self, instance: &Instance) {
+        if self.waiting.load(Ordering::SeqCst) > 0 || instance.is_closing() || self.is_stopping() {
+            instance.wake();
+        }
+    }
+
+    /// Notes whether the instance comes back to its loop; one that computes for long gives its requests away.
+    pub fn set_spinning(&self, instance: &Instance, spinning: bool) {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(instance.slot) else { return };
+        match (slot.phase, spinning) {
+            (Phase::Open, true) => {
+                slot.phase = Phase::Spinning;
+                self.pass_on(&mut state, instance.slot, &mut after);
+            }
+            (Phase::Spinning, false) => slot.phase = Phase::Open,
+            _ => {}
+        }
+    }
+
+    /// Finds others for what waits if the instance is parked with all it can take.
+    pub fn settle(&self, instance: &Instance) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        if state.slots.get(instance.slot).is_some_and(|slot| !slot.can_take(self.limits.concurrency)) {
+            self.pass_on(&mut state, instance.slot, &mut after);
+        }
+    }
+
+    /// Finds others for all that waits: the instance of this slot cannot take it.
+    fn pass_on(&self, state: &mut State, at: usize, after: &mut Aftermath) {
+        let State { slots, global, .. } = &mut *state;
+        if let Some(slot) = slots.get_mut(at) {
+            global.append(&mut slot.local);
+        }
+        if !global.is_empty() {
+            self.find_taker(state, None, after);
+        }
+    }
+
+    /// Lets an instance take no more requests, and end. The first reason counts.
+    pub fn close(&self, instance: &Instance, why: Why) {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        instance.close(why);
+        let own = state.slots.get_mut(instance.slot);
+        if let Some(slot) = own.filter(|slot| is_in(slot, instance)) {
+            slot.phase = Phase::Closing;
+            self.pass_on(&mut state, instance.slot, &mut after);
+        }
+        drop(state);
+        instance.wake();
+    }
+
+    /// The same, unless it is the only one that takes requests.
+    pub fn close_surplus(&self, instance: &Instance) -> bool {
+        let state = self.lock();
+        let others = state.slots.iter().filter(|slot| slot.phase == Phase::Open && !is_in(slot, instance));
+        let surplus = others.count() > 0 && self.waiting.load(Ordering::SeqCst) == 0;
+        drop(state);
+        if surplus {
+            self.close(instance, Why::Idle);
+        }
+        surplus
+    }
+
+    /// Notes that the instance of a slot is no more. If requests wait, the next one is asked for.
+    pub fn ended(&self, at: usize) {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        if let Some(slot) = state.slots.get_mut(at) {
+            slot.phase = Phase::Vacant;
+            slot.instance = None;
+        }
+        self.pass_on(&mut state, at, &mut after);
+    }
+
+    /// The same for an instance that could not be started: whoever waits gets no answer if nobody else is there,
+    /// or each of them would try again.
+    pub fn not_started(&self, at: usize) {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        if let Some(slot) = state.slots.get_mut(at) {
+            slot.phase = Phase::Vacant;
+        }
+        self.drop_waiting_if_nobody_is_left(&mut state, &mut after);
+    }
+
+    fn drop_waiting_if_nobody_is_left(&self, state: &mut State, after: &mut Aftermath) {
+        let serves = |slot: &Slot| matches!(slot.phase, Phase::Open | Phase::Spinning | Phase::Starting);
+        if !state.slots.iter().any(serves) {
+            let dropped = state.global.len();
+            after.drop.extend(state.global.drain(..));
+            self.no_longer_wait(state, dropped);
+        }
+    }
+
+    /// Takes no more requests; those that wait are still served.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        self.intake_over.store(true, Ordering::SeqCst);
+        self.wake_all(&state);
+    }
+
+    /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no
+    /// others are started.
+    pub fn call_hooks_now(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        self.hooks_due.store(true, Ordering::SeqCst);
+        self.wake_all(&state);
+    }
+
+    fn wake_all(&self, state: &State) {
+        state.slots.iter().filter_map(|slot| slot.instance.as_ref()).for_each(|instance| instance.wake());
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.intake_over.load(Ordering::SeqCst) || self.hooks_due.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether requests are refused.
+    pub fn takes_none(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Returns whether no request can come any more, and none waits.
+    pub fn is_drained(&self) -> bool {
+        self.intake_over.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Returns whether hooks are called next to requests.
+    pub fn hooks_are_due(&self) -> bool {
+        self.hooks_due.load(Ordering::SeqCst)
+    }
+}
+
+fn is_in(slot: &Slot, instance: &Instance) -> bool {
+    slot.instance.as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), instance))
+}

@@ -1,0 +1,64 @@
+//! TLS for an address: its certificate and key, and what is spoken over it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::plan::TlsPlan;
+
+/// Why a certificate or a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and what to do.
+    pub what: String,
+    /// Whether the file could not be read at all.
+    pub unreadable: bool,
+}
+
+/// Returns what greets clients with this certificate, and speaks HTTP/2 or HTTP/1.1 with them.
+///
+/// # Errors
+/// When a file cannot be read, has no PEM of its kind in it, or the two do not belong together.
+pub fn acceptor(plan: &TlsPlan) -> Result<TlsAcceptor, TlsError> {
+    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&plan.cert)?).collect();
+    let certs = certs.map_err(|error| wrong(&plan.cert, format!("it is no PEM file: {error}")))?;
+    if certs.is_empty() {
+        return Err(wrong(
+            &plan.cert,
+            "there is no certificate in it (`-----BEGIN CERTIFICATE-----`)".to_owned(),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(&plan.key)?)
+        .map_err(|error| wrong(&plan.key, format!("there is no private key in it: {error}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&plan.cert, error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .map_err(|error| {
+            let key = plan.key.display();
+            wrong(&plan.cert, format!("it cannot be used with the key in {key}: {error}"))
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError {
+        path: path.to_owned(),
+        what: format!("cannot be read: {error}"),
+        unreadable: true,
+    })
+}
+
+fn wrong(path: &Path, what: String) -> TlsError {
+    TlsError { path: path.to_owned(), what, unreadable: false }
+}
