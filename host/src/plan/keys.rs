@@ -206,7 +206,12 @@ const INSTANCES: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    key("connections", FROM_1, Fallback::Number(DEFAULT_CONNECTIONS as u64), "Most connections at a time."),
+    key(
+        "connections",
+        FROM_1,
+        Fallback::Number(DEFAULT_CONNECTIONS as u64),
+        "Most connections at a time on each of its addresses; more wait to be accepted.",
+    ),
     key("header-size", HEADER_SIZE, Size(DEFAULT_HEADER_SIZE as u64), "Most bytes of a request's head."),
     key("body-size", SIZE, Nothing, "Most bytes of a request's body; no limit unless set."),
     key(

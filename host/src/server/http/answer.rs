@@ -33,6 +33,8 @@ pub enum Refused {
     Busy,
     /// The component stops.
     Stopping,
+    /// No answer came in time, and the client had not sent all of its request.
+    SlowClient,
     /// No answer came in time.
     Timeout,
 }
@@ -48,6 +50,7 @@ impl Refused {
             Self::GuestError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Failed | Self::NoInstance => StatusCode::BAD_GATEWAY,
             Self::Busy | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -65,6 +68,7 @@ impl Refused {
             Self::NoInstance => "502 Bad Gateway: the component could not be started\n",
             Self::Busy => "503 Service Unavailable: all instances are busy\n",
             Self::Stopping => "503 Service Unavailable: the component stops\n",
+            Self::SlowClient => "408 Request Timeout: the request was not sent in time\n",
             Self::Timeout => "504 Gateway Timeout: the component took too long\n",
         }
     }
@@ -89,8 +93,10 @@ mod tests {
     #[test]
     fn each_text_begins_with_its_status() {
         use Refused::*;
-        let all =
-            [BadRequest, NoRoute, TooLarge, Upgrade, GuestError, Failed, NoInstance, Busy, Stopping, Timeout];
+        let all = [
+            BadRequest, NoRoute, TooLarge, Upgrade, GuestError, Failed, NoInstance, Busy, Stopping,
+            SlowClient, Timeout,
+        ];
         for refused in all {
             let status = refused.status();
             let head = format!("{} {}: ", status.as_u16(), status.canonical_reason().unwrap());

@@ -19,8 +19,8 @@ use super::instance::Instance;
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
 const ONE_WRITE: usize = 16 << 10;
-/// Turns that an answer gets to become whole.
-const TURNS: usize = 3;
+/// Most turns that an answer gets to become whole while its instance is at work.
+const TURNS: usize = 64;
 /// How much of an answer whose client has left a sync guest may still write, and for how long: its writes would
 /// trap, and end an instance that could go on.
 const SINK_BYTES: usize = 1 << 20;
@@ -47,7 +47,11 @@ pub struct AnswerBody {
 
 #[derive(Debug)]
 enum Source {
-    Whole(Option<Bytes>),
+    /// All bytes there are; and what the guest still does behind them, if anything.
+    Whole(
+        Option<Bytes>,
+        #[expect(dead_code, reason = "kept for what its drop does")] Option<Box<GuestStream>>,
+    ),
     Stream(Box<GuestStream>),
 }
 
@@ -109,14 +113,15 @@ async fn sink(mut body: WasiBody) {
 
 /// Returns the body of an answer that the host gives itself.
 pub fn whole(bytes: Bytes, entry: Option<Entry>) -> AnswerBody {
-    AnswerBody { source: Source::Whole(Some(bytes)), entry }
+    AnswerBody { source: Source::Whole(Some(bytes), None), entry }
 }
 
 /// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
 /// write and not several; else as the guest writes it. `sink` says that the guest cannot stand it when its client
-/// leaves.
+/// leaves. An answer that has the `length` it announced is whole, whatever the guest does behind it.
 pub async fn of_guest(
     mut body: WasiBody,
+    length: Option<u64>,
     instance: Arc<Instance>,
     interest: Interest,
     entry: Entry,
@@ -126,11 +131,28 @@ pub async fn of_guest(
     let mut turns = 0;
     let next = loop {
         match body.frame().now_or_never() {
-            Some(Some(Ok(frame))) if frame.is_data() && head.len() < ONE_WRITE => head.push(frame),
+            Some(Some(Ok(frame))) if frame.is_data() && head.len() < ONE_WRITE => {
+                head.push(frame);
+                if length == Some(head.len() as u64) {
+                    let bytes = head.take();
+                    let rest = GuestStream {
+                        head: None,
+                        next: None,
+                        body: Some(body),
+                        instance,
+                        sink,
+                        _interest: interest,
+                    };
+                    return AnswerBody {
+                        source: Source::Whole(bytes, Some(Box::new(rest))),
+                        entry: Some(entry),
+                    };
+                }
+            }
             Some(Some(frame)) => break Some(frame.map_err(BodyError::Guest)),
             Some(None) if instance.is_dead() => break Some(Err(BodyError::CutShort)),
             Some(None) => return whole(head.take().unwrap_or_default(), Some(entry)),
-            None if turns < TURNS => {
+            None if turns < TURNS && !instance.turn.waits() => {
                 turns += 1;
                 turn().await;
             }
@@ -195,7 +217,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = match &mut this.source {
-            Source::Whole(bytes) => {
+            Source::Whole(bytes, _) => {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -212,13 +234,12 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.source, Source::Whole(None))
-            || matches!(&self.source, Source::Whole(Some(bytes)) if bytes.is_empty())
+        matches!(&self.source, Source::Whole(bytes, _) if bytes.as_ref().is_none_or(Bytes::is_empty))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Stream(stream) => match (&stream.head, &stream.next, &stream.body) {
                 (None, None, Some(body)) => body.size_hint(),
                 _ => SizeHint::default(),
@@ -230,7 +251,7 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         // What is in one piece goes out with the head.
-        if let (Source::Whole(None), Some(entry)) = (&self.source, self.entry.as_mut()) {
+        if let (Source::Whole(None, _), Some(entry)) = (&self.source, self.entry.as_mut()) {
             entry.complete();
         }
     }

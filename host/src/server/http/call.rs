@@ -4,12 +4,14 @@
 //! whole answer (or has left); and as live until its client has it (or has left).
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 use futures::channel::oneshot;
 use wasmtime_wasi_http::handler::{Request, Response};
 
 use super::instance::Instance;
+use super::pool::Pool;
 
 /// What becomes of a request in the guest: an answer, or what went wrong.
 pub type Answer = Result<Response, wasmtime::Error>;
@@ -30,17 +32,23 @@ const TAKEN: u8 = 1;
 const LEFT: u8 = 2;
 
 /// What the client's side and the instance's side of a request share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Claim {
     state: AtomicU8,
-    taker: OnceLock<Arc<Instance>>,
+    taker: OnceLock<(Arc<Instance>, Instant)>,
+    pool: Weak<Pool>,
 }
 
 impl Claim {
+    /// Returns the claim of a request that nobody has taken yet.
+    pub fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        Arc::new(Self { state: AtomicU8::new(WAITING), taker: OnceLock::new(), pool: Arc::downgrade(pool) })
+    }
+
     /// Takes the request for an instance. False: its client has left.
     pub fn take(&self, instance: &Arc<Instance>) -> bool {
         instance.enter();
-        let _first = self.taker.set(instance.clone());
+        let _first = self.taker.set((instance.clone(), Instant::now()));
         let taken = self.state.compare_exchange(WAITING, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !taken {
             instance.leave_live();
@@ -51,13 +59,23 @@ impl Claim {
 
     /// Returns the instance that took it.
     pub fn taker(&self) -> Option<&Arc<Instance>> {
-        self.taker.get()
+        self.taker.get().map(|(instance, _)| instance)
+    }
+
+    /// Returns when it was taken.
+    pub fn taken_at(&self) -> Option<Instant> {
+        self.taker.get().map(|(_, at)| *at)
+    }
+
+    /// Returns whether its client left before anybody took it.
+    pub fn was_left(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == LEFT
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(instance) = self.taker.get() {
+        if let Some(instance) = self.taker() {
             instance.leave();
         }
     }
@@ -69,10 +87,10 @@ pub struct Interest(pub Arc<Claim>);
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        if self.0.state.swap(LEFT, Ordering::SeqCst) == TAKEN
-            && let Some(instance) = self.0.taker.get()
-        {
-            instance.leave_live();
+        match (self.0.state.swap(LEFT, Ordering::SeqCst), self.0.taker(), self.0.pool.upgrade()) {
+            (TAKEN, Some(instance), _) => instance.leave_live(),
+            (WAITING, _, Some(pool)) => pool.drop_left(),
+            _ => {}
         }
     }
 }

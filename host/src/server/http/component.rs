@@ -1,7 +1,7 @@
 //! One component of kind `http` as its listeners, lanes and conductor share it.
 //!
-//! Invariant: connections go to the thread with fewest of them, and a thread that has connections has an instance
-//! of its own, as far as the limits allow.
+//! Invariant: connections go to the thread with fewest of them, whether it has an instance of its own or not: that
+//! is for their requests to bring about.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,7 +35,7 @@ pub struct Component {
     /// Threads that connections are handed to.
     homes: usize,
     ended: AtomicBool,
-    connections: watch::Sender<usize>,
+    clients: watch::Sender<usize>,
 }
 
 /// The other ends of what a component sends.
@@ -62,7 +62,7 @@ impl Component {
             lanes: Mutex::new((0..max).map(|_| None).collect()),
             homes: cores.min(max),
             ended: AtomicBool::new(false),
-            connections: watch::Sender::new(0),
+            clients: watch::Sender::new(0),
             plan,
             loaded,
         });
@@ -116,7 +116,7 @@ impl Component {
     }
 
     /// Hands a connection to the thread with fewest. Without a thread it is dropped, and so closed.
-    pub fn place(&self, accepted: Accepted) {
+    pub fn place(self: &Arc<Self>, accepted: Accepted) {
         let slots = {
             let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
             let load = |lane: &Option<Lane>| lane.as_ref().map_or(0, Lane::connections);
@@ -125,10 +125,8 @@ impl Component {
             slots
         };
         // Where the system gives no more threads, those that are there serve it.
-        let lane = slots.iter().find_map(|(slot, _)| Some((*slot, self.lane(*slot).ok()?)));
-        match lane {
-            Some((slot, lane)) => {
-                self.pool.want(slot);
+        match slots.iter().find_map(|(slot, _)| self.lane(*slot).ok()) {
+            Some(lane) => {
                 let _ended_meanwhile = lane.order(LaneOrder::Connection(accepted));
             }
             None => tracing::warn!(component = self.plan.name, "a connection cannot be served"),
@@ -142,15 +140,25 @@ impl Component {
         std::mem::take(&mut *lanes).into_iter().flatten().count()
     }
 
-    /// Counts connections on its addresses.
-    pub fn count_connections(&self, change: impl FnOnce(&mut usize)) {
-        self.connections.send_modify(change);
+    /// Returns whether nothing can be served on its threads any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
-    /// Returns once there are none.
-    pub async fn no_connections(&self) {
+    /// Counts a client in: a connection on an address of its own, or a request on one that it shares.
+    pub fn count_in(&self) {
+        self.clients.send_modify(|count| *count += 1);
+    }
+
+    /// Counts a client out.
+    pub fn count_out(&self) {
+        self.clients.send_modify(|count| *count = count.saturating_sub(1));
+    }
+
+    /// Returns once there are no clients.
+    pub async fn no_clients(&self) {
         // The sender is a part of `self`: the channel cannot close while this waits.
-        let mut changes = self.connections.subscribe();
+        let mut changes = self.clients.subscribe();
         let _open = changes.wait_for(|count| *count == 0).await;
     }
 }

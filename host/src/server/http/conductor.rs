@@ -13,11 +13,12 @@ use futures::future::OptionFuture;
 use tokio::time::{Sleep, sleep};
 
 use super::component::{Component, Ears};
-use super::driver::{End, is_hook_due_at_start};
+use super::driver::End;
 use super::group::{Group, Stage};
 use super::instance::{Instance, Why};
 use super::lane::{LaneEvent, LaneOrder, LaneParts};
 use super::ticker::Ticker;
+use crate::plan::HookTiming;
 use crate::runtime::{Failure, InstanceEvent, Link, Notice, Stdio};
 use crate::teardown::Outcome;
 
@@ -50,6 +51,8 @@ pub struct Conductor {
     half: Option<Pin<Box<Sleep>>>,
     last_words: Option<Pin<Box<Sleep>>>,
     disconnected: bool,
+    /// Whether its connections have had their time for last words.
+    said_all: bool,
     gone: usize,
     failed_to_start: bool,
     hook_failed: bool,
@@ -79,6 +82,7 @@ impl Conductor {
             half: None,
             last_words: None,
             disconnected: false,
+            said_all: false,
             gone: 0,
             failed_to_start: false,
             hook_failed: false,
@@ -112,16 +116,22 @@ impl Conductor {
                 }
                 Some(()) = OptionFuture::from(self.last_words.as_mut()) => {
                     self.last_words = None;
-                    self.groups.iter().for_each(|group| group.raise(Stage::Cut));
+                    self.groups.iter().for_each(|group| group.member_over());
+                    self.said_all = true;
                 }
-                () = component.no_connections(), if draining && !self.disconnected => {
+                () = component.no_clients(), if draining && !self.disconnected => {
                     self.disconnected = true;
                     self.link.tell(InstanceEvent::Drained);
                 }
             }
         }
+        if !self.said_all {
+            self.groups.iter().for_each(|group| group.member_over());
+        }
         let lanes = self.component.dismiss_lanes();
-        while self.gone < lanes {
+        // Threads that still serve connections for others end with those.
+        let waits = !self.groups.iter().any(|group| group.is_shared());
+        while waits && self.gone < lanes {
             let Some(event) = events.recv().await else { break };
             self.hear(event);
         }
@@ -129,7 +139,9 @@ impl Conductor {
     }
 
     fn is_over(&self) -> bool {
-        self.progress >= Progress::Draining && self.disconnected && self.instances.is_empty()
+        let is_shared = || self.groups.iter().any(|group| group.is_shared());
+        let disconnected = self.disconnected || (self.said_all && is_shared());
+        self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
     }
 
     fn start(&mut self, slot: usize) {
@@ -246,9 +258,7 @@ impl Conductor {
         for instance in self.instances.values() {
             instance.link.ask(notice.clone(), Duration::MAX);
         }
-        if is_hook_due_at_start(&self.component.loaded) {
-            self.component.pool.call_hooks_now();
-        } else if self.component.loaded.run.is_async {
+        if self.component.loaded.run.is_async && self.component.loaded.timing == HookTiming::AfterDrain {
             self.half = Some(Box::pin(sleep(notice.grace / 2)));
         }
         self.notice = Some(notice);

@@ -4,7 +4,6 @@
 //! read; one with requests in flight lives until they are answered; and nobody who sends a request slowly, or not
 //! at all, holds the stop up. What a request is and who answers it is not here.
 
-use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +13,19 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::admit::forwarded_for;
+use super::component::Component;
 use super::group::{Counted, Group, Intake, Stage};
-use super::pace::Pace;
-use super::request::{forwarded_for, handle};
+use super::pace::{Pace, STRAGGLE};
+use super::peer::Peer;
+use super::request::handle;
 use super::wire::{Meter, Protocol, Wire};
 
 /// How long, and how much, is read of a client that still sends when it has its answer: closing at once would
@@ -51,6 +55,8 @@ pub struct Accepted {
     pub client: String,
     /// Where it came in.
     pub group: Arc<Group>,
+    /// On whose threads it is served.
+    pub host: Arc<Component>,
     /// It can bring requests.
     pub intake: Intake,
     /// It is there.
@@ -64,7 +70,9 @@ pub struct Connection {
     pub group: Arc<Group>,
     /// The client's address.
     pub client: String,
-    /// The thread it is served on: a slot of the group's host.
+    /// On whose threads it is served.
+    pub host: Arc<Component>,
+    /// On which of them: that of this slot.
     pub lane: usize,
     /// What guests are told of the client.
     pub forwarded: HeaderValue,
@@ -76,6 +84,9 @@ pub struct Connection {
     bodies: AtomicUsize,
     serial: AtomicBool,
     drains: AtomicBool,
+    /// Whether its address drained before it could bring a request.
+    is_late: AtomicBool,
+    first_request: Notify,
     intake: Mutex<Option<Intake>>,
 }
 
@@ -83,6 +94,9 @@ impl Connection {
     /// Notes that a request has arrived.
     pub(super) fn request_began(&self) {
         self.in_flight.fetch_add(1, SeqCst);
+        if self.is_late.load(SeqCst) {
+            self.first_request.notify_one();
+        }
     }
 
     /// Notes that a request has its answer, or never will.
@@ -98,16 +112,26 @@ impl Connection {
 
     /// Notes that a request's body begins, or ends.
     pub(super) fn body_began(&self) {
-        self.bodies.fetch_add(1, SeqCst);
+        // Of several on an HTTP/1 connection those before were read: only the last one counts.
+        if self.is_serial() {
+            self.bodies.store(1, SeqCst)
+        } else {
+            self.bodies.fetch_add(1, SeqCst);
+        }
     }
 
     pub(super) fn body_ended(&self) {
-        self.bodies.fetch_sub(1, SeqCst);
+        let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
     /// Returns the requests without their whole answer.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(SeqCst)
+    }
+
+    /// Returns whether nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.in_flight() == 0 && !self.meter.is_blocked()
     }
 
     /// Returns whether clients are told to come back on another connection.
@@ -121,6 +145,9 @@ impl Connection {
         self.drains.store(true, SeqCst);
         if self.in_flight() > 0 {
             self.request_taken();
+        } else {
+            // Whatever a guest left unread was read behind it, or the connection would not be here any more.
+            self.bodies.store(0, SeqCst);
         }
     }
 
@@ -132,33 +159,12 @@ impl Connection {
     /// Notes that a request was handed over.
     pub(super) fn request_taken(&self) {
         if self.drains.load(SeqCst) && self.is_serial() {
-            drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
+            self.release_intake();
         }
     }
-}
 
-/// A stream whose closing can be made visible to a client that takes any end for the end of an answer.
-trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Has the stream reset when it is dropped.
-    fn reset(&self);
-}
-
-impl Peer for TcpStream {
-    fn reset(&self) {
-        // Without it the client sees an end, as it would of a whole answer: nothing better can be done.
-        let _best_effort = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
-    }
-}
-
-impl Peer for UnixStream {
-    fn reset(&self) {
-        let _best_effort = socket2::SockRef::from(self).shutdown(Shutdown::Read);
-    }
-}
-
-impl<S: Peer> Peer for TlsStream<S> {
-    fn reset(&self) {
-        self.get_ref().0.reset();
+    fn release_intake(&self) {
+        drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -167,11 +173,12 @@ impl<S: Peer> Peer for TlsStream<S> {
 /// # Cancel safety
 /// Dropping it closes the connection, and breaks off what is in flight.
 pub async fn serve(accepted: Accepted, lane: usize) {
-    let Accepted { stream, client, group, intake, counted } = accepted;
+    let Accepted { stream, client, group, host, intake, counted } = accepted;
     let forwarded = forwarded_for(&client, group.tls.is_some());
     let connection = Arc::new(Connection {
         group,
         client,
+        host,
         lane,
         forwarded,
         meter: Arc::default(),
@@ -179,8 +186,10 @@ pub async fn serve(accepted: Accepted, lane: usize) {
         mark: AtomicUsize::new(0),
         broke_off: AtomicBool::new(false),
         bodies: AtomicUsize::new(0),
-        serial: AtomicBool::new(false),
+        serial: AtomicBool::new(true),
         drains: AtomicBool::new(false),
+        is_late: AtomicBool::new(false),
+        first_request: Notify::new(),
         intake: Mutex::new(Some(intake)),
     });
     let stream = match stream {
@@ -201,19 +210,36 @@ async fn begin<S: Peer>(connection: &Arc<Connection>, stream: S) {
     match &connection.group.tls {
         None => converse(connection, stream, None).await,
         Some(tls) => {
-            let limit = connection.group.limits.header_timeout;
-            let mut stage = connection.group.watch();
-            let greeted = tokio::select! {
-                greeted = timeout(limit, tls.accept(stream)) => greeted,
-                _ = stage.wait_for(|stage| *stage >= Stage::Drain) => return,
-            };
-            if let Ok(Ok(stream)) = greeted {
+            if let Some(stream) = greet(connection, tls, stream).await {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
                 converse(connection, stream, Some(protocol)).await;
             }
         }
     }
+}
+
+/// Shakes hands. A client that is at it when its address drains has a little time left; one that has not said a word
+/// has none.
+async fn greet<S: Peer>(connection: &Connection, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<Wire<S>>> {
+    let mut stage = connection.group.watch();
+    let meter = Arc::new(Meter::default());
+    let limit = connection.group.limits.header_timeout;
+    let mut greeting = pin!(timeout(limit, tls.accept(Wire::new(stream, meter.clone()))));
+    let last_look = async {
+        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
+        tokio::task::yield_now().await;
+    };
+    tokio::select! {
+        biased;
+        greeted = &mut greeting => return greeted.ok()?.ok(),
+        () = last_look => {}
+    }
+    if meter.read() == 0 {
+        return None;
+    }
+    connection.is_late.store(true, SeqCst);
+    timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
 async fn converse<S: Peer>(connection: &Arc<Connection>, stream: S, protocol: Option<Protocol>) {
@@ -235,17 +261,16 @@ async fn converse<S: Peer>(connection: &Arc<Connection>, stream: S, protocol: Op
 /// Finds out what the client speaks; `None` when it has left, or was given up before it said a word.
 async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut Pace) -> Option<Protocol> {
     let mut stage = connection.group.watch();
+    // What has come until the address drains is served. A socket that is new here has to be looked at first.
+    let last_look = async {
+        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
+        tokio::task::yield_now().await;
+    };
     tokio::select! {
         biased;
         sniffed = wire.sniff() => return sniffed.ok().flatten(),
-        () = pace.give_up() => return None,
-        _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
-    }
-    // What has come until now is served. A socket that is new here has to be looked at before that is known.
-    tokio::select! {
-        biased;
-        sniffed = wire.sniff() => return sniffed.ok().flatten(),
-        () = tokio::task::yield_now() => {}
+        _ = pace.give_up() => return None,
+        () = last_look => {}
     }
     if connection.meter.read() == 0 {
         return None;
@@ -254,12 +279,11 @@ async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut 
     tokio::select! {
         biased;
         sniffed = wire.sniff() => sniffed.ok().flatten(),
-        () = pace.give_up() => None,
+        _ = pace.give_up() => None,
     }
 }
 
 async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
-    connection.serial.store(true, SeqCst);
     let limits = connection.group.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
@@ -269,17 +293,19 @@ async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http1::Connection::graceful_shutdown(conversation);
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut pace).await;
-    let Some(result) = ended else { return };
+    let unfinished = !connection.is_idle();
     let stream = conversation.into_parts().io.into_inner().into_inner();
-    if connection.broke_off.load(SeqCst) {
+    if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
         // HTTP/1.0 has no other sign that an answer is whole than the end of its connection.
         stream.reset();
-    } else if result.is_ok() && connection.bodies.load(SeqCst) > 0 {
-        linger(stream).await;
+    } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
+        connection.release_intake();
+        linger(connection, stream).await;
     }
 }
 
 async fn converse2<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
+    connection.serial.store(false, SeqCst);
     let limits = connection.group.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
@@ -307,13 +333,20 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
         biased;
         result = conversation.as_mut() => return Some(result),
         _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
-        () = pace.give_up() => return None,
+        was_idle = pace.give_up() => if !was_idle { return None; },
     }
-    // What has come until now is served: one more look at the socket, then no more.
+    // What has come until now is served: one more look at the socket, then no more. Who has only just shaken hands is
+    // about to send something.
+    let last_look = async {
+        match connection.is_late.load(SeqCst) {
+            true => drop(timeout(STRAGGLE, connection.first_request.notified()).await),
+            false => tokio::task::yield_now().await,
+        }
+    };
     tokio::select! {
         biased;
         result = conversation.as_mut() => return Some(result),
-        () = tokio::task::yield_now() => {}
+        () = last_look => {}
     }
     connection.drain();
     end(conversation.as_mut());
@@ -322,13 +355,15 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
         biased;
         result = conversation => Some(result),
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => None,
-        () = pace.give_up() => None,
+        _ = pace.give_up() => None,
     }
 }
 
 /// Reads what the client still sends, so that it gets its answer.
-async fn linger(mut stream: impl Peer) {
-    let _over = timeout(LINGER, async {
+async fn linger(connection: &Connection, mut stream: impl Peer) {
+    let mut stage = connection.group.watch();
+    let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
+    let read_on = timeout(most, async {
         let mut waste = vec![0; 16 << 10];
         let mut read = 0;
         while let Ok(some @ 1..) = stream.read(&mut waste).await {
@@ -337,6 +372,9 @@ async fn linger(mut stream: impl Peer) {
                 return;
             }
         }
-    })
-    .await;
+    });
+    tokio::select! {
+        _over = read_on => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+    }
 }

@@ -1,8 +1,7 @@
 //! The life of one instance of kind `http` inside its store: requests go in, side by side as far as the component
 //! allows; the hook is called once when it ends; it has ended when the hook has returned and nothing is in flight.
 //!
-//! Invariant: the hook is called at most once (I1), never before the instance takes no more requests, and on a sync
-//! component never before its last call has returned. Deadlines are not here: whoever drops the future of
+//! Invariant: the hook is called at most once (I1), and on a sync component never before its last call has returned. Deadlines are not here: whoever drops the future of
 //! `live` ends the instance, and has called `Instance::die` before.
 
 use std::future::{Future, pending, poll_fn};
@@ -130,7 +129,9 @@ async fn serve(
     progress.opened.store(true, Ordering::Release);
     pool.opened(instance);
     instance.link.tell(InstanceEvent::Entered);
-    let driver = Driver { birth, progress, is_async: loaded.run.is_async };
+    let is_async = loaded.run.is_async;
+    let at_start = is_async && loaded.timing == HookTiming::AtStart;
+    let driver = Driver { birth, progress, is_async, at_start };
     store.run_concurrent(async |accessor| driver.drive(accessor, &proxy, hook).await).await?
 }
 
@@ -138,6 +139,8 @@ struct Driver<'a> {
     birth: &'a Birth,
     progress: &'a Progress,
     is_async: bool,
+    /// Whether the hook is called at the very notice, next to requests.
+    at_start: bool,
 }
 
 type HookCall<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>>;
@@ -185,6 +188,12 @@ impl Driver<'_> {
             }
             self.close_in_time();
             if !instance.is_closing() {
+                if self.at_start
+                    && instance.link.is_asked()
+                    && let Poll::Ready(Err(error)) = self.poll_hook(context, accessor, &mut hook, true)
+                {
+                    return Poll::Ready(Err(error));
+                }
                 return Poll::Pending;
             }
             if !instance.link.is_asked() {
@@ -279,9 +288,4 @@ async fn handle(
     instance.call_ended();
     drop(claim);
     Ok(())
-}
-
-/// Returns whether the hook of this component may be called at the very notice.
-pub fn is_hook_due_at_start(loaded: &Loaded) -> bool {
-    loaded.run.is_async && loaded.timing == HookTiming::AtStart
 }

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Version};
 
 use super::component::Component;
 use super::connection::Connection;
+use super::group::Stage;
 
 /// One request under way. Dropping it is its end.
 #[derive(Debug)]
@@ -70,6 +71,9 @@ impl Entry {
         connection.request_began();
         if let Some(component) = &component {
             component.stats.began(connection.lane);
+            if connection.group.is_shared() {
+                component.count_in();
+            }
         }
         let (started, end, seen) = (Instant::now(), Ending::Open, seen.map(Box::new));
         Self { component, connection, started, status: 0, bytes: 0, end, seen }
@@ -105,6 +109,9 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let took = self.started.elapsed();
+        if self.end == Ending::Open && self.connection.group.stage() == Stage::Cut {
+            self.end = Ending::CutShort;
+        }
         if let Some(component) = &self.component {
             component.stats.ended(self.connection.lane, self.status, took, self.end == Ending::CutShort);
         }
@@ -124,5 +131,8 @@ impl Drop for Entry {
             });
         }
         self.connection.request_ended();
+        if let Some(component) = self.component.as_ref().filter(|_| self.connection.group.is_shared()) {
+            component.count_out();
+        }
     }
 }

@@ -45,6 +45,7 @@ pub struct Group {
     /// Members that were asked to stop.
     asked: AtomicUsize,
     ready: AtomicUsize,
+    over: AtomicUsize,
     opened: Notify,
     connections: AtomicUsize,
     freed: Notify,
@@ -76,7 +77,9 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::SeqCst);
         self.0.freed.notify_one();
-        self.0.members.iter().for_each(|member| member.count_connections(|count| *count -= 1));
+        if let [only] = self.0.members.as_slice() {
+            only.count_out();
+        }
     }
 }
 
@@ -101,6 +104,7 @@ impl Group {
             holders: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
+            over: AtomicUsize::new(0),
             opened: Notify::new(),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -122,18 +126,27 @@ impl Group {
     /// Counts a connection.
     pub fn count(self: &Arc<Self>) -> Counted {
         self.connections.fetch_add(1, Ordering::SeqCst);
-        self.members.iter().for_each(|member| member.count_connections(|count| *count += 1));
+        if let [only] = self.members.as_slice() {
+            only.count_in();
+        }
         Counted(self.clone())
     }
 
-    /// Returns whose limits hold for connections, and whose threads serve them.
+    /// Returns whose threads serve a connection that comes in now: the first that has not ended.
     pub fn host(&self) -> Option<&Arc<Component>> {
-        self.members.first()
+        self.members.iter().find(|member| !member.has_ended())
     }
 
-    /// Returns whether the connections of this address are served on the threads of this component.
-    pub fn is_hosted_by(&self, component: &Arc<Component>) -> bool {
-        self.host().is_some_and(|host| Arc::ptr_eq(host, component))
+    /// Returns whether several components share the address.
+    pub fn is_shared(&self) -> bool {
+        self.members.len() > 1
+    }
+
+    /// Notes that a member has no more use for connections. When none has, whatever is left is closed.
+    pub fn member_over(&self) {
+        if self.over.fetch_add(1, Ordering::SeqCst) + 1 == self.members.len() {
+            self.raise(Stage::Cut);
+        }
     }
 
     /// Returns once there is room for a connection more.

@@ -6,12 +6,13 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
+use super::bell::Bell;
 use super::connection::{self, Accepted};
 use super::driver::{Birth, End, live};
 use super::instance::{Instance, Why};
@@ -195,10 +196,16 @@ async fn run_instance(birth: &Birth, stdio: Stdio) -> End {
     let Birth { instance, pool, .. } = birth;
     let mut life = Box::pin(live(birth, stdio));
     let outcome = {
+        let mut bell = Bell::default();
         let turns = poll_fn(|context| {
-            instance.turn.begin();
-            let poll = life.as_mut().poll(context);
-            instance.turn.end();
+            let turn = |context: &mut Context<'_>| {
+                instance.turn.begin();
+                let poll = life.as_mut().poll(context);
+                instance.turn.end();
+                poll
+            };
+            let (poll, waits) = bell.poll(context, turn, || instance.turn.spins());
+            instance.turn.set_waits(waits);
             match poll {
                 Poll::Pending if instance.turn.spins() => pool.set_spinning(instance, true),
                 Poll::Pending => pool.settle(instance),

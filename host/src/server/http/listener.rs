@@ -31,7 +31,7 @@ const UNIX_CLIENT: &str = "unix";
 /// A socket that is bound and listens. Dropping it closes it, and removes a unix socket's file.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Option<Socket>,
     /// As it was bound: with the port that the system chose.
     pub address: ListenAddress,
 }
@@ -61,12 +61,13 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let bound = socket.local_addr()?.as_socket();
         let address = bound.map_or_else(|| address.clone(), ListenAddress::Ip);
-        Ok(Self { socket, address })
+        Ok(Self { socket: Some(socket), address })
     }
 
     /// Accepts connections into a group until it drains.
-    pub async fn accept(self, group: Arc<Group>) {
-        let Self { socket, address } = self;
+    pub async fn accept(mut self, group: Arc<Group>) {
+        let Some(socket) = self.socket.take() else { return };
+        let address = self.address.clone();
         let intake = group.intake();
         let mut stage = group.watch();
         let entrance = match &address {
@@ -87,6 +88,14 @@ impl Listener {
             Err(error) => tracing::error!(address = group.url, %error, "cannot be accepted from"),
         }
         drop(intake);
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let (Some(_), ListenAddress::Unix(path)) = (&self.socket, &self.address) {
+            let _gone_already = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -200,6 +209,7 @@ fn hand_over(group: &Arc<Group>, stream: Stream, client: String) {
     }
     let (intake, counted) = (group.intake(), group.count());
     if let Some(host) = group.host() {
-        host.place(Accepted { stream, client, group: group.clone(), intake, counted });
+        let (host, group) = (host.clone(), group.clone());
+        host.clone().place(Accepted { stream, client, group, host, intake, counted });
     }
 }

@@ -9,13 +9,15 @@
 //! | `pool` | which instance serves a request, and which requests wait |
 //! | `driver`, `instance` | how far one instance is |
 //! | `group`, `listener` | how an address opens and drains |
-//! | `connection`, `pace`, `wire`, `tls` | how a connection begins and ends |
-//! | `request`, `answer`, `body`, `call` | what becomes of one request |
+//! | `connection`, `pace`, `peer`, `wire`, `tls` | how a connection begins and ends |
+//! | `request`, `admit`, `answer`, `body`, `call` | what becomes of one request |
 //! | `entry`, `stats`, `access` | what is counted and logged of it |
-//! | `ticker` | how guests that compute let others on their thread run |
+//! | `ticker`, `bell` | how guests that compute let others on their thread run; whether one waits |
 
 mod access;
+mod admit;
 mod answer;
+mod bell;
 mod body;
 mod call;
 mod component;
@@ -29,6 +31,7 @@ mod instance;
 mod lane;
 mod listener;
 mod pace;
+mod peer;
 mod pool;
 #[cfg(test)]
 mod pool_tests;

@@ -1,7 +1,7 @@
-//! How long a client may take: for the head of a request, and between two of them.
+//! How long a client may take: for the head of a request, for its answer, and between two requests.
 //!
-//! Invariant: a connection with a request in flight, or an answer that its client has not taken yet, is never given
-//! up here. One timer for each connection, whatever its requests: timers for each request would cost more than
+//! Invariant: a connection with a request in flight is never given up here, unless its client takes nothing of the
+//! answer. One timer for each connection, whatever its requests: timers for each request would cost more than
 //! serving some of them.
 
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Pace {
     since: Instant,
     state: State,
     hurried: bool,
+    /// At the last look: what had been read, when the last request had ended, what had been written.
+    seen: (u64, usize, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +35,14 @@ enum State {
     /// Part of a head has come.
     Head,
     Busy,
+    /// There is an answer that the client does not take.
+    Blocked,
 }
 
 impl Pace {
     /// Watches a connection from now on.
     pub fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, since: Instant::now(), state: State::Idle, hurried: false }
+        Self { connection, since: Instant::now(), state: State::Idle, hurried: false, seen: (0, 0, 0) }
     }
 
     /// Gives it little time: its address drains.
@@ -51,11 +55,18 @@ impl Pace {
         let connection = &self.connection;
         let new =
             usize::try_from(connection.meter.read()).unwrap_or(usize::MAX) > connection.mark.load(SeqCst);
-        match (connection.in_flight() > 0 || connection.meter.is_blocked(), new && connection.is_serial()) {
-            (true, _) => State::Busy,
-            (false, true) => State::Head,
-            (false, false) => State::Idle,
+        let begun = new && connection.is_serial();
+        match (connection.meter.is_blocked(), connection.in_flight() > 0, begun) {
+            (true, ..) => State::Blocked,
+            (false, true, _) => State::Busy,
+            (false, false, true) => State::Head,
+            (false, false, false) => State::Idle,
         }
+    }
+
+    fn seen_now(&self) -> (u64, usize, u64) {
+        let meter = &self.connection.meter;
+        (meter.read(), self.connection.mark.load(SeqCst), meter.written())
     }
 
     fn limit(&self) -> Duration {
@@ -64,24 +75,27 @@ impl Pace {
             State::Busy => Duration::MAX,
             State::Head | State::Idle if self.hurried => STRAGGLE,
             State::Head => limits.header_timeout,
-            State::Idle => limits.idle_timeout,
+            State::Idle | State::Blocked => limits.idle_timeout,
         }
     }
 
-    /// Returns when the client has taken too long.
+    /// Returns when the client has taken too long, and whether it was idle: with nothing begun.
     ///
     /// # Cancel safety
     /// Can be dropped and called again; it goes on where it was.
-    pub async fn give_up(&mut self) {
+    pub async fn give_up(&mut self) -> bool {
         loop {
-            let now = self.state_now();
-            if now != self.state {
-                self.state = now;
+            let (state, seen) = (self.state_now(), self.seen_now());
+            // A head that comes byte by byte is not new with each byte; whatever comes between requests is.
+            let moved = (seen.1, seen.2) != (self.seen.1, self.seen.2)
+                || (seen.0 != self.seen.0 && state == State::Idle);
+            if state != self.state || moved {
                 self.since = Instant::now();
             }
+            (self.state, self.seen) = (state, seen);
             let left = self.limit().saturating_sub(self.since.elapsed());
             if left.is_zero() {
-                return;
+                return self.state == State::Idle;
             }
             // Its state can change at any time: half the shortest limit is early enough to see that.
             let limits = self.connection.group.limits;

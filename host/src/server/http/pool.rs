@@ -25,16 +25,13 @@ pub struct PoolLimits {
     pub queue: usize,
 }
 
-/// Why a request was not taken.
+/// Why a request was not taken: too many wait already, or the component takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Everybody is busy, and too many wait already.
     QueueFull,
-    /// The component takes no more.
     Stopped,
 }
 
-/// Where a slot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// There is no instance.
@@ -58,6 +55,10 @@ struct Slot {
 }
 
 impl Slot {
+    fn has(&self, instance: &Instance) -> bool {
+        self.instance.as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), instance))
+    }
+
     fn can_take(&self, concurrency: usize) -> bool {
         self.phase == Phase::Open
             && self.instance.as_ref().is_some_and(|instance| instance.busy() < concurrency)
@@ -71,7 +72,7 @@ struct State {
     stopped: bool,
 }
 
-/// The instances of one component. See the module's documentation.
+/// The instances of one component.
 #[derive(Debug)]
 pub struct Pool {
     limits: PoolLimits,
@@ -82,7 +83,7 @@ pub struct Pool {
     starts: mpsc::UnboundedSender<usize>,
 }
 
-/// What is left to do when the lock is released: waking and dropping run code of others.
+/// What is left to do without the lock: waking and dropping run code of others.
 #[derive(Default)]
 struct Aftermath {
     wake: Option<Arc<Instance>>,
@@ -100,8 +101,8 @@ impl Drop for Aftermath {
 impl Pool {
     /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
     pub fn new(limits: PoolLimits, starts: mpsc::UnboundedSender<usize>) -> Arc<Self> {
-        let slot = || Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
-        let slots = (0..limits.max).map(|_| slot()).collect();
+        let vacant = |_| Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
+        let slots = (0..limits.max).map(vacant).collect();
         Arc::new(Self {
             limits,
             state: Mutex::new(State { slots, global: VecDeque::new(), stopped: false }),
@@ -134,8 +135,7 @@ impl Pool {
         }
         // First this, then the look at who can take: `finished` does it the other way round.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let own = home.and_then(|home| state.slots.get_mut(home));
-        match own {
+        match home.and_then(|home| state.slots.get_mut(home)) {
             Some(slot) if slot.can_take(self.limits.concurrency) => {
                 slot.local.push_back(job);
                 after.wake = slot.instance.clone();
@@ -158,8 +158,8 @@ impl Pool {
         state.slots.iter().map(room).sum()
     }
 
-    /// Wakes somebody for the requests in the global queue, or has an instance started: in the slot they came
-    /// in on, so that they stay on one thread, or else in any.
+    /// Wakes somebody for the requests in the global queue, or has an instance started: in the slot they came in on, so
+    /// that they stay on one thread, unless somebody has nothing to do; or else in any.
     fn find_taker(&self, state: &mut State, home: Option<usize>, after: &mut Aftermath) {
         if self.hooks_are_due() {
             return self.drop_waiting_if_nobody_is_left(state, after);
@@ -170,6 +170,7 @@ impl Pool {
         let starting = state.slots.iter().filter(|slot| slot.phase == Phase::Starting).count();
         let covered = after.wake.is_some() || state.global.len() <= starting * self.limits.concurrency;
         let vacant = || state.slots.iter().position(|slot| slot.phase == Phase::Vacant);
+        let own = own.filter(|_| after.wake.as_ref().is_none_or(|instance| instance.busy() > 0));
         let start = if covered { own } else { own.or_else(vacant) };
         if let Some(at) = start {
             self.start(state, at);
@@ -187,7 +188,8 @@ impl Pool {
     /// Has an instance started in this slot, unless there is one.
     pub fn want(&self, at: usize) {
         let mut state = self.lock();
-        if !state.stopped && state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant) {
+        let is_vacant = state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant);
+        if is_vacant && !state.stopped {
             self.start(&mut state, at);
         }
     }
@@ -232,9 +234,22 @@ impl Pool {
         Some(job)
     }
 
+    /// Drops requests whose clients have left while they waited.
+    pub fn drop_left(&self) {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        let State { slots, global, .. } = &mut *state;
+        for queue in slots.iter_mut().map(|slot| &mut slot.local).chain([global]) {
+            let (left, stay) = queue.drain(..).partition::<Vec<_>, _>(|job| job.claim.was_left());
+            queue.extend(stay);
+            after.drop.extend(left);
+        }
+        self.no_longer_wait(&state, after.drop.len());
+    }
+
     /// Notes that so many requests have left the queues. If they were the last, and no more come, everybody ends.
     fn no_longer_wait(&self, state: &State, count: usize) {
-        if self.waiting.fetch_sub(count, Ordering::SeqCst) == count && self.is_stopping() {
+        if count > 0 && self.waiting.fetch_sub(count, Ordering::SeqCst) == count && self.is_stopping() {
             self.wake_all(state);
         }
     }
@@ -275,11 +290,10 @@ impl Pool {
 
     /// Finds others for all that waits: the instance of this slot cannot take it.
     fn pass_on(&self, state: &mut State, at: usize, after: &mut Aftermath) {
-        let State { slots, global, .. } = &mut *state;
-        if let Some(slot) = slots.get_mut(at) {
-            global.append(&mut slot.local);
+        if let Some(slot) = state.slots.get_mut(at) {
+            state.global.append(&mut slot.local);
         }
-        if !global.is_empty() {
+        if !state.global.is_empty() {
             self.find_taker(state, None, after);
         }
     }
@@ -287,26 +301,29 @@ impl Pool {
     /// Lets an instance take no more requests, and end. The first reason counts.
     pub fn close(&self, instance: &Instance, why: Why) {
         let mut after = Aftermath::default();
-        let mut state = self.lock();
-        instance.close(why);
-        let own = state.slots.get_mut(instance.slot);
-        if let Some(slot) = own.filter(|slot| is_in(slot, instance)) {
-            slot.phase = Phase::Closing;
-            self.pass_on(&mut state, instance.slot, &mut after);
-        }
-        drop(state);
+        self.close_in(&mut self.lock(), instance, why, &mut after);
         instance.wake();
     }
 
-    /// The same, unless it is the only one that takes requests.
-    pub fn close_surplus(&self, instance: &Instance) -> bool {
-        let state = self.lock();
-        let others = state.slots.iter().filter(|slot| slot.phase == Phase::Open && !is_in(slot, instance));
-        let surplus = others.count() > 0 && self.waiting.load(Ordering::SeqCst) == 0;
-        drop(state);
-        if surplus {
-            self.close(instance, Why::Idle);
+    fn close_in(&self, state: &mut State, instance: &Instance, why: Why, after: &mut Aftermath) {
+        instance.close(why);
+        if let Some(slot) = state.slots.get_mut(instance.slot).filter(|slot| slot.has(instance)) {
+            slot.phase = Phase::Closing;
+            self.pass_on(state, instance.slot, after);
         }
+    }
+
+    /// The same, unless nobody else takes requests.
+    pub fn close_surplus(&self, instance: &Instance) -> bool {
+        let mut after = Aftermath::default();
+        let mut state = self.lock();
+        let other = state.slots.iter().any(|slot| slot.phase == Phase::Open && !slot.has(instance));
+        let surplus = other && self.waiting.load(Ordering::SeqCst) == 0;
+        if surplus {
+            self.close_in(&mut state, instance, Why::Idle, &mut after);
+        }
+        drop(state);
+        instance.wake();
         surplus
     }
 
@@ -363,7 +380,7 @@ impl Pool {
     }
 
     fn is_stopping(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst) || self.hooks_due.load(Ordering::SeqCst)
+        self.intake_over.load(Ordering::SeqCst) || self.hooks_are_due()
     }
 
     /// Returns whether requests are refused.
@@ -380,8 +397,4 @@ impl Pool {
     pub fn hooks_are_due(&self) -> bool {
         self.hooks_due.load(Ordering::SeqCst)
     }
-}
-
-fn is_in(slot: &Slot, instance: &Instance) -> bool {
-    slot.instance.as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), instance))
 }

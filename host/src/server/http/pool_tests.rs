@@ -54,7 +54,7 @@ impl World {
     fn submit(&mut self, home: Option<usize>) -> Result<(), Refusal> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let (reply, answer) = oneshot::channel();
-        let claim = Arc::new(Claim::default());
+        let claim = Claim::new(&self.pool);
         let interest = Some(Interest(claim.clone()));
         let job = Job { request: http::Request::new(body), reply, claim };
         self.pool.submit(home, job)?;

@@ -2,56 +2,26 @@
 //! guest has no answer. Invariant: each request gets one answer, or its connection breaks off visibly.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use bytes::Bytes;
 use futures::channel::oneshot;
-use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, UPGRADE, USER_AGENT};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Empty};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use wasmtime_wasi_http::{Error, WasiBody};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout_at;
 
+use super::admit::{REQUEST_ID, admit, request_id};
 use super::answer::{Refused, refusal};
 use super::body::{AnswerBody, of_guest};
-use super::call::{Claim, Interest, Job};
+use super::call::{Answer, Claim, Interest, Job};
 use super::component::Component;
 use super::connection::Connection;
 use super::entry::{Entry, Seen};
-use super::instance::Why;
+use super::instance::{Instance, Why};
 use super::pool::Refusal;
-use crate::plan::Forwarded;
-
-/// The header that carries a request's id.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that a client may give.
-const LONGEST_ID: usize = 128;
-/// What proxies say of a client. A client could say it, too: it is believed only where the manifest says so.
-const CLAIMS: [HeaderName; 5] = [
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
-
-/// Returns what guests are told of a client at this address.
-pub fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
-    let proto = if tls { "https" } else { "http" };
-    // RFC 7239: what has colons stands in brackets and quotes, who has no address is unknown.
-    let node = match client.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(address)) => address.to_string(),
-        Ok(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
-        Err(_) => "unknown".to_owned(),
-    };
-    HeaderValue::try_from(format!("for={node};proto={proto}"))
-        .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
-}
 
 /// Serves one request.
 ///
@@ -80,7 +50,9 @@ pub async fn handle(
             let bodiless = bodiless || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
             entry.answered(parts.status.as_u16(), bodiless);
             let sink = !instance.is_async;
-            let body = of_guest(body, instance, interest, entry, sink).await;
+            let length =
+                parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let body = of_guest(body, length, instance, interest, entry, sink).await;
             Response::from_parts(parts, body)
         }
         Err(refused) => {
@@ -108,7 +80,7 @@ fn seen(request: &Request<Incoming>, id: &HeaderValue) -> Seen {
     Seen { method: request.method().clone(), target, version: request.version(), id: id.clone(), agent }
 }
 
-type Passed = (wasmtime_wasi_http::handler::Response, Arc<super::instance::Instance>, Interest);
+type Passed = (wasmtime_wasi_http::handler::Response, Arc<Instance>, Interest);
 
 /// Has the guest answer.
 async fn pass(
@@ -119,21 +91,20 @@ async fn pass(
 ) -> Result<Passed, Refused> {
     let admitted = admit(connection, component, request, id);
     let (reply, answer) = oneshot::channel();
-    let claim = Arc::new(Claim::default());
-    let interest = Interest(claim.clone());
-    let submitted = admitted.and_then(|(request, too_large)| {
-        let home = connection.group.is_hosted_by(component).then_some(connection.lane);
+    let claim = Claim::new(&component.pool);
+    let waiting = Waiting { component: component.clone(), interest: Some(Interest(claim.clone())) };
+    let submitted = admitted.and_then(|(request, upload)| {
+        let home = Arc::ptr_eq(&connection.host, component).then_some(connection.lane);
         component.pool.submit(home, Job { request, reply, claim }).map_err(|refusal| match refusal {
             Refusal::QueueFull => Refused::Busy,
             Refusal::Stopped => Refused::Stopping,
         })?;
-        Ok(too_large)
+        Ok(upload)
     });
     connection.request_taken();
-    let too_large = submitted?;
-    let limit = component.plan.http.request_timeout;
-    let answer = tokio::time::timeout(limit, answer).await;
-    let Some(instance) = interest.0.taker().cloned() else {
+    let upload = submitted?;
+    let answer = waiting.answer(answer).await;
+    let Some((instance, interest)) = waiting.end() else {
         return Err(match answer {
             Err(_late) => Refused::Busy,
             Ok(_) if component.pool.takes_none() => Refused::Stopping,
@@ -141,16 +112,81 @@ async fn pass(
         });
     };
     match answer {
+        // Only a server that speaks the protocol itself can send these.
+        Ok(Ok(Ok(response))) if response.status().is_informational() => Err(Refused::GuestError),
         Ok(Ok(Ok(response))) => Ok((response, instance, interest)),
-        Ok(_) if too_large.as_ref().is_some_and(|over| over.load(Ordering::Acquire)) => {
+        Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
             Err(Refused::TooLarge)
         }
         Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(Refused::GuestError),
         Ok(_) if instance.link.must_trap() => Err(Refused::Stopping),
         Ok(_) => Err(Refused::Failed),
+        Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
+            // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
+            retire_at(Instant::now() + component.plan.http.request_timeout, component, &interest);
+            Err(Refused::SlowClient)
+        }
         Err(_late) => {
             component.pool.close(&instance, Why::Timeout);
             Err(Refused::Timeout)
+        }
+    }
+}
+
+/// Retires the instance of a request if its call is still under way then.
+fn retire_at(until: Instant, component: &Arc<Component>, interest: &Interest) {
+    let (claim, pool) = (Arc::downgrade(&interest.0), component.pool.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep_until(until.into()).await;
+        let claim = claim.upgrade();
+        if let Some(instance) = claim.as_ref().and_then(|claim| claim.taker()) {
+            pool.close(instance, Why::Timeout);
+        }
+    });
+}
+
+/// A request whose answer has not begun. Dropping it is how a client leaves.
+struct Waiting {
+    component: Arc<Component>,
+    interest: Option<Interest>,
+}
+
+impl Waiting {
+    /// Returns the answer, or that it did not come in time: the queue and the guest have the same time each.
+    async fn answer(
+        &self,
+        mut answer: oneshot::Receiver<Answer>,
+    ) -> Result<Result<Answer, oneshot::Canceled>, Elapsed> {
+        let limit = self.component.plan.http.request_timeout;
+        let mut waits_until = Instant::now() + limit;
+        loop {
+            match timeout_at(waits_until.into(), &mut answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(late) => {
+                    let taken = self.interest.as_ref().and_then(|interest| interest.0.taken_at());
+                    match taken.map(|taken| taken + limit).filter(|until| *until > waits_until) {
+                        Some(until) => waits_until = until,
+                        None => return Err(late),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns who took it, if anybody did.
+    fn end(mut self) -> Option<(Arc<Instance>, Interest)> {
+        let interest = self.interest.take()?;
+        Some((interest.0.taker()?.clone(), interest))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(interest) = &self.interest
+            && let Some(taken) = interest.0.taken_at()
+        {
+            // Nobody waits for the answer any more, but the call is under way, and holds its place for as long.
+            retire_at(taken + self.component.plan.http.request_timeout, &self.component, interest);
         }
     }
 }
@@ -160,153 +196,4 @@ fn is_error_code(error: &wasmtime::Error) -> bool {
     use wasmtime_wasi_http::{p2, p3};
     error.downcast_ref::<p3::bindings::http::types::ErrorCode>().is_some()
         || error.downcast_ref::<p2::bindings::http::types::ErrorCode>().is_some()
-}
-
-type Admitted = (Request<WasiBody>, Option<Arc<AtomicBool>>);
-
-/// Returns the request as the guest will see it, and where it is noted when its body is too large.
-fn admit(
-    connection: &Arc<Connection>,
-    component: &Component,
-    request: Request<Incoming>,
-    id: &HeaderValue,
-) -> Result<Admitted, Refused> {
-    let (mut parts, body) = request.into_parts();
-    if parts.method == Method::CONNECT || wants_upgrade(&parts.headers) {
-        return Err(Refused::Upgrade);
-    }
-    let most = component.plan.http.limits.body_size.unwrap_or(u64::MAX);
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > most) {
-        return Err(Refused::TooLarge);
-    }
-    parts.uri = full_uri(connection, std::mem::take(&mut parts.uri), &parts.headers)?;
-    describe_client(connection, component, &mut parts.headers);
-    parts.headers.insert(REQUEST_ID, id.clone());
-    if body.is_end_stream() {
-        let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        return Ok((Request::from_parts(parts, empty), None));
-    }
-    let too_large = Arc::new(AtomicBool::new(false));
-    connection.body_began();
-    let body =
-        RequestBody { body, left: most, over: too_large.clone(), connection: Some(connection.clone()) };
-    Ok((Request::from_parts(parts, body.boxed_unsync()), Some(too_large)))
-}
-
-/// An upgrade cannot be passed on: `wasi:http` has none. An offer of h2c may be ignored.
-fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(UPGRADE).iter().any(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
-}
-
-/// Puts together what HTTP/1 says in several places.
-fn full_uri(connection: &Connection, uri: Uri, headers: &HeaderMap) -> Result<Uri, Refused> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err(Refused::BadRequest);
-    }
-    let mut parts = uri.into_parts();
-    if parts.authority.is_none() {
-        let authority = match host {
-            Some(host) => Authority::try_from(host.as_bytes()),
-            None => Ok(Authority::from_static("localhost")),
-        };
-        parts.authority = Some(authority.map_err(|_| Refused::BadRequest)?);
-    }
-    parts.scheme = Some(if connection.group.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|_| Refused::BadRequest)
-}
-
-fn describe_client(connection: &Connection, component: &Component, headers: &mut HeaderMap) {
-    let own = connection.forwarded.clone();
-    match component.plan.http.forwarded {
-        Forwarded::Append => {
-            headers.append(FORWARDED, own);
-        }
-        Forwarded::Replace => {
-            for claim in &CLAIMS {
-                headers.remove(claim);
-            }
-            headers.insert(FORWARDED, own);
-        }
-    }
-}
-
-/// Returns the client's id of a request if it can be used in a log, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let usable = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        !bytes.is_empty() && bytes.len() <= LONGEST_ID && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    headers.get(&REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_id)
-}
-
-/// Returns an id that no other request has: a part by chance for the process, and a number.
-fn new_id() -> HeaderValue {
-    use std::hash::{BuildHasher, RandomState};
-    static PROCESS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut text = [b'0'; 24];
-    let value = (u128::from(*process) << 32) | u128::from(number & u64::from(u32::MAX));
-    for (at, digit) in text.iter_mut().rev().enumerate() {
-        let nibble = (value >> (4 * at)) & 0xf;
-        *digit = b"0123456789abcdef".get(nibble as usize).copied().unwrap_or(b'0');
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
-}
-
-/// A client's body on its way to the guest.
-struct RequestBody {
-    body: Incoming,
-    left: u64,
-    over: Arc<AtomicBool>,
-    connection: Option<Arc<Connection>>,
-}
-
-impl RequestBody {
-    fn ended(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.body_ended();
-        }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let size = match &frame {
-            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
-            Some(Err(_)) => 0,
-            None => {
-                self.ended();
-                0
-            }
-        };
-        match self.left.checked_sub(size) {
-            Some(left) => self.left = left,
-            None => {
-                self.over.store(true, Ordering::Release);
-                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-            }
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

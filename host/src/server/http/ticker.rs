@@ -24,40 +24,52 @@ pub struct Turn {
     count: AtomicU64,
     overdue: AtomicBool,
     spins: AtomicBool,
+    /// Whether the code waits for something, and not just for its turn.
+    waits: AtomicBool,
     ticker: Arc<Ticker>,
 }
 
 impl Turn {
     /// Notes that the code may run from now on.
     pub fn begin(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        if self.ticker.rests.load(Ordering::Acquire) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if self.ticker.rests.load(Ordering::SeqCst) {
             self.ticker.awake();
         }
     }
 
     /// Notes that the code does not run any more.
     pub fn end(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Notes whether the code waits for something but its next turn.
+    pub fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Release);
+    }
+
+    /// Returns whether the code waits for something but its turn.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
     }
 
     /// Returns whether the running code has to let others run now. Asking takes the answer back.
     pub fn must_yield(&self) -> bool {
-        let overdue = self.overdue.swap(false, Ordering::AcqRel);
+        let overdue = self.overdue.swap(false, Ordering::SeqCst);
         if overdue {
-            self.spins.store(true, Ordering::Release);
+            self.spins.store(true, Ordering::SeqCst);
         }
         overdue
     }
 
     /// Returns whether the code was interrupted, and has not come back since.
     pub fn spins(&self) -> bool {
-        self.spins.load(Ordering::Acquire)
+        self.spins.load(Ordering::SeqCst)
     }
 
     /// Notes that the code is back in its loop. Returns whether it was interrupted before.
     pub fn came_back(&self) -> bool {
-        self.spins.load(Ordering::Acquire) && self.spins.swap(false, Ordering::AcqRel)
+        self.spins.load(Ordering::SeqCst) && self.spins.swap(false, Ordering::SeqCst)
     }
 }
 
@@ -76,6 +88,7 @@ impl Ticker {
             count: AtomicU64::new(0),
             overdue: AtomicBool::new(false),
             spins: AtomicBool::new(false),
+            waits: AtomicBool::new(true),
             ticker: self.clone(),
         });
         self.turns.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&turn));
@@ -83,7 +96,7 @@ impl Ticker {
     }
 
     fn awake(&self) {
-        if self.rests.swap(false, Ordering::AcqRel) {
+        if self.rests.swap(false, Ordering::SeqCst) {
             self.wakened.notify_one();
         }
     }
@@ -98,10 +111,10 @@ impl Ticker {
             quiet = if found.moved { 0 } else { quiet + 1 };
             seen = found.seen;
             if quiet >= REST_AFTER {
-                self.rests.store(true, Ordering::Release);
+                self.rests.store(true, Ordering::SeqCst);
                 // A turn that began before it could see that is found by another look.
                 if self.look(runtime, &seen).moved {
-                    self.rests.store(false, Ordering::Release);
+                    self.rests.store(false, Ordering::SeqCst);
                 } else {
                     self.wakened.notified().await;
                 }
@@ -118,12 +131,12 @@ impl Ticker {
         let mut seen = Vec::with_capacity(turns.len());
         for (at, weak) in turns.iter().enumerate() {
             let Some(turn) = weak.upgrade() else { continue };
-            let count = turn.count.load(Ordering::Acquire);
+            let count = turn.count.load(Ordering::SeqCst);
             let old = before.get(at).filter(|(old, _)| old.ptr_eq(weak)).map(|(_, count)| *count);
             let runs = count % 2 == 1;
             moved |= runs || old != Some(count);
             if runs && old == Some(count) {
-                turn.overdue.store(true, Ordering::Release);
+                turn.overdue.store(true, Ordering::SeqCst);
                 bump = true;
             }
             seen.push((weak.clone(), count));

@@ -20,6 +20,7 @@ const AHEAD: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Meter {
     read: AtomicU64,
+    written: AtomicU64,
     blocked: AtomicBool,
 }
 
@@ -27,6 +28,11 @@ impl Meter {
     /// Returns how many bytes came in.
     pub fn read(&self) -> u64 {
         self.read.load(Relaxed)
+    }
+
+    /// Returns how many bytes went out.
+    pub fn written(&self) -> u64 {
+        self.written.load(Relaxed)
     }
 
     /// Returns whether something waits to be written that the client does not take.
@@ -80,6 +86,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Returns the stream as it is under it.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Returns the stream.
     pub fn into_inner(self) -> S {
         self.stream
@@ -109,6 +120,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
+    fn note_written(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &poll {
+            self.meter.written.fetch_add(*written as u64, Relaxed);
+        }
+        self.note(poll)
+    }
+
     fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
         if poll.is_pending() != self.meter.is_blocked() {
             self.meter.blocked.store(poll.is_pending(), Relaxed);
@@ -124,7 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(poll)
+        self.note_written(poll)
     }
 
     fn poll_write_vectored(
@@ -133,7 +151,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.note(poll)
+        self.note_written(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
