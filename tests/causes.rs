@@ -64,10 +64,10 @@ fn a_signal_and_a_failure_at_once_call_each_hook_once() {
         let manifest = app("grace = \"5s\"")
             + &component("a", SERVER, "")
             + &component("b", SERVER_CLASSIC, "")
-            + &component("t", TIMER, &keys(&["0.1", "fail", "it broke"]))
+            + &component("t", TIMER, &keys(&["0.5", "fail", "it broke"]))
             + &component("r", HOSTILE_ASYNC, &keys(&["run=good", "hook=request-stop"]));
         let app = Host::manifest(&manifest).start_ready();
-        std::thread::sleep(Duration::from_millis(85 + run));
+        std::thread::sleep(Duration::from_millis(485 + run));
         app.signal(SIGTERM);
         app.signal(SIGQUIT);
         let output = app.wait();

@@ -26,6 +26,7 @@ mod grants;
 mod harness;
 mod hooks;
 mod hostile;
+mod http;
 mod layout;
 mod profiles;
 mod redis;

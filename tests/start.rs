@@ -39,6 +39,11 @@ fn term_after(delay: Duration, empty_cache: bool) -> Output {
 fn check_run(delay: Duration, empty_cache: bool) -> usize {
     let output = term_after(delay, empty_cache);
     output.expect_code(0);
+    if output.report.is_null() {
+        // It came before the manifest was read, which takes a while on a busy machine: there is nothing to tell.
+        assert!(output.records("component started", "").is_empty(), "{delay:?}\n{}", output.said());
+        return 0;
+    }
     let mut all_started = 0;
     for name in ["a", "b", "c", "d", "e"] {
         let started = output.records("component started", name).len();

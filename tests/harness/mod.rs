@@ -4,21 +4,40 @@
 //! is reaped, a port is bound), the harness looks again every few milliseconds, with a bound.
 
 mod app;
+mod browser;
 mod capture;
 mod host;
+mod http_address;
+mod http_clients;
+mod http_h2;
+mod http_load;
+mod http_parser;
+mod http_tls;
+mod http_tool;
+mod http_wire;
 mod manifest;
 mod output;
 mod patience;
+mod process;
 mod pty;
 mod redis;
 mod tcp;
 mod wat;
 
 pub use app::App;
+pub use browser::Browser;
 pub use host::Host;
+pub use http_address::{Address, Stream, web};
+pub use http_h2::{H2, Lost, answer, block_on, in_time, send_all};
+pub use http_load::{End, Load, Tally, Target};
+pub use http_parser::Answer;
+pub use http_tls::Trust;
+pub use http_tool::python_with;
+pub use http_wire::{Cut, Fate, Wire};
 pub use manifest::{app, component, keys};
 pub use output::Output;
 pub use patience::{assert_within, patience};
+pub use process::until;
 pub use pty::Terminal;
 pub use redis::{Redis, Reply};
 pub use tcp::LineClient;

@@ -1,0 +1,128 @@
+//! `access-log`: off by default, one line a request when it is on, as text or JSON.
+
+use serde_json::Value;
+
+use super::lab::{LABS, serve};
+use crate::harness::{App, H2, Output, Wire, block_on};
+
+const ID: &str = "its-own-id-7";
+
+/// A few requests of different fates.
+fn requests(app: &App) {
+    let mut wire = Wire::connect(&app.address("lab"));
+    let head =
+        wire.head_of("GET", "/sized?bytes=777", &format!("x-request-id: {ID}\r\nuser-agent: a \"b\" c\r\n"));
+    wire.send(head);
+    wire.fate().answered().expect(200);
+    assert_eq!(wire.post("/echo", b"four").expect(200).text(), "four");
+    wire.send_get("/trap");
+    wire.fate().answered().expect(502);
+    block_on(async {
+        H2::connect(&app.address("lab")).await.get("/no-such-path").await.expect(404);
+    });
+}
+
+/// The lines about this path, whatever form they have. They are data, not logs: on standard output.
+fn about<'a>(output: &'a Output, path: &str) -> Vec<&'a String> {
+    output.lines.iter().filter(|line| line.contains(path)).collect()
+}
+
+#[test]
+fn there_is_no_access_log_by_default() {
+    for source in LABS {
+        let app = serve(source, "", "");
+        requests(&app);
+        let output = app.stop();
+        assert!(about(&output, "/sized").is_empty(), "{}", output.said());
+        assert!(!output.stderr_text().contains("/sized"), "{}", output.said());
+    }
+}
+
+#[test]
+fn each_request_is_one_line_of_text() {
+    for source in LABS {
+        let app = serve(source, "access-log = \"text\"", "");
+        requests(&app);
+        let output = app.stop();
+        output.expect_code(0);
+        let expected = [
+            ("/sized?bytes=777", vec!["GET", "200", "777", "lab", ID, "127.0.0.1"]),
+            ("/echo", vec!["POST", "200", "lab"]),
+            ("/trap", vec!["GET", "502", "lab"]),
+            ("/no-such-path", vec!["GET", "404", "lab", "HTTP/2"]),
+        ];
+        for (path, words) in expected {
+            let lines = about(&output, path);
+            assert_eq!(lines.len(), 1, "lines about {path}:\n{}", output.said());
+            for word in words {
+                assert!(lines[0].contains(word), "{word:?} is not in {}", lines[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_request_is_one_line_of_json() {
+    for source in LABS {
+        let app = serve(source, "access-log = \"json\"", "");
+        requests(&app);
+        let output = app.stop();
+        output.expect_code(0);
+        for (path, method, status) in [
+            ("/sized?bytes=777", "GET", 200),
+            ("/echo", "POST", 200),
+            ("/trap", "GET", 502),
+            ("/no-such-path", "GET", 404),
+        ] {
+            let lines = about(&output, path);
+            assert_eq!(lines.len(), 1, "lines about {path}:\n{}", output.said());
+            let line: Value = serde_json::from_str(lines[0]).unwrap_or_else(|e| panic!("{e}: {}", lines[0]));
+            let values = all_values(&line);
+            let numbers: Vec<u64> = values.iter().filter_map(|value| value.as_u64()).collect();
+            let words: Vec<&str> = values.iter().filter_map(|value| value.as_str()).collect();
+            assert!(numbers.contains(&status), "no {status} in {line}");
+            assert!(words.contains(&method) && words.contains(&"lab"), "{line}");
+            if path.starts_with("/sized") {
+                assert!(words.contains(&ID) && numbers.contains(&777), "{line}");
+            }
+        }
+    }
+}
+
+/// The values of an object and of those in it.
+fn all_values(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Object(fields) => fields.values().flat_map(all_values).collect(),
+        Value::Array(items) => items.iter().flat_map(all_values).collect(),
+        other => vec![other],
+    }
+}
+
+/// What a client sends cannot write lines of its own into the log.
+#[test]
+fn a_client_cannot_forge_lines() {
+    for kind in ["text", "json"] {
+        let app = serve(LABS[0], &format!("access-log = {kind:?}"), "");
+        let mut wire = Wire::connect(&app.address("lab"));
+        let evil = "user-agent: x\u{9b}2J\"}\\n\r\nx-request-id: \"}{\"id\":1\r\n";
+        let head = wire.head_of("GET", "/no\"}{\"forged\":1", evil);
+        wire.send(head);
+        // It may be refused: then there is nothing to be logged.
+        let _ = wire.fate();
+        Wire::connect(&app.address("lab")).get("/no-more").expect(404);
+        let output = app.stop();
+        output.expect_code(0);
+        let lines = about(&output, "/no");
+        assert!((1..=2).contains(&lines.len()), "{}", output.said());
+        for line in lines {
+            if kind == "json" {
+                let value: Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                assert!(value.get("forged").is_none(), "{line}");
+            } else {
+                assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+                assert_eq!(line.matches('"').count(), 6, "a field ends too early: {line}");
+            }
+        }
+    }
+}

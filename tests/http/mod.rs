@@ -1,0 +1,32 @@
+//! Part H of the scenarios, S9 for requests, part G for kind `http`, and what a user of an http component sees:
+//! serving, routing, limits, instances, requests that go out.
+//!
+//! Each test ends with a stop of its host. `lab` has what several of them need.
+
+mod access_log;
+mod bodies;
+mod capacity;
+mod clients_gone;
+mod ending;
+mod exhaustion;
+mod grpc;
+mod hooks;
+mod hostile;
+mod http2_stop;
+mod identity;
+mod instances;
+mod lab;
+mod limits;
+mod moment;
+mod outbound;
+mod page;
+mod protocols;
+mod report;
+mod rollout;
+mod routing;
+mod serving;
+mod start;
+mod stop;
+mod streams;
+mod timeouts;
+mod traps;
