@@ -1,6 +1,7 @@
 # Everything that is done with this repository. `make` lists the targets.
 CARGO ?= cargo
 TARGET := wasm32-wasip2
+GRPCIO := grpcio==1.85.1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test test-unit lint fmt check bench peer docs soak clean
@@ -8,40 +9,46 @@ TARGET := wasm32-wasip2
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what building and testing needs, or say what is missing
+# Installs a Debian package unless its program is there, or says what is missing without it.
+define install
+@command -v $(1) >/dev/null || { \
+  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; \
+  else \
+    echo "$(1) is missing: $(2) (Debian: apt-get install $(1))"; \
+  fi; }
+endef
+
+.PHONY: setup-build
+setup-build:
 	@command -v rustup >/dev/null || { echo "rustup is missing: install it, then run make again"; exit 1; }
 	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
-	@command -v redis-server >/dev/null || $(MAKE) --no-print-directory install-redis
+
+setup: setup-build target/venv/$(GRPCIO) ## install what building and testing needs, or say what is missing
+	$(call install,redis-server,the tests of the subscriber are skipped)
+	$(call install,chromium,the test of the demo's page is skipped)
+
+# The gRPC client that the tests use.
+target/venv/$(GRPCIO):
+	@mkdir -p target
+	@if python3 -m venv target/venv && target/venv/bin/pip install -q $(GRPCIO); then touch $@; else \
+	  echo "no python3 with venv and pip: the tests with a gRPC client are skipped (Debian: apt-get install python3-venv)"; \
+	fi
 
 # What the http benchmarks compare with: at least what `wasmtime serve` needs, with its usual allocator and optimisation.
 PEER_FEATURES := run,serve,component-model-async,cranelift,parallel-compilation,pooling-allocator
 
-peer: setup ## build wasmtime serve and install wrk, for the http benchmarks
-	@command -v wrk >/dev/null || $(MAKE) --no-print-directory install-wrk
+peer: setup-build ## build wasmtime serve and install wrk, for the http benchmarks
+	$(call install,wrk,the http benchmarks need it)
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/peer --no-default-features --features $(PEER_FEATURES)
 
-.PHONY: install-redis
-install-redis:
-	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
-	else \
-	  echo "redis-server is missing: the tests of the subscriber are skipped (Debian: apt-get install redis-server)"; \
-	fi
-
-.PHONY: install-wrk
-install-wrk:
-	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null; \
-	else \
-	  echo "wrk is missing, which the http benchmarks need (Debian: apt-get install wrk)"; exit 1; \
-	fi
-
-build: setup ## build the host and the guest components
+build: setup-build ## build the host and the guest components
 	$(CARGO) build -p curfew -p artifacts
 
 run: build ## run the demo app: Ctrl-C stops it
-	@echo "in another terminal:  nc 127.0.0.1 7007   then type a line, and press Ctrl-C here before the answer"
+	@echo "open http://127.0.0.1:8080/ in a browser: the app's components, live"
+	@echo "or in another terminal:  nc 127.0.0.1 7007   then type a line, and press Ctrl-C here before the answer"
 	@exec target/debug/curfew run guest-components/demo.toml
 
 test: setup ## build everything and run all tests
@@ -50,7 +57,7 @@ test: setup ## build everything and run all tests
 test-unit: ## run the tests that need no guest
 	$(CARGO) test -p curfew --lib
 
-lint: setup ## formatting and lints, of the host and of the guests
+lint: setup-build ## formatting and lints, of the host and of the guests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy -p curfew -p artifacts --all-targets -- -D warnings
 	$(CARGO) clippy --workspace --exclude curfew --exclude artifacts --target $(TARGET) -- -D warnings
