@@ -17,7 +17,8 @@ pub fn table(report: &Report) -> String {
         let asked = component.in_flight_asked.map_or("-".to_owned(), |asked| asked.to_string());
         let mut detail: Vec<String> = component.detail.iter().cloned().collect();
         if let Some(http) = &component.http {
-            detail.push(format!("{} requests", http.requests));
+            let plural = if http.requests == 1 { "" } else { "s" };
+            detail.push(format!("{} request{plural}", http.requests));
         }
         if component.dropped_lines > 0 {
             detail.push(format!("{} lines dropped", component.dropped_lines));
