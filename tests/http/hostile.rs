@@ -38,11 +38,11 @@ impl Event {
     /// The times of the app, short enough for a test of some hundred cells, and the bound of the exit.
     fn times(self) -> (&'static str, Duration) {
         match self {
-            Event::Term => ("grace = \"600ms\"\nfail-grace = \"30s\"", 600 * MS),
+            Event::Term => ("grace = \"2400ms\"\nfail-grace = \"30s\"", 2400 * MS),
             // The second INT comes first.
             Event::IntInt => ("grace = \"60s\"\nfail-grace = \"30s\"", Duration::ZERO),
-            Event::Quit => ("grace = \"150ms\"\nfail-grace = \"30s\"", 600 * MS),
-            Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"600ms\"", 600 * MS),
+            Event::Quit => ("grace = \"600ms\"\nfail-grace = \"30s\"", 2400 * MS),
+            Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"2400ms\"", 2400 * MS),
         }
     }
 
