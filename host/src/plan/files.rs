@@ -12,7 +12,7 @@ use super::names::{component_name_from, unique};
 use super::origin::Origin;
 use super::types::{
     AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
-    DEFAULT_START_TIMEOUT, NetworkGrant, OnEnd, Plan, SignalProfile,
+    DEFAULT_START_TIMEOUT, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
 };
 
 /// What a bare file gets: nothing, unless the command line says so. Only a single file can get something.
@@ -97,6 +97,8 @@ impl Plan {
             drain_delay: std::time::Duration::ZERO,
             signals: SignalProfile::default(),
             access_log: AccessLog::default(),
+            admin: None,
+            control: None,
         };
         if let Some(only) = components.first_mut().filter(|_| single) {
             only.stdin = true;
@@ -130,6 +132,11 @@ fn component(name: String, source: &Path, bare: &Bare, addresses: &[ListenAddres
         hook: None,
         on_exit: OnEnd::default(),
         on_failure: None,
+        restart: RestartPlan::default(),
+        after: Vec::new(),
+        ready: None,
+        health: None,
+        overlap: false,
         start_timeout: DEFAULT_START_TIMEOUT,
         memory: DEFAULT_MEMORY,
         stdin: false,

@@ -80,6 +80,8 @@ pub enum ListenAddress {
     Ip(SocketAddr),
     /// A Unix socket; in a plan its path is absolute.
     Unix(PathBuf),
+    /// A socket that whoever started the process listens on already, by its name (systemd's `FileDescriptorName=`).
+    Activated(String),
 }
 
 impl ListenAddress {
@@ -92,6 +94,7 @@ impl ListenAddress {
                 let path = base.join(path);
                 Self::Unix(std::path::absolute(&path).unwrap_or(path))
             }
+            Self::Activated(name) => Self::Activated(name.clone()),
         }
     }
 
@@ -117,7 +120,8 @@ impl ListenAddress {
                 a.port() != 0 && a.port() == b.port() && (a == b || every && a.is_ipv4() == b.is_ipv4())
             }
             (Self::Unix(a), Self::Unix(b)) => a == b,
-            (Self::Ip(_), Self::Unix(_)) | (Self::Unix(_), Self::Ip(_)) => false,
+            (Self::Activated(a), Self::Activated(b)) => a == b,
+            (Self::Ip(_) | Self::Unix(_) | Self::Activated(_), _) => false,
         }
     }
 }
@@ -127,6 +131,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Activated(name) => write!(f, "fd:{name}"),
         }
     }
 }

@@ -18,7 +18,7 @@ use super::problem::{Item, Problem, Section, first};
 use super::schema::{AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, TEXT};
 use super::types::{
     Access, AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
-    DEFAULT_START_TIMEOUT, DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, SignalProfile,
+    DEFAULT_START_TIMEOUT, DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
 };
 use super::{checks, read, syntax};
 
@@ -123,6 +123,8 @@ fn app_plan(app: &Section, path: &Path) -> AppPlan {
             Some(JSON) => AccessLog::Json,
             _ => AccessLog::Off,
         },
+        admin: None,
+        control: None,
     }
 }
 
@@ -138,6 +140,11 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
         },
         on_exit: on_end(section.text("on-exit")),
         on_failure: section.text("on-failure").map(|word| on_end(Some(word))),
+        restart: RestartPlan::default(),
+        after: Vec::new(),
+        ready: None,
+        health: None,
+        overlap: false,
         start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),

@@ -17,6 +17,18 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 pub const DEFAULT_FAIL_GRACE: Duration = Duration::from_secs(5);
 /// Longest time from the start of an instance to its `run`, where nothing else is said.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most restarts within the period, where nothing else is said.
+pub const DEFAULT_RESTARTS: u32 = 5;
+/// The period that restarts are counted in, where nothing else is said.
+pub const DEFAULT_RESTART_PERIOD: Duration = Duration::from_secs(60);
+/// The first pause before a restart, where nothing else is said.
+pub const DEFAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause before a restart, where nothing else is said.
+pub const DEFAULT_LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Time between two looks whether a component is alive, where nothing else is said.
+pub const DEFAULT_HEALTH_EVERY: Duration = Duration::from_secs(10);
+/// Looks in a row that may fail, where nothing else is said.
+pub const DEFAULT_HEALTH_FAILURES: u32 = 3;
 /// Bytes of linear memory of one instance, where nothing else is said.
 pub const DEFAULT_MEMORY: u64 = 256 << 20;
 
@@ -48,6 +60,10 @@ pub struct AppPlan {
     pub signals: SignalProfile,
     /// Whether each request is told, and how.
     pub access_log: AccessLog,
+    /// Where `/livez`, `/readyz`, `/status` and `/metrics` are served; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
+    /// The control socket's path, absolute; `None` is no control socket.
+    pub control: Option<PathBuf>,
 }
 
 /// Whether each request is told, and how.
@@ -80,6 +96,55 @@ pub enum OnEnd {
     StopApp,
     /// The others go on.
     Ignore,
+    /// It is started again, within its budget.
+    Restart,
+}
+
+/// How often a component is started again, and how soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartPlan {
+    /// Most restarts within that time; one more, and the component has given up.
+    pub max: u32,
+    /// The time that `max` is about.
+    pub within: Duration,
+    /// The first pause before a restart. Each further one is twice as long, less up to a quarter by chance.
+    pub first_pause: Duration,
+    /// The longest pause; who has run for so long has been stable, and begins anew with the first.
+    pub longest_pause: Duration,
+}
+
+impl Default for RestartPlan {
+    fn default() -> Self {
+        Self {
+            max: DEFAULT_RESTARTS,
+            within: DEFAULT_RESTART_PERIOD,
+            first_pause: DEFAULT_FIRST_PAUSE,
+            longest_pause: DEFAULT_LONGEST_PAUSE,
+        }
+    }
+}
+
+/// How it is found out whether a component is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthPlan {
+    /// Kind `http`: the path that is asked for; an answer below 500 is good. `None` for a service, which has to call
+    /// `alive` of `curfew:lifecycle/host` instead.
+    pub path: Option<String>,
+    /// Time between two questions, or longest time between two calls of `alive`.
+    pub every: Duration,
+    /// Longest time until an answer begins.
+    pub timeout: Duration,
+    /// So many missed in a row, and the component has failed.
+    pub failures: u32,
+}
+
+/// When a component counts as ready, for those that come after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyWhen {
+    /// When its `run` has been entered, or its listener accepts.
+    Started,
+    /// When it has said so, through `ready` of `curfew:lifecycle/host`.
+    Said,
 }
 
 /// When the hook of a component is called.
@@ -92,8 +157,8 @@ pub enum HookTiming {
     AfterDrain,
 }
 
-/// One user-built component with everything it is granted.
-#[derive(Clone, Debug)]
+/// One user-built component with everything it is granted. Equal plans of equal files make equal components.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentPlan {
     /// Unique in the app.
     pub name: String,
@@ -108,7 +173,17 @@ pub struct ComponentPlan {
     /// What its failure means; `None` leaves it to its kind: a service's stops the app, a trap in a handler of
     /// kind `http` does not.
     pub on_failure: Option<OnEnd>,
-    /// Longest time from the start of the instance until its `run` is entered.
+    /// What holds where its end or its failure means a restart.
+    pub restart: RestartPlan,
+    /// The names of those it depends on: it starts after they are ready, and stops before them.
+    pub after: Vec<String>,
+    /// When it counts as ready; `None`: when it has said so if it imports `ready`, else when it has started.
+    pub ready: Option<ReadyWhen>,
+    /// How it is found out whether it is alive; `None` is not at all.
+    pub health: Option<HealthPlan>,
+    /// On a reload: whether the new instance of a service starts before the old one has ended.
+    pub overlap: bool,
+    /// Longest time from the start of the instance until it is ready.
     pub start_timeout: Duration,
     /// Bytes of all its linear memories together.
     pub memory: u64,

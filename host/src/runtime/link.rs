@@ -89,6 +89,8 @@ pub enum InstanceEvent {
     Ended(Outcome),
     /// It asks for this much more time; the answer goes into the channel.
     Extend(Duration, oneshot::Sender<Duration>),
+    /// It does not live up to its `health`; the text says how.
+    Unhealthy(String),
     /// It asks for a stop of the app.
     StopRequested,
     /// The thread it ran on died, which is a bug of the host.
@@ -125,6 +127,10 @@ pub struct Link {
     stop_requested: AtomicBool,
     status: Mutex<String>,
     winds_down: watch::Sender<bool>,
+    /// How often it may start instances again, and after which pause the last time.
+    restarts: watch::Sender<(u64, Duration)>,
+    /// When the guest last said that it is alive, on the app's clock.
+    alive_nanos: AtomicU64,
     /// The component's own link, where this is the one of one of its instances.
     parent: Option<Arc<Link>>,
     tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
@@ -156,6 +162,8 @@ impl Link {
         Arc::new(Self {
             parent,
             winds_down: watch::Sender::new(false),
+            restarts: watch::Sender::new((0, Duration::ZERO)),
+            alive_nanos: AtomicU64::new(0),
             clock,
             notice: watch::Sender::new(None),
             cut: watch::Sender::new(false),
@@ -277,6 +285,42 @@ impl Link {
         // The sender is a part of `self`: the channel cannot close while this waits.
         let mut changes = self.winds_down.subscribe();
         let _open = changes.wait_for(|winds| *winds).await;
+    }
+
+    /// Says that instances may be started again after this pause: the answer to one that failed, where a failure
+    /// means a restart.
+    pub fn restart_after(&self, pause: Duration) {
+        self.restarts.send_modify(|(count, last)| {
+            *count += 1;
+            *last = pause;
+        });
+    }
+
+    /// Returns how often that was said, and with which pause the last time, once it is more often than `seen`.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn may_restart(&self, seen: u64) -> (u64, Duration) {
+        let mut changes = self.restarts.subscribe();
+        loop {
+            let (count, pause) = *changes.borrow_and_update();
+            if count > seen {
+                return (count, pause);
+            }
+            // The sender is a part of `self`: the channel cannot close while this waits.
+            let _open = changes.changed().await;
+        }
+    }
+
+    /// Notes that the guest says it is alive.
+    pub fn set_alive(&self) {
+        let nanos = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX);
+        self.alive_nanos.store(nanos, Ordering::Release);
+    }
+
+    /// Returns when the guest last said so, on the app's clock; zero: never.
+    pub fn alive(&self) -> Duration {
+        Duration::from_nanos(self.alive_nanos.load(Ordering::Acquire))
     }
 
     /// Returns the line that the component set for status output.

@@ -67,6 +67,7 @@ impl Control {
                 let _gone = answer.send(granted);
             }
             InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
+            InstanceEvent::Unhealthy(_) => {}
             InstanceEvent::HostBug => self.host_bug("an instance's thread"),
             InstanceEvent::Ended(outcome) => {
                 record.ended = Some(now);

@@ -225,9 +225,12 @@ impl Machine {
             (Level::Running, OnEnd::StopApp) => {
                 self.begin(now, Cause::Finished(id), Duration::ZERO, self.policy.grace);
             }
-            (Level::Running, OnEnd::Ignore) => self.ask(now, id, Cause::Finished(id)),
+            (Level::Running, OnEnd::Ignore | OnEnd::Restart) => self.ask(now, id, Cause::Finished(id)),
             // Whoever ends during the delay does not wait for it.
-            (Level::Delay | Level::Drain | Level::Cut | Level::Exit, OnEnd::StopApp | OnEnd::Ignore) => {
+            (
+                Level::Delay | Level::Drain | Level::Cut | Level::Exit,
+                OnEnd::StopApp | OnEnd::Ignore | OnEnd::Restart,
+            ) => {
                 let cause = self.cause.unwrap_or(Cause::Finished(id));
                 self.ask(now, id, cause);
             }
@@ -251,7 +254,7 @@ impl Machine {
         }
         match member.policy.on_failure {
             OnEnd::StopApp => self.fail(now, Cause::Failure(id)),
-            OnEnd::Ignore => {}
+            OnEnd::Ignore | OnEnd::Restart => {}
         }
     }
 

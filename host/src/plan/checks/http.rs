@@ -228,5 +228,6 @@ fn shown(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Ip(address) => address.to_string(),
         ListenAddress::Unix(path) => format!("unix:{}", scalar::path(path)),
+        ListenAddress::Activated(_) => address.to_string(),
     }
 }

@@ -202,7 +202,7 @@ fn listen(
         let url = match (&listener.address, tls.is_some()) {
             (ListenAddress::Ip(address), true) => format!("https://{address}"),
             (ListenAddress::Ip(address), false) => format!("http://{address}"),
-            (unix @ ListenAddress::Unix(_), _) => unix.to_string(),
+            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
         };
         let group = Group::new(url, tls, sharers, access.cloned());
         Ok((listener, group))

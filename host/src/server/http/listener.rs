@@ -48,6 +48,7 @@ impl Listener {
                 remove_leftover(path)?;
                 (Domain::UNIX, SockAddr::unix(path)?)
             }
+            ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
         if let ListenAddress::Ip(_) = address {
@@ -72,7 +73,9 @@ impl Listener {
         let mut stage = group.watch();
         let entrance = match &address {
             ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Entrance::Tcp),
-            ListenAddress::Unix(_) => UnixListener::from_std(socket.into()).map(Entrance::Unix),
+            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
+                UnixListener::from_std(socket.into()).map(Entrance::Unix)
+            }
         };
         match entrance {
             Ok(entrance) => {
