@@ -99,6 +99,7 @@ impl Record {
         let has_hook = self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some());
         match (phase, &self.hook_ended, self.hook_started, self.returned) {
             (Phase::Pending, ..) => "loading",
+            (Phase::Backoff, ..) => "waiting to restart",
             (Phase::Starting, ..) => "starting",
             (Phase::Running, ..) => "running",
             (Phase::Ended, ..) => "ended",

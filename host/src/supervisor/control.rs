@@ -91,9 +91,12 @@ impl Control {
             on_exit: component.on_exit,
             on_failure: component.on_failure.unwrap_or(OnEnd::StopApp),
             on_lost: component.on_failure.unwrap_or(OnEnd::Ignore),
+            restart: component.restart,
+            after: Vec::new(),
+            pooled: false,
         });
         Self {
-            machine: Machine::new(policy, members.collect()),
+            machine: Machine::new(policy, members.collect(), 0),
             records: plan.components.iter().map(|_| Record::default()).collect(),
             components: plan.components.iter().cloned().map(Arc::new).collect(),
             not_entered: plan.components.len(),

@@ -105,6 +105,13 @@ impl Control {
                 let end = self.machine.deadlines().map_or(now, |deadlines| deadlines.end);
                 narrate::noted(signal, end.saturating_sub(now));
             }
+            Action::Restart { .. }
+            | Action::GiveUp(_)
+            | Action::Renew(_)
+            | Action::Prepare
+            | Action::Switch
+            | Action::RollBack(_)
+            | Action::Forget(_) => {}
             Action::RefuseReload => narrate::no_reload(),
             Action::PrintStatus => self.print_status(now),
             Action::Leave(code) => {
@@ -181,6 +188,7 @@ impl Control {
             Cause::Finished(id) => NoticeCause::Finished(self.name(id)),
             Cause::Request(Requester::Operator) => NoticeCause::Request("operator".to_owned()),
             Cause::Request(Requester::Component(id)) => NoticeCause::Request(self.name(id)),
+            Cause::Reload => NoticeCause::Reload,
             Cause::HostBug(_) => NoticeCause::Failure("curfew".to_owned()),
         };
         narrate::asked(&self.name(id), grace);

@@ -68,6 +68,7 @@ impl CauseReport {
             Cause::Finished(id) => ("finished", name_of(id)),
             Cause::Request(Requester::Operator) => ("request", "operator".to_owned()),
             Cause::Request(Requester::Component(id)) => ("request", name_of(id)),
+            Cause::Reload => ("reload", String::new()),
             Cause::HostBug(what) => ("host-bug", what.to_owned()),
         };
         Self { kind, name }

@@ -63,6 +63,8 @@ pub enum Cause {
     Finished(ComponentId),
     /// Somebody asked for it.
     Request(Requester),
+    /// A new generation takes over, or the component is not in the manifest any more. Never why the app stops.
+    Reload,
     /// A task of the host died, which is a bug.
     HostBug(&'static str),
 }

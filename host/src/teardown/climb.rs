@@ -1,9 +1,12 @@
-//! How levels rise and what each rise does to the components. Levels and deadlines change nowhere else.
+//! How levels rise and what each rise does to the components. Levels and the deadlines of the stop change nowhere else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::machine::{Action, Machine};
+use super::event::Action;
+use super::machine::Machine;
 use super::{Cause, ComponentId, Deadlines, Level, Outcome, Phase};
+use crate::plan::OnEnd;
 
 /// How long those who are cut off by force may take to be gone before the process leaves.
 const FORCED_RESERVE: Duration = Duration::from_millis(250);
@@ -16,15 +19,22 @@ impl Machine {
         }
         self.cause = Some(cause);
         self.deadlines = Some(Deadlines::new(now, delay, grace));
-        for (at, member) in self.members.iter_mut().enumerate() {
+        self.give_up_change();
+        for id in self.ids() {
+            let Some(member) = self.members.get_mut(&id) else { continue };
             match member.phase {
-                Phase::Pending => {
-                    member.phase = Phase::Ended;
-                    self.open = self.open.saturating_sub(1);
-                    member.outcome = Some(Outcome::NotStarted);
+                Phase::Pending => self.finish(id, Outcome::NotStarted),
+                Phase::Backoff => {
+                    let last = member.outcome.unwrap_or(Outcome::Failed);
+                    self.finish(id, last);
                 }
-                Phase::Starting => self.actions.push(Action::Abandon(ComponentId(at))),
-                Phase::Running | Phase::Asked | Phase::Cut | Phase::Ended => {}
+                Phase::Starting => {
+                    member.deadline = None;
+                    self.actions.push(Action::Abandon(id));
+                }
+                // The time for its start is over, with the app.
+                Phase::Running => member.deadline = None,
+                Phase::Asked | Phase::Cut | Phase::Ended => {}
             }
         }
         let level = if delay.is_zero() { Level::Drain } else { Level::Delay };
@@ -67,64 +77,52 @@ impl Machine {
         self.level = level;
         self.due = Duration::ZERO;
         self.actions.push(Action::Raise(level));
-        let Some(cause) = self.cause else { return };
-        for at in 0..self.members.len() {
-            match level {
-                Level::Drain => self.ask(now, ComponentId(at), cause),
-                Level::Cut => self.cut(ComponentId(at)),
-                Level::Running | Level::Delay | Level::Exit => {}
+        match level {
+            Level::Drain => self.dismiss_all(now),
+            Level::Cut => self.cut_all(now),
+            Level::Running | Level::Delay | Level::Exit => {}
+        }
+    }
+
+    fn dismiss_all(&mut self, now: Duration) {
+        let (Some(cause), Some(deadlines)) = (self.cause, self.deadlines) else { return };
+        let lives = self.members.iter().filter(|(_, member)| member.lives());
+        let ids: BTreeSet<_> = lives.map(|(id, _)| *id).collect();
+        self.dismiss(now, &ids, cause, deadlines.end);
+        self.ask_whoever_may(now);
+    }
+
+    /// Nobody is cut off without having been told.
+    fn cut_all(&mut self, now: Duration) {
+        for id in self.ids() {
+            if let Some(member) = self.members.get_mut(&id)
+                && let Some(leaving) = member.leaving.as_mut()
+            {
+                leaving.until = leaving.until.min(now);
+            }
+            self.ask(now, id);
+            self.cut(now, id);
+        }
+        self.asks_due = false;
+    }
+
+    fn ids(&self) -> Vec<ComponentId> {
+        self.members.keys().copied().collect()
+    }
+
+    pub(super) fn pass_deadlines(&mut self, now: Duration) {
+        // These first: they can give others a deadline that is over at once.
+        for id in self.overdue(now) {
+            if self.level == Level::Running {
+                self.pass_while_running(now, id);
             }
         }
-    }
-
-    pub(super) fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause) {
-        // Who ends alone has as long as the app would have.
-        let bound = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
-        let Some(member) = self.members.get_mut(id.0) else {
-            return;
-        };
-        if member.phase == Phase::Running {
-            let own = member.policy.grace.map(|grace| grace.saturating_mul(self.grace_factor));
-            let deadline = own.map_or(bound, |own| now.saturating_add(own).min(bound));
-            member.phase = Phase::Asked;
-            member.deadline = Some(deadline);
-            member.ceiling = bound;
-            self.due = self.due.min(deadline);
-            self.actions.push(Action::Ask { id, cause, deadline });
-        }
-    }
-
-    fn cut(&mut self, id: ComponentId) {
-        let Some(member) = self.members.get_mut(id.0) else {
-            return;
-        };
-        if member.phase > Phase::Pending && member.phase < Phase::Cut {
-            member.phase = Phase::Cut;
-            member.deadline = None;
-            self.actions.push(Action::Cut(id));
-        }
-    }
-
-    /// Does what time and the ends of components demand.
-    pub(super) fn settle(&mut self, now: Duration) {
-        if now >= self.due {
-            self.pass_deadlines(now);
-            self.due = self.next_wake().unwrap_or(Duration::MAX);
-        }
-        if self.open == 0 || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
-            self.leave();
-        }
-    }
-
-    fn pass_deadlines(&mut self, now: Duration) {
-        // This one first: it can give others a deadline that is over at once.
-        self.fail_late_starts(now);
         if self.level == Level::Delay && self.deadlines.is_some_and(|deadlines| now >= deadlines.drain) {
             self.raise(now, Level::Drain);
         }
-        for at in 0..self.members.len() {
-            if self.is_over(now, at) {
-                self.cut(ComponentId(at));
+        for id in self.overdue(now) {
+            if self.phase(id) >= Phase::Asked {
+                self.cut(now, id);
             }
         }
         if self.deadlines.is_some_and(|deadlines| now >= deadlines.end) {
@@ -132,20 +130,30 @@ impl Machine {
         }
     }
 
-    /// Who overruns its start has failed, unless the app stops: then it was abandoned.
-    fn fail_late_starts(&mut self, now: Duration) {
-        for at in 0..self.members.len() {
-            let starting = self.phase(ComponentId(at)) == Phase::Starting;
-            if self.level == Level::Running && starting && self.is_over(now, at) {
-                self.actions.push(Action::FailStart(ComponentId(at)));
-                self.failed(now, ComponentId(at));
-                self.cut(ComponentId(at));
-            }
-        }
+    fn overdue(&self, now: Duration) -> Vec<ComponentId> {
+        let over = self.members.iter().filter(|(_, member)| member.deadline.is_some_and(|end| now >= end));
+        over.map(|(id, _)| *id).collect()
     }
 
-    fn is_over(&self, now: Duration, at: usize) -> bool {
-        self.members.get(at).and_then(|member| member.deadline).is_some_and(|end| now >= end)
+    fn pass_while_running(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        match member.phase {
+            Phase::Backoff => self.start(now, id),
+            // Who overruns its start has failed; if the app stopped, it would have been abandoned.
+            Phase::Starting | Phase::Running => {
+                self.actions.push(Action::FailStart(id));
+                self.failed(now, id);
+                self.cut(now, id);
+            }
+            // It cannot be ended, so it can neither be started again nor be forgotten.
+            Phase::Cut => {
+                member.deadline = None;
+                if member.policy.on_failure != OnEnd::Ignore {
+                    self.fail(now, Cause::Failure(id));
+                }
+            }
+            Phase::Pending | Phase::Asked | Phase::Ended => {}
+        }
     }
 
     pub(super) fn leave(&mut self) {

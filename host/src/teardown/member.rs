@@ -1,12 +1,19 @@
 //! One component as the machine sees it: how far it got, and how it ended.
 
-/// Which component, as its place in the plan.
+use std::time::Duration;
+
+use super::restart::Restarts;
+use super::{Cause, MemberPolicy};
+
+/// Which generation of which component. Each has a number of its own, given in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentId(pub usize);
 
-/// How far a component got. The order is the rule: phases only move forward.
+/// How far a component got. The order is the rule: phases only move forward, until it is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// It has ended, and is started again after a pause.
+    Backoff,
     /// Nothing of it exists.
     Pending,
     /// It is being instantiated.
@@ -40,6 +47,78 @@ pub enum Outcome {
     GaveUp,
     /// The app stopped before its `run` was entered.
     NotStarted,
+}
+
+/// That a component is to go, and until when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    /// Why.
+    pub(super) cause: Cause,
+    /// When the slice of its wave ends: those behind it wait no longer.
+    pub(super) until: Duration,
+}
+
+/// What the machine knows of one component.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) policy: MemberPolicy,
+    pub(super) phase: Phase,
+    /// Those that come after it can start.
+    pub(super) ready: bool,
+    pub(super) failed: bool,
+    /// One of its instances has failed, and that counts as its own failure.
+    pub(super) lost: bool,
+    /// Its budget is spent.
+    pub(super) gave_up: bool,
+    /// An operator stopped it: its end means nothing for the app.
+    pub(super) halted: bool,
+    /// Another generation has taken over, or it was removed: it is forgotten when it has ended.
+    pub(super) retired: bool,
+    /// It takes over once all that come with it are ready.
+    pub(super) trial: bool,
+    /// It starts when this one has ended.
+    pub(super) waits_for: Option<ComponentId>,
+    /// It was found dead, and is replaced as soon as nothing else is being replaced.
+    pub(super) renew: bool,
+    pub(super) leaving: Option<Leaving>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) restarts: Restarts,
+    /// The generations before it that have not ended, the youngest first.
+    pub(super) line: Vec<ComponentId>,
+}
+
+impl Member {
+    pub(super) fn new(policy: MemberPolicy) -> Self {
+        Self {
+            policy,
+            phase: Phase::Pending,
+            ready: false,
+            failed: false,
+            lost: false,
+            gave_up: false,
+            halted: false,
+            retired: false,
+            trial: false,
+            waits_for: None,
+            renew: false,
+            leaving: None,
+            deadline: None,
+            outcome: None,
+            restarts: Restarts::default(),
+            line: Vec::new(),
+        }
+    }
+
+    /// Returns whether something of it exists.
+    pub(super) fn lives(&self) -> bool {
+        self.phase > Phase::Pending && self.phase < Phase::Ended
+    }
+
+    /// Returns whether its end can mean something for the app.
+    pub(super) fn counts(&self) -> bool {
+        !self.retired && !self.halted
+    }
 }
 
 impl Outcome {

@@ -14,25 +14,36 @@
 //! From running a cause leads to delay or drain; from every level "all have ended" leads to exit.
 
 mod cause;
+mod change;
 mod climb;
 #[cfg(test)]
 mod contract_app;
 #[cfg(test)]
 mod contract_members;
+mod event;
 mod exit_code;
 mod level;
+mod life;
 mod machine;
 mod member;
+mod order;
+mod policy;
 #[cfg(test)]
 mod properties;
+mod restart;
 mod signals;
 #[cfg(test)]
 mod table;
 #[cfg(test)]
 mod watch;
+mod waves;
 
 pub use cause::{Cause, Requester, Signal};
+pub use change::{Change, Fresh};
+pub use event::{Action, Event, Urgency};
 pub use exit_code::{ExitCode, exit_code};
 pub use level::{Deadlines, HARD_RESERVE, Level};
-pub use machine::{Action, Event, Machine, MemberPolicy, Policy};
+pub use machine::Machine;
 pub use member::{ComponentId, Outcome, Phase};
+pub use policy::{MemberPolicy, Policy};
+pub use waves::reserves;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::machine::{Action, Machine};
+use super::event::Action;
+use super::machine::Machine;
 use super::{Cause, Level, Signal};
 use crate::plan::SignalProfile;
 
@@ -13,6 +14,10 @@ const QUIT_FACTOR: u32 = 4;
 
 impl Machine {
     pub(super) fn signal(&mut self, now: Duration, signal: Signal) {
+        if signal == Signal::Hup && self.level == Level::Running {
+            // Each one counts: what is read must not be older than the last.
+            return self.want_reload();
+        }
         let repeated = self
             .counted
             .iter()
@@ -46,7 +51,7 @@ impl Machine {
                 self.begin(now, cause, Duration::ZERO, Duration::ZERO);
                 self.force(now);
             }
-            (_, Signal::Hup) => self.actions.push(Action::RefuseReload),
+            (_, Signal::Hup) => self.want_reload(),
             (_, Signal::Usr1) => self.actions.push(Action::PrintStatus),
         }
     }

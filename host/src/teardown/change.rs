@@ -1,0 +1,218 @@
+//! How generations follow each other: a reload, an operator's restart of one component, the replacement of one found dead.
+//!
+//! Invariant: one change at a time, and one moment in which it takes place: before the switch, whatever goes wrong is taken back
+//! and nothing has changed (I10); after it, the fresh ones are the app, and the stale ones only end. A stop ends any change.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::event::Action;
+use super::machine::Machine;
+use super::member::Member;
+use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Policy};
+
+/// Reloads that are asked for within this time of one that began are one: whoever saves a file twice means the last.
+const RELOADS_WITHIN: Duration = Duration::from_millis(500);
+/// Generations of one component that may live at a time.
+const GENERATIONS: usize = 4;
+
+/// A component that is to take part from the switch on.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Its number, higher than all before it.
+    pub id: ComponentId,
+    /// What holds for it.
+    pub policy: MemberPolicy,
+    /// The generation that it replaces, if there is one.
+    pub replaces: Option<ComponentId>,
+    /// Whether it starts only when that one has ended: it needs something that only one can have.
+    pub waits: bool,
+}
+
+/// What is to change in one moment.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Those that are to take part from then on.
+    pub fresh: Vec<Fresh>,
+    /// Those that are to go without a successor.
+    pub removed: Vec<ComponentId>,
+    /// What holds from then on for those that stay.
+    pub kept: Vec<(ComponentId, MemberPolicy)>,
+    /// What holds from then on for the app.
+    pub policy: Option<Policy>,
+    /// What those that go are told.
+    pub cause: Cause,
+    /// Whether the restarts of those replaced count against their successors: these follow because the others failed.
+    pub keeps_budget: bool,
+}
+
+impl Machine {
+    /// Whether a reload or a restart is under way: another has to wait.
+    pub fn is_changing(&self) -> bool {
+        self.preparing || self.change.is_some()
+    }
+
+    /// Begins a change that has been prepared.
+    pub fn change(&mut self, now: Duration, change: Change) -> Vec<Action> {
+        self.preparing = false;
+        if self.level > Level::Running || self.change.is_some() {
+            self.actions.push(Action::RollBack(None));
+        } else {
+            for fresh in &change.fresh {
+                let member = Member {
+                    trial: true,
+                    waits_for: fresh.replaces.filter(|_| fresh.waits),
+                    ..Member::new(fresh.policy.clone())
+                };
+                self.members.insert(fresh.id, member);
+                self.open += 1;
+            }
+            self.starts_due = true;
+            self.change = Some(change);
+            self.settle(now);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn want_reload(&mut self) {
+        if self.level == Level::Running {
+            self.reload_wanted = true;
+            self.due = Duration::ZERO;
+        } else {
+            self.actions.push(Action::RefuseReload);
+        }
+    }
+
+    /// Returns when a reload that was asked for may begin, if one was and nothing else is under way.
+    pub(super) fn reload_due(&self) -> Option<Duration> {
+        let idle = self.reload_wanted && !self.is_changing() && self.level == Level::Running;
+        let last = self.reload_began.map(|began| began.saturating_add(RELOADS_WITHIN));
+        idle.then(|| last.unwrap_or_default())
+    }
+
+    /// Begins what was asked for: the replacement of a dead component before a reload.
+    pub(super) fn begin_reload_if_wanted(&mut self, now: Duration) {
+        if self.is_changing() || self.level > Level::Running {
+            return;
+        }
+        let dead = |(_, member): &(&ComponentId, &mut Member)| member.renew;
+        if let Some((id, member)) = self.members.iter_mut().find(dead) {
+            member.renew = false;
+            self.preparing = true;
+            self.actions.push(Action::Renew(*id));
+        } else if self.reload_due().is_some_and(|due| now >= due) {
+            (self.preparing, self.reload_wanted, self.reload_began) = (true, false, Some(now));
+            self.actions.push(Action::Prepare);
+        }
+    }
+
+    /// Lets the fresh ones take over if all that can be ready before that are.
+    pub(super) fn switch_if_ready(&mut self, now: Duration) {
+        let ready = |fresh: &Fresh| {
+            self.members.get(&fresh.id).is_some_and(|member| member.ready || member.waits_for.is_some())
+        };
+        if !self.change.as_ref().is_some_and(|change| change.fresh.iter().all(ready)) {
+            return;
+        }
+        let Some(change) = self.change.take() else { return };
+        self.actions.push(Action::Switch);
+        for fresh in &change.fresh {
+            let old = fresh.replaces.and_then(|old| self.members.get(&old));
+            let books = old.filter(|_| change.keeps_budget).map(|old| old.restarts.clone());
+            if let Some(member) = self.members.get_mut(&fresh.id) {
+                member.trial = false;
+                member.restarts = books.unwrap_or_default();
+                member.restarts.runs(now);
+            }
+        }
+        for (id, policy) in change.kept {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.policy = policy;
+            }
+        }
+        self.policy = change.policy.unwrap_or_else(|| self.policy.clone());
+        let replaced: Vec<_> = change.fresh.iter().filter_map(|fresh| fresh.replaces).collect();
+        let stale: BTreeSet<_> = replaced.iter().chain(&change.removed).copied().collect();
+        self.retire(now, &stale, change.cause);
+        self.end_the_oldest(now, &change.fresh);
+        self.starts_due = true;
+        self.start_whoever_may(now);
+    }
+
+    /// Has these generations end. They are forgotten then.
+    fn retire(&mut self, now: Duration, ids: &BTreeSet<ComponentId>, cause: Cause) {
+        let end = now.saturating_add(self.policy.grace);
+        for id in ids {
+            let Some(member) = self.members.get_mut(id) else { continue };
+            member.retired = true;
+            match member.phase {
+                Phase::Pending => self.finish(*id, Outcome::NotStarted),
+                Phase::Backoff => self.finish(*id, Outcome::Stopped),
+                Phase::Starting => self.abandon(now, *id, cause),
+                Phase::Running => member.deadline = None,
+                // If it cannot be ended, nobody waits for it any more.
+                Phase::Cut => member.deadline = None,
+                Phase::Asked | Phase::Ended => {}
+            }
+            if self.phase(*id) == Phase::Ended {
+                self.forget(*id);
+            }
+        }
+        let lives = |id: &&ComponentId| self.members.get(id).is_some_and(Member::lives);
+        let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
+        self.dismiss(now, &living, cause, end);
+        self.ask_whoever_may(now);
+    }
+
+    /// Cuts off the oldest of those that were replaced one after the other if there are too many.
+    fn end_the_oldest(&mut self, now: Duration, fresh: &[Fresh]) {
+        for fresh in fresh {
+            if let (Some(old), Some(member)) = (fresh.replaces, self.members.get_mut(&fresh.id)) {
+                member.line.push(old);
+            }
+            let before = fresh.replaces.and_then(|old| Some(self.members.get(&old)?.line.clone()));
+            let known = self.members.keys().copied().collect::<BTreeSet<_>>();
+            let Some(member) = self.members.get_mut(&fresh.id) else { continue };
+            member.line.extend(before.unwrap_or_default());
+            member.line.retain(|old| known.contains(old));
+            member.line.sort_unstable_by(|a, b| b.cmp(a));
+            let too_old: Vec<_> = member.line.iter().skip(GENERATIONS - 1).copied().collect();
+            for old in too_old {
+                // Nobody is cut off without having been told.
+                self.ask(now, old);
+                self.cut(now, old);
+            }
+        }
+    }
+
+    /// Takes a change back before its switch: what was started for it ends again.
+    pub(super) fn roll_back(&mut self, now: Duration, because: Option<ComponentId>) {
+        let Some(change) = self.change.take() else { return };
+        self.actions.push(Action::RollBack(because));
+        let fresh: BTreeSet<_> = change.fresh.iter().map(|fresh| fresh.id).collect();
+        for id in &fresh {
+            if let Some(member) = self.members.get_mut(id) {
+                member.trial = false;
+            }
+        }
+        self.retire(now, &fresh, Cause::Reload);
+    }
+
+    /// The app stops: whatever was to take over takes part in that like all others.
+    pub(super) fn give_up_change(&mut self) {
+        self.reload_wanted = false;
+        if let Some(change) = self.change.take() {
+            self.actions.push(Action::RollBack(None));
+            for fresh in change.fresh {
+                if let Some(member) = self.members.get_mut(&fresh.id) {
+                    (member.trial, member.retired) = (false, true);
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: ComponentId) {
+        self.members.remove(&id);
+        self.actions.push(Action::Forget(id));
+    }
+}

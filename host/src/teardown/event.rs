@@ -1,0 +1,104 @@
+//! What the machine hears and what it says. Nothing is decided here.
+
+use std::time::Duration;
+
+use super::{Cause, ComponentId, ExitCode, Level, Outcome, Requester, Signal};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Everything is loaded: the components can start.
+    Loaded,
+    /// The `run` of a component has been entered.
+    Entered(ComponentId),
+    /// A component is ready: those that come after it can start.
+    Ready(ComponentId),
+    /// The `run` of a component has returned without an error.
+    Returned(ComponentId),
+    /// A component has failed; its end follows.
+    Failed(ComponentId),
+    /// One of a component's instances has failed; others take its place.
+    Lost(ComponentId),
+    /// A component does not live up to its health check.
+    Unhealthy(ComponentId),
+    /// Nothing of a component is left, and this is how it ended.
+    Ended(ComponentId, Outcome),
+    /// A signal arrived.
+    Signal(Signal),
+    /// Somebody asked for a graceful stop.
+    StopRequested(Requester),
+    /// An operator asks for a stop of the app, with `drain-delay` or without; the latter also ends the delay.
+    OperatorStop(Urgency),
+    /// An operator stops one component, gracefully or at once; the others go on.
+    StopOne(ComponentId, Urgency),
+    /// An operator asks for a reload.
+    ReloadRequested,
+    /// The reload that was prepared came to nothing, or changes nothing.
+    NothingToChange,
+    /// A task of the host died.
+    HostBug(&'static str),
+    /// Time has passed.
+    Clock,
+}
+
+/// How an operator wants something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Of the app: with `drain-delay`; of a component: with its grace.
+    Graceful,
+    /// Without.
+    Now,
+}
+
+/// Something that has to be done. The order in the list is the order to do it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an action that is dropped leaves the stop stuck"]
+pub enum Action {
+    /// Start this component.
+    Start(ComponentId),
+    /// Say that this component has failed: it was not ready in time.
+    FailStart(ComponentId),
+    /// Drop this component if its `run` has not been entered yet.
+    Abandon(ComponentId),
+    /// Say that a new level holds.
+    Raise(Level),
+    /// Tell this component to stop, with the cause and the time of its cut-off.
+    Ask {
+        /// Which one.
+        id: ComponentId,
+        /// Why.
+        cause: Cause,
+        /// When it is cut off.
+        deadline: Duration,
+    },
+    /// Cut this component off, on both prongs.
+    Cut(ComponentId),
+    /// Say that this component, or an instance of it, is started again after this pause. Of one that has instances of
+    /// its own, let it do so; the machine starts any other.
+    Restart {
+        /// Which one.
+        id: ComponentId,
+        /// How long from now.
+        pause: Duration,
+    },
+    /// Say that this component has spent its budget: the app stops.
+    GiveUp(ComponentId),
+    /// Replace this component by a fresh generation of it.
+    Renew(ComponentId),
+    /// Read the manifest and prepare what is to change.
+    Prepare,
+    /// Let the fresh components take over from the stale ones.
+    Switch,
+    /// Take back what was prepared: this component could not be started, or (without one) the app stops.
+    RollBack(Option<ComponentId>),
+    /// Forget this component: it has been replaced or removed, and has ended.
+    Forget(ComponentId),
+    /// Say that a signal came which changes nothing.
+    NoteSignal(Signal),
+    /// Say that a reload is not possible: there is no manifest, or the app stops.
+    RefuseReload,
+    /// Print one line for each component.
+    PrintStatus,
+    /// Report, and leave with this code.
+    Leave(ExitCode),
+}

@@ -1,0 +1,270 @@
+//! What becomes of one component: started, ready, returned, failed, ended, started again. Nothing of it concerns the levels
+//! but the calls of `begin` and `fail`.
+
+use std::time::Duration;
+
+use super::event::{Action, Urgency};
+use super::machine::Machine;
+use super::member::Leaving;
+use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
+use crate::plan::OnEnd;
+
+impl Machine {
+    /// Starts a component, for the first time or again.
+    pub(super) fn start(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.phase = Phase::Starting;
+        member.ready = false;
+        // One that starts its instances again by itself has its budget for it, and each of them the same bound.
+        let bounded = !(member.policy.pooled && member.policy.on_lost == OnEnd::Restart && !member.trial);
+        member.deadline = bounded.then(|| now.saturating_add(member.policy.start_timeout));
+        self.due = self.due.min(member.deadline.unwrap_or(Duration::MAX));
+        self.actions.push(Action::Start(id));
+    }
+
+    pub(super) fn entered(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Starting) else {
+            return;
+        };
+        member.phase = Phase::Running;
+        member.restarts.runs(now);
+        let leaves = member.leaving.map(|leaving| leaving.cause);
+        // It slipped in while it was being abandoned: it has started, so it is asked like all others.
+        if let Some(cause) = leaves.or(self.cause) {
+            member.deadline = None;
+            self.ask_alone(now, id, cause);
+        }
+    }
+
+    pub(super) fn ready(&mut self, id: ComponentId) {
+        if let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) {
+            member.ready = true;
+            member.deadline = None;
+        }
+    }
+
+    pub(super) fn returned(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get(&id).filter(|member| member.phase == Phase::Running) else {
+            return;
+        };
+        let counts = member.counts() && !member.trial;
+        match (self.level, member.policy.on_exit) {
+            (Level::Running, OnEnd::StopApp) if counts => {
+                self.begin(now, Cause::Finished(id), Duration::ZERO, self.policy.grace);
+            }
+            // Whoever ends during the delay does not wait for it.
+            (Level::Running | Level::Delay | Level::Drain | Level::Cut | Level::Exit, _) => {
+                let cause = self.cause.unwrap_or(Cause::Finished(id));
+                self.ask_alone(now, id, cause);
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.lives() && !member.failed) else {
+            return;
+        };
+        member.failed = true;
+        // It gets no notice, it cannot be entered again; but tasks that it left behind can linger.
+        member.phase = member.phase.max(Phase::Asked);
+        if member.phase < Phase::Cut {
+            let deadline = now.saturating_add(self.policy.fail_grace);
+            member.deadline = Some(member.deadline.map_or(deadline, |old| old.min(deadline)));
+            self.due = self.due.min(deadline);
+        }
+        let (trial, counts, on_failure) = (member.trial, member.counts(), member.policy.on_failure);
+        if trial && self.change.is_some() {
+            self.roll_back(now, Some(id));
+        } else if counts && on_failure == OnEnd::StopApp {
+            self.fail(now, Cause::Failure(id));
+        }
+    }
+
+    /// The component goes on, and is asked like all others if the app has to stop for it.
+    pub(super) fn lost(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
+        if member.trial && self.change.is_some() {
+            return self.roll_back(now, Some(id));
+        }
+        match member.policy.on_lost {
+            OnEnd::Ignore => {}
+            OnEnd::StopApp => {
+                if member.counts() {
+                    member.lost = true;
+                    self.fail(now, Cause::Failure(id));
+                }
+            }
+            // Who is on the way out has no time for pauses, and does not come back often.
+            OnEnd::Restart if self.level > Level::Running || !member.counts() => {
+                self.actions.push(Action::Restart { id, pause: Duration::ZERO });
+            }
+            OnEnd::Restart => match self.spend(now, id) {
+                Some(pause) => self.actions.push(Action::Restart { id, pause }),
+                None => self.give_up(now, id),
+            },
+        }
+    }
+
+    /// It answers no more: it ends as a failed one, with a notice, or is replaced where that is possible before.
+    pub(super) fn unhealthy(&mut self, now: Duration, id: ComponentId) {
+        let running = |phase: Phase| phase == Phase::Running;
+        let Some(member) = self.members.get_mut(&id).filter(|member| running(member.phase)) else { return };
+        if self.level > Level::Running || !member.counts() || member.trial {
+            return;
+        }
+        match (member.policy.on_failure, member.policy.pooled) {
+            (OnEnd::Restart, true) => match self.spend(now, id) {
+                Some(_at_once) => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.renew = true;
+                    }
+                }
+                None => self.give_up(now, id),
+            },
+            (OnEnd::Ignore, true) => {}
+            (OnEnd::StopApp, true) => {
+                member.lost = true;
+                self.fail(now, Cause::Failure(id));
+            }
+            (on_failure, false) => {
+                member.failed = true;
+                let until = now.saturating_add(self.policy.fail_grace);
+                member.leaving = Some(Leaving { cause: Cause::Failure(id), until });
+                self.ask(now, id);
+                if on_failure == OnEnd::StopApp {
+                    self.fail(now, Cause::Failure(id));
+                }
+            }
+        }
+    }
+
+    /// Takes a restart out of the budget.
+    fn spend(&mut self, now: Duration, id: ComponentId) -> Option<Duration> {
+        let chance = self.chance.next();
+        let member = self.members.get_mut(&id)?;
+        let plan = member.policy.restart;
+        member.restarts.spend(now, &plan, chance)
+    }
+
+    fn give_up(&mut self, now: Duration, id: ComponentId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.gave_up = true;
+        }
+        self.actions.push(Action::GiveUp(id));
+        self.fail(now, Cause::Failure(id));
+    }
+
+    /// An operator stops one component: its end means nothing for the others.
+    pub(super) fn stop_one(&mut self, now: Duration, id: ComponentId, urgency: Urgency) {
+        if self.level > Level::Running {
+            return;
+        }
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.halted = true;
+        match member.phase {
+            Phase::Pending => self.finish(id, Outcome::NotStarted),
+            Phase::Backoff => {
+                let last = member.outcome.unwrap_or(Outcome::Stopped);
+                self.finish(id, last);
+            }
+            Phase::Starting => self.abandon(now, id, Cause::Request(Requester::Operator)),
+            Phase::Running => self.ask_alone(now, id, Cause::Request(Requester::Operator)),
+            Phase::Asked | Phase::Cut | Phase::Ended => {}
+        }
+        if urgency == Urgency::Now {
+            self.cut(now, id);
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
+        let Some(member) = self.members.get(&id).filter(|member| member.phase != Phase::Ended) else {
+            return;
+        };
+        if member.phase == Phase::Backoff {
+            return;
+        }
+        let told = member.failed || member.gave_up;
+        // Nothing that follows masks a failure: what was left of it can have been cut off.
+        let outcome = match (member.gave_up, member.failed || member.lost) {
+            (true, _) => Outcome::GaveUp,
+            (false, true) => outcome.or_failed(),
+            (false, false) => outcome,
+        };
+        if member.trial && self.change.is_some() {
+            self.roll_back(now, Some(id));
+        }
+        let Some(member) = self.members.get(&id) else { return };
+        let (on_exit, on_failure) = (member.policy.on_exit, member.policy.on_failure);
+        let counts = member.counts() && self.level == Level::Running;
+        if counts && member.phase > Phase::Pending && comes_back(outcome, on_exit, on_failure) {
+            return self.start_again(now, id, outcome);
+        }
+        let retired = member.retired;
+        let concerns = !retired && !member.halted;
+        self.finish(id, outcome);
+        if retired && self.level == Level::Running {
+            self.forget(id);
+        }
+        match outcome {
+            Outcome::Failed | Outcome::GaveUp if !told && concerns && on_failure == OnEnd::StopApp => {
+                self.fail(now, Cause::Failure(id));
+            }
+            Outcome::Finished | Outcome::Stopped if counts && on_exit == OnEnd::StopApp => {
+                self.begin(now, Cause::Finished(id), Duration::ZERO, self.policy.grace);
+            }
+            _ => {}
+        }
+    }
+
+    /// Starts a component that has ended again, after a pause; or not, when it has spent its budget.
+    fn start_again(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
+        let Some(pause) = self.spend(now, id) else {
+            self.finish(id, Outcome::GaveUp);
+            return self.give_up(now, id);
+        };
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.phase = Phase::Backoff;
+        member.outcome = Some(outcome);
+        (member.failed, member.lost, member.ready, member.leaving) = (false, false, false, None);
+        let again = now.saturating_add(pause);
+        member.deadline = Some(again);
+        self.due = self.due.min(again);
+        self.actions.push(Action::Restart { id, pause });
+    }
+
+    /// Notes that nothing of a component is left, and will be.
+    pub(super) fn finish(&mut self, id: ComponentId, outcome: Outcome) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.phase != Phase::Ended) else {
+            return;
+        };
+        member.phase = Phase::Ended;
+        member.deadline = None;
+        member.outcome = Some(outcome);
+        self.open -= 1;
+    }
+
+    /// Grants a component more time, up to the slice of its wave, and returns how much.
+    pub fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
+        let bound = self.deadlines.map_or(Duration::MAX, |deadlines| deadlines.end);
+        let Some(member) = self.members.get_mut(&id) else {
+            return Duration::ZERO;
+        };
+        let (Phase::Asked, Some(old), Some(leaving)) = (member.phase, member.deadline, member.leaving) else {
+            return Duration::ZERO;
+        };
+        let new = old.saturating_add(by).min(leaving.until).min(bound).max(old);
+        member.deadline = Some(new);
+        new - old
+    }
+}
+
+/// Returns whether a component that ended so is to be started again.
+fn comes_back(outcome: Outcome, on_exit: OnEnd, on_failure: OnEnd) -> bool {
+    match outcome {
+        Outcome::Finished | Outcome::Stopped | Outcome::HookFailed => on_exit == OnEnd::Restart,
+        Outcome::Failed => on_failure == OnEnd::Restart,
+        // It was asked because its `run` had returned, or because it was not alive.
+        Outcome::CutOff | Outcome::Leaked => on_exit == OnEnd::Restart || on_failure == OnEnd::Restart,
+        Outcome::GaveUp | Outcome::NotStarted => false,
+    }
+}

@@ -1,0 +1,205 @@
+//! The order among components: who may start, who may be asked, and how long each has.
+//!
+//! Invariant (I2): nobody is started before those it comes after are ready; nobody is asked before those that come after it
+//! have ended, or their slice is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::event::Action;
+use super::machine::Machine;
+use super::member::{Leaving, Member};
+use super::{Cause, ComponentId, HARD_RESERVE, Level, Outcome, Phase, reserves};
+
+impl Machine {
+    /// Starts all who wait for nobody.
+    pub(super) fn start_whoever_may(&mut self, now: Duration) {
+        if !self.starts_due || !self.loaded || self.level > Level::Running {
+            return;
+        }
+        loop {
+            let pending = |(_, member): &(&ComponentId, &Member)| member.phase == Phase::Pending;
+            let waiting: Vec<_> = self.members.iter().filter(pending).map(|(id, _)| *id).collect();
+            let (mut left, mut hopeless) = (Vec::new(), Vec::new());
+            for id in waiting {
+                match self.may_start(id) {
+                    May::Now => self.start(now, id),
+                    May::Later => left.push(id),
+                    May::Never => hopeless.push(id),
+                }
+            }
+            self.starts_due = !left.is_empty();
+            if hopeless.is_empty() {
+                return;
+            }
+            for id in hopeless {
+                self.finish(id, Outcome::NotStarted);
+                if self.members.get(&id).is_some_and(|member| member.trial) && self.change.is_some() {
+                    self.roll_back(now, Some(id));
+                }
+            }
+        }
+    }
+
+    fn may_start(&self, id: ComponentId) -> May {
+        let Some(member) = self.members.get(&id) else { return May::Never };
+        let predecessor = member.waits_for.and_then(|id| self.members.get(&id));
+        if member.waits_for.is_some() && member.trial {
+            return May::Later;
+        }
+        if predecessor.is_some_and(|predecessor| predecessor.phase != Phase::Ended) {
+            return May::Later;
+        }
+        let mut answer = May::Now;
+        for needed in member.policy.after.iter().filter_map(|id| self.members.get(id)) {
+            // Before a switch, the one that it will follow does its work.
+            let has_stand_in = member.trial && needed.trial && needed.waits_for.is_some();
+            match (needed.ready || has_stand_in, needed.phase) {
+                (true, phase) if phase != Phase::Backoff => {}
+                (false, Phase::Ended) => return May::Never,
+                _ => answer = May::Later,
+            }
+        }
+        answer
+    }
+
+    /// Asks all who are to go and whom nobody needs any more.
+    pub(super) fn ask_whoever_may(&mut self, now: Duration) {
+        if !self.asks_due {
+            return;
+        }
+        let needed: BTreeSet<_> = self
+            .members
+            .values()
+            .filter(|member| member.lives() && member.leaving.is_some_and(|leaving| now < leaving.until))
+            .flat_map(|member| member.policy.after.iter().copied())
+            .collect();
+        let waits = |(_, member): &(&ComponentId, &Member)| {
+            member.phase == Phase::Running && member.leaving.is_some()
+        };
+        let waiting: Vec<_> = self.members.iter().filter(waits).map(|(id, _)| *id).collect();
+        let (may, wait): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|id| !needed.contains(id));
+        self.asks_due = !wait.is_empty();
+        for id in may {
+            self.ask(now, id);
+        }
+    }
+
+    /// Asks a component that is to go.
+    pub(super) fn ask(&mut self, now: Duration, id: ComponentId) {
+        let factor = self.grace_factor;
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) else {
+            return;
+        };
+        let Some(Leaving { cause, until }) = member.leaving else { return };
+        let own = member.policy.grace.map(|grace| now.saturating_add(grace.saturating_mul(factor)));
+        let deadline = own.map_or(until, |own| own.min(until));
+        member.phase = Phase::Asked;
+        member.deadline = Some(deadline);
+        self.due = self.due.min(deadline);
+        self.actions.push(Action::Ask { id, cause, deadline });
+    }
+
+    /// Asks a component now, whatever comes after it. Who goes alone has as long as the app would have.
+    pub(super) fn ask_alone(&mut self, now: Duration, id: ComponentId, cause: Cause) {
+        let end = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.leaving.get_or_insert(Leaving { cause, until: end });
+        }
+        self.ask(now, id);
+    }
+
+    /// Gives up a component that has not been entered.
+    pub(super) fn abandon(&mut self, now: Duration, id: ComponentId, cause: Cause) {
+        let until = now.saturating_add(self.policy.grace);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.leaving = Some(Leaving { cause, until });
+            member.deadline = None;
+        }
+        self.actions.push(Action::Abandon(id));
+    }
+
+    /// Has these components go, in waves, and all of them by `end`.
+    pub(super) fn dismiss(
+        &mut self,
+        now: Duration,
+        ids: &BTreeSet<ComponentId>,
+        cause: Cause,
+        end: Duration,
+    ) {
+        let waves = self.stop_waves(ids);
+        let count = waves.values().max().map_or(0, |last| last + 1);
+        let mut wishes = vec![Some(Duration::ZERO); count];
+        for (id, wave) in &waves {
+            let own = self.members.get(id).and_then(|member| member.policy.grace);
+            let own = own.map(|grace| grace.saturating_mul(self.grace_factor));
+            if let Some(wish) = wishes.get_mut(*wave) {
+                *wish = wish.zip(own).map(|(wish, own)| wish.max(own));
+            }
+        }
+        let reserves = reserves(end.saturating_sub(now), &wishes);
+        for (id, wave) in waves {
+            let reserve = reserves.get(wave).copied().unwrap_or_default();
+            if let Some(member) = self.members.get_mut(&id) {
+                let until = end.saturating_sub(reserve);
+                // Who is on the way out already keeps its cause, and gets no more time.
+                let old = member.leaving.map_or(until, |leaving| leaving.until.min(until));
+                let cause = member.leaving.map_or(cause, |leaving| leaving.cause);
+                let asked = member.phase > Phase::Running;
+                member.leaving = Some(Leaving { cause, until: if asked { old.max(now) } else { until } });
+            }
+        }
+        self.asks_due = true;
+    }
+
+    /// Returns the wave of each of these in their stop: 0 for those that nobody comes after, else one more than the last of
+    /// those that do. A loop instead of recursion: a manifest can be as deep as it likes.
+    fn stop_waves(&self, ids: &BTreeSet<ComponentId>) -> BTreeMap<ComponentId, usize> {
+        let after = |id: &ComponentId| {
+            let all = self.members.get(id).map(|member| member.policy.after.as_slice());
+            all.unwrap_or_default().iter().filter(|needed| ids.contains(needed))
+        };
+        let mut dependents: BTreeMap<ComponentId, usize> = ids.iter().map(|id| (*id, 0)).collect();
+        for needed in ids.iter().flat_map(after) {
+            *dependents.entry(*needed).or_default() += 1;
+        }
+        let mut waves: BTreeMap<_, usize> = ids.iter().map(|id| (*id, 0)).collect();
+        let mut free: Vec<_> =
+            dependents.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
+        while let Some(id) = free.pop() {
+            let next = waves.get(&id).map_or(0, |wave| wave + 1);
+            for needed in after(&id) {
+                if let Some(wave) = waves.get_mut(needed) {
+                    *wave = (*wave).max(next);
+                }
+                if let Some(count) = dependents.get_mut(needed) {
+                    *count -= 1;
+                    if *count == 0 {
+                        free.push(*needed);
+                    }
+                }
+            }
+        }
+        waves
+    }
+
+    /// Cuts a component off. One that is not gone some time later cannot be: while the app runs, it stops for that.
+    pub(super) fn cut(&mut self, now: Duration, id: ComponentId) {
+        let running = self.level == Level::Running;
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
+        if member.phase < Phase::Cut {
+            member.phase = Phase::Cut;
+            member.deadline = (running && member.counts()).then(|| now.saturating_add(HARD_RESERVE));
+            self.due = self.due.min(member.deadline.unwrap_or(Duration::MAX));
+            self.actions.push(Action::Cut(id));
+        }
+    }
+}
+
+/// Whether a component may start.
+enum May {
+    Now,
+    Later,
+    /// One that it comes after has ended and was never ready.
+    Never,
+}

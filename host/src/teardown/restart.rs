@@ -1,0 +1,107 @@
+//! How often a component may be started again, and after which pause.
+//!
+//! Invariant: no more than `max` restarts lie within the period; pauses double up to the longest, less up to a quarter
+//! by chance, and begin anew once a component has run for as long as the longest.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::plan::RestartPlan;
+
+/// By how much a pause is shortened at the most: many that fail together do not all come back together.
+const JITTER: f64 = 0.25;
+
+/// The restarts of one component.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Restarts {
+    recent: VecDeque<Duration>,
+    streak: u32,
+    /// When it last began to run.
+    since: Option<Duration>,
+    /// All of them, for reports.
+    pub(super) count: u64,
+}
+
+impl Restarts {
+    /// Notes that it runs.
+    pub(super) fn runs(&mut self, now: Duration) {
+        self.since = Some(now);
+    }
+
+    /// Takes one restart out of the budget and returns the pause before it, or `None` if the budget is spent.
+    pub(super) fn spend(&mut self, now: Duration, plan: &RestartPlan, chance: f64) -> Option<Duration> {
+        while self.recent.front().is_some_and(|at| now.saturating_sub(*at) >= plan.within) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= usize::try_from(plan.max).unwrap_or(usize::MAX) {
+            return None;
+        }
+        if self.since.take().is_some_and(|since| now.saturating_sub(since) >= plan.longest_pause) {
+            self.streak = 0;
+        }
+        let factor = 1_u32.checked_shl(self.streak).unwrap_or(u32::MAX);
+        let full = plan.first_pause.saturating_mul(factor).min(plan.longest_pause);
+        self.streak = self.streak.saturating_add(1);
+        self.recent.push_back(now);
+        self.count += 1;
+        Some(full.saturating_sub(full.mul_f64(JITTER * chance.clamp(0.0, 1.0))))
+    }
+}
+
+/// Numbers by chance that are the same in each run from the same seed (splitmix64), so that the machine stays a function of what it
+/// hears.
+#[derive(Clone, Debug)]
+pub(super) struct Chance(pub(super) u64);
+
+impl Chance {
+    /// Returns a number from 0 to 1.
+    pub(super) fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bits = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(u32::MAX);
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn plan() -> RestartPlan {
+        RestartPlan { max: 4, within: s(100), first_pause: s(1), longest_pause: s(3) }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew_after_a_stable_time() {
+        // R12: back-off doubles with jitter up to its cap, resets after stable time.
+        let mut restarts = Restarts::default();
+        let spent: Vec<_> = (0..4).map(|at| restarts.spend(s(at), &plan(), 0.0)).collect();
+        assert_eq!(spent, [Some(s(1)), Some(s(2)), Some(s(3)), Some(s(3))]);
+        assert_eq!(restarts.spend(s(99), &plan(), 0.0), None, "the budget is spent");
+        restarts.runs(s(100));
+        assert_eq!(restarts.spend(s(103), &plan(), 0.0), Some(s(1)), "stable, and the first is forgotten");
+        assert_eq!(restarts.spend(s(103), &plan(), 1.0), Some(Duration::from_millis(1500)), "less a quarter");
+        assert_eq!(restarts.count, 6);
+    }
+
+    #[test]
+    fn no_restart_is_allowed_where_none_is() {
+        let none = RestartPlan { max: 0, ..plan() };
+        assert_eq!(Restarts::default().spend(s(0), &none, 0.5), None);
+    }
+
+    #[test]
+    fn chance_is_spread_over_all_of_its_range() {
+        let mut chance = Chance(7);
+        let drawn: Vec<_> = (0..1000).map(|_| chance.next()).collect();
+        assert!(drawn.iter().all(|number| (0.0..=1.0).contains(number)));
+        let low = drawn.iter().filter(|number| **number < 0.5).count();
+        assert!((400..600).contains(&low), "{low}");
+    }
+}
