@@ -30,6 +30,7 @@
 
 pub mod cli;
 mod fail_point;
+pub mod operate;
 pub mod output;
 pub mod plan;
 pub mod runtime;

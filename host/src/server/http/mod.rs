@@ -44,5 +44,5 @@ mod wire;
 pub use access::AccessLog;
 pub use conductor::MakeStdio;
 pub use front::{Front, FrontError, FrontParts};
-pub use stats::{BUCKETS_MICROS, Counts, Stats};
+pub use stats::{BUCKETS_MICROS, CLASSES, Counts, Stats};
 pub use tls::TlsError;

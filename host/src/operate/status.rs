@@ -1,0 +1,102 @@
+//! The status of an app as `/status` tells it and `curfew status` reads it; `docs/status.schema.json` describes it.
+//!
+//! Invariant: plain data, the same both ways. A reader of a later version takes an earlier document, and the other
+//! way round: unknown keys are ignored.
+
+use serde::{Deserialize, Serialize};
+
+/// An app at one moment. All times are whole milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The app's name.
+    pub app: String,
+    /// The version of curfew that runs it.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How far a stop has come: `running`, `delay`, `drain` or `cut`.
+    pub level: String,
+    /// Whether it takes work: everything has started and is well, and no stop has begun.
+    pub ready: bool,
+    /// Why it is not ready, one reason an entry; empty when it is.
+    pub not_ready_because: Vec<String>,
+    /// Why it stops, as in the log; `None` while it runs.
+    pub cause: Option<String>,
+    /// Time since its start.
+    pub uptime_ms: u64,
+    /// Time until everything that is left is cut off; `None` while it runs.
+    pub left_ms: Option<u64>,
+    /// Reloads that took over.
+    pub reloads: u64,
+    /// Reloads that failed and changed nothing.
+    pub failed_reloads: u64,
+    /// The last reload that has ended.
+    pub last_reload: Option<LastReload>,
+    /// Whether one is under way.
+    pub reloading: bool,
+    /// The components in the order of the manifest; of one with several generations alive the newest comes first.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// Whether it took over.
+    pub ok: bool,
+    /// What it did, or why it failed.
+    pub text: String,
+    /// Time since then.
+    pub ago_ms: u64,
+}
+
+/// One generation of a component at one moment. All times are whole milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind, `service`, `http` or `tcp`; empty until it is loaded.
+    pub kind: String,
+    /// What it is doing, in words: `running`, `requests`, `hook`, `ended` and others.
+    pub state: String,
+    /// Which version of it: 1 at the app's start, more with each reload or restart by an operator.
+    pub generation: u64,
+    /// Its instances that are alive.
+    pub instances: u64,
+    /// Its requests or connections under way; of a service 1 while its `run` is.
+    pub in_flight: u64,
+    /// How often it was started again after it failed or ended.
+    pub restarts: u64,
+    /// Time since its last start; 0 when it has not started.
+    pub uptime_ms: u64,
+    /// Bytes of linear memory of all its instances.
+    pub memory_bytes: u64,
+    /// The line that it set itself.
+    pub line: Option<String>,
+    /// What it failed with last, in one line.
+    pub last_failure: Option<String>,
+    /// Where it listens, as URLs.
+    pub addresses: Vec<String>,
+    /// Time since its hook was called; `None` unless it is under way.
+    pub hook_ms: Option<u64>,
+    /// Time until it is cut off; `None` unless it was asked to stop.
+    pub left_ms: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_the_same_both_ways_and_unknown_keys_are_ignored() {
+        let component = ComponentStatus {
+            name: "web".into(),
+            left_ms: Some(u64::MAX),
+            line: Some("\u{1b}[1m".into()),
+            ..Default::default()
+        };
+        let status = Status { app: "shop".into(), components: vec![component], ..Default::default() };
+        let mut value = serde_json::to_value(&status).unwrap();
+        value["later"] = 1.into();
+        assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
+    }
+}
