@@ -30,9 +30,11 @@ mod signals;
 mod table;
 #[cfg(test)]
 mod watch;
+mod waves;
 
 pub use cause::{Cause, Requester, Signal};
 pub use exit_code::{ExitCode, exit_code};
 pub use level::{Deadlines, HARD_RESERVE, Level};
 pub use machine::{Action, Event, Machine, MemberPolicy, Policy};
 pub use member::{ComponentId, Outcome, Phase};
+pub use waves::reserves;
