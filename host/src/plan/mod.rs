@@ -3,12 +3,14 @@
 
 pub mod address;
 mod checks;
+mod diff;
 mod error;
 mod files;
 mod http;
 pub mod keys;
 mod manifest;
 pub mod names;
+mod order;
 mod origin;
 mod overrides;
 mod problem;
@@ -20,6 +22,7 @@ mod syntax;
 mod types;
 pub mod units;
 
+pub use diff::Diff;
 pub use error::{Diagnostic, PlanError, PlanErrorKind};
 pub use files::Bare;
 pub use http::*;

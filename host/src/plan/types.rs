@@ -46,7 +46,7 @@ pub struct Plan {
 }
 
 /// What holds for the app as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppPlan {
     /// The app's name, for logs and the report.
     pub name: String,

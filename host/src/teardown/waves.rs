@@ -1,41 +1,81 @@
-//! How the time of a stop is divided among the waves.
+//! How the time of a stop is divided among its waves.
+//!
+//! Invariant: what the waves keep back for those behind them is always less than the whole, so that each wave
+//! has a slice, and the last one's ends with the stop itself.
 
 use std::time::Duration;
 
-/// Returns for each wave, in the order of a stop, how long before the end its slice ends.
+/// Returns for each wave, in the order of a stop, how long before the end of the stop its slice ends: what the
+/// waves behind it keep back. `grace` is what the whole stop has, `wishes` is for each wave the longest grace of
+/// its own that one of its members has, `None` where a member has none.
 ///
-/// Each wave behind another one keeps a reserve: what its members' own graces ask for (`wishes`; `None` where a member has
-/// none of its own), but an equal share at the most. What a wave does not use goes to those behind it.
+/// A wave behind another keeps what it wishes, at most its even share. So a slice only ever gets longer than that
+/// share, by what others do not need.
+#[must_use]
 pub fn reserves(grace: Duration, wishes: &[Option<Duration>]) -> Vec<Duration> {
-    let waves = u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1);
-    let share = grace / waves;
-    let mut behind = Duration::ZERO;
-    let mut ends: Vec<_> = wishes
+    let waves = u32::try_from(wishes.len()).unwrap_or(u32::MAX);
+    let share = grace.checked_div(waves).unwrap_or_default();
+    let mut reserves: Vec<Duration> = wishes
         .iter()
         .rev()
-        .map(|wish| {
-            let end = behind;
-            behind = behind.saturating_add(wish.unwrap_or(share).min(share));
-            end
+        .scan(Duration::ZERO, |behind, wish| {
+            let reserve = *behind;
+            *behind = behind.saturating_add(wish.map_or(share, |wish| wish.min(share)));
+            Some(reserve)
         })
         .collect();
-    ends.reverse();
-    ends
+    reserves.reverse();
+    reserves
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
     }
 
     #[test]
-    fn the_last_waves_keep_a_reserve() {
-        assert_eq!(reserves(s(30), &[None, None, None]), [s(20), s(10), s(0)]);
-        assert_eq!(reserves(s(30), &[None, Some(s(2)), Some(s(99))]), [s(12), s(10), s(0)]);
-        assert_eq!(reserves(s(30), &[None]), [s(0)]);
-        assert!(reserves(s(30), &[]).is_empty());
+    fn one_wave_has_it_all() {
+        assert_eq!(reserves(secs(25), &[None]), [secs(0)]);
+        assert_eq!(reserves(secs(25), &[Some(secs(3))]), [secs(0)]);
+        assert_eq!(reserves(secs(25), &[]), []);
+    }
+
+    #[test]
+    fn waves_without_a_wish_share_evenly() {
+        assert_eq!(reserves(secs(30), &[None, None, None]), [secs(20), secs(10), secs(0)]);
+        assert_eq!(reserves(secs(0), &[None, None]), [secs(0), secs(0)]);
+    }
+
+    #[test]
+    fn a_small_wish_leaves_more_to_those_before_it() {
+        let wishes = [None, Some(secs(1)), Some(secs(60))];
+        assert_eq!(reserves(secs(30), &wishes), [secs(11), secs(10), secs(0)]);
+        // The first wave's own wish is nobody's reserve.
+        assert_eq!(reserves(secs(30), &[Some(secs(1)), None]), [secs(15), secs(0)]);
+        assert_eq!(reserves(secs(30), &[None, Some(secs(0))]), [secs(0), secs(0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_wave_has_a_slice(
+            grace in 1..100_000u64,
+            wishes in prop::collection::vec(prop::option::of(0..200_000u64), 1..40),
+        ) {
+            let grace = Duration::from_millis(grace);
+            let wishes: Vec<_> = wishes.into_iter().map(|wish| wish.map(Duration::from_millis)).collect();
+            let reserves = reserves(grace, &wishes);
+            let share = grace / u32::try_from(wishes.len()).unwrap();
+            prop_assert_eq!(reserves.len(), wishes.len());
+            prop_assert_eq!(reserves.last(), Some(&Duration::ZERO));
+            prop_assert!(grace - reserves[0] >= share);
+            for (pair, wish) in reserves.windows(2).zip(&wishes[1..]) {
+                prop_assert_eq!(pair[0] - pair[1], wish.map_or(share, |wish| wish.min(share)));
+            }
+        }
     }
 }
