@@ -12,6 +12,7 @@ use super::hook_shape::{HookError, find_hook};
 use super::imports::{self, Import, ImportState};
 use super::network::Network;
 use super::outbound::Grant;
+use super::stamp::Stamp;
 use super::state::State;
 use super::{HookPlace, HookShape, ProxyPre, Runtime};
 use crate::plan::{ComponentPlan, HookTiming};
@@ -36,6 +37,27 @@ pub struct Loaded {
     pub(crate) proxy: Option<ProxyPre>,
     pub(crate) pre: InstancePre<State>,
     hook_index: Option<ComponentExportIndex>,
+    /// Its file, as it was when it was read, and what else of the disk it depends on.
+    pub(super) made_of: MadeOf,
+}
+
+/// The files that a component was made of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MadeOf {
+    /// Of its own file.
+    pub(super) stamp: Option<Stamp>,
+    /// The same of what its file has in it.
+    pub(super) digest: Option<[u8; 32]>,
+    /// Of its certificate and its key.
+    pub(super) tls: Vec<Option<Stamp>>,
+}
+
+impl MadeOf {
+    /// Looks at what a plan names besides the component's own file.
+    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Stamp>> {
+        let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+        tls.map(|path| Stamp::of(path).ok()).collect()
+    }
 }
 
 impl std::fmt::Debug for Loaded {
@@ -130,7 +152,8 @@ impl Loaded {
             (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
         };
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        Ok(Self { kind, run, hook, timing, imports, network, outbound, proxy, pre, hook_index })
+        let made_of = MadeOf::default();
+        Ok(Self { kind, run, hook, timing, imports, network, outbound, proxy, pre, hook_index, made_of })
     }
 
     /// Checks that a component of kind `http` has an address to listen on, and that no other has.

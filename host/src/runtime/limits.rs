@@ -1,7 +1,11 @@
 //! What an instance may use at the most. wasmtime's own limits hold for each memory; these hold for all of an
 //! instance's memories and tables together, so that a component of a hundred memories gains nothing.
 
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, Result};
+
+use super::Link;
 
 /// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -18,13 +22,28 @@ pub struct Limits {
     tables_used: usize,
     /// The growth that was allowed last, handed back when it fails after all.
     last_growth: usize,
+    /// Where it is told how much there is.
+    link: Option<Arc<Link>>,
 }
 
 impl Limits {
-    /// Returns limits with this many bytes for all linear memories together.
-    pub fn new(memory: u64) -> Self {
+    /// Returns limits with this many bytes for all linear memories together. What is used is told to the link.
+    pub fn new(memory: u64, link: Option<Arc<Link>>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0 }
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, link }
+    }
+
+    fn use_memory(&mut self, used: usize) {
+        if let Some(link) = &self.link {
+            link.memory_changed(self.memory_used, used);
+        }
+        self.memory_used = used;
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.use_memory(0);
     }
 }
 
@@ -35,13 +54,14 @@ impl ResourceLimiter for Limits {
         let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
         self.last_growth = if allowed { growth } else { 0 };
         if allowed {
-            self.memory_used = used;
+            self.use_memory(used);
         }
         Ok(allowed)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
-        self.memory_used = self.memory_used.saturating_sub(std::mem::take(&mut self.last_growth));
+        let growth = std::mem::take(&mut self.last_growth);
+        self.use_memory(self.memory_used.saturating_sub(growth));
         Ok(())
     }
 
@@ -61,7 +81,7 @@ mod tests {
 
     #[test]
     fn all_memories_together_stay_below_the_limit() {
-        let mut limits = Limits::new(100);
+        let mut limits = Limits::new(100, None);
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
         assert!(limits.memory_growing(0, 40, None).unwrap());
@@ -70,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_fails_is_handed_back() {
-        let mut limits = Limits::new(100);
+        let mut limits = Limits::new(100, None);
         assert!(limits.memory_growing(0, 60, None).unwrap());
         limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
         assert!(limits.memory_growing(0, 100, None).unwrap());

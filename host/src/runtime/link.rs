@@ -131,6 +131,8 @@ pub struct Link {
     restarts: watch::Sender<(u64, Duration)>,
     /// When the guest last said that it is alive, on the app's clock.
     alive_nanos: AtomicU64,
+    /// Bytes of linear memory of all its instances.
+    memory: AtomicU64,
     /// The component's own link, where this is the one of one of its instances.
     parent: Option<Arc<Link>>,
     tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
@@ -164,6 +166,7 @@ impl Link {
             winds_down: watch::Sender::new(false),
             restarts: watch::Sender::new((0, Duration::ZERO)),
             alive_nanos: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
             clock,
             notice: watch::Sender::new(None),
             cut: watch::Sender::new(false),
@@ -321,6 +324,21 @@ impl Link {
     /// Returns when the guest last said so, on the app's clock; zero: never.
     pub fn alive(&self) -> Duration {
         Duration::from_nanos(self.alive_nanos.load(Ordering::Acquire))
+    }
+
+    /// Notes that an instance uses so many bytes of linear memory, where it used so many before.
+    pub(super) fn memory_changed(&self, before: usize, now: usize) {
+        // Wraps around in between, where that shrinks; the sum is right.
+        let change = (now as u64).wrapping_sub(before as u64);
+        self.memory.fetch_add(change, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.memory_changed(before, now);
+        }
+    }
+
+    /// Returns the bytes of linear memory in use.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Returns the line that the component set for status output.

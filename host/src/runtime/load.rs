@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmtime::component::Component;
 
+use sha2::{Digest, Sha256};
+
+use super::component::MadeOf;
+use super::stamp::Stamp;
 use super::{LoadError, Loaded, Runtime};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
@@ -38,12 +42,23 @@ impl Drop for Loading {
     }
 }
 
-type Compiled = Result<Component, LoadError>;
+/// What runs already, by the names of its components: what has not changed is not loaded again.
+pub type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
+
+/// A file that was read and compiled.
+struct File {
+    component: Component,
+    stamp: Option<Stamp>,
+    digest: [u8; 32],
+}
+
+type Compiled = Result<File, LoadError>;
 type Slot = OnceLock<Result<Arc<Loaded>, LoadError>>;
 
 struct Work {
     runtime: Runtime,
     plan: Plan,
+    known: Known,
     next: AtomicUsize,
     left: AtomicUsize,
     slots: Vec<Slot>,
@@ -53,19 +68,22 @@ struct Work {
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
 
-/// Loads all components of a plan on threads of its own and tells of each through `tell`.
+/// Loads all components of a plan on threads of its own and tells of each through `tell`. Of what is `known`, those that
+/// would run alike and whose files have not changed are given back as they are.
 ///
 /// # Errors
 /// When not one thread can be started.
 pub fn load_all(
     runtime: &Runtime,
     plan: &Plan,
+    known: Known,
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 ) -> std::io::Result<Loading> {
     let given_up = Arc::new(AtomicBool::new(false));
     let work = Arc::new(Work {
         runtime: runtime.clone(),
         plan: plan.clone(),
+        known,
         next: AtomicUsize::new(0),
         left: AtomicUsize::new(plan.components.len()),
         slots: plan.components.iter().map(|_| OnceLock::new()).collect(),
@@ -91,7 +109,7 @@ pub fn load_all(
 /// # Errors
 /// As [`LoadError`] says.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-    Loaded::new(runtime, &compile(runtime, &plan.source)?, plan)
+    Loaded::new(runtime, &compile(runtime, &plan.source)?.component, plan)
 }
 
 /// Tells of a loading thread's death: others wait for what it had in hand.
@@ -114,7 +132,7 @@ impl Work {
                 return;
             };
             fail_point::reach("loader");
-            let _first = slot.set(self.load(plan).map(Arc::new));
+            let _first = slot.set(self.load(plan));
             (self.tell)(LoadEvent::Done(at));
             if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 (self.tell)(LoadEvent::Ended(self.collect()));
@@ -122,15 +140,29 @@ impl Work {
         }
     }
 
-    fn load(&self, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
+    fn load(&self, plan: &ComponentPlan) -> Result<Arc<Loaded>, LoadError> {
+        let tls = MadeOf::tls_of(plan);
+        let alike = |(old, loaded): &&(Arc<ComponentPlan>, Arc<Loaded>)| {
+            old.runs_like(plan) && loaded.made_of.tls == tls
+        };
+        let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
+        let stamp = Stamp::of(&plan.source).ok();
+        if let Some(known) = known.filter(|known| stamp.is_some() && known.made_of.stamp == stamp) {
+            return Ok(known.clone());
+        }
         let slot = {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             files.entry(plan.source.clone()).or_default().clone()
         };
         match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
-            Ok(component) => {
-                let loaded = Loaded::new(&self.runtime, component, plan)?;
-                loaded.check_addresses(plan).map(|()| loaded)
+            Ok(file) => {
+                if let Some(known) = known.filter(|known| known.made_of.digest == Some(file.digest)) {
+                    return Ok(known.clone());
+                }
+                let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
+                loaded.check_addresses(plan)?;
+                loaded.made_of = MadeOf { stamp: file.stamp, digest: Some(file.digest), tls };
+                Ok(Arc::new(loaded))
             }
             Err(error) => Err(error.again()),
         }
@@ -177,6 +209,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
         found,
         hint: hint.to_owned(),
     };
+    let stamp = Stamp::of(path).ok();
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
@@ -191,8 +224,9 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
         return Err(invalid(found.to_owned(), hint));
     }
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
+    let digest = Sha256::digest(&bytes).into();
     if let Some(component) = cached {
-        return Ok(component);
+        return Ok(File { component, stamp, digest });
     }
     let component = Component::from_binary(&runtime.engine, &bytes).map_err(|error| {
         let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
@@ -201,7 +235,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(component)
+    Ok(File { component, stamp, digest })
 }
 
 /// Says what a file is that does not even begin as a component.

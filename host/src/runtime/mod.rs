@@ -17,6 +17,7 @@ mod load;
 mod network;
 mod outbound;
 mod proxy;
+mod stamp;
 mod state;
 
 pub use cache::Cache;
@@ -28,7 +29,7 @@ pub use hook::call_hook;
 pub use hook_shape::{HookPlace, HookShape};
 pub use imports::{Import, ImportState};
 pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
-pub use load::{LoadEvent, Loading, load_all, load_one};
+pub use load::{Known, LoadEvent, Loading, load_all, load_one};
 pub use outbound::Outbound;
 pub use proxy::ProxyPre;
 pub use state::{Fairness, State, Stdio, StoreParts, new_store};

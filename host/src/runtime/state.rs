@@ -98,8 +98,8 @@ pub fn new_store(
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table: table(),
         config: config(plan),
+        limits: Limits::new(plan.memory, Some(link.clone())),
         link,
-        limits: Limits::new(plan.memory),
         fairness,
     };
     let mut store = Store::new(&runtime.engine, state);

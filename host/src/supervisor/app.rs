@@ -6,7 +6,8 @@ use super::inbox::{Inbox, Message};
 use super::report::Report;
 use super::signals::SignalSource;
 use crate::output::Output;
-use crate::plan::Plan;
+use crate::operate::OperateError;
+use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
 use crate::server::http::FrontError;
 use crate::teardown::ExitCode;
@@ -22,12 +23,17 @@ pub struct Options {
     pub interruptible: bool,
     /// The process's signals; `None` leaves them to the embedder, who then calls [`Stopper::stop`].
     pub signals: Option<SignalSource>,
+    /// What holds instead of what the manifest says, also when it is read again.
+    pub overrides: Overrides,
+    /// Whether the app is what the process is there for: then the service manager that started it is told of it.
+    pub service_manager: bool,
 }
 
 impl Options {
     /// Returns options with a cache, without signals.
     pub fn new(output: Output, cache: Option<Cache>) -> Self {
-        Self { output, cache, interruptible: true, signals: None }
+        let overrides = Overrides::default();
+        Self { output, cache, interruptible: true, signals: None, overrides, service_manager: false }
     }
 }
 
@@ -40,6 +46,9 @@ pub enum AppError {
     /// An address or a certificate cannot be had.
     #[error(transparent)]
     Front(#[from] FrontError),
+    /// The control socket or the admin listener cannot be had.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
     /// This machine cannot run compiled components.
     #[error("the engine cannot be made: {0:#}")]
     Engine(wasmtime::Error),
@@ -64,6 +73,7 @@ impl AppError {
             Self::Front(FrontError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
             Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
             | Self::Front(_)
+            | Self::Operate(_)
             | Self::System { .. } => ExitCode::UNAVAILABLE,
             Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,
         }

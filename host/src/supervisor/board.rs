@@ -1,4 +1,5 @@
-//! What is known of each component while it runs: for status lines, the report and the table. Decides nothing.
+//! What is known of each generation of a component while it runs: for status lines, the report and the table. Decides
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,19 +7,30 @@ use std::time::Duration;
 
 use super::report::ComponentReport;
 use crate::output::{GuestStream, Source};
+use crate::plan::ComponentPlan;
 use crate::runtime::{Failure, HookResult, Link, Loaded};
 use crate::server::http::Stats;
 use crate::teardown::{Outcome, Phase};
 
-/// One component's record.
-#[derive(Debug, Default)]
+/// One generation's record. What is about its instance begins anew when it is started again.
+#[derive(Debug)]
 pub struct Record {
+    /// What it was made from.
+    pub plan: Arc<ComponentPlan>,
+    /// Which version of its name it is; the first is 1.
+    pub generation: u64,
+    /// When it was started the last time.
+    pub started: Option<Duration>,
+    /// Whether its guest has said that it is ready.
+    pub said_ready: bool,
+    /// Whether it was found not to be alive.
+    pub unhealthy: bool,
     /// The conversation with its instance.
     pub link: Option<Arc<Link>>,
     /// What was loaded.
     pub loaded: Option<Arc<Loaded>>,
     /// Its output, for the count of dropped lines.
-    pub sources: Vec<Source>,
+    pub sources: Option<[Source; 2]>,
     /// When it was asked to stop.
     pub asked: Option<Duration>,
     /// What was in flight then: its `run`, or its requests.
@@ -44,6 +56,77 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the record of a generation that has not been started.
+    pub fn new(plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>, generation: u64) -> Self {
+        Self {
+            plan,
+            generation,
+            started: None,
+            said_ready: false,
+            unhealthy: false,
+            link: None,
+            loaded,
+            sources: None,
+            asked: None,
+            in_flight_asked: None,
+            stats: None,
+            returned: None,
+            hook_started: None,
+            hook_ended: None,
+            hooks_open: BTreeMap::new(),
+            failure: None,
+            lost: None,
+            ended: None,
+            extended: Duration::ZERO,
+        }
+    }
+
+    /// Forgets what was about the instance before, if there was one.
+    pub fn begins(&mut self, now: Duration, link: Arc<Link>) {
+        let fresh = Self::new(self.plan.clone(), self.loaded.clone(), self.generation);
+        let sources = self.sources.take();
+        let stats = self.stats.take();
+        *self = Self { started: Some(now), link: Some(link), sources, stats, ..fresh };
+    }
+
+    /// Returns the word for its kind; empty until it is loaded.
+    pub fn kind(&self) -> &'static str {
+        self.loaded.as_ref().map_or("", |loaded| loaded.kind.word())
+    }
+
+    /// Returns the lines of its output that nobody read.
+    pub fn dropped_lines(&self) -> u64 {
+        self.sources.iter().flatten().map(Source::dropped).sum()
+    }
+
+    /// Returns whether its `run` has been entered, or it has taken requests.
+    pub fn has_entered(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.has_entered())
+    }
+
+    /// Returns whether something of it exists.
+    pub fn lives(&self) -> bool {
+        self.started.is_some() && self.ended.is_none()
+    }
+
+    /// Returns how many instances it has.
+    pub fn instances(&self) -> u64 {
+        match &self.stats {
+            Some(stats) => stats.alive(),
+            None => u64::from(self.lives()),
+        }
+    }
+
+    /// Returns what is in flight; nothing where nothing of it exists.
+    pub fn in_flight_now(&self) -> u64 {
+        if self.lives() { self.in_flight() } else { 0 }
+    }
+
+    /// Returns the bytes of linear memory of all its instances.
+    pub fn memory(&self) -> u64 {
+        self.link.as_ref().map_or(0, |link| link.memory())
+    }
+
     /// Notes that a hook was called. Those of instances that end before their component are not in its report.
     pub fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
         self.hooks_open.insert(instance, now);
@@ -98,6 +181,7 @@ impl Record {
     pub fn doing(&self, phase: Phase) -> &'static str {
         let has_hook = self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some());
         match (phase, &self.hook_ended, self.hook_started, self.returned) {
+            (Phase::Pending, ..) if self.loaded.is_some() => "waiting to start",
             (Phase::Pending, ..) => "loading",
             (Phase::Backoff, ..) => "waiting to restart",
             (Phase::Starting, ..) => "starting",
@@ -112,6 +196,11 @@ impl Record {
         }
     }
 
+    /// Returns whether a hook has been called and has not ended.
+    pub fn hook_is_open(&self) -> bool {
+        !self.hooks_open.is_empty()
+    }
+
     /// Returns how long the hook took, or has taken until now.
     pub fn hook_time(&self, now: Duration) -> Option<Duration> {
         let started = self.hook_started?;
@@ -121,9 +210,12 @@ impl Record {
     }
 
     /// Returns the component's part of the report.
-    pub fn report(&self, name: &str, outcome: Outcome, now: Duration) -> ComponentReport {
+    pub fn report(&self, outcome: Outcome, now: Duration) -> ComponentReport {
         ComponentReport {
-            name: name.to_owned(),
+            name: self.plan.name.clone(),
+            generation: self.generation,
+            replaced: false,
+            restarts: 0,
             outcome: outcome.word(),
             detail: self.detail(outcome),
             hook: self.hook_word(outcome),
@@ -135,7 +227,7 @@ impl Record {
             in_flight_asked: self.in_flight_asked,
             in_flight_ended: self.in_flight_ended(outcome),
             extended_ms: millis(self.extended),
-            dropped_lines: self.sources.iter().map(Source::dropped).sum(),
+            dropped_lines: self.dropped_lines(),
             http: self.stats.as_ref().map(|stats| stats.counts()),
         }
     }

@@ -8,20 +8,26 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::board::Record;
 use super::guardian::Guardian;
+use super::health::Readiness;
 use super::inbox::Inbox;
+use super::manager::Manager;
 use super::narrate;
+use super::orders::Orders;
 use super::pause::PauseWatch;
+use super::policies::{member_policy, policy};
+use super::reload::Reloads;
 use super::report::Report;
+use super::roster::Roster;
 use super::signals::SignalSource;
 use super::{AppError, Options};
 use crate::fail_point;
+use crate::operate::{Operate, OperateParts};
 use crate::output::Progress;
-use crate::plan::{ComponentPlan, OnEnd, Plan};
+use crate::plan::Plan;
 use crate::runtime::{Loading, Runtime};
 use crate::server::http::Front;
-use crate::teardown::{ComponentId, Event, ExitCode, Level, Machine, MemberPolicy, Phase, Policy};
+use crate::teardown::{ComponentId, Event, ExitCode, Level, Machine, Phase};
 
 /// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
 /// would miss it.
@@ -40,6 +46,8 @@ pub struct Ended {
     pub guardian: Guardian,
     /// The signals, which nobody listens to any more.
     pub signals: Option<SignalSource>,
+    /// Still answering, until it is dropped: the last that closes.
+    pub operate: Option<Operate>,
 }
 
 impl Ended {
@@ -57,19 +65,27 @@ impl Ended {
 pub struct Control {
     pub(super) runtime: Runtime,
     pub(super) plan: Plan,
-    pub(super) components: Vec<Arc<ComponentPlan>>,
     pub(super) options: Options,
     pub(super) inbox: Inbox,
     pub(super) machine: Machine,
-    pub(super) records: Vec<Record>,
+    pub(super) roster: Roster,
     pub(super) guardian: Guardian,
     pub(super) loading: Option<Loading>,
     pub(super) progress: Option<Progress>,
     pub(super) stop_began: Option<Duration>,
     pub(super) left: Option<ExitCode>,
-    pub(super) not_entered: usize,
-    /// What serves the components of kind `http`, once they are loaded.
+    /// What serves the components that the host listens for, once they are loaded.
     pub(super) front: Option<Front>,
+    /// Reloads and restarts under way.
+    pub(super) reloads: Reloads,
+    /// What operators have asked for and wait for.
+    pub(super) orders: Orders,
+    /// What systemd is told.
+    pub(super) manager: Manager,
+    /// What was said of the app's readiness.
+    pub(super) readiness: Readiness,
+    /// Where operators ask.
+    operate: Option<Operate>,
     /// The time of this turn: everything that is heard in one turn happens at one time.
     pub(super) now: Duration,
     pauses: PauseWatch,
@@ -79,28 +95,23 @@ pub struct Control {
 impl Control {
     /// Puts the app together; nothing has started yet.
     pub fn new(runtime: Runtime, plan: Plan, options: Options, inbox: Inbox, guardian: Guardian) -> Self {
-        let policy = Policy {
-            grace: plan.app.grace,
-            fail_grace: plan.app.fail_grace,
-            drain_delay: plan.app.drain_delay,
-            signals: plan.app.signals,
+        let mut roster = Roster::default();
+        let add = |component: &crate::plan::ComponentPlan| {
+            (component.name.clone(), roster.add(Arc::new(component.clone()), None))
         };
-        let members = plan.components.iter().map(|component| MemberPolicy {
-            grace: component.grace,
-            start_timeout: component.start_timeout,
-            on_exit: component.on_exit,
-            on_failure: component.on_failure.unwrap_or(OnEnd::StopApp),
-            on_lost: component.on_failure.unwrap_or(OnEnd::Ignore),
-            restart: component.restart,
-            after: Vec::new(),
-            pooled: false,
-        });
+        let ids = plan.components.iter().map(add).collect();
+        let members = plan.components.iter().map(|component| member_policy(component, &ids)).collect();
+        roster.set_current(ids);
+        let seed = u64::from(std::process::id());
         Self {
-            machine: Machine::new(policy, members.collect(), 0),
-            records: plan.components.iter().map(|_| Record::default()).collect(),
-            components: plan.components.iter().cloned().map(Arc::new).collect(),
-            not_entered: plan.components.len(),
+            machine: Machine::new(policy(&plan.app), members, seed),
+            roster,
+            manager: Manager::new(options.service_manager),
             front: None,
+            reloads: Reloads::default(),
+            orders: Orders::default(),
+            readiness: Readiness::default(),
+            operate: None,
             runtime,
             plan,
             options,
@@ -119,10 +130,11 @@ impl Control {
     /// Runs the app to its end. The guardian goes on until somebody dismisses it.
     pub fn run(mut self) -> Ended {
         let result = self.run_to_end();
-        Ended { result, guardian: self.guardian, signals: self.options.signals }
+        Ended { result, guardian: self.guardian, signals: self.options.signals, operate: self.operate }
     }
 
     fn run_to_end(&mut self) -> Result<Report, AppError> {
+        self.open_to_operators()?;
         self.load()?;
         while self.left.is_none() {
             let timed = self.wait()?;
@@ -135,46 +147,68 @@ impl Control {
             for message in self.inbox.take() {
                 self.hear(message)?;
             }
+            self.look_who_is_alive();
             self.feed(Event::Clock);
+            self.tell_readiness();
             self.arm_guardian();
             self.say_who_is_waited_for();
             if self.somebody_is_being_cut() {
                 self.runtime.bump();
             }
-            if self.not_entered == 0 {
-                fail_point::reach("control");
-            }
         }
         Ok(self.report())
+    }
+
+    /// Opens the control socket and the admin listener, before anything else of the app exists.
+    fn open_to_operators(&mut self) -> Result<(), AppError> {
+        let (control, admin) = (self.plan.app.control.clone(), self.plan.app.admin);
+        if control.is_none() && admin.is_none() {
+            return Ok(());
+        }
+        let inbox = self.inbox.clone();
+        let died = Box::new(move || inbox.send(super::inbox::Message::HostBug("the thread for operators")));
+        let operator = Arc::new(self.inbox.clone());
+        self.operate = Some(Operate::start(OperateParts { control, admin, operator, died })?);
+        Ok(())
     }
 
     /// Waits until there is something to do. Returns whether a deadline was in sight.
     fn wait(&mut self) -> Result<bool, AppError> {
         let now = self.runtime.clock().now();
-        let mut timeout = self.machine.next_wake().map(|at| at.saturating_sub(now).min(LOOK));
+        let due = self.machine.next_wake().into_iter().chain(self.next_sign_of_life()).min();
+        let mut timeout = due.map(|at| at.saturating_sub(now).min(LOOK));
         if self.somebody_is_being_cut() {
             timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
         }
+        let timed = timeout.is_some();
+        let timeout = timeout.into_iter().chain(self.manager.next_call(now)).min();
         let signals = self.options.signals.as_ref().map(SignalSource::as_fd);
         let mut polled = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
         match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(timeout.is_some()),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(timed),
             Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
         }
     }
 
     /// Feeds the machine, and does what it says.
     pub(super) fn feed(&mut self, event: Event) {
-        let now = self.now;
         let before = self.machine.level();
-        let actions = self.machine.on(now, event);
+        let actions = self.machine.on(self.now, event);
+        self.follow(before, actions);
+    }
+
+    /// Does what the machine says.
+    pub(super) fn follow(&mut self, before: Level, actions: Vec<crate::teardown::Action>) {
         if before == Level::Running && self.machine.cause().is_some() {
-            self.stop_began = Some(now);
-            narrate::not_ready();
+            self.stop_began = Some(self.now);
+            self.tell_readiness();
+            self.refuse_orders();
+            let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));
+            self.manager.stopping(self.now, left.unwrap_or_default());
         }
         for action in actions {
-            self.perform(now, action);
+            self.perform(self.now, action);
         }
         // Before the stop begins there is nothing to guard; after that, once for each batch is enough.
         if before == Level::Running {
@@ -189,10 +223,10 @@ impl Control {
     }
 
     fn somebody_is_being_cut(&self) -> bool {
-        (0..self.records.len()).any(|at| {
-            let phase = self.machine.phase(ComponentId(at));
-            let abandoned = phase == Phase::Starting && self.machine.level() > Level::Running;
-            phase == Phase::Cut || abandoned
+        self.roster.iter().any(|(id, record)| {
+            let abandoned = || record.link.as_ref().is_some_and(|link| link.is_abandoned());
+            let phase = self.machine.phase(id);
+            phase == Phase::Cut || (phase == Phase::Starting && abandoned())
         })
     }
 
@@ -203,20 +237,21 @@ impl Control {
             return;
         }
         self.next_waiting = Some(now + WAITING_EVERY);
-        for (at, record) in self.records.iter().enumerate() {
-            let id = ComponentId(at);
+        for (id, record) in self.roster.iter() {
             let phase = self.machine.phase(id);
             if phase != Phase::Ended {
                 let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
-                let in_flight = record.in_flight();
-                narrate::waiting(&self.name(id), record.doing(phase), in_flight, record.hook_time(now), left);
+                let (name, in_flight) = (&record.plan.name, record.in_flight());
+                narrate::waiting(name, record.doing(phase), in_flight, record.hook_time(now), left);
             }
         }
+        let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(now));
+        self.manager.still_stopping(left.unwrap_or_default());
     }
 
     /// Returns the name of a component.
     pub(super) fn name(&self, id: ComponentId) -> String {
-        self.components.get(id.0).map_or_else(String::new, |component| component.name.clone())
+        self.roster.get(id).map_or_else(String::new, |record| record.plan.name.clone())
     }
 }

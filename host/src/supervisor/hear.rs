@@ -7,20 +7,23 @@ use super::control::Control;
 use super::inbox::Message;
 use super::narrate;
 use crate::output::Channel;
-use crate::runtime::{InstanceEvent, LoadEvent};
-use crate::teardown::{ComponentId, Event, Requester};
+use crate::plan::ReadyWhen;
+use crate::runtime::{Failure, InstanceEvent, LoadEvent};
+use crate::teardown::{ComponentId, Event, Outcome, Requester};
 
 impl Control {
     /// Hears one message.
     pub(super) fn hear(&mut self, message: Message) -> Result<(), AppError> {
         match message {
             Message::Load(LoadEvent::Done(at)) => {
-                if let (Some(progress), Some(component)) = (&self.progress, self.components.get(at)) {
+                if let (Some(progress), Some(component)) = (&self.progress, self.plan.components.get(at)) {
                     progress.step(&component.name);
                 }
             }
             Message::Load(LoadEvent::Ended(result)) => self.loaded(result?)?,
             Message::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
+            Message::Reload(event) => self.hear_reload(event),
+            Message::Question(question) => self.answer(question),
             Message::Instance(id, event) => self.hear_instance(id, event),
             Message::Stop => self.feed(Event::StopRequested(Requester::Operator)),
             Message::HostBug(what) => self.host_bug(what),
@@ -28,7 +31,7 @@ impl Control {
         Ok(())
     }
 
-    fn host_bug(&mut self, what: &'static str) {
+    pub(super) fn host_bug(&mut self, what: &'static str) {
         narrate::host_bug(what);
         self.feed(Event::HostBug(what));
     }
@@ -36,23 +39,26 @@ impl Control {
     fn hear_instance(&mut self, id: ComponentId, event: InstanceEvent) {
         let now = self.now;
         let name = self.name(id);
-        let Some(record) = self.records.get_mut(id.0) else {
+        let Some((record, ledger)) = self.roster.with_ledger(id) else {
             return;
         };
         match event {
-            InstanceEvent::Entered => {
-                self.say_where_it_serves(id, &name);
-                narrate::started(&name);
-                self.feed(Event::Entered(id));
-                self.count_entered();
+            InstanceEvent::Entered => self.entered(id, &name),
+            InstanceEvent::Ready => {
+                narrate::ready(&name);
+                record.said_ready = true;
+                if record.waits_for_word() {
+                    self.is_ready(id);
+                }
             }
-            InstanceEvent::Ready => narrate::ready(&name),
             InstanceEvent::Returned => {
                 record.returned = Some(now);
                 self.feed(Event::Returned(id));
             }
             InstanceEvent::Failed(failure) => {
                 narrate::failed(&name, &failure);
+                ledger.traps += u64::from(record.stats.is_none());
+                ledger.last_failure = Some(failure.summary.clone());
                 record.failure = Some(failure);
                 self.feed(Event::Failed(id));
             }
@@ -67,23 +73,47 @@ impl Control {
                 let _gone = answer.send(granted);
             }
             InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
-            InstanceEvent::Unhealthy(_) => {}
+            InstanceEvent::Unhealthy(why) => self.unhealthy(id, why),
             InstanceEvent::HostBug => self.host_bug("an instance's thread"),
-            InstanceEvent::Ended(outcome) => {
-                record.ended = Some(now);
-                self.feed(Event::Ended(id, outcome));
-                if let Some(record) = self.records.get(id.0) {
-                    narrate::ended(&record.report(&name, self.machine.outcome(id), now));
-                }
-            }
+            InstanceEvent::Ended(outcome) => self.ended(id, outcome),
         }
+    }
+
+    fn entered(&mut self, id: ComponentId, name: &str) {
+        self.say_where_it_serves(id, name);
+        narrate::started(name);
+        self.feed(Event::Entered(id));
+        let waits = self.roster.get(id).is_some_and(|record| record.waits_for_word() && !record.said_ready);
+        if !waits {
+            self.is_ready(id);
+        }
+    }
+
+    fn is_ready(&mut self, id: ComponentId) {
+        self.feed(Event::Ready(id));
+        self.now_ready(id);
+    }
+
+    fn ended(&mut self, id: ComponentId, outcome: Outcome) {
+        let now = self.now;
+        let Some((record, ledger)) = self.roster.with_ledger(id) else { return };
+        record.ended = Some(now);
+        ledger.ended(record, outcome, now);
+        // The machine can forget it, or begin anew with it, in the same step.
+        let mut report = record.report(outcome, now);
+        self.feed(Event::Ended(id, outcome));
+        if let Some(record) = self.roster.get(id).filter(|record| record.ended.is_some()) {
+            report = self.report_of(id, record);
+        }
+        narrate::ended(&report);
+        self.now_ended(id, report.outcome);
     }
 
     /// Hears what happened to one instance; `number` says which where there are several.
     fn hear_of_instance(&mut self, id: ComponentId, number: Option<u32>, event: InstanceEvent) {
         let now = self.now;
         let name = self.name(id);
-        let Some(record) = self.records.get_mut(id.0) else {
+        let Some((record, ledger)) = self.roster.with_ledger(id) else {
             return;
         };
         match event {
@@ -93,13 +123,14 @@ impl Control {
             }
             InstanceEvent::HookEnded(result) => {
                 let took = record.hook_ends(now, number, &result);
+                ledger.hook.add(took.unwrap_or_default());
                 narrate::hook_ended(&name, number, &result, took);
             }
             InstanceEvent::Entered => narrate::instance_started(&name, number),
             InstanceEvent::Failed(failure) => {
                 narrate::instance_failed(&name, number, &failure);
-                record.lost.get_or_insert(failure);
-                self.feed(Event::Lost(id));
+                ledger.last_failure = Some(failure.summary.clone());
+                self.lost(id, failure);
             }
             InstanceEvent::Down { why, requests, outcome } => {
                 narrate::instance_ended(&name, number, why, requests, outcome.word());
@@ -108,10 +139,18 @@ impl Control {
         }
     }
 
+    fn lost(&mut self, id: ComponentId, failure: Failure) {
+        if let Some(record) = self.roster.get_mut(id) {
+            record.lost = Some(failure);
+        }
+        self.feed(Event::Lost(id));
+    }
+
     fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
         let granted = self.machine.extend(id, by);
+        let deadline = self.machine.deadline(id);
         let name = self.name(id);
-        if let (Some(record), Some(deadline)) = (self.records.get_mut(id.0), self.machine.deadline(id)) {
+        if let (Some(record), Some(deadline)) = (self.roster.get_mut(id), deadline) {
             // A guest can ask in a loop: the first time is told, the report has the sum.
             let told = !record.extended.is_zero();
             record.extended += granted;
@@ -127,17 +166,20 @@ impl Control {
 
     /// A single file says where it serves also when the log is quiet: its user has to know.
     fn say_where_it_serves(&self, id: ComponentId, name: &str) {
-        let urls = self.front.as_ref().map(|front| front.urls(id.0)).unwrap_or_default();
+        let urls = self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default();
         if self.plan.passthrough && !urls.is_empty() {
             let line = format!("serving {name} on {}\n", urls.join(", "));
             self.options.output.host(Channel::Stderr).push(line.into_bytes());
         }
     }
+}
 
-    fn count_entered(&mut self) {
-        self.not_entered = self.not_entered.saturating_sub(1);
-        if self.not_entered == 0 {
-            narrate::app_started(self.components.len(), self.now);
+impl super::board::Record {
+    /// Returns whether it is ready only when its guest has said so: that is for the plan to say, else for what it imports.
+    fn waits_for_word(&self) -> bool {
+        match self.plan.ready {
+            Some(when) => when == ReadyWhen::Said,
+            None => self.stats.is_none() && self.loaded.as_ref().is_some_and(|loaded| loaded.says_ready),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::reload::ReloadEvent;
+use crate::operate::{Operator, Question};
 use crate::runtime::{InstanceEvent, LoadEvent};
 use crate::teardown::ComponentId;
 
@@ -16,6 +18,10 @@ pub enum Message {
     Load(LoadEvent),
     /// An instance got further.
     Instance(ComponentId, InstanceEvent),
+    /// A reload got further.
+    Reload(ReloadEvent),
+    /// An operator asks.
+    Question(Question),
     /// The embedder asks for a graceful stop.
     Stop,
     /// A thread of the host died.
@@ -61,5 +67,11 @@ impl Inbox {
     /// Returns what to poll for reading.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+impl Operator for Inbox {
+    fn ask(&self, question: Question) {
+        self.send(Message::Question(question));
     }
 }

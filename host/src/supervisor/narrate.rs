@@ -17,8 +17,48 @@ pub fn app_started(components: usize, after: Duration) {
     info!(components, ms = millis(after), "app started");
 }
 
-pub fn not_ready() {
-    info!("app not ready");
+pub fn not_ready(because: &str) {
+    info!(because, "app not ready");
+}
+
+pub fn app_ready() {
+    info!("app ready");
+}
+
+pub fn reloading() {
+    info!("reloading");
+}
+
+pub fn reloaded(reloads: u64, what: &str, took: Duration) {
+    info!(reloads, what, ms = millis(took), "reloaded");
+}
+
+pub fn reload_failed(error: &str) {
+    error!(error, note = "nothing has changed", "reload failed");
+}
+
+pub fn restarted(what: &str) {
+    info!(what, "restarted");
+}
+
+pub fn restart_failed(error: &str) {
+    error!(error, note = "nothing has changed", "restart failed");
+}
+
+pub fn restarts(component: &str, restart: u64, pause: Duration, because: &str) {
+    warn!(component, restart, pause_ms = millis(pause), because, "component restarts");
+}
+
+pub fn gave_up(component: &str, restarts: u64) {
+    error!(component, restarts, "component gave up: its restart budget is spent");
+}
+
+pub fn unhealthy(component: &str, why: &str) {
+    error!(component, why, "component is not alive");
+}
+
+pub fn took_over(component: &str, generation: u64) {
+    info!(component, generation, "component replaced");
 }
 
 pub fn ready(component: &str) {
@@ -122,7 +162,7 @@ pub fn noted(signal: Signal, left: Duration) {
 }
 
 pub fn no_reload() {
-    warn!("reload is not supported yet");
+    warn!("no reload: the app is stopping");
 }
 
 pub fn continued(gap: Duration) {

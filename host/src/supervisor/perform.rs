@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::AppError;
-use super::board::{finisher, millis};
+use super::board::{Record, finisher, millis};
 use super::control::Control;
 use super::inbox::Message;
 use super::narrate;
-use super::report::{CauseReport, Report};
+use super::policies::is_pooled;
+use super::report::{ComponentReport, Report};
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
 use crate::plan::units::format_duration;
-use crate::runtime::{Failure, InstanceEvent, Kind, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
-use crate::server::http::{AccessLog, Front, FrontParts, MakeStdio};
+use crate::runtime::{Failure, InstanceEvent, Known, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
+use crate::server::http::{AccessLog, FreshComponent, Front, MakeStdio};
 use crate::server::{self, Spawned};
-use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Level, Outcome, Requester};
+use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Level, Outcome, Phase, Requester};
 
 /// Returns what makes the streams of a component's instances: they share its quota.
 fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
@@ -33,10 +34,10 @@ impl Control {
     pub(super) fn load(&mut self) -> Result<(), AppError> {
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Load(event)));
-        let total = u64::try_from(self.components.len()).unwrap_or(u64::MAX);
+        let total = u64::try_from(self.plan.components.len()).unwrap_or(u64::MAX);
         let terminal = self.options.output.is_terminal(Channel::Stderr);
         self.progress = Some(Progress::new(&self.options.output, total, terminal));
-        let loading = load_all(&self.runtime, &self.plan, tell);
+        let loading = load_all(&self.runtime, &self.plan, Known::new(), tell);
         self.loading = Some(loading.map_err(|cause| AppError::System { what: "start a thread", cause })?);
         Ok(())
     }
@@ -47,27 +48,40 @@ impl Control {
     /// When an address cannot be had; nothing has started then.
     pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) -> Result<(), AppError> {
         self.end_loading();
-        if self.machine.level() == Level::Running {
-            self.bind(&loaded)?;
+        let names: Vec<_> = self.plan.components.iter().map(|component| component.name.clone()).collect();
+        for (name, loaded) in names.iter().zip(loaded) {
+            let id = self.roster.id_of(name);
+            if let Some(record) = id.and_then(|id| self.roster.get_mut(id)) {
+                record.loaded = Some(loaded);
+            }
         }
-        for (at, (record, loaded)) in self.records.iter_mut().zip(loaded).enumerate() {
-            record.stats = self.front.as_ref().and_then(|front| front.stats(at));
-            record.loaded = Some(loaded);
+        if self.machine.level() == Level::Running {
+            self.open_front()?;
         }
         self.feed(Event::Loaded);
         Ok(())
     }
 
-    fn bind(&mut self, loaded: &[Arc<Loaded>]) -> Result<(), AppError> {
-        let components: Vec<_> = self.components.iter().cloned().zip(loaded.iter().cloned()).collect();
+    fn open_front(&mut self) -> Result<(), AppError> {
         let source = self.options.output.source(Channel::Stdout, GUEST_QUOTA);
+        let access = AccessLog::new(self.plan.app.access_log, source);
         let inbox = self.inbox.clone();
-        self.front = Front::bind(FrontParts {
-            runtime: &self.runtime,
-            components: &components,
-            access: AccessLog::new(self.plan.app.access_log, source),
-            died: Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections"))),
-        })?;
+        let died = Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections")));
+        let mut front = Front::new(self.runtime.clone(), access, died);
+        let pooled = self.roster.iter().filter(|(_, record)| is_pooled(&record.plan));
+        let fresh = pooled.filter_map(|(id, record)| {
+            Some(FreshComponent { id, plan: record.plan.clone(), loaded: record.loaded.clone()? })
+        });
+        let fresh: Vec<_> = fresh.collect();
+        let ids: Vec<_> = fresh.iter().map(|fresh| fresh.id).collect();
+        front.prepare(fresh, &[])?;
+        front.switch();
+        for id in ids {
+            if let Some(record) = self.roster.get_mut(id) {
+                record.stats = front.stats(id);
+            }
+        }
+        self.front = Some(front);
         Ok(())
     }
 
@@ -87,31 +101,30 @@ impl Control {
                 self.with_link(id, |link| link.abandon());
                 self.runtime.bump();
             }
-            Action::Raise(level) => {
-                let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
-                narrate::raised(level, &cause, self.machine.deadlines(), now);
-                if level == Level::Delay {
-                    self.records.iter().filter_map(|record| record.link.as_deref()).for_each(Link::wind_down);
-                }
-                self.tell_deadlines();
-            }
+            Action::Raise(level) => self.raised(now, level),
             Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
             Action::Cut(id) => {
                 self.with_link(id, |link| link.cut());
                 self.runtime.bump();
                 narrate::cut_off(&self.name(id));
             }
+            Action::Restart { id, pause } => self.restart(id, pause),
+            Action::GiveUp(id) => {
+                narrate::gave_up(&self.name(id), self.machine.restarts(id));
+            }
+            Action::Renew(id) => {
+                if let Err(why) = self.renew(id, Cause::Failure(id), None) {
+                    self.restart_came_to_nothing(&why);
+                }
+            }
+            Action::Prepare => self.prepare_reload(),
+            Action::Switch => self.switch(),
+            Action::RollBack(because) => self.roll_back(because),
+            Action::Forget(id) => self.forget(id),
             Action::NoteSignal(signal) => {
                 let end = self.machine.deadlines().map_or(now, |deadlines| deadlines.end);
                 narrate::noted(signal, end.saturating_sub(now));
             }
-            Action::Restart { .. }
-            | Action::GiveUp(_)
-            | Action::Renew(_)
-            | Action::Prepare
-            | Action::Switch
-            | Action::RollBack(_)
-            | Action::Forget(_) => {}
             Action::RefuseReload => narrate::no_reload(),
             Action::PrintStatus => self.print_status(now),
             Action::Leave(code) => {
@@ -121,43 +134,70 @@ impl Control {
         }
     }
 
+    fn raised(&mut self, now: Duration, level: Level) {
+        let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
+        narrate::raised(level, &cause, self.machine.deadlines(), now);
+        if level == Level::Delay {
+            self.roster.iter().filter_map(|(_, record)| record.link.as_deref()).for_each(Link::wind_down);
+        }
+        self.tell_deadlines();
+    }
+
     /// Tells those who were asked before that the app's end has moved closer to them.
     fn tell_deadlines(&self) {
-        for (at, record) in self.records.iter().enumerate() {
-            if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(ComponentId(at))) {
+        for (id, record) in self.roster.iter() {
+            if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(id)) {
                 link.set_deadline(deadline);
             }
         }
     }
 
     fn with_link(&self, id: ComponentId, order: impl FnOnce(&Link)) {
-        if let Some(link) = self.records.get(id.0).and_then(|record| record.link.as_deref()) {
+        if let Some(link) = self.roster.get(id).and_then(|record| record.link.as_deref()) {
             order(link);
         }
+    }
+
+    fn restart(&mut self, id: ComponentId, pause: Duration) {
+        let (name, why) = (self.name(id), self.why_failed(id));
+        if let Some((record, ledger)) = self.roster.with_ledger(id) {
+            ledger.restarts += 1;
+            let why = if record.failure.is_none() && record.lost.is_none() { "it has ended" } else { &why };
+            narrate::restarts(&name, ledger.restarts, pause, why);
+        }
+        self.with_link(id, |link| link.restart_after(pause));
+    }
+
+    fn forget(&mut self, id: ComponentId) {
+        self.never_ready(id, "it was replaced, or taken back, before it was ready");
+        self.now_ended(id, "it was replaced");
+        if let Some(front) = self.front.as_mut() {
+            front.forget(id);
+        }
+        self.roster.forget(id);
     }
 
     fn start(&mut self, id: ComponentId) {
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Instance(id, event)));
         let link = Link::new(self.runtime.clock().clone(), tell);
-        let (Some(plan), Some(record)) = (self.components.get(id.0), self.records.get_mut(id.0)) else {
-            return;
-        };
-        let Some(loaded) = record.loaded.clone() else {
-            return;
-        };
-        record.link = Some(link.clone());
         let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
-        let sources = [source(Channel::Stdout), source(Channel::Stderr)];
-        record.sources = sources.clone().into();
+        let Some(record) = self.roster.get_mut(id) else { return };
+        let Some(loaded) = record.loaded.clone() else { return };
+        record.begins(self.now, link.clone());
+        let new = || [source(Channel::Stdout), source(Channel::Stderr)];
+        let sources = record.sources.get_or_insert_with(new).clone();
+        let plan = record.plan.clone();
         let make_stdio = stdio_maker(plan.name.clone(), sources, self.plan.passthrough);
-        if let Some(front) = self.front.as_ref().filter(|_| loaded.kind == Kind::Http) {
+        if let Some(front) = self.front.as_ref().filter(|_| is_pooled(&plan)) {
             let grace = plan.grace.unwrap_or(self.plan.app.grace);
-            front.start(id.0, link, make_stdio, grace);
-            return;
+            return front.start(id, link, make_stdio, grace);
+        }
+        if let Some((_, ledger)) = self.roster.with_ledger(id) {
+            ledger.started += 1;
         }
         let (stdio, finish) = make_stdio();
-        let spawned = Spawned { loaded, plan: plan.clone(), link: link.clone() };
+        let spawned = Spawned { loaded, plan, link: link.clone() };
         if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
             let summary = format!("no thread for it: {error}");
             link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
@@ -166,17 +206,18 @@ impl Control {
     }
 
     fn fail_start(&mut self, id: ComponentId) {
-        let (Some(plan), Some(record)) = (self.components.get(id.0), self.records.get_mut(id.0)) else {
-            return;
-        };
-        let limit = format_duration(plan.start_timeout);
-        let what = match record.stats {
-            Some(_) => "it took no requests",
-            None => "its `run` was not entered",
+        let entered = self.machine.phase(id) > Phase::Starting && self.roster.get(id).is_some_and(Record::has_entered);
+        let Some((record, ledger)) = self.roster.with_ledger(id) else { return };
+        let limit = format_duration(record.plan.start_timeout);
+        let what = match (record.stats.is_some(), entered) {
+            (_, true) => "it did not say that it is ready (`ready` of `curfew:lifecycle/host`)",
+            (true, false) => "it took no requests",
+            (false, false) => "its `run` was not entered",
         };
         let summary = format!("{what} within its start-timeout of {limit}");
         let failure = Failure { summary, backtrace: None, exit_code: None };
-        narrate::failed(&plan.name, &failure);
+        narrate::failed(&record.plan.name, &failure);
+        ledger.last_failure = Some(failure.summary.clone());
         record.failure = Some(failure);
     }
 
@@ -192,7 +233,7 @@ impl Control {
             Cause::HostBug(_) => NoticeCause::Failure("curfew".to_owned()),
         };
         narrate::asked(&self.name(id), grace);
-        if let Some(record) = self.records.get_mut(id.0) {
+        if let Some(record) = self.roster.get_mut(id) {
             record.asked = Some(now);
             record.in_flight_asked = Some(record.in_flight());
         }
@@ -201,27 +242,21 @@ impl Control {
 
     fn print_status(&self, now: Duration) {
         narrate::status_app(self.machine.level(), self.machine.deadlines(), now);
-        for (at, record) in self.records.iter().enumerate() {
-            let id = ComponentId(at);
+        for (id, record) in self.roster.iter() {
             let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
-            let left = self.machine.deadline(id).map(|deadline| deadline.saturating_sub(now));
+            let asked = self.machine.phase(id) >= Phase::Asked;
+            let left = self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));
             let doing = record.doing(self.machine.phase(id));
             let requests = record.stats.as_ref().map(|stats| stats.in_flight());
-            narrate::status(&self.name(id), doing, requests, record.hook_time(now), left, &status);
+            narrate::status(&record.plan.name, doing, requests, record.hook_time(now), left, &status);
         }
-    }
-
-    fn cause(&self) -> Option<CauseReport> {
-        self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
     }
 
     /// Returns the report of the app as it is now.
     pub(super) fn report(&self) -> Report {
         let now = self.now;
-        let components = self.records.iter().enumerate().map(|(at, record)| {
-            let id = ComponentId(at);
-            record.report(&self.name(id), self.machine.outcome(id), now)
-        });
+        let names = self.plan.components.iter().map(|component| component.name.as_str());
+        let components = self.roster.in_order(names).into_iter().map(|(id, record)| self.report_of(id, record));
         Report {
             app: self.plan.app.name.clone(),
             cause: self.cause(),
@@ -232,11 +267,21 @@ impl Control {
         }
     }
 
+    /// Returns one generation's part of it.
+    pub(super) fn report_of(&self, id: ComponentId, record: &Record) -> ComponentReport {
+        let name = &record.plan.name;
+        ComponentReport {
+            replaced: self.roster.id_of(name) != Some(id),
+            restarts: self.roster.ledger(name).map_or(0, |ledger| ledger.restarts),
+            ..record.report(self.machine.outcome(id), self.now)
+        }
+    }
+
     /// Returns the exit code. A single bare file that failed by its own exit status passes that on, as users
     /// of `wasmtime run` expect.
     fn final_code(&self) -> ExitCode {
         let code = self.left.unwrap_or_else(|| self.machine.exit_code());
-        let own = self.records.first().and_then(|record| record.failure.as_ref()?.exit_code);
+        let own = self.roster.iter().next().and_then(|(_, record)| record.failure.as_ref()?.exit_code);
         match own {
             Some(own) if self.plan.passthrough && code == ExitCode::FAILED => ExitCode(own),
             _ => code,

@@ -37,6 +37,12 @@ pub struct CauseReport {
 pub struct ComponentReport {
     /// Its name.
     pub name: String,
+    /// Which version of it: 1 at the app's start, more with each reload, or restart by an operator.
+    pub generation: u64,
+    /// Whether another generation had taken over from it before the stop.
+    pub replaced: bool,
+    /// How often it was started again after it had failed or ended.
+    pub restarts: u64,
     /// Its outcome, as the README's table names it.
     pub outcome: &'static str,
     /// What there is to say about it, for instance the error it failed with.

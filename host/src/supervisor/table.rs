@@ -16,6 +16,10 @@ pub fn table(report: &Report) -> String {
         };
         let asked = component.in_flight_asked.map_or("-".to_owned(), |asked| asked.to_string());
         let mut detail: Vec<String> = component.detail.iter().cloned().collect();
+        if component.restarts > 0 {
+            let plural = if component.restarts == 1 { "" } else { "s" };
+            detail.push(format!("{} restart{plural}", component.restarts));
+        }
         if let Some(http) = &component.http {
             let plural = if http.requests == 1 { "" } else { "s" };
             detail.push(format!("{} request{plural}", http.requests));
@@ -24,7 +28,10 @@ pub fn table(report: &Report) -> String {
             detail.push(format!("{} lines dropped", component.dropped_lines));
         }
         rows.push([
-            component.name.clone(),
+            match component.replaced {
+                true => format!("{} (generation {})", component.name, component.generation),
+                false => component.name.clone(),
+            },
             component.outcome.to_owned(),
             component.drain_ms.map_or("-".to_owned(), |ms| format!("{ms} ms")),
             hook,

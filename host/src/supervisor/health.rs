@@ -1,0 +1,86 @@
+//! Whether services live up to their `health`, and whether the app is ready. Looks at clocks and flags, asks nobody.
+
+use std::time::Duration;
+
+use super::board::Record;
+use super::control::Control;
+use super::narrate;
+use crate::plan::units::format_duration;
+use crate::runtime::Kind;
+use crate::teardown::{ComponentId, Event, Level, Phase};
+
+impl Control {
+    /// Notes which services have not said for too long that they are alive.
+    pub(super) fn look_who_is_alive(&mut self) {
+        let late: Vec<_> = self.watched().filter(|(_, _, due)| self.now >= *due).map(|(id, ..)| id).collect();
+        for id in late {
+            let Some(record) = self.roster.get_mut(id) else { continue };
+            record.unhealthy = true;
+            let Some(health) = &record.plan.health else { continue };
+            let limit = health.every.saturating_mul(health.failures);
+            self.unhealthy(id, format!("it has not called `alive` for {}", format_duration(limit)));
+        }
+    }
+
+    /// Returns when somebody will have been silent for too long.
+    pub(super) fn next_sign_of_life(&self) -> Option<Duration> {
+        self.watched().map(|(_, _, due)| due).min()
+    }
+
+    /// The services that have to call `alive`, and until when.
+    fn watched(&self) -> impl Iterator<Item = (ComponentId, &Record, Duration)> {
+        let running = self.machine.level() == Level::Running;
+        self.roster.iter().filter(move |_| running).filter_map(|(id, record)| {
+            let health = record.plan.health.as_ref()?;
+            let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
+            let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
+            let last = record.link.as_ref().filter(|_| watched)?.alive().max(record.started?);
+            Some((id, record, last.saturating_add(health.every.saturating_mul(health.failures))))
+        })
+    }
+
+    /// Hears that a component is not alive as its `health` asks for.
+    pub(super) fn unhealthy(&mut self, id: ComponentId, why: String) {
+        let name = self.name(id);
+        narrate::unhealthy(&name, &why);
+        if let Some((record, ledger)) = self.roster.with_ledger(id) {
+            ledger.last_failure = Some(why.clone());
+            let failure = crate::runtime::Failure { summary: why, backtrace: None, exit_code: None };
+            match record.loaded.as_ref().map(|loaded| loaded.kind) {
+                Some(Kind::Service) => record.failure = Some(failure),
+                _ => record.lost = record.lost.take().or(Some(failure)),
+            }
+        }
+        self.feed(Event::Unhealthy(id));
+    }
+
+    /// Says when the app becomes ready, and when it is not any more.
+    pub(super) fn tell_readiness(&mut self) {
+        if self.front.is_none() && self.machine.level() == Level::Running {
+            return;
+        }
+        let ready = self.not_ready_because().is_empty();
+        if ready && !self.readiness.started {
+            self.readiness.started = true;
+            narrate::app_started(self.plan.components.len(), self.now);
+            self.manager.started(&self.plan.app.name, self.plan.components.len());
+        } else if ready && !self.readiness.ready {
+            narrate::app_ready();
+        } else if !ready && self.readiness.ready || (self.stop_began.is_some() && !self.readiness.stop_told) {
+            self.readiness.stop_told = self.stop_began.is_some();
+            narrate::not_ready(&self.not_ready_because().join("; "));
+        }
+        self.readiness.ready = ready;
+        if self.readiness.started {
+            crate::fail_point::reach("control");
+        }
+    }
+}
+
+/// What was said of the app's readiness.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    started: bool,
+    ready: bool,
+    stop_told: bool,
+}

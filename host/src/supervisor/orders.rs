@@ -1,0 +1,134 @@
+//! What operators ask for over the control socket: carried out at once or refused at once, with a reason.
+
+use tokio::sync::oneshot;
+
+use super::board::millis;
+use super::control::Control;
+use crate::operate::{Answer, Question, Refusal, RefusalKind};
+use crate::teardown::{Cause, ComponentId, Event, Level, Phase, Requester, Urgency};
+
+/// Who waits for the end of a component.
+#[derive(Debug, Default)]
+pub struct Orders {
+    stops: Vec<(ComponentId, oneshot::Sender<Answer>)>,
+}
+
+fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { why, text: text.into() })
+}
+
+/// Tells it to whoever asked, who can be gone by now.
+fn tell(answer: oneshot::Sender<Answer>, what: Answer) {
+    let _gone = answer.send(what);
+}
+
+impl Control {
+    /// Answers one question.
+    pub(super) fn answer(&mut self, question: Question) {
+        match question {
+            Question::Snapshot(answer) => {
+                let _gone = answer.send(Box::new(self.snapshot()));
+            }
+            Question::Stop { component: None, now, answer } => tell(answer, self.stop_app(now)),
+            Question::Stop { component: Some(name), now, answer } => match self.stop_component(&name, now) {
+                Ok(id) if self.machine.phase(id) == Phase::Ended => tell(answer, Ok(format!("{name} has stopped"))),
+                Ok(id) => self.orders.stops.push((id, answer)),
+                Err(refusal) => tell(answer, Err(refusal)),
+            },
+            Question::Reload(answer) => match self.may_change() {
+                Err(refusal) if refusal.why == RefusalKind::Stopping => tell(answer, Err(refusal)),
+                _ if self.plan.manifest.is_none() => {
+                    tell(answer, refusal(RefusalKind::Failed, "there is no manifest to read again"));
+                }
+                // One that is under way may have read an older manifest: the next one is theirs.
+                Ok(()) | Err(_) => {
+                    self.reloads.wait(answer);
+                    self.feed(Event::ReloadRequested);
+                }
+            },
+            Question::Restart { component, answer } => self.restart_component(&component, answer),
+        }
+    }
+
+    /// Says why nothing can be changed now.
+    fn may_change(&self) -> Result<(), Refusal> {
+        if self.machine.level() > Level::Running {
+            return Err(self.stopping());
+        }
+        if self.machine.is_changing() {
+            return refusal(RefusalKind::Busy, "a reload or a restart is under way: try again when it has ended");
+        }
+        if self.front.is_none() {
+            return refusal(RefusalKind::Busy, "the app is still loading");
+        }
+        Ok(())
+    }
+
+    fn stopping(&self) -> Refusal {
+        let left = self.machine.deadlines().map(|all| all.end.saturating_sub(self.now)).unwrap_or_default();
+        let text = format!("the app is stopping already; it has {} ms left", millis(left));
+        Refusal { why: RefusalKind::Stopping, text }
+    }
+
+    fn stop_app(&mut self, now: bool) -> Answer {
+        let (before, urgency) = (self.machine.level(), if now { Urgency::Now } else { Urgency::Graceful });
+        self.feed(Event::OperatorStop(urgency));
+        match before {
+            Level::Running => Ok(format!("{} is stopping", self.plan.app.name)),
+            Level::Delay if now => Ok("the delay is over".to_owned()),
+            Level::Delay | Level::Drain | Level::Cut | Level::Exit => Err(self.stopping()),
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<ComponentId, Refusal> {
+        let names = || self.roster.current().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let known = self.roster.id_of(name);
+        known.map_or_else(|| refusal(RefusalKind::Unknown, format!("there is no component {name:?}; there are {}", names())), Ok)
+    }
+
+    fn stop_component(&mut self, name: &str, now: bool) -> Result<ComponentId, Refusal> {
+        let id = self.known(name)?;
+        self.may_change()?;
+        let needs = |(other, other_id): &(&String, &ComponentId)| {
+            let record = self.roster.get(**other_id);
+            let comes_after = record.is_some_and(|record| record.plan.after.iter().any(|needed| needed == name));
+            comes_after && *other != name && self.machine.phase(**other_id) != Phase::Ended
+        };
+        let dependents: Vec<_> = self.roster.current().iter().filter(needs).map(|(name, _)| name.as_str()).collect();
+        if !dependents.is_empty() {
+            let text = format!("{} came after it and would be left without it: stop that first", dependents.join(", "));
+            return refusal(RefusalKind::Failed, text);
+        }
+        self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));
+        Ok(id)
+    }
+
+    fn restart_component(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
+        let id = self.known(name).and_then(|id| self.may_change().map(|()| id));
+        let id = match id {
+            Ok(id) => id,
+            Err(refusal) => return tell(answer, Err(refusal)),
+        };
+        let cause = Cause::Request(Requester::Operator);
+        if let Err(why) = self.renew(id, cause, Some(answer)) {
+            self.restart_came_to_nothing(&why);
+        }
+    }
+
+    /// Tells whoever waits for the end of this component how it ended.
+    pub(super) fn now_ended(&mut self, id: ComponentId, how: &str) {
+        let name = self.name(id);
+        for (_, answer) in self.orders.stops.extract_if(.., |(whose, _)| *whose == id) {
+            tell(answer, Ok(format!("{name} has ended: {how}")));
+        }
+    }
+
+    /// Tells everybody who waits that the app stops.
+    pub(super) fn refuse_orders(&mut self) {
+        let refusal = self.stopping();
+        self.reloads.refuse_all(&refusal);
+        for (_, answer) in self.orders.stops.drain(..) {
+            tell(answer, Err(refusal.clone()));
+        }
+    }
+}

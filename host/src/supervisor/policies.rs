@@ -1,0 +1,40 @@
+//! From a plan to what the machine is told. Decides what holds for a kind where the plan leaves it to that.
+
+use std::collections::BTreeMap;
+
+use crate::plan::{AppPlan, ComponentPlan, OnEnd};
+use crate::teardown::{ComponentId, MemberPolicy, Policy};
+
+/// Returns what holds for the app.
+pub fn policy(app: &AppPlan) -> Policy {
+    Policy {
+        grace: app.grace,
+        fail_grace: app.fail_grace,
+        drain_delay: app.drain_delay,
+        signals: app.signals,
+    }
+}
+
+/// Returns whether the host listens for a component, and so has instances of it that it replaces by itself. Loading
+/// checks that the component is made for it.
+pub fn is_pooled(plan: &ComponentPlan) -> bool {
+    !plan.http.listen.is_empty()
+}
+
+/// Returns what holds for a component; `ids` are the generations that its names mean.
+pub fn member_policy(plan: &ComponentPlan, ids: &BTreeMap<String, ComponentId>) -> MemberPolicy {
+    let pooled = is_pooled(plan);
+    let by_kind = if pooled { OnEnd::Restart } else { OnEnd::StopApp };
+    let on_failure = plan.on_failure.unwrap_or(by_kind);
+    MemberPolicy {
+        grace: plan.grace,
+        start_timeout: plan.start_timeout,
+        on_exit: plan.on_exit,
+        // What has instances that it replaces by itself fails as a whole only where it cannot be saved.
+        on_failure: if pooled && on_failure == OnEnd::Restart { OnEnd::StopApp } else { on_failure },
+        on_lost: on_failure,
+        restart: plan.restart,
+        after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),
+        pooled,
+    }
+}

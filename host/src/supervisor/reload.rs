@@ -1,0 +1,374 @@
+//! Reloads and restarts: from a manifest that is read again, or one component that is to be replaced, to a change for the machine,
+//! and what became of it. Invariant (I10): until the machine says `Switch`, the running app is not touched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::board::millis;
+use super::control::Control;
+use super::inbox::Message;
+use super::narrate;
+use super::policies::{is_pooled, member_policy, policy};
+use crate::operate::{Answer, Refusal, RefusalKind};
+use crate::plan::{Plan, PlanError};
+use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
+use crate::server::http::FreshComponent;
+use crate::teardown::{Cause, Change, ComponentId, Event, Fresh, Level, Phase};
+
+/// What the threads of a reload tell.
+#[derive(Debug)]
+pub enum ReloadEvent {
+    /// The manifest was read.
+    Read(Box<Result<Plan, PlanError>>),
+    /// Loading got further.
+    Load(LoadEvent),
+}
+
+/// What takes over at the switch.
+struct TakeOver {
+    plan: Option<Box<Plan>>,
+    ids: BTreeMap<String, ComponentId>,
+    fresh: Vec<ComponentId>,
+    what: String,
+}
+
+/// Reloads and restarts, under way and done.
+#[derive(Default)]
+pub struct Reloads {
+    /// Reloads that took over.
+    pub ok: u64,
+    /// Reloads that failed.
+    pub failed: u64,
+    /// How the last one ended: whether well, in words, and when.
+    pub last: Option<(bool, String, Duration)>,
+    began: Duration,
+    reads: bool,
+    plan: Option<Box<Plan>>,
+    loading: Option<Loading>,
+    taking_over: Option<TakeOver>,
+    /// Who waits for the reload that is under way.
+    answers: Vec<oneshot::Sender<Answer>>,
+    /// Who waits for the one after it.
+    queued: Vec<oneshot::Sender<Answer>>,
+    /// Who waits for this generation to be ready.
+    restarts: Vec<(ComponentId, oneshot::Sender<Answer>)>,
+}
+
+impl std::fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloads").field("ok", &self.ok).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Reloads {
+    /// Returns whether the manifest is being read, or what it says is about to take over.
+    pub fn is_under_way(&self) -> bool {
+        self.reads || self.taking_over.as_ref().is_some_and(|it| it.plan.is_some())
+    }
+
+    /// Notes who wants to know how the next reload ends.
+    pub fn wait(&mut self, answer: oneshot::Sender<Answer>) {
+        self.queued.push(answer);
+    }
+
+    /// Tells everybody who waits that it comes to nothing.
+    pub fn refuse_all(&mut self, refusal: &Refusal) {
+        let all = self.answers.drain(..).chain(self.queued.drain(..));
+        for answer in all.chain(self.restarts.drain(..).map(|(_, answer)| answer)) {
+            // Whoever asked can be gone by now.
+            let _gone = answer.send(Err(refusal.clone()));
+        }
+    }
+}
+
+impl Control {
+    /// Begins a reload: the manifest is read on a thread of its own.
+    pub(super) fn prepare_reload(&mut self) {
+        let reloads = &mut self.reloads;
+        reloads.answers.append(&mut reloads.queued);
+        (reloads.began, reloads.reads) = (self.now, true);
+        narrate::reloading();
+        self.manager.reloading();
+        let Some(manifest) = self.plan.manifest.clone() else {
+            return self.reload_failed("there is no manifest to read again".to_owned());
+        };
+        let (inbox, overrides) = (self.inbox.clone(), self.options.overrides.clone());
+        let read = move || {
+            let plan = Plan::from_manifest(&manifest).map(|mut plan| {
+                plan.apply(overrides);
+                plan
+            });
+            inbox.send(Message::Reload(ReloadEvent::Read(Box::new(plan))));
+        };
+        if let Err(error) = std::thread::Builder::new().name("curfew-reload".to_owned()).spawn(read) {
+            self.reload_failed(format!("no thread to read the manifest: {error}"));
+        }
+    }
+
+    /// Hears from the threads of a reload.
+    pub(super) fn hear_reload(&mut self, event: ReloadEvent) {
+        if !self.reloads.reads {
+            return;
+        }
+        match event {
+            ReloadEvent::Read(plan) => match *plan {
+                Ok(plan) => match self.plan.cannot_reload_to(&plan) {
+                    None => self.load_again(plan),
+                    Some(why) => self.reload_failed(why),
+                },
+                Err(error) => self.reload_failed(error.to_string()),
+            },
+            ReloadEvent::Load(LoadEvent::Done(_)) => {}
+            ReloadEvent::Load(LoadEvent::Ended(Ok(loaded))) => {
+                self.reloads.loading = None;
+                if let Some(plan) = self.reloads.plan.take()
+                    && let Err(why) = self.take_over(plan, loaded)
+                {
+                    self.reload_failed(why);
+                }
+            }
+            ReloadEvent::Load(LoadEvent::Ended(Err(error))) => self.reload_failed(error.to_string()),
+            ReloadEvent::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
+        }
+    }
+
+    fn load_again(&mut self, plan: Plan) {
+        let known = |(name, id): (&String, &ComponentId)| {
+            let record = self.roster.get(*id)?;
+            Some((name.clone(), (record.plan.clone(), record.loaded.clone()?)))
+        };
+        let known: Known = self.roster.current().iter().filter_map(known).collect();
+        let inbox = self.inbox.clone();
+        let tell = Box::new(move |event| inbox.send(Message::Reload(ReloadEvent::Load(event))));
+        match load_all(&self.runtime, &plan, known, tell) {
+            Ok(loading) => {
+                self.reloads.loading = Some(loading);
+                self.reloads.plan = Some(Box::new(plan));
+            }
+            Err(error) => self.reload_failed(format!("no thread to load components: {error}")),
+        }
+    }
+
+    /// Turns what was loaded into a change. What has not changed was given back as it runs.
+    fn take_over(&mut self, plan: Box<Plan>, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
+        let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
+        let (mut added, mut kept) = (0, Vec::new());
+        for (component, loaded) in plan.components.iter().zip(loaded) {
+            let old = self.roster.id_of(&component.name);
+            let same = |id: &ComponentId| {
+                let known = self.roster.get(*id).and_then(|record| record.loaded.as_ref());
+                known.is_some_and(|known| Arc::ptr_eq(known, &loaded))
+            };
+            let id = match old.filter(same) {
+                Some(old) => {
+                    kept.push((old, Arc::new(component.clone())));
+                    old
+                }
+                None => {
+                    added += usize::from(old.is_none());
+                    let id = self.roster.add(Arc::new(component.clone()), Some(loaded));
+                    made.push((id, old));
+                    id
+                }
+            };
+            ids.insert(component.name.clone(), id);
+        }
+        let gone = |(name, _): &(&String, &ComponentId)| !ids.contains_key(*name);
+        let removed: Vec<_> = self.roster.current().iter().filter(gone).map(|(_, id)| *id).collect();
+        let what = match (made.len() - added, added, removed.len()) {
+            (0, 0, 0) => "no component has changed".to_owned(),
+            (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
+        };
+        let kept = kept.into_iter().map(|(id, plan)| (id, member_policy(&plan, &ids))).collect();
+        let policy = Some(policy(&plan.app));
+        let change = Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let fresh = made.iter().map(|(id, _)| *id).collect();
+        self.begin_change(change, made, TakeOver { plan: Some(plan), ids, fresh, what })
+    }
+
+    /// Replaces a component by a fresh generation of itself.
+    ///
+    /// # Errors
+    /// When what it needs cannot be had; it goes on as it is.
+    pub(super) fn renew(
+        &mut self,
+        id: ComponentId,
+        cause: Cause,
+        answer: Option<oneshot::Sender<Answer>>,
+    ) -> Result<(), String> {
+        let Some(record) = self.roster.get(id) else { return Err("it is gone".to_owned()) };
+        let (plan, loaded) = (record.plan.clone(), record.loaded.clone());
+        let what = format!("{} has been restarted", plan.name);
+        let mut ids = self.roster.current().clone();
+        let fresh = self.roster.add(plan.clone(), loaded);
+        ids.insert(plan.name.clone(), fresh);
+        let policies = |(name, id): (&String, &ComponentId)| {
+            let record = self.roster.get(*id).filter(|_| name != &plan.name)?;
+            Some((*id, member_policy(&record.plan, &ids)))
+        };
+        let kept = ids.iter().filter_map(policies).collect();
+        let keeps_budget = matches!(cause, Cause::Failure(_));
+        let change = Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        if let Some(answer) = answer {
+            self.reloads.restarts.push((fresh, answer));
+        }
+        self.begin_change(change, vec![(fresh, Some(id))], TakeOver { plan: None, ids, fresh: vec![fresh], what })
+    }
+
+    /// Gets what the fresh ones need, then lets the machine begin.
+    fn begin_change(
+        &mut self,
+        mut change: Change,
+        made: Vec<(ComponentId, Option<ComponentId>)>,
+        taking_over: TakeOver,
+    ) -> Result<(), String> {
+        let stale: Vec<_> = made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
+        let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
+        for (id, old) in &made {
+            let Some(record) = self.roster.get(*id) else { continue };
+            let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
+            let lives = old.is_some_and(|old| self.machine.phase(old) != Phase::Ended);
+            let waits = lives && !is_pooled && !plan.overlap;
+            let policy = member_policy(&plan, &taking_over.ids);
+            fresh.push(Fresh { id: *id, policy, replaces: *old, waits });
+            if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
+                pooled.push(FreshComponent { id: *id, plan, loaded });
+            }
+        }
+        let front = self.front.as_mut().ok_or("nothing has started yet")?;
+        if let Err(error) = front.prepare(pooled, &stale) {
+            for (id, _) in made {
+                self.roster.take_back(id);
+            }
+            return Err(error.to_string());
+        }
+        for (id, _) in &made {
+            let stats = front.stats(*id);
+            if let Some(record) = self.roster.get_mut(*id) {
+                record.stats = stats;
+            }
+        }
+        change.fresh = fresh;
+        self.reloads.taking_over = Some(taking_over);
+        let before = self.machine.level();
+        let actions = self.machine.change(self.now, change);
+        self.follow(before, actions);
+        Ok(())
+    }
+
+    /// The moment in which the fresh ones become the app.
+    pub(super) fn switch(&mut self) {
+        if let Some(front) = self.front.as_mut() {
+            front.switch();
+        }
+        let Some(TakeOver { plan, ids, fresh, what }) = self.reloads.taking_over.take() else { return };
+        self.roster.set_current(ids);
+        let Some(plan) = plan else {
+            for id in fresh {
+                if let Some((_, ledger)) = self.roster.with_ledger(id) {
+                    ledger.restarts += 1;
+                }
+                self.now_ready(id);
+            }
+            return narrate::restarted(&what);
+        };
+        for component in &plan.components {
+            if let Some(id) = self.roster.id_of(&component.name)
+                && let Some(record) = self.roster.get_mut(id)
+            {
+                record.plan = Arc::new(component.clone());
+            }
+        }
+        self.plan = *plan;
+        self.reloads.ok += 1;
+        narrate::reloaded(self.reloads.ok, &what, self.now.saturating_sub(self.reloads.began));
+        self.reload_ended(Ok(what));
+    }
+
+    /// Whoever waits for this generation can be told, if it is ready and has taken over.
+    pub(super) fn now_ready(&mut self, id: ComponentId) {
+        if !self.machine.is_ready(id) || self.reloads.taking_over.is_some() {
+            return;
+        }
+        let name = self.name(id);
+        let mine = self.reloads.restarts.extract_if(.., |(whose, _)| *whose == id);
+        for (_, answer) in mine {
+            let _gone = answer.send(Ok(format!("{name} has been restarted")));
+        }
+    }
+
+    /// Tells whoever waits for this generation that it came to nothing.
+    pub(super) fn never_ready(&mut self, id: ComponentId, why: &str) {
+        for (_, answer) in self.reloads.restarts.extract_if(.., |(whose, _)| *whose == id) {
+            let _gone = answer.send(Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
+        }
+    }
+
+    /// Takes back what was to take over.
+    pub(super) fn roll_back(&mut self, because: Option<ComponentId>) {
+        if let Some(front) = self.front.as_mut() {
+            front.roll_back();
+        }
+        let Some(taking_over) = self.reloads.taking_over.take() else { return };
+        let why = match because {
+            Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
+            None => "the app stops".to_owned(),
+        };
+        for id in &taking_over.fresh {
+            self.never_ready(*id, &why);
+        }
+        if taking_over.plan.is_some() {
+            self.reload_failed(why);
+        } else {
+            narrate::restart_failed(&why);
+        }
+    }
+
+    /// Returns what went wrong with a generation, in words.
+    pub(super) fn why_failed(&self, id: ComponentId) -> String {
+        let record = self.roster.get(id);
+        let failure = record.and_then(|record| record.failure.as_ref().or(record.lost.as_ref()));
+        failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
+    }
+
+    /// Says that a restart could not even begin.
+    pub(super) fn restart_came_to_nothing(&mut self, why: &str) {
+        narrate::restart_failed(why);
+        let refusal = Refusal { why: RefusalKind::Failed, text: why.to_owned() };
+        for (_, answer) in self.reloads.restarts.drain(..) {
+            let _gone = answer.send(Err(refusal.clone()));
+        }
+        self.feed(Event::NothingToChange);
+    }
+
+    fn reload_failed(&mut self, why: String) {
+        self.reloads.failed += 1;
+        narrate::reload_failed(&why);
+        self.reload_ended(Err(why));
+        self.feed(Event::NothingToChange);
+    }
+
+    fn reload_ended(&mut self, result: Result<String, String>) {
+        let reloads = &mut self.reloads;
+        (reloads.reads, reloads.plan, reloads.loading) = (false, None, None);
+        let (ok, text) = match &result {
+            Ok(what) => (true, what.clone()),
+            Err(why) => (false, why.clone()),
+        };
+        let answer = match result {
+            Ok(what) => Ok(format!("reloaded: {what} ({} ms)", millis(self.now.saturating_sub(reloads.began)))),
+            Err(text) => Err(Refusal { why: RefusalKind::Failed, text }),
+        };
+        for waiting in reloads.answers.drain(..) {
+            let _gone = waiting.send(answer.clone());
+        }
+        if self.machine.level() == Level::Running {
+            let told = if ok { format!("reloaded: {text}") } else { format!("reload failed: {text}") };
+            self.manager.reloaded(&told);
+        }
+        reloads.last = Some((ok, text, self.now));
+    }
+}

@@ -1,0 +1,103 @@
+//! The app as operators see it: status and figures at one moment. Decides nothing.
+
+use super::board::{Record, millis};
+use super::control::Control;
+use super::report::CauseReport;
+use crate::operate::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
+use crate::teardown::{ComponentId, Level, Phase};
+
+impl Control {
+    /// Returns everything there is to tell.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { status: self.status(), metrics: self.metrics() }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.runtime.clock().now();
+        let because = self.not_ready_because();
+        let names = self.plan.components.iter().map(|component| component.name.as_str());
+        let components = self.roster.in_order(names);
+        Status {
+            app: self.plan.app.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            level: self.machine.level().word().to_owned(),
+            ready: because.is_empty(),
+            not_ready_because: because,
+            cause: self.cause().map(|cause| cause.to_string()),
+            uptime_ms: millis(now),
+            left_ms: self.machine.deadlines().map(|all| millis(all.end.saturating_sub(now))),
+            reloads: self.reloads.ok,
+            failed_reloads: self.reloads.failed,
+            last_reload: self.reloads.last.as_ref().map(|(ok, text, at)| LastReload {
+                ok: *ok,
+                text: text.clone(),
+                ago_ms: millis(now.saturating_sub(*at)),
+            }),
+            reloading: self.reloads.is_under_way(),
+            components: components.into_iter().map(|(id, record)| self.component(id, record, now)).collect(),
+        }
+    }
+
+    fn component(&self, id: ComponentId, record: &Record, now: std::time::Duration) -> ComponentStatus {
+        let phase = self.machine.phase(id);
+        let line = record.link.as_ref().map(|link| link.status()).filter(|line| !line.is_empty());
+        let ledger = self.roster.ledger(&record.plan.name);
+        let since = record.started.filter(|_| record.lives());
+        ComponentStatus {
+            name: record.plan.name.clone(),
+            kind: record.kind().to_owned(),
+            state: match self.machine.is_ready(id) || phase != Phase::Running {
+                true => record.doing(phase).to_owned(),
+                false => "not ready".to_owned(),
+            },
+            generation: record.generation,
+            instances: record.instances(),
+            in_flight: record.in_flight_now(),
+            restarts: ledger.map_or(0, |ledger| ledger.restarts),
+            uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
+            memory_bytes: record.memory(),
+            line,
+            last_failure: ledger.and_then(|ledger| ledger.last_failure.clone()),
+            addresses: self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default(),
+            hook_ms: record.hook_is_open().then(|| record.hook_time(now).map(millis)).flatten(),
+            left_ms: match phase {
+                Phase::Asked => self.machine.deadline(id).map(|end| millis(end.saturating_sub(now))),
+                _ => None,
+            },
+        }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let component = |component: &crate::plan::ComponentPlan| {
+            let name = component.name.as_str();
+            let living = self.roster.iter().map(|(_, record)| record).filter(|record| record.plan.name == name);
+            self.roster.ledger(name).map(|ledger| ledger.metrics(name, living))
+        };
+        Metrics {
+            components: self.plan.components.iter().filter_map(component).collect(),
+            log_lines_dropped: self.options.output.dropped(),
+            reloads_ok: self.reloads.ok,
+            reloads_failed: self.reloads.failed,
+        }
+    }
+
+    pub(super) fn cause(&self) -> Option<CauseReport> {
+        self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
+    }
+
+    /// Returns why the app does not take work, one reason an entry; none: it does.
+    pub(super) fn not_ready_because(&self) -> Vec<String> {
+        if self.machine.level() > Level::Running {
+            return vec![format!("the app is stopping: {}", self.cause().map(|cause| cause.to_string()).unwrap_or_default())];
+        }
+        let waits = |id: &ComponentId| !self.machine.is_ready(*id);
+        let reason = |id: ComponentId| {
+            let record = self.roster.get(id)?;
+            let phase = self.machine.phase(id);
+            let doing = if phase == Phase::Running { "not ready" } else { record.doing(phase) };
+            Some(format!("{}: {doing}", record.plan.name))
+        };
+        self.machine.in_service().filter(waits).filter_map(reason).collect()
+    }
+}
