@@ -130,7 +130,7 @@ impl Work {
         match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
             Ok(component) => {
                 let loaded = Loaded::new(&self.runtime, component, plan)?;
-                loaded.check_addresses(plan).map(|()| loaded)
+                loaded.check_plan(plan).map(|()| loaded)
             }
             Err(error) => Err(error.again()),
         }
