@@ -300,6 +300,20 @@ mod tests {
             let address = parse_listen_address(&format!("unix:{path}"));
             assert_eq!(address, Ok(ListenAddress::Unix(path.into())));
         }
+        for name in ["web", "my.socket", "a b", "~!", &"x".repeat(255)] {
+            let address = parse_listen_address(&format!("fd:{name}"));
+            assert_eq!(address, Ok(ListenAddress::Activated(name.into())));
+            assert_eq!(address.unwrap().to_string(), format!("fd:{name}"));
+        }
+        for (name, reason) in [
+            ("", "the name of the socket is missing"),
+            ("a:b", "the name of a socket that is handed over is printable ASCII without `:`"),
+            ("a\tb", "the name of a socket that is handed over is printable ASCII without `:`"),
+            ("ä", "the name of a socket that is handed over is printable ASCII without `:`"),
+            (&"x".repeat(256), "the name of a socket that is handed over has at most 255 characters"),
+        ] {
+            assert_eq!(parse_listen_address(&format!("fd:{name}")).unwrap_err().reason, reason, "{name}");
+        }
         let missing = "a socket's path follows `unix:`";
         for (text, reason, hint) in [
             ("/run/web.sock", missing, Some("unix:/run/web.sock")),

@@ -31,6 +31,7 @@ pub(super) fn check(
     }
     if let Some((item, path)) = app.item("control").and_then(|item| Some((item, item.text()?))) {
         let control = ListenAddress::Unix(path.into()).resolved(base);
+        problems.extend(no_path(item, path));
         problems.extend(too_long(item, &control));
         if let Some((name, _, at)) = holder(components, &control, base) {
             let line = line_of(text, &at.span);
@@ -39,6 +40,16 @@ pub(super) fn check(
             problems.push(Problem::new(item.span.clone(), message).hint(hint));
         }
     }
+}
+
+/// What is wrong with a text that is no path of a socket.
+fn no_path(item: &Item, path: &str) -> Option<Problem> {
+    let problem = |message: &str| Problem::new(item.span.clone(), message);
+    if let Some(path) = path.strip_prefix("unix:") {
+        let hint = format!("did you mean {}?", scalar::quoted(path));
+        return Some(problem("`control` is the path of a Unix socket, without `unix:`").hint(hint));
+    }
+    path.ends_with('/').then(|| problem("`control` is the path of a Unix socket: its name is missing"))
 }
 
 /// What is wrong with a path that is too long for a socket.

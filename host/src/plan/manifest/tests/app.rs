@@ -36,6 +36,11 @@ fn what_the_host_cannot_listen_on_is_refused() {
             "2:11: `control` takes a path such as \"web.wasm\", found \"\": it is empty",
         ),
         (
+            &app("control = \"unix:c.sock\""),
+            "2:11: `control` is the path of a Unix socket, without `unix:` (did you mean \"c.sock\"?)",
+        ),
+        (&app("control = \"run/\""), "2:11: `control` is the path of a Unix socket: its name is missing"),
+        (
             &app(&format!("control = {long:?}")),
             &format!("2:11: the path of a socket has at most 107 bytes, this one has 108: {long}"),
         ),
