@@ -4,7 +4,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use artifacts::{
-    CORE_MODULE, HOSTILE_ASYNC, MISSING_IMPORT, NO_HOOK, ODD_HOOK, SERVER, SERVER_CLASSIC, SPIN_AT_START,
+    CORE_MODULE, HELLO_HTTP, HOSTILE_ASYNC, MISSING_IMPORT, NO_HOOK, ODD_HOOK, SERVER, SERVER_CLASSIC,
+    SPIN_AT_START,
 };
 use serde_json::Value;
 
@@ -49,6 +50,86 @@ fn check_speaks_json() {
     assert!(versions[0].contains("0.3") && versions[1].contains("0.2"), "{versions:?}");
     assert!(components[2]["hook"].is_null(), "{}", components[2]);
     assert!(components[0]["hook"].is_string(), "{}", components[0]);
+}
+
+fn shop() -> String {
+    let web = "listen = [\"127.0.0.1:0\"]\nafter = [\"queue\"]\ngrace = \"20s\"\n\
+               health = { path = \"/up\", every = \"3s\", failures = 2 }";
+    let queue =
+        "after = [\"db\"]\non-exit = \"restart\"\nrestart = { max = 2, within = \"5m\" }\ngrace = \"2s\"";
+    app("grace = \"12s\"\ndrain-delay = \"1s\"")
+        + &component("web", HELLO_HTTP, web)
+        + &component("queue", NO_HOOK, queue)
+        + &component("db", SERVER, "start-timeout = \"4s\"")
+}
+
+/// Issue 4: `check` prints the waves, the worst-case stop time along them, and how each component is supervised.
+#[test]
+fn check_tells_the_order_and_who_is_watched() {
+    let output = Host::manifest(&shop()).call(&["check"]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    let text = output.stdout_text();
+    for line in [
+        "  1  db\n  2  queue\n  3  web\n",
+        "  1  web: by 7s\n  2  queue: by 9s\n  3  db: by 13s\n",
+        "  after     queue\n",
+        "  ready     when its `run` is entered, within 10s\n",
+        "  ready     when it says so, within 4s\n",
+        "  restart   when it has failed, at most 5 times within 1m, after 200ms to 30s\n",
+        "  restart   when it has ended, at most 2 times within 5m, after 200ms to 30s\n",
+        "  health    GET /up every 3s, answered within 3s; it has failed when it misses 2 in a row\n",
+        "  warning   its grace of 20s is longer than the slice of its wave can be: when the other waves need all of \
+         theirs, it has 6s\n",
+        "the longest stop takes 13s, the process is gone by 14s",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn check_tells_the_same_in_json() {
+    let output = Host::manifest(&shop()).call(&["check", "--json"]);
+    assert_eq!(output.code(), 0, "{}", output.said());
+    let value = json(&output);
+    assert_eq!(value["start_waves"], serde_json::json!([["db"], ["queue"], ["web"]]), "{value}");
+    let stop = |wave: usize| {
+        let wave = &value["stop_waves"][wave];
+        (wave["components"][0].as_str(), wave["least_ms"].as_u64(), wave["end_by_ms"].as_u64())
+    };
+    assert_eq!(stop(0), (Some("web"), Some(6000), Some(7000)), "{value}");
+    assert_eq!(stop(1), (Some("queue"), Some(2000), Some(9000)), "{value}");
+    assert_eq!(stop(2), (Some("db"), Some(4000), Some(13_000)), "{value}");
+    let [web, queue, db] = value["components"].as_array().unwrap().as_slice() else { panic!("{value}") };
+    assert_eq!(web["after"], serde_json::json!(["queue"]));
+    assert_eq!(web["health"]["path"], "/up");
+    assert_eq!((&web["restart"]["on_failure"], &web["restart"]["on_exit"]), (&true.into(), &false.into()));
+    assert_eq!((&queue["restart"]["max"], &queue["restart"]["within_ms"]), (&2.into(), &300_000.into()));
+    assert_eq!(
+        (&db["restart"], &db["health"], &db["ready"]["when"]),
+        (&Value::Null, &Value::Null, &"said".into())
+    );
+    assert_eq!((&queue["ready"]["when"], &db["ready"]["within_ms"]), (&"started".into(), &4000.into()));
+}
+
+/// R10, and what only the component itself tells.
+#[test]
+fn check_refuses_what_could_never_be() {
+    let said = |keys: &str| {
+        let output = Host::manifest(&(app("") + &component("plain", NO_HOOK, keys))).call(&["check"]);
+        assert_eq!(output.code(), 78, "{keys}: {}", output.said());
+        output.stderr_text()
+    };
+    let budget = said("on-failure = \"restart\"\ngrace = \"2s\"\nrestart = { max = 30, within = \"1m\" }");
+    assert!(budget.contains("30 restarts can take"), "{budget}");
+    for (keys, text) in [
+        ("ready = \"said\"", "it does not import `ready` of `curfew:lifecycle/host`"),
+        ("health = {}", "it does not import `alive` of `curfew:lifecycle/host`"),
+        ("after = [\"plain\"]", "plain → plain"),
+        ("listen = [\"fd:web\"]", "it is of kind `service`, and `listen` is for kind `http` only"),
+    ] {
+        let said = said(keys);
+        assert!(said.contains(text), "{keys}: {said}");
+    }
 }
 
 /// Everything that is wrong is said, with the exit status of `run`.

@@ -52,7 +52,8 @@ pub struct RunArgs {
     /// Arguments of the component, when there is a single .wasm file
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
-    /// An address to listen on, IP:PORT or unix:PATH, when there is a single .wasm file that handles HTTP
+    /// An address to listen on, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), when there is a single .wasm
+    /// file that handles HTTP
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub listen: Vec<ListenAddress>,
     /// A server such as https://api.example.com that a single .wasm file may send requests to
@@ -169,12 +170,13 @@ mod tests {
             "--listen",
             "127.0.0.1:0",
             "--listen=unix:a.sock",
+            "--listen=fd:web",
             "--allow-outbound-http",
             "https://*.b",
         ]);
         let args = args.unwrap();
         let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock"]);
+        assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock", "fd:web"]);
         assert_eq!(args.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
         let told = run(&["a.wasm", "--listen", ":80"]).unwrap_err();
         assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");

@@ -1,7 +1,6 @@
 //! `curfew check` and `curfew inspect`: loads and validates, starts nothing.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -10,6 +9,8 @@ use super::describe::Description;
 use super::error::CliError;
 use super::run;
 use super::say::say;
+use super::supervision::millis;
+use super::waves::Waves;
 use crate::output::{Channel, Output};
 use crate::plan::units::format_duration;
 use crate::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, Plan};
@@ -24,7 +25,12 @@ use crate::teardown::{ExitCode, HARD_RESERVE};
 pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
     let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
     let plan = Plan::from_manifest(manifest)?;
-    let (good, bad) = load(&plan, |loaded, plan| loaded.check_addresses(plan))?;
+    let (mut good, bad) = load(&plan, |loaded, plan| loaded.check_plan(plan))?;
+    let waves = Waves::new(&plan);
+    for description in &mut good {
+        description.is_waited_for = Waves::is_waited_for(&plan, &description.name);
+        description.warnings.extend(waves.warning(&description.name, description.grace));
+    }
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if args.json {
@@ -32,6 +38,8 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
             "app": plan.app.name,
             "components": good,
             "errors": bad.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "start_waves": waves.start_waves,
+            "stop_waves": waves.stop_waves,
             "worst_stop_ms": millis(worst),
             "exit_by_ms": millis(hard),
         });
@@ -40,6 +48,7 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
         for description in &good {
             say(output, Channel::Stdout, &description.text());
         }
+        say(output, Channel::Stdout, &waves.text());
         let text = format!(
             "app {}: {} of {} components can run; the longest stop takes {}, the process is gone by {} (QUIT: \
              4 times the grace)\n",
@@ -88,8 +97,4 @@ fn load(plan: &Plan, check: Check) -> Result<(Vec<Description>, Vec<AppError>), 
         }
     }
     Ok((good, bad))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,10 @@
 //! What `check` and `inspect` say of a component, as text and as JSON.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::supervision::Supervision;
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{ImportState, Kind, Loaded};
 
@@ -22,6 +25,15 @@ pub struct Description {
     pub hook: Option<String>,
     /// When the hook is called.
     pub delivery: String,
+    /// Its own grace.
+    #[serde(skip)]
+    pub grace: Option<Duration>,
+    /// How it is supervised.
+    #[serde(flatten)]
+    pub supervision: Supervision,
+    /// Whether another component waits until it is ready.
+    #[serde(skip)]
+    pub is_waited_for: bool,
     /// What it imports and will not get.
     pub not_given: Vec<String>,
     /// Things that are allowed and will surprise.
@@ -39,6 +51,9 @@ impl Description {
             async_run: loaded.run.is_async,
             hook: loaded.hook.as_ref().map(ToString::to_string),
             delivery: delivery(loaded),
+            grace: plan.grace,
+            supervision: Supervision::new(plan, loaded),
+            is_waited_for: false,
             not_given: not_given(loaded),
             warnings: warnings(plan, loaded),
         }
@@ -53,6 +68,9 @@ impl Description {
             "{}: {}\n  kind      {}, WASI {}, {run}\n  hook      {hook}\n  delivery  {}\n",
             self.name, self.source, self.kind, self.wasi, self.delivery
         );
+        for (label, line) in self.supervision.lines(self.is_waited_for) {
+            text.push_str(&format!("  {label:<9} {line}\n"));
+        }
         for line in &self.not_given {
             text.push_str(&format!("  not given {line}\n"));
         }

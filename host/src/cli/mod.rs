@@ -7,5 +7,7 @@ mod entry;
 mod error;
 mod run;
 mod say;
+mod supervision;
+mod waves;
 
 pub use entry::main;

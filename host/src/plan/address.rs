@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ::http::uri::PathAndQuery;
+
 use super::http::ListenAddress;
 use super::types::{Peer, PeerHost};
 
@@ -72,18 +74,19 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
     Err(AddressError::new("it is not an IP address and a port"))
 }
 
-/// Reads an address for the host to listen on: what [`parse_listen`] takes, or `unix:PATH`.
+/// Reads an address for the host to listen on: what [`parse_listen`] takes, `unix:PATH`, or `fd:NAME`.
 ///
 /// # Errors
 /// Anything else.
 pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
+    if let Some(name) = text.strip_prefix("fd:") {
+        return parse_activated(name);
+    }
     let Some(path) = text.strip_prefix("unix:") else {
         let is_path = text.ends_with(".sock") || text.contains('/') && !text.contains(':');
         return match parse_listen(text) {
             // One way to write it, so that components that mean the same address share it.
-            Ok(address) => {
-                Ok(ListenAddress::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())))
-            }
+            Ok(address) => Ok(ListenAddress::Ip(address).canonical()),
             Err(_) if is_path => {
                 Err(AddressError::but("a socket's path follows `unix:`", &format!("unix:{text}")))
             }
@@ -103,6 +106,53 @@ pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
         return Err(AddressError::new("there is a NUL in it"));
     }
     Ok(ListenAddress::Unix(PathBuf::from(path)))
+}
+
+/// Longest name of a socket that is handed over at the start: what systemd takes.
+const MAX_ACTIVATED: usize = 255;
+
+/// By systemd.socket(5): printable ASCII without `:`, which separates the names in the environment.
+fn parse_activated(name: &str) -> Result<ListenAddress, AddressError> {
+    if name.is_empty() {
+        return Err(AddressError {
+            reason: "the name of the socket is missing",
+            hint: Some(ACTIVATED.to_owned()),
+        });
+    }
+    if name.len() > MAX_ACTIVATED {
+        return Err(AddressError::new("the name of a socket that is handed over has at most 255 characters"));
+    }
+    if !name.chars().all(|c| matches!(c, ' '..='~') && c != ':') {
+        let reason = "the name of a socket that is handed over is printable ASCII without `:`";
+        return Err(AddressError { reason, hint: Some(ACTIVATED.to_owned()) });
+    }
+    Ok(ListenAddress::Activated(name.to_owned()))
+}
+
+const ACTIVATED: &str = "it is what `FileDescriptorName=` says in the .socket unit";
+
+/// Reads what a request asks a server for: a path from `/` on, perhaps with a query.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_request_path(text: &str) -> Result<String, AddressError> {
+    if text.is_empty() {
+        return Err(AddressError::but("it is empty", "/"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+        return Err(AddressError::but("it is a URL, not a path", path));
+    }
+    if !text.starts_with('/') {
+        return Err(AddressError::but("it does not begin with `/`", &format!("/{text}")));
+    }
+    if let Some((path, _)) = text.split_once('#') {
+        return Err(AddressError::but("a fragment never reaches a server", path));
+    }
+    if !text.chars().all(|c| c.is_ascii_graphic()) || PathAndQuery::try_from(text).is_err() {
+        return Err(AddressError::new("other characters than those of a URL are written as `%20`"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads a peer: `IP:PORT`, `[v6]:PORT` or `name:PORT`, each part also `*`; `*` alone is any peer.
@@ -249,6 +299,20 @@ mod tests {
         for path in ["web.sock", "/run/web.sock", "a b/ü", "../x"] {
             let address = parse_listen_address(&format!("unix:{path}"));
             assert_eq!(address, Ok(ListenAddress::Unix(path.into())));
+        }
+        for name in ["web", "my.socket", "a b", "~!", &"x".repeat(255)] {
+            let address = parse_listen_address(&format!("fd:{name}"));
+            assert_eq!(address, Ok(ListenAddress::Activated(name.into())));
+            assert_eq!(address.unwrap().to_string(), format!("fd:{name}"));
+        }
+        for (name, reason) in [
+            ("", "the name of the socket is missing"),
+            ("a:b", "the name of a socket that is handed over is printable ASCII without `:`"),
+            ("a\tb", "the name of a socket that is handed over is printable ASCII without `:`"),
+            ("ä", "the name of a socket that is handed over is printable ASCII without `:`"),
+            (&"x".repeat(256), "the name of a socket that is handed over has at most 255 characters"),
+        ] {
+            assert_eq!(parse_listen_address(&format!("fd:{name}")).unwrap_err().reason, reason, "{name}");
         }
         let missing = "a socket's path follows `unix:`";
         for (text, reason, hint) in [

@@ -1,58 +1,39 @@
 //! What several keys mean together, and what the disk says to them.
 //!
 //! Invariant: looks at files, opens none; each problem stands at the value that would have to change. Single
-//! values are judged in `scalar`, the keys of kind `http` in `checks/http`.
+//! values are judged in `scalar`; the keys of kind `http`, of restarts, of health and of the app in `checks/`.
 
+mod app;
+mod health;
 mod http;
+mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::names::{alternatives, nearest};
-use super::problem::{Entry, Item, Problem, Section, Span, Value};
+use super::problem::{Entry, Item, Problem, Section, Span};
 use super::scalar;
-use super::schema::{UNBUILT, Unbuilt};
 
 /// All that is wrong in `root` beyond single values; `base` is the manifest's folder.
 pub(super) fn check(root: &Section, text: &str, base: &Path) -> Vec<Problem> {
     let none = Section::default();
     let components = root.table("component").unwrap_or(&none);
+    let app = root.table("app").unwrap_or(&none);
     let mut problems = Vec::new();
     one_reader(components, text, &mut problems);
     for entry in &components.entries {
         if let Some(component) = entry.item.table() {
             problems.extend(component.item("source").and_then(|item| check_file("source", item, base)));
             check_dirs(component, base, &mut problems);
-            check_restart(component, &mut problems);
+            restart::check(app, component, &mut problems);
+            health::check(component, &mut problems);
         }
     }
     http::check(components, text, base, &mut problems);
+    app::check(app, components, text, base, &mut problems);
     check_order(components, &mut problems);
     problems
-}
-
-/// The first use of something that this version does not have.
-pub(super) fn unbuilt(root: &Section) -> Vec<Problem> {
-    let none = Section::default();
-    let components = root.table("component").unwrap_or(&none).entries.iter();
-    let tables = components.filter_map(|entry| Some(("component", entry.item.table()?)));
-    let tables = tables.chain(root.table("app").map(|app| ("app", app)));
-    tables
-        .flat_map(|(kind, section)| UNBUILT.iter().filter_map(move |entry| refused(kind, section, *entry)))
-        .collect()
-}
-
-fn refused(kind: &str, section: &Section, entry: Unbuilt) -> Option<Problem> {
-    let (Unbuilt::Key(table, key) | Unbuilt::Filled(table, key) | Unbuilt::Word(table, key, _)) = entry;
-    let found = section.entry(key).filter(|_| table == kind)?;
-    let (span, what) = match entry {
-        Unbuilt::Key(..) => (found.key_span.clone(), format!("`{key}`")),
-        Unbuilt::Filled(..) if section.list(key).is_empty() => return None,
-        Unbuilt::Filled(..) => (found.key_span.clone(), format!("`{key}`")),
-        Unbuilt::Word(_, _, word) if found.item.text() != Some(word) => return None,
-        Unbuilt::Word(_, _, word) => (found.item.span.clone(), format!("`{key} = {word:?}`")),
-    };
-    Some(Problem::new(span, format!("{what} {}", scalar::NOT_SUPPORTED)))
 }
 
 fn one_reader(components: &Section, text: &str, problems: &mut Vec<Problem>) {
@@ -122,21 +103,6 @@ fn check_dirs(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
             let message = format!("two directories have the same `guest` path {}", scalar::quoted(guest));
             problems.push(Problem::new(item.span.clone(), message));
         }
-    }
-}
-
-fn check_restart(component: &Section, problems: &mut Vec<Problem>) {
-    let Some(backoff) = component.table("restart").and_then(|restart| restart.item("backoff")) else {
-        return;
-    };
-    if let Value::List(pauses) = &backoff.value
-        && let [Item { value: Value::Duration(first), .. }, Item { value: Value::Duration(longest), .. }] =
-            pauses.as_slice()
-        && first > longest
-    {
-        let message =
-            "`restart.backoff` is the first pause and the longest; the first is the longer one here";
-        problems.push(Problem::new(backoff.span.clone(), message));
     }
 }
 

@@ -98,6 +98,15 @@ impl ListenAddress {
         }
     }
 
+    /// The address as all that mean the same write it: IPv4 is never an IPv6 address.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::Ip(address) => Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())),
+            other @ (Self::Unix(_) | Self::Activated(_)) => other,
+        }
+    }
+
     /// Whether the system chooses the port.
     #[must_use]
     pub const fn is_any_port(&self) -> bool {

@@ -14,9 +14,12 @@ use super::schema::Fallback::{self, Depends, Nothing, Required, Size, Word};
 use super::schema::Shape::{self, Address, Flag, Label, Path, Text};
 use super::schema::{
     AFTER_DRAIN, APPEND, AT_START, Choice, IGNORE, JSON, Key, NGINX, Names, OFF, READ_ONLY, READ_WRITE,
-    REPLACE, RESTART, STANDARD, STOP_APP, TEXT,
+    REPLACE, RESTART, SAID, STANDARD, STARTED, STOP_APP, TEXT,
 };
-use super::types::{DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT};
+use super::types::{
+    DEFAULT_FAIL_GRACE, DEFAULT_FIRST_PAUSE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY, DEFAULT_HEALTH_FAILURES,
+    DEFAULT_LONGEST_PAUSE, DEFAULT_MEMORY, DEFAULT_RESTARTS, DEFAULT_START_TIMEOUT,
+};
 
 const fn key(name: &'static str, shape: Shape, fallback: Fallback, doc: &'static str) -> Key {
     Key { name, shape, fallback, doc }
@@ -42,6 +45,10 @@ const ON_END: Shape = Shape::Choice(&[
     choice(STOP_APP, "The whole app stops: one leaves, all leave."),
     choice(IGNORE, "The others go on."),
     choice(RESTART, "It is started again, within the limits of `restart`."),
+]);
+const READY: Shape = Shape::Choice(&[
+    choice(STARTED, "When its `run` has been entered, or its listener accepts."),
+    choice(SAID, "When it has called `ready` of `curfew:lifecycle/host`."),
 ]);
 const HOOK: Shape = Shape::Choice(&[
     choice(AT_START, "As soon as the component is asked to stop."),
@@ -106,7 +113,8 @@ pub const COMPONENT: &[Key] = &[
         "listen",
         Shape::List(&Shape::ListenAddress),
         Nothing,
-        "Kind `http`: the addresses the host listens on for it; components that have routes can share one.",
+        "Kind `http`: the addresses the host listens on for it; components that have routes can share one. \
+         `fd:NAME` is a socket that systemd hands over.",
     ),
     key(
         "routes",
@@ -129,8 +137,36 @@ pub const COMPONENT: &[Key] = &[
     ),
     key("hook", HOOK, Depends("the component's kind"), "When its exported `shutdown` is called."),
     key("on-exit", ON_END, Word(STOP_APP), "What its normal end means for the app."),
-    key("on-failure", ON_END, Depends("the component's kind"), "What its failure means for the app."),
-    key("restart", Shape::Table(RESTARTS), Nothing, "How often, and how soon, it is started again."),
+    key(
+        "on-failure",
+        ON_END,
+        Depends("the component's kind: `restart` for `http`, else `stop-app`"),
+        "What its failure means for the app.",
+    ),
+    key(
+        "restart",
+        Shape::Table(RESTARTS),
+        Nothing,
+        "How often, and how soon, it is started again, where `on-exit` or `on-failure` says so.",
+    ),
+    key(
+        "ready",
+        READY,
+        Depends("what it imports: `said` if it can say so, else `started`"),
+        "When those that come `after` it can start.",
+    ),
+    key(
+        "health",
+        Shape::Table(HEALTH),
+        Nothing,
+        "How it is found out whether it is alive; off unless set. Who is not has failed.",
+    ),
+    key(
+        "overlap",
+        Flag,
+        NO,
+        "Services: on a reload, whether the new instance starts before the old one has ended.",
+    ),
     key(
         "instances",
         Shape::Table(INSTANCES),
@@ -154,7 +190,7 @@ pub const COMPONENT: &[Key] = &[
         "start-timeout",
         TIME_ABOVE_0,
         Fallback::Duration(DEFAULT_START_TIMEOUT),
-        "Longest time from the start of an instance until its `run` is entered.",
+        "Longest time from the start of an instance until it is ready.",
     ),
     key("memory", SIZE, Size(DEFAULT_MEMORY), "All linear memories of one instance together."),
     key("stdin", Flag, NO, "Whether it reads the standard input; at most one component of an app does."),
@@ -167,9 +203,43 @@ pub const COMPONENT: &[Key] = &[
 ];
 
 const RESTARTS: &[Key] = &[
-    key("max", FROM_0, Nothing, "So many restarts at most…"),
-    key("within", TIME_ABOVE_0, Nothing, "…within this time; one more, and the component has given up."),
-    key("backoff", Shape::Pair(&TIME), Nothing, "The first pause before a restart, and the longest."),
+    key("max", FROM_0, Fallback::Number(DEFAULT_RESTARTS as u64), "So many restarts at most…"),
+    key(
+        "within",
+        TIME_ABOVE_0,
+        Depends("`max` and the graces: 1m, or twice the time that so many restarts can take"),
+        "…within this time; one more, and the app stops.",
+    ),
+    key(
+        "backoff",
+        Shape::Pair(&TIME),
+        Fallback::Durations(DEFAULT_FIRST_PAUSE, DEFAULT_LONGEST_PAUSE),
+        "The first pause before a restart, and the longest: each is twice the one before, less a little by \
+         chance. Who has run for the longest begins anew with the first.",
+    ),
+];
+
+const HEALTH: &[Key] = &[
+    key(
+        "path",
+        Shape::RequestPath,
+        Nothing,
+        "Kind `http`, which needs it: what is asked for with GET; an answer below 500 is good. A service calls \
+         `alive` of `curfew:lifecycle/host` instead.",
+    ),
+    key(
+        "every",
+        TIME_ABOVE_0,
+        Fallback::Duration(DEFAULT_HEALTH_EVERY),
+        "Time between two questions, or longest time between two calls of `alive`.",
+    ),
+    key("timeout", TIME_ABOVE_0, Depends("`every`"), "Kind `http`: longest time until an answer begins."),
+    key(
+        "failures",
+        FROM_1,
+        Fallback::Number(DEFAULT_HEALTH_FAILURES as u64),
+        "So many missed in a row, and it has failed.",
+    ),
 ];
 
 const TLS: &[Key] = &[

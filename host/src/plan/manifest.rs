@@ -1,5 +1,4 @@
-//! From a manifest's text to a [`Plan`]: syntax, then values, then their sense together, then what this
-//! version does not have.
+//! From a manifest's text to a [`Plan`]: syntax, then values, then their sense together.
 //!
 //! Invariant: one error is told, the first in the text; without one, the plan is complete and consistent. The
 //! keys are in `schema`; the order of the stages is all that is decided here, and how values become the plan.
@@ -8,17 +7,22 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::budget::time_to_go;
 use super::error::{Diagnostic, PlanError};
 use super::http::{DEFAULT_REQUEST_TIMEOUT, Forwarded, HttpPlan, InstancesPlan, LimitsPlan, TlsPlan};
 use super::names::folder_name;
 use super::problem::{Item, Problem, Section, first};
-use super::schema::{AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, TEXT};
+use super::schema::{
+    AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, RESTART, SAID, STARTED, TEXT,
+};
 use super::types::{
-    Access, AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
-    DEFAULT_START_TIMEOUT, DirGrant, HookTiming, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
+    Access, AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY,
+    DEFAULT_HEALTH_FAILURES, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT, DirGrant, HealthPlan, HookTiming,
+    NetworkGrant, OnEnd, Plan, ReadyWhen, RestartPlan, SignalProfile,
 };
 use super::{checks, read, syntax};
 
@@ -76,14 +80,11 @@ impl Plan {
             let hint = "add one: [component.web] with `source = \"web.wasm\"`".to_owned();
             return Err(invalid(path, text, Problem::new(at, "the app has no component").hint(hint)));
         }
-        if let Some(problem) = first(checks::unbuilt(&root)) {
-            return Err(invalid(path, text, problem));
-        }
         let none = Section::default();
-        let app = app_plan(root.table("app").unwrap_or(&none), path);
+        let app = app_plan(root.table("app").unwrap_or(&none), path, base);
         let components = components
             .iter()
-            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, base)))
+            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, base, app.fail_grace)))
             .collect();
         Ok(Self { app, components, manifest: Some(path.to_owned()), passthrough: false })
     }
@@ -104,7 +105,7 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> PlanError {
     invalid(path, &text, problem)
 }
 
-fn app_plan(app: &Section, path: &Path) -> AppPlan {
+fn app_plan(app: &Section, path: &Path, base: &Path) -> AppPlan {
     AppPlan {
         name: app
             .text("name")
@@ -123,16 +124,21 @@ fn app_plan(app: &Section, path: &Path) -> AppPlan {
             Some(JSON) => AccessLog::Json,
             _ => AccessLog::Off,
         },
-        admin: None,
-        control: None,
+        admin: app.item("admin").and_then(Item::address),
+        control: app.text("control").map(|path| absolute(base.join(path))),
     }
 }
 
-fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn component_plan(name: &str, section: &Section, base: &Path, fail_grace: Duration) -> ComponentPlan {
+    let grace = section.duration("grace");
     ComponentPlan {
         name: name.to_owned(),
         source: section.text("source").map(|source| base.join(source)).unwrap_or_default(),
-        grace: section.duration("grace"),
+        grace,
         hook: match section.text("hook") {
             Some(AT_START) => Some(HookTiming::AtStart),
             Some(AFTER_DRAIN) => Some(HookTiming::AfterDrain),
@@ -140,15 +146,19 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
         },
         on_exit: on_end(section.text("on-exit")),
         on_failure: section.text("on-failure").map(|word| on_end(Some(word))),
-        restart: RestartPlan::default(),
-        after: Vec::new(),
-        ready: None,
-        health: None,
-        overlap: false,
+        restart: restart_plan(section.table("restart"), time_to_go(fail_grace, grace)),
+        after: texts(section, "after"),
+        ready: match section.text("ready") {
+            Some(STARTED) => Some(ReadyWhen::Started),
+            Some(SAID) => Some(ReadyWhen::Said),
+            _ => None,
+        },
+        health: section.table("health").map(health),
+        overlap: section.flag("overlap"),
         start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),
-        args: section.list("args").iter().filter_map(Item::text).map(str::to_owned).collect(),
+        args: texts(section, "args"),
         env: pairs(section.table("env")),
         dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
         network: section.table("network").map(network).unwrap_or_default(),
@@ -161,8 +171,42 @@ fn component_plan(name: &str, section: &Section, base: &Path) -> ComponentPlan {
 fn on_end(word: Option<&str>) -> OnEnd {
     match word {
         Some(IGNORE) => OnEnd::Ignore,
+        Some(RESTART) => OnEnd::Restart,
         _ => OnEnd::StopApp,
     }
+}
+
+/// The budget in a `restart` table, for a component whose failed instances may take `going` to go.
+pub(super) fn restart_plan(section: Option<&Section>, going: Duration) -> RestartPlan {
+    let RestartPlan { max, within, first_pause, longest_pause } = RestartPlan::default();
+    let number = |section: &Section| section.count("max").map(|max| u32::try_from(max).unwrap_or(u32::MAX));
+    let pauses = section.map(|section| section.list("backoff")).unwrap_or_default();
+    let mut pauses = pauses.iter().filter_map(Item::duration);
+    let plan = RestartPlan {
+        max: section.and_then(number).unwrap_or(max),
+        within,
+        first_pause: pauses.next().unwrap_or(first_pause),
+        longest_pause: pauses.next().unwrap_or(longest_pause),
+    };
+    match section.and_then(|section| section.duration("within")) {
+        Some(within) => RestartPlan { within, ..plan },
+        None => plan.with_default_period(going),
+    }
+}
+
+fn health(section: &Section) -> HealthPlan {
+    let every = section.duration("every").unwrap_or(DEFAULT_HEALTH_EVERY);
+    let failures = section.number("failures").map(|failures| u32::try_from(failures).unwrap_or(u32::MAX));
+    HealthPlan {
+        path: section.text("path").map(str::to_owned),
+        every,
+        timeout: section.duration("timeout").unwrap_or(every),
+        failures: failures.unwrap_or(DEFAULT_HEALTH_FAILURES),
+    }
+}
+
+fn texts(section: &Section, key: &str) -> Vec<String> {
+    section.list(key).iter().filter_map(Item::text).map(str::to_owned).collect()
 }
 
 fn pairs(section: Option<&Section>) -> BTreeMap<String, String> {

@@ -2,6 +2,7 @@
 //! the manifest itself, and knows neither wasmtime nor clap.
 
 pub mod address;
+mod budget;
 mod checks;
 mod diff;
 mod error;

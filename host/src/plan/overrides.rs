@@ -20,13 +20,15 @@ pub struct Overrides {
 }
 
 impl Plan {
-    /// Applies `overrides`.
+    /// Applies `overrides`. With a longer `fail_grace`, a budget of restarts may need a longer period to be spent
+    /// in; it gets one.
     pub fn apply(&mut self, overrides: Overrides) {
         let Overrides { grace, fail_grace, drain_delay, signals } = overrides;
         self.app.grace = grace.unwrap_or(self.app.grace);
         self.app.fail_grace = fail_grace.unwrap_or(self.app.fail_grace);
         self.app.drain_delay = drain_delay.unwrap_or(self.app.drain_delay);
         self.app.signals = signals.unwrap_or(self.app.signals);
+        self.keep_budgets_possible();
     }
 }
 

@@ -84,6 +84,10 @@ impl Item {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
+    pub(super) fn duration(&self) -> Option<Duration> {
+        if let Value::Duration(duration) = self.value { Some(duration) } else { None }
+    }
+
     pub(super) fn table(&self) -> Option<&Section> {
         if let Value::Table(section) = &self.value { Some(section) } else { None }
     }
@@ -137,7 +141,7 @@ impl Section {
     }
 
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        if let Value::Duration(duration) = self.item(key)?.value { Some(duration) } else { None }
+        self.item(key)?.duration()
     }
 
     pub(super) fn number(&self, key: &str) -> Option<u64> {

@@ -10,7 +10,7 @@ use super::keys::{APP, COMPONENT, ROOT};
 use super::names::{NAME_RULE, component_name_from, is_component_name, nearest};
 use super::problem::{Entry, Item, Problem, Section, Span, Value};
 use super::scalar::{self, Refusal};
-use super::schema::{Fallback, Key, Names, Shape, UNBUILT, Unbuilt};
+use super::schema::{Fallback, Key, Names, Shape};
 
 /// Where in the tree something stands: the keys from the top, and whether it is an item of the list there.
 #[derive(Clone, Debug, Default)]
@@ -145,10 +145,9 @@ impl Reader {
         match read {
             Ok(value) => Some(Item { span, value }),
             Err(refusal) => {
-                let unbuilt = |word: &str| is_unbuilt(place, Some(word));
-                let takes = scalar::takes(shape, &unbuilt);
+                let takes = scalar::takes(shape);
                 let found = scalar::found(shape, value.get_ref());
-                let hint = refusal.hint.or_else(|| scalar::meant(shape, value.get_ref(), &unbuilt));
+                let hint = refusal.hint.or_else(|| scalar::meant(shape, value.get_ref()));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
                 if let Some(reason) = refusal.reason {
                     message = format!("{message}: {reason}");
@@ -158,15 +157,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Whether the list of what is not built names this key, or this word as its value.
-fn is_unbuilt(place: &Place, word: Option<&str>) -> bool {
-    let (table, key) = (place.0.first().map(String::as_str), place.inside());
-    UNBUILT.iter().any(|entry| match entry {
-        Unbuilt::Key(t, k) | Unbuilt::Filled(t, k) => word.is_none() && Some(*t) == table && *k == key,
-        Unbuilt::Word(t, k, w) => word == Some(*w) && Some(*t) == table && *k == key,
-    })
 }
 
 fn unknown(text: &str, span: Span, keys: &'static [Key], place: &Place) -> Problem {
@@ -179,8 +169,8 @@ fn unknown(text: &str, span: Span, keys: &'static [Key], place: &Place) -> Probl
     } else if let Some((_, _, home)) = elsewhere {
         format!("`{text}` belongs in {home}")
     } else {
-        let built = keys.iter().map(|key| key.name).filter(|key| !is_unbuilt(&place.child(key), None));
-        format!("known here: {}", built.collect::<Vec<_>>().join(", "))
+        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        format!("known here: {}", names.join(", "))
     };
     Problem::new(span, message).hint(hint)
 }

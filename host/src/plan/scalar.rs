@@ -5,16 +5,13 @@
 
 use toml::de::DeValue;
 
-use super::address::{AddressError, parse_listen, parse_listen_address, parse_peer};
+use super::address::{AddressError, parse_listen, parse_listen_address, parse_peer, parse_request_path};
 use super::names::{NAME_RULE, alternatives, is_app_name, is_component_name, nearest};
 use super::origin::parse_origin;
 use super::problem::Value;
 use super::route::parse_route;
-use super::schema::{Choice, Names, Shape};
+use super::schema::{Names, Shape};
 use super::units::{format_size, parse_duration, parse_size, suggest_unit};
-
-/// What is said of the parts of the schema that are not built yet.
-pub(super) const NOT_SUPPORTED: &str = "is not supported by this version of curfew";
 
 /// Longest text of the user's that a message repeats.
 const QUOTED: usize = 60;
@@ -54,6 +51,7 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         | Shape::Component
         | Shape::Path
         | Shape::GuestPath
+        | Shape::RequestPath
         | Shape::Duration { .. }
         | Shape::Size { .. }
         | Shape::Choice(_)
@@ -83,6 +81,7 @@ fn read_text(shape: &Shape, text: &str) -> Result<Value, Refusal> {
         },
         Shape::Address => Ok(Value::Address(parse_listen(text)?)),
         Shape::ListenAddress => Ok(Value::ListenAddress(parse_listen_address(text)?)),
+        Shape::RequestPath => Ok(Value::Text(parse_request_path(text)?)),
         Shape::Route => Ok(Value::Route(parse_route(text)?)),
         Shape::Peer => Ok(Value::Peer(parse_peer(text)?)),
         Shape::Origin => Ok(Value::Origin(parse_origin(text)?)),
@@ -104,26 +103,27 @@ fn read_text(shape: &Shape, text: &str) -> Result<Value, Refusal> {
     }
 }
 
-/// What is taken, in words that follow "takes". `unbuilt` tells of a word that it is not to be offered.
-pub(super) fn takes(shape: &Shape, unbuilt: &dyn Fn(&str) -> bool) -> String {
+/// What is taken, in words that follow "takes".
+pub(super) fn takes(shape: &Shape) -> String {
     let fixed = match shape {
-        Shape::Choice(choices) => return alternatives(built(choices, unbuilt), '"'),
+        Shape::Choice(choices) => return alternatives(choices.iter().map(|choice| choice.word), '"'),
         Shape::Number { min } => return format!("a whole number from {min} on"),
         Shape::Size { min, max } if *max < u64::MAX => {
             return format!("a size from {} to {}", format_size(*min), format_size(*max));
         }
-        Shape::Pair(item) => return format!("a list of two, each {}", takes(item, unbuilt)),
-        Shape::List(item) => return format!("a list, each item of it {}", takes(item, unbuilt)),
+        Shape::Pair(item) => return format!("a list of two, each {}", takes(item)),
+        Shape::List(item) => return format!("a list, each item of it {}", takes(item)),
         Shape::Component => NAME_RULE,
         Shape::Text => "a string",
         Shape::Label => "a name of 1 to 64 characters on one line",
         Shape::Path => "a path such as \"web.wasm\"",
         Shape::GuestPath => "a path such as \"/data\"",
+        Shape::RequestPath => "a path such as \"/healthz\"",
         Shape::Flag => "true or false",
         Shape::Duration { .. } => "a duration such as \"10s\"",
         Shape::Size { .. } => "a size such as \"64MiB\"",
         Shape::Address => "an address such as \"127.0.0.1:8080\"",
-        Shape::ListenAddress => "an address such as \"127.0.0.1:8080\" or \"unix:web.sock\"",
+        Shape::ListenAddress => "an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\"",
         Shape::Route => "a route such as \"api.example.com/v1\", \"*.example.com\" or \"/static\"",
         Shape::Peer => "a peer such as \"127.0.0.1:6379\", \"redis:6379\" or \"*:443\"",
         Shape::Origin => "a server such as \"https://api.example.com\"",
@@ -135,10 +135,6 @@ pub(super) fn takes(shape: &Shape, unbuilt: &dyn Fn(&str) -> bool) -> String {
         Shape::Table(_) | Shape::Map(..) => "a table",
     };
     fixed.to_owned()
-}
-
-fn built<'a>(choices: &'a [Choice], unbuilt: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = &'a str> {
-    choices.iter().map(|choice| choice.word).filter(move |word| !unbuilt(word))
 }
 
 /// What was found, in words.
@@ -163,17 +159,13 @@ pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
 }
 
 /// What was probably meant by a value that was refused.
-pub(super) fn meant(shape: &Shape, found: &DeValue<'_>, unbuilt: &dyn Fn(&str) -> bool) -> Option<String> {
+pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
     let better = match (shape, found) {
         (Shape::Duration { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, true)?),
         (Shape::Duration { .. }, DeValue::Integer(number)) => quoted(&suggest_unit(number.as_str(), true)?),
         (Shape::Size { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, false)?),
         (Shape::Choice(choices), DeValue::String(text)) => {
-            match (nearest(text, built(choices, unbuilt)), nearest(text, built(choices, &|_| false))) {
-                (Some(near), _) => quoted(near),
-                (None, Some(later)) => return Some(format!("{later:?} {NOT_SUPPORTED}")),
-                (None, None) => return None,
-            }
+            quoted(nearest(text, choices.iter().map(|choice| choice.word))?)
         }
         (Shape::List(Shape::Table(_)), DeValue::Table(_)) => {
             return Some("put it in a list: [{ … }]".to_owned());

@@ -1,4 +1,4 @@
-//! What a manifest's schema is made of: keys, the shapes of their values, and what is not built yet.
+//! What a manifest's schema is made of: keys, and the shapes of their values.
 //!
 //! Invariant: what is not in the schema does not exist in a manifest. The keys themselves are in `keys`, how
 //! values are read is in `read`, what they mean together is in `checks`.
@@ -27,6 +27,8 @@ pub enum Fallback {
     Nothing,
     /// This duration.
     Duration(Duration),
+    /// These two durations.
+    Durations(Duration, Duration),
     /// So many bytes.
     Size(u64),
     /// This number.
@@ -52,6 +54,8 @@ pub enum Shape {
     Path,
     /// The path of a directory in the guest.
     GuestPath,
+    /// The path of a request, perhaps with a query.
+    RequestPath,
     /// `true` or `false`.
     Flag,
     /// A duration; `zero` tells whether it may be 0.
@@ -75,7 +79,7 @@ pub enum Shape {
     Choice(&'static [Choice]),
     /// An IP address and a port to listen on.
     Address,
-    /// The same, or a Unix socket.
+    /// The same, a Unix socket, or a socket that is handed over at the start.
     ListenAddress,
     /// Which requests of an address are meant.
     Route,
@@ -113,27 +117,6 @@ pub struct Choice {
     pub doc: &'static str,
 }
 
-/// Part of the schema that is known and checked, but whose feature this version does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unbuilt {
-    /// The key, with whatever value.
-    Key(&'static str, &'static str),
-    /// The key, unless its list is empty.
-    Filled(&'static str, &'static str),
-    /// This word as the key's value.
-    Word(&'static str, &'static str, &'static str),
-}
-
-/// All that is refused as not built yet, each with its table and key. An entry goes when its feature lands.
-pub const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::Key("app", "admin"),
-    Unbuilt::Key("app", "control"),
-    Unbuilt::Filled("component", "after"),
-    Unbuilt::Word("component", "on-exit", RESTART),
-    Unbuilt::Word("component", "on-failure", RESTART),
-    Unbuilt::Key("component", "restart"),
-];
-
 pub(super) const STANDARD: &str = "standard";
 pub(super) const NGINX: &str = "nginx";
 pub(super) const STOP_APP: &str = "stop-app";
@@ -148,12 +131,13 @@ pub(super) const TEXT: &str = "text";
 pub(super) const JSON: &str = "json";
 pub(super) const REPLACE: &str = "replace";
 pub(super) const APPEND: &str = "append";
+pub(super) const STARTED: &str = "started";
+pub(super) const SAID: &str = "said";
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::{APP, COMPONENT, ROOT};
+    use super::super::keys::ROOT;
     use super::*;
-    use std::collections::BTreeSet;
 
     fn each(keys: &'static [Key], seen: &mut dyn FnMut(&'static Key)) {
         for key in keys {
@@ -176,7 +160,7 @@ mod tests {
             assert!(key.doc.ends_with(['.', '…']), "{}", key.name);
             assert!(key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", key.name);
         });
-        assert_eq!(count, 54);
+        assert_eq!(count, 61);
     }
 
     #[test]
@@ -186,17 +170,5 @@ mod tests {
                 assert!(choices.iter().any(|choice| choice.word == word), "{}", key.name);
             }
         });
-    }
-
-    #[test]
-    fn what_is_not_built_exists_and_is_listed_once() {
-        let mut seen = BTreeSet::new();
-        for entry in UNBUILT {
-            let (Unbuilt::Key(table, name) | Unbuilt::Filled(table, name) | Unbuilt::Word(table, name, _)) =
-                entry;
-            let keys = if *table == "app" { APP } else { COMPONENT };
-            assert!(keys.iter().any(|key| key.name == *name), "{name}");
-            assert!(seen.insert((*table, *name)), "{name}");
-        }
     }
 }

@@ -9,13 +9,13 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use super::exports::{Kind, RunExport, find_run};
 
 use super::hook_shape::{HookError, find_hook};
-use super::imports::{self, Import, ImportState};
+use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
 use super::stamp::Stamp;
 use super::state::State;
 use super::{HookPlace, HookShape, ProxyPre, Runtime};
-use crate::plan::{ComponentPlan, HookTiming};
+use crate::plan::{ComponentPlan, HookTiming, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Loaded {
     pub timing: HookTiming,
     /// What it imports, and what of it it gets.
     pub imports: Vec<Import>,
+    /// What it can say of itself.
+    pub says: Says,
     pub(super) network: Network,
     /// Shared by all its instances: what is refused is logged once.
     pub(super) outbound: Arc<Grant>,
@@ -126,6 +128,7 @@ impl Loaded {
             cause,
         })?;
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
+        let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
             let found = format!("it imports `{}`, which this host does not provide", import.name);
@@ -153,7 +156,30 @@ impl Loaded {
         };
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         let made_of = MadeOf::default();
-        Ok(Self { kind, run, hook, timing, imports, network, outbound, proxy, pre, hook_index, made_of })
+        Ok(Self { kind, run, hook, timing, imports, says, network, outbound, proxy, pre, hook_index, made_of })
+    }
+
+    /// Checks what the plan alone cannot know: that the component has the kind, and the imports, for what is
+    /// planned.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
+        self.check_addresses(plan)?;
+        let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
+            (
+                "`ready = \"said\"` is planned, and it does not import `ready` of `curfew:lifecycle/host`",
+                "without it the component could never be ready: call it, or leave `ready` out of the manifest",
+            )
+        } else if plan.health.as_ref().is_some_and(|health| health.path.is_none()) && !self.says.alive {
+            (
+                "`health` is planned, and it does not import `alive` of `curfew:lifecycle/host`",
+                "a service that does not call it counts as hung: call it, or leave `health` out of the manifest",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(LoadError::Invalid { path: plan.source.clone(), found: found.to_owned(), hint: hint.to_owned() })
     }
 
     /// Checks that a component of kind `http` has an address to listen on, and that no other has.

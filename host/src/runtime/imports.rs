@@ -27,6 +27,33 @@ pub enum ImportState {
     Unknown,
 }
 
+/// What a component can say of itself. Its imports tell: a tool that builds a component leaves out what its code
+/// does not call, at least for languages that are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Says {
+    /// That it is ready.
+    pub ready: bool,
+    /// That it is alive.
+    pub alive: bool,
+}
+
+/// The interface that it says so through, in any version.
+const HOST: &str = "curfew:lifecycle/host@";
+
+/// Returns what a component can say.
+pub fn says(engine: &Engine, component: &Component) -> Says {
+    let mut says = Says::default();
+    for (name, import) in component.imports(engine) {
+        if let ComponentItem::ComponentInstance(host) = &import.ty
+            && name.starts_with(HOST)
+        {
+            says.ready |= host.get_export(engine, "ready").is_some();
+            says.alive |= host.get_export(engine, "alive").is_some();
+        }
+    }
+    says
+}
+
 /// The packages that the host defines, as prefixes of import names with the versions that link.
 const PACKAGES: [(&str, &[&str]); 11] = [
     ("wasi:cli/", &["0.2.", "0.3."]),

@@ -160,7 +160,7 @@ impl Work {
                     return Ok(known.clone());
                 }
                 let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
-                loaded.check_addresses(plan)?;
+                loaded.check_plan(plan)?;
                 loaded.made_of = MadeOf { stamp: file.stamp, digest: Some(file.digest), tls };
                 Ok(Arc::new(loaded))
             }

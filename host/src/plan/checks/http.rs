@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::super::http::{ListenAddress, MAX_SOCKET_PATH};
+use super::super::http::ListenAddress;
 use super::super::problem::{Entry, Item, Problem, Section, Span};
 use super::super::route::Route;
 use super::super::scalar;
+use super::app::too_long;
 use super::{check_file, line_of, resolved};
 
 /// The keys that only mean something for a component that is listened for.
@@ -44,14 +45,7 @@ fn check_listen_is_there(component: &Section, problems: &mut Vec<Problem>) {
 
 fn check_sockets(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
     for (item, address) in addresses_of(component, base) {
-        if let (ListenAddress::Unix(path), true) = (&address, address.is_too_long()) {
-            let length = path.as_os_str().len();
-            let message = format!(
-                "the path of a socket has at most {MAX_SOCKET_PATH} bytes, this one has {length}: {}",
-                scalar::path(path)
-            );
-            problems.push(Problem::new(item.span.clone(), message));
-        }
+        problems.extend(too_long(item, &address));
     }
 }
 
@@ -66,7 +60,7 @@ fn check_routes(component: &Section, problems: &mut Vec<Problem>) {
 }
 
 /// What a component is listened for at, with the places.
-fn addresses_of<'a>(
+pub(super) fn addresses_of<'a>(
     component: &'a Section,
     base: &'a Path,
 ) -> impl Iterator<Item = (&'a Item, ListenAddress)> {

@@ -1,7 +1,9 @@
 //! What a good manifest becomes, and what is told of a bad one, word for word. Here are manifests as a whole;
 //! units, addresses and names are tested where they are read.
 
+mod app;
 mod http;
+mod supervision;
 mod together;
 mod values;
 
@@ -101,13 +103,19 @@ fail-grace = "4s"
 drain-delay = "250ms"
 signals = "nginx"
 access-log = "json"
+admin = "127.0.0.1:9900"
+control = "run/curfew.sock"
 
 [component.web]
 source = "web.wasm"
 grace = "1m"
 hook = "after-drain"
 on-exit = "ignore"
-on-failure = "ignore"
+on-failure = "restart"
+restart = { max = 3, within = "2m", backoff = ["1s", "9s"] }
+after = ["a"]
+ready = "said"
+health = { path = "/healthz?deep=1", every = "4s", timeout = "1s", failures = 2 }
 start-timeout = "3s"
 memory = "1GiB"
 stdin = true
@@ -116,7 +124,7 @@ env = { LOG = "info" }
 dirs = [{ host = "data", guest = "/data", access = "read-write" }, { host = ".", guest = "/" }]
 network = { listen = ["127.0.0.1:0"], connect = ["redis:6379", "*"], names = true }
 config = { greeting = "hello" }
-listen = ["127.0.0.1:8080", "[::1]:0", "unix:web.sock"]
+listen = ["127.0.0.1:8080", "[::1]:0", "unix:web.sock", "fd:web"]
 routes = ["*.Example.com", "/static/"]
 tls = { cert = "cert.pem", key = "key.pem" }
 instances = { max = 4, concurrency = 16, requests = 100, queue = 0, idle = "5s" }
@@ -127,6 +135,7 @@ outbound-http = ["https://api.example.com", "http://*.internal:8080"]
 
 [component.a]
 source = "web.wasm"
+overlap = true
 "#;
 
 #[test]
@@ -144,7 +153,7 @@ fn every_key_reaches_the_plan() {
     assert_eq!((web.grace, web.start_timeout, web.memory), (Some(secs(60)), secs(3), 1 << 30));
     assert_eq!(
         (web.hook, web.on_exit, web.on_failure),
-        (Some(HookTiming::AfterDrain), OnEnd::Ignore, Some(OnEnd::Ignore))
+        (Some(HookTiming::AfterDrain), OnEnd::Ignore, Some(OnEnd::Restart))
     );
     assert!(web.stdin && web.network.names);
     assert_eq!(web.args, ["-v", "x"]);

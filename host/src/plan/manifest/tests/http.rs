@@ -24,7 +24,12 @@ fn every_key_of_a_server_reaches_the_plan() {
     let secs = Duration::from_secs;
     let ip = |text: &str| ListenAddress::Ip(text.parse().unwrap());
     let expected = HttpPlan {
-        listen: vec![ip("127.0.0.1:8080"), ip("[::1]:0"), ListenAddress::Unix(path("web.sock"))],
+        listen: vec![
+            ip("127.0.0.1:8080"),
+            ip("[::1]:0"),
+            ListenAddress::Unix(path("web.sock")),
+            ListenAddress::Activated("web".into()),
+        ],
         routes: vec![parse_route("*.example.com").unwrap(), parse_route("/static").unwrap()],
         tls: Some(TlsPlan { cert: path("cert.pem"), key: path("key.pem") }),
         instances: InstancesPlan {
@@ -80,8 +85,7 @@ fn a_socket_is_absolute_in_the_plan_of_a_relative_manifest() {
 
 #[test]
 fn single_values_of_a_server_that_are_refused() {
-    let listen =
-        "3:11: each item of `listen` takes an address such as \"127.0.0.1:8080\" or \"unix:web.sock\", found";
+    let listen = "3:11: each item of `listen` takes an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\", found";
     let route = "3:11: each item of `routes` takes a route such as \"api.example.com/v1\", \"*.example.com\" or \"/static\", found";
     refused_in_component(&[
         (
@@ -106,7 +110,7 @@ fn single_values_of_a_server_that_are_refused() {
         ),
         (
             "listen = \"127.0.0.1:80\"\n",
-            "3:10: `listen` takes a list, each item of it an address such as \"127.0.0.1:8080\" or \"unix:web.sock\", \
+            "3:10: `listen` takes a list, each item of it an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\", \
              found \"127.0.0.1:80\" (did you mean [\"127.0.0.1:80\"]?)",
         ),
         ("tls = \"cert.pem\"\n", "3:7: `tls` takes a table with `cert`, `key`, found \"cert.pem\""),

@@ -1,6 +1,6 @@
-//! What is refused because of other keys, of the disk, or of this version; each with its exact message.
+//! What is refused because of other components, or of the disk; each with its exact message.
 
-use super::{WEB, plan, refused, refused_in_component, told};
+use super::{WEB, refused, refused_in_component, told};
 
 #[test]
 fn what_the_disk_does_not_have_is_refused() {
@@ -54,35 +54,6 @@ fn components_that_do_not_go_together() {
             &format!("3:10: `after` goes round in a circle: web → queue → web {circle}"),
         ),
     ]);
-    refused_in_component(&[(
-        "restart = { backoff = [\"2s\", \"1s\"] }\n",
-        "3:23: `restart.backoff` is the first pause and the longest; the first is the longer one here",
-    )]);
-}
-
-#[test]
-fn what_is_not_built_is_refused_last() {
-    let not = "is not supported by this version of curfew";
-    refused_in_component(&[
-        (
-            "restart = { max = 5, within = \"1m\", backoff = [\"1s\", \"2s\"] }\n",
-            &format!("3:1: `restart` {not}"),
-        ),
-        ("on-exit = \"restart\"\n", &format!("3:11: `on-exit = \"restart\"` {not}")),
-        ("on-failure = \"restart\"\n", &format!("3:14: `on-failure = \"restart\"` {not}")),
-        ("[app]\nadmin = \"127.0.0.1:1\"\n", &format!("4:1: `admin` {not}")),
-        ("[app]\ncontrol = \"a.sock\"\n", &format!("4:1: `control` {not}")),
-        (&format!("after = [\"b\"]\n{}", WEB.replace("web]", "b]")), &format!("3:1: `after` {not}")),
-        // Something else is wrong, further down: that comes first.
-        ("on-exit = \"restart\"\nstdin = 1\n", "4:9: `stdin` takes true or false, found an integer"),
-        (
-            "on-exit = \"restrat\"\n",
-            &format!(
-                "3:11: `on-exit` takes \"stop-app\" or \"ignore\", found \"restrat\" (\"restart\" {not})"
-            ),
-        ),
-    ]);
-    assert!(plan(&format!("{WEB}after = []\n")).is_ok());
 }
 
 #[test]

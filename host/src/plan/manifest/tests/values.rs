@@ -4,8 +4,9 @@ use super::{WEB, refused, refused_in_component};
 
 #[test]
 fn unknown_keys_are_refused_with_the_nearest() {
-    let known = "source, listen, routes, tls, grace, hook, on-exit, on-failure, instances, request-timeout, \
-                 limits, forwarded, start-timeout, memory, stdin, args, env, dirs, network, outbound-http, config";
+    let known = "source, listen, routes, tls, after, grace, hook, on-exit, on-failure, restart, ready, health, overlap, \
+                 instances, request-timeout, limits, forwarded, start-timeout, memory, stdin, args, env, dirs, \
+                 network, outbound-http, config";
     let far = format!("3:1: unknown key `frobnicate` in [component.web] (known here: {known})");
     refused_in_component(&[
         ("grcae = 1\n", "3:1: unknown key `grcae` in [component.web] (did you mean `grace`?)"),
@@ -110,7 +111,7 @@ fn wrong_values_say_why() {
         ),
         (
             "on-exit = \"ingore\"\n",
-            "3:11: `on-exit` takes \"stop-app\" or \"ignore\", found \"ingore\" (did you mean \"ignore\"?)",
+            "3:11: `on-exit` takes \"stop-app\", \"ignore\" or \"restart\", found \"ingore\" (did you mean \"ignore\"?)",
         ),
         (
             "args = [\"a\\u0000\"]\n",
