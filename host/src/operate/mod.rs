@@ -2,17 +2,27 @@
 //! socket and the admin listener.
 //!
 //! Duty: one thread (`curfew-operate`) that serves HTTP on both, and the plain data that is told there. Whoever owns
-//! the app answers as an [`Operator`].
+//! the app answers as an [`Operator`]. `docs/control.md` describes the protocol, `docs/metrics.md` the metrics.
 //!
 //! Invariant: nobody who asks here can hold the app up: questions are handed over without waiting, connections are
 //! few and bounded in time and memory, and this thread lives until the app has ended, however it ends.
 //!
 //! What does not belong here: what the answers are, and the commands that ask (`curfew status` and its siblings).
 
+mod connection;
+mod desk;
+mod error;
+mod exposition;
+pub mod harmless;
 mod metrics;
+mod mouth;
 mod question;
+mod server;
+mod socket;
 mod status;
 
+pub use error::{ControlProblem, OperateError};
 pub use metrics::{ComponentMetrics, Metrics, RequestMetrics, Times};
 pub use question::{Answer, Operator, Question, Refusal, RefusalKind, Snapshot};
+pub use server::{Operate, OperateParts};
 pub use status::{ComponentStatus, LastReload, Status};

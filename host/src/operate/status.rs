@@ -1,12 +1,13 @@
 //! The status of an app as `/status` tells it and `curfew status` reads it; `docs/status.schema.json` describes it.
 //!
 //! Invariant: plain data, the same both ways. A reader of a later version takes an earlier document, and the other
-//! way round: unknown keys are ignored.
+//! way round: unknown keys are ignored, and what is missing has its default.
 
 use serde::{Deserialize, Serialize};
 
 /// An app at one moment. All times are whole milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// The app's name.
     pub app: String,
@@ -40,6 +41,7 @@ pub struct Status {
 
 /// How a reload ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LastReload {
     /// Whether it took over.
     pub ok: bool,
@@ -51,6 +53,7 @@ pub struct LastReload {
 
 /// One generation of a component at one moment. All times are whole milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ComponentStatus {
     /// Its name.
     pub name: String,
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_the_same_both_ways_and_unknown_keys_are_ignored() {
+    fn a_document_is_the_same_both_ways_and_keys_can_come_and_go() {
         let component = ComponentStatus {
             name: "web".into(),
             left_ms: Some(u64::MAX),
@@ -97,6 +100,7 @@ mod tests {
         let status = Status { app: "shop".into(), components: vec![component], ..Default::default() };
         let mut value = serde_json::to_value(&status).unwrap();
         value["later"] = 1.into();
+        value.as_object_mut().unwrap().remove("reloads");
         assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
     }
 }
