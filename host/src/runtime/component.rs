@@ -149,11 +149,7 @@ impl Loaded {
                 )
             })?),
         };
-        let timing = match (run.is_async, plan.hook, kind) {
-            (true, Some(timing), _) => timing,
-            (true, None, Kind::Service) => HookTiming::AtStart,
-            (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
-        };
+        let timing = hook_timing(&run, plan, kind);
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         let made_of = MadeOf::default();
         Ok(Self { kind, run, hook, timing, imports, says, network, outbound, proxy, pre, hook_index, made_of })
@@ -210,6 +206,14 @@ impl Loaded {
     /// Returns where the hook is in an instance, if there is one.
     pub(crate) fn hook_index(&self) -> Option<ComponentExportIndex> {
         self.hook_index
+    }
+}
+
+fn hook_timing(run: &RunExport, plan: &ComponentPlan, kind: Kind) -> HookTiming {
+    match (run.is_async, plan.hook, kind) {
+        (true, Some(timing), _) => timing,
+        (true, None, Kind::Service) => HookTiming::AtStart,
+        (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
     }
 }
 

@@ -127,3 +127,64 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) 
 fn is_release(prefix: &str, version: &str) -> bool {
     prefix == version || !version.contains('-')
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::plan::{Bare, Plan};
+    use crate::runtime::{Loaded, Runtime, RuntimeOptions, load_one};
+
+    fn runtime() -> Runtime {
+        Runtime::new(RuntimeOptions { cache: None, interruptible: true }).unwrap()
+    }
+
+    fn load(runtime: &Runtime, file: PathBuf) -> Loaded {
+        let plan = Plan::from_files(&[file], &Bare::default()).unwrap();
+        load_one(runtime, plan.components.first().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_a_component_says_is_read_off_its_imports() {
+        let runtime = runtime();
+        let found = |imports: &str| {
+            let bytes = wat::parse_str(format!("(component {imports})")).unwrap();
+            let component = wasmtime::component::Component::new(&runtime.engine, bytes).unwrap();
+            let ty = component.component_type();
+            let says = says(&runtime.engine, &ty);
+            [says.ready, says.alive]
+        };
+        let host = |version: &str, function: &str| {
+            format!("(import \"curfew:lifecycle/host@{version}\" (instance (export \"{function}\" (func))))")
+        };
+        assert_eq!(found(""), [false, false]);
+        assert_eq!(found(&host("0.2.0", "ready")), [true, false]);
+        assert_eq!(found(&host("0.3.0", "ready")), [true, false]);
+        assert_eq!(found(&host("0.3.1", "alive")), [false, true]);
+        assert_eq!(found(&host("0.3.0", "request-stop")), [false, false]);
+        assert_eq!(
+            found("(import \"curfew:lifecycle/hook@0.3.0\" (instance (export \"ready\" (func))))"),
+            [false, false]
+        );
+    }
+
+    #[test]
+    fn guests_import_what_they_call_and_nothing_else() {
+        let runtime = runtime();
+        for (guest, says_ready, says_alive) in [
+            (artifacts::SUBSCRIBER, true, false),
+            (artifacts::TCP_ECHO, true, false),
+            (artifacts::SERVER_CLASSIC, true, false),
+            (artifacts::EVENTS, false, false),
+            (artifacts::HELLO_HTTP, false, false),
+            (artifacts::HELLO_HTTP_CLASSIC, false, false),
+            (artifacts::NO_HOOK, false, false),
+            (artifacts::SERVICE_LAB, true, true),
+        ] {
+            let loaded = load(&runtime, guest.into());
+            let name = Path::new(guest).display();
+            assert_eq!((loaded.says.ready, loaded.says.alive), (says_ready, says_alive), "{name}");
+        }
+    }
+}

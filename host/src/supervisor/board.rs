@@ -109,14 +109,6 @@ impl Record {
         self.started.is_some() && self.ended.is_none()
     }
 
-    /// Returns how many instances it has.
-    pub fn instances(&self) -> u64 {
-        match &self.stats {
-            Some(stats) => stats.alive(),
-            None => u64::from(self.lives()),
-        }
-    }
-
     /// Returns what is in flight; nothing where nothing of it exists.
     pub fn in_flight_now(&self) -> u64 {
         if self.lives() { self.in_flight() } else { 0 }

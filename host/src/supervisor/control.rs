@@ -21,7 +21,6 @@ use super::report::Report;
 use super::roster::Roster;
 use super::signals::SignalSource;
 use super::{AppError, Options};
-use crate::fail_point;
 use crate::operate::{Operate, OperateParts};
 use crate::output::Progress;
 use crate::plan::Plan;

@@ -179,7 +179,7 @@ impl super::board::Record {
     fn waits_for_word(&self) -> bool {
         match self.plan.ready {
             Some(when) => when == ReadyWhen::Said,
-            None => self.stats.is_none() && self.loaded.as_ref().is_some_and(|loaded| loaded.says_ready),
+            None => self.stats.is_none() && self.loaded.as_ref().is_some_and(|loaded| loaded.says.ready),
         }
     }
 }

@@ -44,8 +44,9 @@ impl Ledger {
         self.gone.add_counts(&counts(record));
     }
 
-    /// Returns all figures; `living` are the generations that are not forgotten.
-    pub fn metrics<'a>(&self, name: &str, living: impl Iterator<Item = &'a Record>) -> ComponentMetrics {
+    /// Returns all figures; `living` are the generations that are not forgotten, each with the number of
+    /// its instances.
+    pub fn metrics<'a>(&self, name: &str, living: impl Iterator<Item = (&'a Record, u64)>) -> ComponentMetrics {
         let mut all = ComponentMetrics {
             name: name.to_owned(),
             restarts: self.restarts,
@@ -57,11 +58,11 @@ impl Ledger {
             ..ComponentMetrics::default()
         };
         all.add_counts(&self.gone);
-        for record in living {
+        for (record, instances) in living {
             all.add_counts(&counts(record));
             all.kind = record.kind().to_owned();
             all.in_flight += record.in_flight_now();
-            all.instances += record.instances();
+            all.instances += instances;
             all.memory_bytes += record.memory();
         }
         all

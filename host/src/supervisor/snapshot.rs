@@ -52,7 +52,7 @@ impl Control {
                 false => "not ready".to_owned(),
             },
             generation: record.generation,
-            instances: record.instances(),
+            instances: self.instances(id, record),
             in_flight: record.in_flight_now(),
             restarts: ledger.map_or(0, |ledger| ledger.restarts),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
@@ -68,10 +68,18 @@ impl Control {
         }
     }
 
+    fn instances(&self, id: ComponentId, record: &Record) -> u64 {
+        match self.front.as_ref().filter(|front| front.has(id)) {
+            Some(front) => front.instances(id) as u64,
+            None => u64::from(record.lives()),
+        }
+    }
+
     fn metrics(&self) -> Metrics {
         let component = |component: &crate::plan::ComponentPlan| {
             let name = component.name.as_str();
-            let living = self.roster.iter().map(|(_, record)| record).filter(|record| record.plan.name == name);
+            let mine = self.roster.iter().filter(|(_, record)| record.plan.name == name);
+            let living = mine.map(|(id, record)| (record, self.instances(id, record)));
             self.roster.ledger(name).map(|ledger| ledger.metrics(name, living))
         };
         Metrics {
