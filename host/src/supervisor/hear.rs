@@ -8,7 +8,7 @@ use super::inbox::Message;
 use super::narrate;
 use crate::output::Channel;
 use crate::runtime::{InstanceEvent, LoadEvent};
-use crate::teardown::{ComponentId, Event, Requester};
+use crate::teardown::{ComponentId, Event, Level, Requester};
 
 impl Control {
     /// Hears one message.
@@ -99,6 +99,9 @@ impl Control {
             InstanceEvent::Failed(failure) => {
                 narrate::instance_failed(&name, number, &failure);
                 record.lost.get_or_insert(failure);
+                if let Some(link) = record.link.as_ref().filter(|_| self.machine.level() == Level::Running) {
+                    link.restart_after(Duration::from_millis(200));
+                }
                 self.feed(Event::Lost(id));
             }
             InstanceEvent::Down { why, requests, outcome } => {
@@ -127,7 +130,7 @@ impl Control {
 
     /// A single file says where it serves also when the log is quiet: its user has to know.
     fn say_where_it_serves(&self, id: ComponentId, name: &str) {
-        let urls = self.front.as_ref().map(|front| front.urls(id.0)).unwrap_or_default();
+        let urls = self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default();
         if self.plan.passthrough && !urls.is_empty() {
             let line = format!("serving {name} on {}\n", urls.join(", "));
             self.options.output.host(Channel::Stderr).push(line.into_bytes());

@@ -12,7 +12,7 @@ use super::report::{CauseReport, Report};
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
 use crate::plan::units::format_duration;
 use crate::runtime::{Failure, InstanceEvent, Kind, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
-use crate::server::http::{AccessLog, Front, FrontParts, MakeStdio};
+use crate::server::http::{AccessLog, FreshComponent, Front, MakeStdio};
 use crate::server::{self, Spawned};
 use crate::teardown::{Action, Cause, ComponentId, Event, ExitCode, Level, Outcome, Requester};
 
@@ -51,7 +51,7 @@ impl Control {
             self.bind(&loaded)?;
         }
         for (at, (record, loaded)) in self.records.iter_mut().zip(loaded).enumerate() {
-            record.stats = self.front.as_ref().and_then(|front| front.stats(at));
+            record.stats = self.front.as_ref().and_then(|front| front.stats(ComponentId(at)));
             record.loaded = Some(loaded);
         }
         self.feed(Event::Loaded);
@@ -59,15 +59,18 @@ impl Control {
     }
 
     fn bind(&mut self, loaded: &[Arc<Loaded>]) -> Result<(), AppError> {
-        let components: Vec<_> = self.components.iter().cloned().zip(loaded.iter().cloned()).collect();
+        let all = self.components.iter().zip(loaded).enumerate();
+        let fresh = all.filter(|(_, (_, loaded))| loaded.kind == Kind::Http).map(|(at, (plan, loaded))| {
+            FreshComponent { id: ComponentId(at), plan: plan.clone(), loaded: loaded.clone() }
+        });
         let source = self.options.output.source(Channel::Stdout, GUEST_QUOTA);
         let inbox = self.inbox.clone();
-        self.front = Front::bind(FrontParts {
-            runtime: &self.runtime,
-            components: &components,
-            access: AccessLog::new(self.plan.app.access_log, source),
-            died: Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections"))),
-        })?;
+        let died = move || inbox.send(Message::HostBug("the thread that accepts connections"));
+        let access = AccessLog::new(self.plan.app.access_log, source);
+        let mut front = Front::new(self.runtime.clone(), access, Box::new(died));
+        front.prepare(fresh.collect(), &[])?;
+        front.switch();
+        self.front = Some(front);
         Ok(())
     }
 
@@ -146,7 +149,7 @@ impl Control {
         let make_stdio = stdio_maker(plan.name.clone(), sources, self.plan.passthrough);
         if let Some(front) = self.front.as_ref().filter(|_| loaded.kind == Kind::Http) {
             let grace = plan.grace.unwrap_or(self.plan.app.grace);
-            front.start(id.0, link, make_stdio, grace);
+            front.start(id, link, make_stdio, grace);
             return;
         }
         let (stdio, finish) = make_stdio();
