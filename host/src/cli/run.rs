@@ -128,12 +128,13 @@ fn prepare_unless_signalled(
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let bare = Bare { args: args.args, listen: args.listen, outbound_http: args.allow_outbound_http };
     let mut plan = plan(&args.paths, &bare)?;
-    plan.apply(Overrides {
+    let overrides = Overrides {
         grace: args.grace,
         fail_grace: args.fail_grace,
         drain_delay: args.drain_delay,
         signals: args.signals.map(Into::into),
-    });
+    };
+    plan.apply(overrides.clone());
     let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
@@ -141,7 +142,8 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
         tracing::warn!(problem, "a socket that was passed to the process is of no use");
     }
     let report = args.report.map(open_report).transpose()?;
-    let options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
+    let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
+    (options.overrides, options.service_manager) = (overrides, true);
     Ok(Prepared { plan, options, report })
 }
 

@@ -152,7 +152,20 @@ impl Loaded {
         let timing = hook_timing(&run, plan, kind);
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         let made_of = MadeOf::default();
-        Ok(Self { kind, run, hook, timing, imports, says, network, outbound, proxy, pre, hook_index, made_of })
+        Ok(Self {
+            kind,
+            run,
+            hook,
+            timing,
+            imports,
+            says,
+            network,
+            outbound,
+            proxy,
+            pre,
+            hook_index,
+            made_of,
+        })
     }
 
     /// Checks what the plan alone cannot know: that the component has the kind, and the imports, for what is

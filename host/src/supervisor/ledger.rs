@@ -46,7 +46,11 @@ impl Ledger {
 
     /// Returns all figures; `living` are the generations that are not forgotten, each with the number of
     /// its instances.
-    pub fn metrics<'a>(&self, name: &str, living: impl Iterator<Item = (&'a Record, u64)>) -> ComponentMetrics {
+    pub fn metrics<'a>(
+        &self,
+        name: &str,
+        living: impl Iterator<Item = (&'a Record, u64)>,
+    ) -> ComponentMetrics {
         let mut all = ComponentMetrics {
             name: name.to_owned(),
             restarts: self.restarts,

@@ -64,10 +64,6 @@ pub fn unhealthy(component: &str, why: &str) {
     error!(component, why, "component is not alive");
 }
 
-pub fn took_over(component: &str, generation: u64) {
-    info!(component, generation, "component replaced");
-}
-
 pub fn ready(component: &str) {
     info!(component, "component ready");
 }

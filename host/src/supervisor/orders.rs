@@ -31,7 +31,9 @@ impl Control {
             }
             Question::Stop { component: None, now, answer } => tell(answer, self.stop_app(now)),
             Question::Stop { component: Some(name), now, answer } => match self.stop_component(&name, now) {
-                Ok(id) if self.machine.phase(id) == Phase::Ended => tell(answer, Ok(format!("{name} has stopped"))),
+                Ok(id) if self.machine.phase(id) == Phase::Ended => {
+                    tell(answer, Ok(format!("{name} has stopped")))
+                }
                 Ok(id) => self.orders.stops.push((id, answer)),
                 Err(refusal) => tell(answer, Err(refusal)),
             },
@@ -56,7 +58,10 @@ impl Control {
             return Err(self.stopping());
         }
         if self.machine.is_changing() {
-            return refusal(RefusalKind::Busy, "a reload or a restart is under way: try again when it has ended");
+            return refusal(
+                RefusalKind::Busy,
+                "a reload or a restart is under way: try again when it has ended",
+            );
         }
         if self.front.is_none() {
             return refusal(RefusalKind::Busy, "the app is still loading");
@@ -83,7 +88,15 @@ impl Control {
     fn known(&self, name: &str) -> Result<ComponentId, Refusal> {
         let names = || self.roster.current().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let known = self.roster.id_of(name);
-        known.map_or_else(|| refusal(RefusalKind::Unknown, format!("there is no component {name:?}; there are {}", names())), Ok)
+        known.map_or_else(
+            || {
+                refusal(
+                    RefusalKind::Unknown,
+                    format!("there is no component {name:?}; there are {}", names()),
+                )
+            },
+            Ok,
+        )
     }
 
     fn stop_component(&mut self, name: &str, now: bool) -> Result<ComponentId, Refusal> {
@@ -91,12 +104,17 @@ impl Control {
         self.may_change()?;
         let needs = |(other, other_id): &(&String, &ComponentId)| {
             let record = self.roster.get(**other_id);
-            let comes_after = record.is_some_and(|record| record.plan.after.iter().any(|needed| needed == name));
+            let comes_after =
+                record.is_some_and(|record| record.plan.after.iter().any(|needed| needed == name));
             comes_after && *other != name && self.machine.phase(**other_id) != Phase::Ended
         };
-        let dependents: Vec<_> = self.roster.current().iter().filter(needs).map(|(name, _)| name.as_str()).collect();
+        let dependents: Vec<_> =
+            self.roster.current().iter().filter(needs).map(|(name, _)| name.as_str()).collect();
         if !dependents.is_empty() {
-            let text = format!("{} came after it and would be left without it: stop that first", dependents.join(", "));
+            let text = format!(
+                "{} came after it and would be left without it: stop that first",
+                dependents.join(", ")
+            );
             return refusal(RefusalKind::Failed, text);
         }
         self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));

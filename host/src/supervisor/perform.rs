@@ -206,7 +206,8 @@ impl Control {
     }
 
     fn fail_start(&mut self, id: ComponentId) {
-        let entered = self.machine.phase(id) > Phase::Starting && self.roster.get(id).is_some_and(Record::has_entered);
+        let entered =
+            self.machine.phase(id) > Phase::Starting && self.roster.get(id).is_some_and(Record::has_entered);
         let Some((record, ledger)) = self.roster.with_ledger(id) else { return };
         let limit = format_duration(record.plan.start_timeout);
         let what = match (record.stats.is_some(), entered) {
@@ -245,7 +246,8 @@ impl Control {
         for (id, record) in self.roster.iter() {
             let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
             let asked = self.machine.phase(id) >= Phase::Asked;
-            let left = self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));
+            let left =
+                self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));
             let doing = record.doing(self.machine.phase(id));
             let requests = record.stats.as_ref().map(|stats| stats.in_flight());
             narrate::status(&record.plan.name, doing, requests, record.hook_time(now), left, &status);
@@ -256,7 +258,8 @@ impl Control {
     pub(super) fn report(&self) -> Report {
         let now = self.now;
         let names = self.plan.components.iter().map(|component| component.name.as_str());
-        let components = self.roster.in_order(names).into_iter().map(|(id, record)| self.report_of(id, record));
+        let components =
+            self.roster.in_order(names).into_iter().map(|(id, record)| self.report_of(id, record));
         Report {
             app: self.plan.app.name.clone(),
             cause: self.cause(),

@@ -184,7 +184,8 @@ impl Control {
         };
         let kept = kept.into_iter().map(|(id, plan)| (id, member_policy(&plan, &ids))).collect();
         let policy = Some(policy(&plan.app));
-        let change = Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let change =
+            Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
         let fresh = made.iter().map(|(id, _)| *id).collect();
         self.begin_change(change, made, TakeOver { plan: Some(plan), ids, fresh, what })
     }
@@ -211,11 +212,16 @@ impl Control {
         };
         let kept = ids.iter().filter_map(policies).collect();
         let keeps_budget = matches!(cause, Cause::Failure(_));
-        let change = Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        let change =
+            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
         if let Some(answer) = answer {
             self.reloads.restarts.push((fresh, answer));
         }
-        self.begin_change(change, vec![(fresh, Some(id))], TakeOver { plan: None, ids, fresh: vec![fresh], what })
+        self.begin_change(
+            change,
+            vec![(fresh, Some(id))],
+            TakeOver { plan: None, ids, fresh: vec![fresh], what },
+        )
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
@@ -225,7 +231,8 @@ impl Control {
         made: Vec<(ComponentId, Option<ComponentId>)>,
         taking_over: TakeOver,
     ) -> Result<(), String> {
-        let stale: Vec<_> = made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
+        let stale: Vec<_> =
+            made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
         let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
         for (id, old) in &made {
             let Some(record) = self.roster.get(*id) else { continue };
@@ -359,7 +366,9 @@ impl Control {
             Err(why) => (false, why.clone()),
         };
         let answer = match result {
-            Ok(what) => Ok(format!("reloaded: {what} ({} ms)", millis(self.now.saturating_sub(reloads.began)))),
+            Ok(what) => {
+                Ok(format!("reloaded: {what} ({} ms)", millis(self.now.saturating_sub(reloads.began))))
+            }
             Err(text) => Err(Refusal { why: RefusalKind::Failed, text }),
         };
         for waiting in reloads.answers.drain(..) {

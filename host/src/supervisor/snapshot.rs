@@ -4,6 +4,7 @@ use super::board::{Record, millis};
 use super::control::Control;
 use super::report::CauseReport;
 use crate::operate::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
+use crate::output::Channel;
 use crate::teardown::{ComponentId, Level, Phase};
 
 impl Control {
@@ -84,7 +85,10 @@ impl Control {
         };
         Metrics {
             components: self.plan.components.iter().filter_map(component).collect(),
-            log_lines_dropped: self.options.output.dropped(),
+            log_lines_dropped: [Channel::Stdout, Channel::Stderr]
+                .map(|channel| self.options.output.host(channel).dropped())
+                .iter()
+                .sum(),
             reloads_ok: self.reloads.ok,
             reloads_failed: self.reloads.failed,
         }
@@ -97,7 +101,10 @@ impl Control {
     /// Returns why the app does not take work, one reason an entry; none: it does.
     pub(super) fn not_ready_because(&self) -> Vec<String> {
         if self.machine.level() > Level::Running {
-            return vec![format!("the app is stopping: {}", self.cause().map(|cause| cause.to_string()).unwrap_or_default())];
+            return vec![format!(
+                "the app is stopping: {}",
+                self.cause().map(|cause| cause.to_string()).unwrap_or_default()
+            )];
         }
         let waits = |id: &ComponentId| !self.machine.is_ready(*id);
         let reason = |id: ComponentId| {

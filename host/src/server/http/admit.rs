@@ -118,7 +118,7 @@ fn full_uri(
         };
         parts.authority = Some(authority.map_err(|_| Refused::BadRequest)?);
     }
-    parts.scheme = Some(if connection.group.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.scheme = Some(if connection.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
     Uri::from_parts(parts).map_err(|_| Refused::BadRequest)
 }

@@ -98,7 +98,7 @@ impl Drop for GuestStream {
 }
 
 /// Reads an answer that nobody wants any more, up to a bound.
-async fn sink(mut body: WasiBody) {
+pub async fn sink(mut body: WasiBody) {
     let _over = tokio::time::timeout(SINK_TIME, async {
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -1,24 +1,27 @@
-//! One component of kind `http` as its listeners, lanes and conductor share it.
+//! One generation of a component of kind `http` as its addresses, its requests and its conductor share it.
 //!
-//! Invariant: connections go to the thread with fewest of them, whether it has an instance of its own or not: that
-//! is for their requests to bring about.
+//! Invariant: how far it is only goes on: started, ready, asked, over. Who wants to know that something changed waits
+//! for its bell, which never rings unheard.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::connection::Accepted;
-use super::lane::{self, Lane, LaneEvent, LaneOrder, LaneParts};
+use super::lane::LaneEvent;
+use super::lanes::Lanes;
 use super::pool::{Pool, PoolLimits};
 use super::stats::Stats;
 use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES};
 use crate::runtime::Loaded;
+use crate::teardown::ComponentId;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Component {
+    /// Which generation it is.
+    pub id: ComponentId,
     /// What it is granted.
     pub plan: Arc<ComponentPlan>,
     /// What was loaded.
@@ -27,138 +30,134 @@ pub struct Component {
     pub pool: Arc<Pool>,
     /// Its counts.
     pub stats: Arc<Stats>,
-    /// Its addresses, as far as new requests can come from there.
-    intakes: AtomicUsize,
-    parts: OnceLock<Arc<LaneParts>>,
-    events: UnboundedSender<LaneEvent>,
-    lanes: Mutex<Vec<Option<Lane>>>,
-    /// Threads that connections are handed to.
-    homes: usize,
-    ended: AtomicBool,
-    clients: watch::Sender<usize>,
+    /// The threads of all components of its name.
+    pub lanes: Arc<Lanes>,
+    /// How many instances it has.
+    pub alive: AtomicUsize,
+    standing: Standing,
+    /// Whether the end of each request is told.
+    drains: AtomicBool,
+    bell: Notify,
 }
 
-/// The other ends of what a component sends.
-pub type Ears =
-    (tokio::sync::mpsc::UnboundedReceiver<usize>, tokio::sync::mpsc::UnboundedReceiver<LaneEvent>);
+/// How far it is, for those it shares addresses with.
+#[derive(Debug, Default)]
+struct Standing {
+    started: AtomicBool,
+    ready: AtomicBool,
+    asked: AtomicBool,
+    over: AtomicBool,
+}
+
+/// Where its conductor hears of it.
+#[derive(Debug)]
+pub struct Ears {
+    /// The slots in which an instance shall be started.
+    pub starts: UnboundedReceiver<usize>,
+    /// What its instances did.
+    pub events: UnboundedReceiver<LaneEvent>,
+    /// Where that is told.
+    pub tell: UnboundedSender<LaneEvent>,
+}
 
 impl Component {
-    /// Returns a component without instances, and where it says what it needs.
-    pub fn new(plan: Arc<ComponentPlan>, loaded: Arc<Loaded>) -> (Arc<Self>, Ears) {
-        let (starts, to_start) = tokio::sync::mpsc::unbounded_channel();
-        let (events, heard) = tokio::sync::mpsc::unbounded_channel();
+    /// Returns a component without instances, and where it says what it needs. If the last one on these lanes has ended,
+    /// it gets others.
+    pub fn new(
+        id: ComponentId,
+        plan: Arc<ComponentPlan>,
+        loaded: Arc<Loaded>,
+        lanes: &mut Arc<Lanes>,
+    ) -> (Arc<Self>, Ears) {
+        let (want, starts) = unbounded_channel();
+        let (tell, events) = unbounded_channel();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let instances = &plan.http.instances;
         let is_async = loaded.run.is_async;
         let max = instances.max.unwrap_or(if is_async { cores } else { DEFAULT_SYNC_INSTANCES });
         let concurrency = if is_async { instances.concurrency.unwrap_or(DEFAULT_CONCURRENCY) } else { 1 };
         let limits = PoolLimits { max, concurrency, requests: instances.requests, queue: instances.queue };
+        if !lanes.join(id, max, tell.clone()) {
+            *lanes = Lanes::new(plan.name.clone());
+            lanes.join(id, max, tell.clone());
+        }
         let component = Arc::new(Self {
-            pool: Pool::new(limits, starts),
+            id,
+            pool: Pool::new(limits, want),
             stats: Arc::new(Stats::new(max)),
-            intakes: AtomicUsize::new(0),
-            parts: OnceLock::new(),
-            events,
-            lanes: Mutex::new((0..max).map(|_| None).collect()),
-            homes: cores.min(max),
-            ended: AtomicBool::new(false),
-            clients: watch::Sender::new(0),
+            lanes: lanes.clone(),
+            alive: AtomicUsize::new(0),
+            standing: Standing::default(),
+            drains: AtomicBool::new(false),
+            bell: Notify::new(),
             plan,
             loaded,
         });
-        (component, (to_start, heard))
+        (component, Ears { starts, events, tell })
     }
 
-    /// Returns where its threads tell what happens.
-    pub fn ears(&self) -> UnboundedSender<LaneEvent> {
-        self.events.clone()
+    /// Notes that it starts.
+    pub fn set_started(&self) {
+        self.standing.started.store(true, Ordering::SeqCst);
     }
 
-    /// Gives it what its threads need. Until then, none is started.
-    pub fn equip(&self, parts: LaneParts) {
-        let _once = self.parts.set(Arc::new(parts));
+    /// Notes that it takes requests, or never will: nobody has to wait for it any more.
+    pub fn set_ready(&self) {
+        self.standing.ready.store(true, Ordering::SeqCst);
     }
 
-    /// Counts an address from which requests come.
-    pub fn add_intake(&self) {
-        self.intakes.fetch_add(1, Ordering::SeqCst);
+    /// Notes that it was asked to stop.
+    pub fn set_asked(&self) {
+        self.standing.asked.store(true, Ordering::SeqCst);
     }
 
-    /// Notes that no more requests come from one of its addresses.
-    pub fn intake_over(&self) {
-        if self.intakes.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.pool.stop();
+    /// Notes that it has no more use for connections.
+    pub fn set_over(&self) {
+        self.standing.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether nobody has to wait for it before connections are accepted.
+    pub fn is_ready(&self) -> bool {
+        self.standing.ready.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether it was asked to stop.
+    pub fn is_asked(&self) -> bool {
+        self.standing.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether it has never been started.
+    pub fn is_idle(&self) -> bool {
+        !self.standing.started.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether it has no more use for connections.
+    pub fn is_over(&self) -> bool {
+        self.standing.over.load(Ordering::SeqCst)
+    }
+
+    /// Has the end of each request ring the bell from now on.
+    pub fn drain(&self) {
+        self.drains.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that a request has ended, and been counted.
+    pub fn request_ended(&self) {
+        if self.drains.load(Ordering::SeqCst) {
+            self.ring();
         }
     }
 
-    /// Gives an order to the lane of a slot, which is started if need be.
+    /// Rings the bell: something that its end can depend on has changed.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Returns when the bell rings, or has rung since the last time.
     ///
-    /// # Errors
-    /// When the system gives no thread, or the component has ended.
-    pub fn order(&self, slot: usize, order: LaneOrder) -> std::io::Result<()> {
-        match self.lane(slot)?.order(order) {
-            true => Ok(()),
-            false => Err(std::io::Error::other("the thread has ended")),
-        }
-    }
-
-    fn lane(&self, slot: usize) -> std::io::Result<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = || std::io::Error::other("the component has ended");
-        let place = lanes.get_mut(slot).filter(|_| !self.ended.load(Ordering::Acquire)).ok_or_else(gone)?;
-        if let Some(lane) = place {
-            return Ok(lane.clone());
-        }
-        let parts = self.parts.get().ok_or_else(gone)?;
-        let lane = lane::spawn(slot, parts.clone(), self.events.clone())?;
-        *place = Some(lane.clone());
-        Ok(lane)
-    }
-
-    /// Hands a connection to the thread with fewest. Without a thread it is dropped, and so closed.
-    pub fn place(self: &Arc<Self>, accepted: Accepted) {
-        let slots = {
-            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let load = |lane: &Option<Lane>| lane.as_ref().map_or(0, Lane::connections);
-            let mut slots: Vec<_> = lanes.iter().take(self.homes).map(load).enumerate().collect();
-            slots.sort_by_key(|(_, load)| *load);
-            slots
-        };
-        // Where the system gives no more threads, those that are there serve it.
-        match slots.iter().find_map(|(slot, _)| self.lane(*slot).ok()) {
-            Some(lane) => {
-                let _ended_meanwhile = lane.order(LaneOrder::Connection(accepted));
-            }
-            None => tracing::warn!(component = self.plan.name, "a connection cannot be served"),
-        }
-    }
-
-    /// Lets the lanes end when their work is done. Returns how many there are.
-    pub fn dismiss_lanes(&self) -> usize {
-        self.ended.store(true, Ordering::Release);
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *lanes).into_iter().flatten().count()
-    }
-
-    /// Returns whether nothing can be served on its threads any more.
-    pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
-    }
-
-    /// Counts a client in: a connection on an address of its own, or a request on one that it shares.
-    pub fn count_in(&self) {
-        self.clients.send_modify(|count| *count += 1);
-    }
-
-    /// Counts a client out.
-    pub fn count_out(&self) {
-        self.clients.send_modify(|count| *count = count.saturating_sub(1));
-    }
-
-    /// Returns once there are no clients.
-    pub async fn no_clients(&self) {
-        // The sender is a part of `self`: the channel cannot close while this waits.
-        let mut changes = self.clients.subscribe();
-        let _open = changes.wait_for(|count| *count == 0).await;
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn rung(&self) {
+        self.bell.notified().await;
     }
 }

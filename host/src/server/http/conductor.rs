@@ -1,8 +1,15 @@
-//! The life of one component of kind `http`: its first instance, those that follow, and how all of them end.
+//! The life of one generation of a component of kind `http`: its first instance, those that follow, and how all of them
+//! end. What becomes of single instances is in `instances`, the pause after a failure in `hold`.
 //!
 //! Invariant: the supervisor hears that the component has started when its first instance takes requests, and that
-//! it has ended, once, when nothing of it is left: no instance, no connection, no thread. The order of a stop is:
-//! notice to the guests, listeners closed, idle connections closed, requests answered, hooks, end.
+//! it has ended, once, when nothing of it is left: no instance, no connection, no thread, as far as those are not for
+//! others. The order of a stop is: notice to the guests, listeners closed, idle connections closed, requests answered,
+//! hooks, end. Who was replaced has no listeners and connections; who is asked alone on a shared address leaves them to
+//! the others.
+
+mod health;
+mod hold;
+mod instances;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,20 +17,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Sleep, sleep};
 
+use health::Health;
+use hold::Hold;
+
 use super::component::{Component, Ears};
-use super::driver::End;
 use super::group::{Group, Stage};
-use super::instance::{Instance, Why};
-use super::lane::{LaneEvent, LaneOrder, LaneParts};
+use super::instance::Instance;
+use super::lane::{InstanceParts, LaneEvent};
 use super::ticker::Ticker;
 use crate::plan::HookTiming;
-use crate::runtime::{Failure, InstanceEvent, Link, Notice, Stdio};
+use crate::runtime::{InstanceEvent, Link, Notice, Stdio};
 use crate::teardown::Outcome;
 
 /// How long connections may take to send what is left to say when their component was cut off.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long one who was asked to stop waits for the others on its address to be asked, too: those who stop together are
+/// asked one after the other, and the address drains like any other then.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Makes the streams of one instance, and what is done with them when it has ended.
 pub type MakeStdio = Box<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send>;
@@ -37,23 +50,45 @@ enum Progress {
     Cut,
 }
 
+/// What a conductor is made from.
+pub struct ConductorParts {
+    /// Whom it conducts.
+    pub component: Arc<Component>,
+    /// The addresses that are, or will be, the component's.
+    pub groups: Vec<Arc<Group>>,
+    /// The conversation with the supervisor.
+    pub link: Arc<Link>,
+    /// The streams of its instances.
+    pub make_stdio: MakeStdio,
+    /// Who watches for guests that compute for long.
+    pub ticker: Arc<Ticker>,
+    /// What its instances have in common.
+    pub parts: Arc<InstanceParts>,
+}
+
 /// See the module's documentation.
 pub struct Conductor {
-    pub(super) component: Arc<Component>,
-    pub(super) groups: Vec<Arc<Group>>,
-    pub(super) link: Arc<Link>,
-    pub(super) make_stdio: MakeStdio,
-    pub(super) ticker: Arc<Ticker>,
+    component: Arc<Component>,
+    groups: Vec<Arc<Group>>,
+    link: Arc<Link>,
+    make_stdio: MakeStdio,
+    ticker: Arc<Ticker>,
+    parts: Arc<InstanceParts>,
+    tell: UnboundedSender<LaneEvent>,
     instances: BTreeMap<usize, Arc<Instance>>,
     serial: u32,
     progress: Progress,
     notice: Option<Notice>,
+    hold: Hold,
+    health: Health,
     half: Option<Pin<Box<Sleep>>>,
+    together: Option<Pin<Box<Sleep>>>,
     last_words: Option<Pin<Box<Sleep>>>,
+    /// Whether it leaves addresses to others who serve on.
+    alone: bool,
     disconnected: bool,
     /// Whether its connections have had their time for last words.
     said_all: bool,
-    gone: usize,
     failed_to_start: bool,
     hook_failed: bool,
     cut_off: bool,
@@ -61,29 +96,36 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    /// Returns a conductor that has done nothing yet.
-    pub fn new(
-        component: Arc<Component>,
-        groups: Vec<Arc<Group>>,
-        link: Arc<Link>,
-        make_stdio: MakeStdio,
-        ticker: Arc<Ticker>,
-    ) -> Self {
+    /// Conducts the component from its start to its end.
+    pub async fn conduct(parts: ConductorParts, ears: Ears) {
+        let Ears { starts, events, tell } = ears;
+        let mut conductor = Self::new(parts, tell);
+        conductor.lead(starts, events).await;
+        conductor.end().await;
+    }
+
+    fn new(from: ConductorParts, tell: UnboundedSender<LaneEvent>) -> Self {
+        let ConductorParts { component, groups, link, make_stdio, ticker, parts } = from;
         Self {
+            hold: Hold::new(link.clone(), component.plan.on_failure),
+            health: Health::new(component.plan.health.as_ref(), component.pool.clone()),
             component,
             groups,
             link,
             make_stdio,
             ticker,
+            parts,
+            tell,
             instances: BTreeMap::new(),
             serial: 0,
             progress: Progress::Starting,
             notice: None,
             half: None,
+            together: None,
             last_words: None,
+            alone: false,
             disconnected: false,
             said_all: false,
-            gone: 0,
             failed_to_start: false,
             hook_failed: false,
             cut_off: false,
@@ -91,170 +133,108 @@ impl Conductor {
         }
     }
 
-    /// Conducts the component from its start to its end.
-    pub async fn conduct(mut self, parts: LaneParts, ears: Ears) {
-        let (mut starts, mut events) = ears;
-        self.component.equip(parts);
+    async fn lead(&mut self, mut starts: UnboundedReceiver<usize>, mut events: UnboundedReceiver<LaneEvent>) {
         self.component.pool.want(0);
         let mut winding = false;
         while !self.is_over() {
             let (link, component) = (self.link.clone(), self.component.clone());
             let draining = self.progress >= Progress::Draining;
+            let serving = self.progress == Progress::Serving && !self.hold.holds();
             tokio::select! {
                 biased;
                 () = link.must_drop(), if self.progress < Progress::Cut => self.cut(),
                 notice = link.asked(), if !draining => self.drain(notice),
                 () = link.winding_down(), if !winding && !draining => {
                     winding = true;
-                    self.groups.iter().for_each(|group| group.raise(Stage::Delay));
+                    self.own_groups().for_each(|group| group.raise(Stage::Delay));
                 }
                 Some(event) = events.recv() => self.hear(event),
                 Some(slot) = starts.recv() => self.start(slot),
+                slots = self.hold.over() => slots.into_iter().for_each(|slot| self.start(slot)),
                 Some(()) = OptionFuture::from(self.half.as_mut()) => {
                     self.half = None;
                     self.component.pool.call_hooks_now();
                 }
+                Some(()) = OptionFuture::from(self.together.as_mut()) => {
+                    self.together = None;
+                    self.alone = true;
+                }
                 Some(()) = OptionFuture::from(self.last_words.as_mut()) => {
                     self.last_words = None;
-                    self.groups.iter().for_each(|group| group.member_over());
                     self.said_all = true;
+                    self.component.set_over();
+                    self.own_groups().for_each(|group| group.look());
                 }
-                () = component.no_clients(), if draining && !self.disconnected => {
-                    self.disconnected = true;
-                    self.link.tell(InstanceEvent::Drained);
-                }
+                what = self.health.failed(), if serving => self.link.tell(InstanceEvent::Unhealthy(what)),
+                () = component.rung(), if draining => {}
             }
+            self.look();
         }
-        if !self.said_all {
-            self.groups.iter().for_each(|group| group.member_over());
+    }
+
+    /// Draws the conclusions from what its addresses and requests say, once it was asked to stop.
+    fn look(&mut self) {
+        if self.progress < Progress::Draining {
+            return;
         }
-        let lanes = self.component.dismiss_lanes();
-        // Threads that still serve connections for others end with those.
-        let waits = !self.groups.iter().any(|group| group.is_shared());
-        while waits && self.gone < lanes {
-            let Some(event) = events.recv().await else { break };
-            self.hear(event);
+        let pool = &self.component.pool;
+        if !pool.intake_is_over() && self.intake_is_over() {
+            pool.stop();
         }
-        self.link.tell(InstanceEvent::Ended(self.outcome()));
+        if !self.disconnected && pool.intake_is_over() && self.is_disconnected() {
+            self.disconnected = true;
+            self.link.tell(InstanceEvent::Drained);
+        }
+    }
+
+    /// Returns the addresses on which it is at this moment.
+    fn own_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let id = self.component.id;
+        self.groups.iter().filter(move |group| group.routing().has(id))
+    }
+
+    fn intake_is_over(&self) -> bool {
+        let over =
+            |group: &Arc<Group>| group.intake_is_over() || (self.alone && group.stage() < Stage::Drain);
+        self.own_groups().all(over)
+    }
+
+    /// Returns whether its requests are answered; and whether the connections on its addresses are closed, where
+    /// nobody else is left to see to that.
+    fn is_disconnected(&self) -> bool {
+        let closed = |group: &Arc<Group>| {
+            group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
+        };
+        self.component.stats.in_flight() == 0 && self.own_groups().all(closed)
     }
 
     fn is_over(&self) -> bool {
-        let is_shared = || self.groups.iter().any(|group| group.is_shared());
-        let disconnected = self.disconnected || (self.said_all && is_shared());
-        self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
-    }
-
-    fn start(&mut self, slot: usize) {
-        if self.progress == Progress::Cut {
-            self.component.pool.not_started(slot);
-            return;
-        }
-        self.serial += 1;
-        let (number, events, parent) = (self.serial, self.component.ears(), self.link.clone());
-        let tell = move |event| match event {
-            InstanceEvent::Entered => {
-                // Without a conductor nobody wants to know.
-                let _unheard = events.send(LaneEvent::Up(slot));
-            }
-            event @ (InstanceEvent::HookStarted | InstanceEvent::HookEnded(_)) => {
-                parent.tell(InstanceEvent::InPool(number, Box::new(event)));
-            }
-            InstanceEvent::Ready => parent.set_ready(),
-            InstanceEvent::StopRequested => parent.request_stop(),
-            event => parent.tell(event),
+        // Connections that are for others, too, are not closed by force when it was cut off.
+        let leaves_some = || {
+            let mut own = self.own_groups().peekable();
+            own.peek().is_none() || own.any(|group| group.stage() < Stage::Cut)
         };
-        let link = Link::child(&self.link, Box::new(tell));
-        if let Some(notice) = &self.notice {
-            link.ask(notice.clone(), Duration::MAX);
-        }
-        let (turn, is_async) = (self.ticker.turn(), self.component.loaded.run.is_async);
-        let instance = Instance::new(number, slot, link, turn, is_async, &self.component.pool);
-        self.component.stats.instance_started();
-        self.instances.insert(slot, instance.clone());
-        let (stdio, finish) = (self.make_stdio)();
-        let order = LaneOrder::Start(instance.clone(), stdio, finish);
-        if let Err(error) = self.component.order(slot, order) {
-            let summary = format!("no thread for it: {error}");
-            let failure = Some(Failure { summary, backtrace: None, exit_code: None });
-            self.ended(slot, &instance, End { outcome: Outcome::Failed, failure });
-        }
-    }
-
-    fn hear(&mut self, event: LaneEvent) {
-        match event {
-            LaneEvent::Up(slot) => self.up(slot),
-            LaneEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),
-            LaneEvent::Gone { slot, leaked, died } => {
-                self.gone += 1;
-                self.leaked |= leaked;
-                if died {
-                    self.link.tell(InstanceEvent::HostBug);
-                    self.instances.remove(&slot);
-                    self.component.pool.ended(slot);
-                }
-            }
-        }
-    }
-
-    fn up(&mut self, slot: usize) {
-        if let Some(instance) = self.instances.get(&slot) {
-            let event = InstanceEvent::InPool(instance.number, Box::new(InstanceEvent::Entered));
-            self.link.tell(event);
-        }
-        if self.progress == Progress::Starting && self.link.enter() {
-            self.progress = Progress::Serving;
-            self.groups.iter().for_each(|group| group.member_ready());
-        }
-    }
-
-    fn ended(&mut self, slot: usize, instance: &Arc<Instance>, end: End) {
-        self.instances.remove(&slot);
-        let number = instance.number;
-        let draining = self.progress >= Progress::Draining;
-        match (end.outcome, end.failure) {
-            (Outcome::Failed, Some(failure)) if self.progress == Progress::Starting => {
-                self.failed_to_start = true;
-                self.component.stats.instance_failed();
-                self.link.tell(InstanceEvent::Failed(failure));
-                self.end_without_start();
-            }
-            (Outcome::Failed, failure) => {
-                self.component.stats.instance_failed();
-                let failure = failure.unwrap_or_else(unknown);
-                self.link.tell(InstanceEvent::InPool(number, Box::new(InstanceEvent::Failed(failure))));
-            }
-            (Outcome::HookFailed, _) => self.hook_failed |= draining,
-            (Outcome::CutOff | Outcome::Leaked, _) => self.cut_off |= draining,
-            _ => {}
-        }
-        let why = instance.why().map_or("failed", Why::word);
-        let event = InstanceEvent::Down { why, requests: instance.taken(), outcome: end.outcome };
-        self.link.tell(InstanceEvent::InPool(number, Box::new(event)));
-        match instance.is_open() {
-            true => self.component.pool.ended(slot),
-            false => self.component.pool.not_started(slot),
-        }
-        // The next one is there before its first request, unless nobody needs it: one that fails by itself, without
-        // a request, would fail for ever.
-        let replace = instance.taken() > 0 && instance.why().is_none_or(|why| why != Why::Idle);
-        if self.progress == Progress::Serving && replace {
-            self.component.pool.want(slot);
-        }
+        let disconnected = self.disconnected || (self.said_all && leaves_some());
+        self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
     }
 
     /// Ends a component that never served.
     fn end_without_start(&mut self) {
         self.progress = Progress::Draining;
+        self.health = Health::none();
+        self.component.drain();
         self.component.pool.call_hooks_now();
-        for group in &self.groups {
-            // Nobody else on the address has to wait for it.
-            group.member_ready();
-            group.member_asked();
-        }
+        // Nobody else on the address has to wait for it.
+        self.component.set_ready();
+        self.component.set_asked();
+        self.alone = true;
+        self.drop_held();
+        self.own_groups().for_each(|group| group.look());
     }
 
     fn drain(&mut self, notice: Notice) {
         self.progress = Progress::Draining;
+        self.health = Health::none();
         for instance in self.instances.values() {
             instance.link.ask(notice.clone(), Duration::MAX);
         }
@@ -262,7 +242,23 @@ impl Conductor {
             self.half = Some(Box::pin(sleep(notice.grace / 2)));
         }
         self.notice = Some(notice);
-        self.groups.iter().for_each(|group| group.member_asked());
+        self.component.drain();
+        self.component.set_ready();
+        self.component.set_asked();
+        self.own_groups().for_each(|group| group.look());
+        if self.own_groups().any(|group| group.stage() < Stage::Drain) {
+            self.together = Some(Box::pin(sleep(TOGETHER)));
+        }
+        match self.component.pool.has_waiting() {
+            true => self.hold.release().into_iter().for_each(|slot| self.start(slot)),
+            false => self.drop_held(),
+        }
+    }
+
+    fn drop_held(&mut self) {
+        for slot in self.hold.release() {
+            self.component.pool.not_started(slot);
+        }
     }
 
     /// Cuts off whatever is left, or gives up what has not started.
@@ -271,6 +267,7 @@ impl Conductor {
             self.end_without_start();
         }
         self.progress = Progress::Cut;
+        self.alone = true;
         self.cut_off |= self.component.stats.in_flight() > 0;
         self.component.stats.note_cut();
         for instance in self.instances.values() {
@@ -278,6 +275,18 @@ impl Conductor {
         }
         self.half = None;
         self.last_words = Some(Box::pin(sleep(LAST_WORDS)));
+    }
+
+    /// Leaves its addresses and threads to others, or waits until nothing is left of them.
+    async fn end(mut self) {
+        self.component.set_over();
+        self.own_groups().for_each(|group| group.look());
+        let lanes = self.component.lanes.clone();
+        // Threads that still serve connections for others end with those.
+        if lanes.leave(self.component.id) && lanes.connections() == 0 {
+            self.leaked |= lanes.all_gone().await;
+        }
+        self.link.tell(InstanceEvent::Ended(self.outcome()));
     }
 
     fn outcome(&self) -> Outcome {
@@ -295,8 +304,4 @@ impl Conductor {
             Outcome::Stopped
         }
     }
-}
-
-fn unknown() -> Failure {
-    Failure { summary: "failed".to_owned(), backtrace: None, exit_code: None }
 }

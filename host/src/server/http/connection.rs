@@ -21,12 +21,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admit::forwarded_for;
-use super::component::Component;
 use super::group::{Counted, Group, Intake, Stage};
+use super::lanes::{Lanes, Seat};
 use super::pace::{Pace, STRAGGLE};
 use super::peer::Peer;
 use super::request::handle;
 use super::wire::{Meter, Protocol, Wire};
+use crate::plan::LimitsPlan;
 
 /// How long, and how much, is read of a client that still sends when it has its answer: closing at once would
 /// make the system take the answer back. nginx calls it `lingering_close`.
@@ -56,7 +57,7 @@ pub struct Accepted {
     /// Where it came in.
     pub group: Arc<Group>,
     /// On whose threads it is served.
-    pub host: Arc<Component>,
+    pub host: Arc<Lanes>,
     /// It can bring requests.
     pub intake: Intake,
     /// It is there.
@@ -71,11 +72,15 @@ pub struct Connection {
     /// The client's address.
     pub client: String,
     /// On whose threads it is served.
-    pub host: Arc<Component>,
+    pub host: Arc<Lanes>,
     /// On which of them: that of this slot.
     pub lane: usize,
     /// What guests are told of the client.
     pub forwarded: HeaderValue,
+    /// What it may do; as its address had it when it came.
+    pub limits: LimitsPlan,
+    /// Whether TLS is spoken on it.
+    pub is_tls: bool,
     pub(super) meter: Arc<Meter>,
     in_flight: AtomicUsize,
     /// Read when the last request ended.
@@ -172,15 +177,21 @@ impl Connection {
 ///
 /// # Cancel safety
 /// Dropping it closes the connection, and breaks off what is in flight.
-pub async fn serve(accepted: Accepted, lane: usize) {
+pub async fn serve(accepted: Accepted, lane: usize, seat: Seat) {
     let Accepted { stream, client, group, host, intake, counted } = accepted;
-    let forwarded = forwarded_for(&client, group.tls.is_some());
+    let (tls, limits) = {
+        let routing = group.routing();
+        (routing.tls.clone(), routing.limits)
+    };
+    let forwarded = forwarded_for(&client, tls.is_some());
     let connection = Arc::new(Connection {
         group,
         client,
         host,
         lane,
         forwarded,
+        limits,
+        is_tls: tls.is_some(),
         meter: Arc::default(),
         in_flight: AtomicUsize::new(0),
         mark: AtomicUsize::new(0),
@@ -197,20 +208,22 @@ pub async fn serve(accepted: Accepted, lane: usize) {
         Stream::Unix(stream) => UnixStream::from_std(stream).map(|stream| (None, Some(stream))),
     };
     match stream {
-        Ok((Some(stream), _)) => begin(&connection, stream).await,
-        Ok((None, Some(stream))) => begin(&connection, stream).await,
+        Ok((Some(stream), _)) => begin(&connection, tls, stream).await,
+        Ok((None, Some(stream))) => begin(&connection, tls, stream).await,
         Ok((None, None)) => {}
         Err(error) => tracing::debug!(%error, "a connection cannot be served"),
     }
     drop(connection);
+    // Who hears that the last connection is gone may count those of the lane.
+    drop(seat);
     drop(counted);
 }
 
-async fn begin<S: Peer>(connection: &Arc<Connection>, stream: S) {
-    match &connection.group.tls {
+async fn begin<S: Peer>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
+    match tls {
         None => converse(connection, stream, None).await,
         Some(tls) => {
-            if let Some(stream) = greet(connection, tls, stream).await {
+            if let Some(stream) = greet(connection, &tls, stream).await {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
                 converse(connection, stream, Some(protocol)).await;
@@ -224,7 +237,7 @@ async fn begin<S: Peer>(connection: &Arc<Connection>, stream: S) {
 async fn greet<S: Peer>(connection: &Connection, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<Wire<S>>> {
     let mut stage = connection.group.watch();
     let meter = Arc::new(Meter::default());
-    let limit = connection.group.limits.header_timeout;
+    let limit = connection.limits.header_timeout;
     let mut greeting = pin!(timeout(limit, tls.accept(Wire::new(stream, meter.clone()))));
     let last_look = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
@@ -284,7 +297,7 @@ async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut 
 }
 
 async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
-    let limits = connection.group.limits;
+    let limits = connection.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
     let mut conversation = http1::Builder::new()
@@ -306,7 +319,7 @@ async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
 
 async fn converse2<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
     connection.serial.store(false, SeqCst);
-    let limits = connection.group.limits;
+    let limits = connection.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
     let conversation = http2::Builder::new(TokioExecutor::new())

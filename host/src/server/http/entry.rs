@@ -71,12 +71,18 @@ impl Entry {
         connection.request_began();
         if let Some(component) = &component {
             component.stats.began(connection.lane);
-            if connection.group.is_shared() {
-                component.count_in();
-            }
         }
         let (started, end, seen) = (Instant::now(), Ending::Open, seen.map(Box::new));
         Self { component, connection, started, status: 0, bytes: 0, end, seen }
+    }
+
+    /// Counts it for another component from now on.
+    pub fn move_to(&mut self, component: &Arc<Component>) {
+        component.stats.began(self.connection.lane);
+        if let Some(before) = self.component.replace(component.clone()) {
+            before.stats.moved_on(self.connection.lane);
+            before.request_ended();
+        }
     }
 
     /// Notes the status. `bodiless` answers are complete with their head.
@@ -112,9 +118,6 @@ impl Drop for Entry {
         if self.end == Ending::Open && self.connection.group.stage() == Stage::Cut {
             self.end = Ending::CutShort;
         }
-        if let Some(component) = &self.component {
-            component.stats.ended(self.connection.lane, self.status, took, self.end == Ending::CutShort);
-        }
         if let (Some(seen), Some(log)) = (&self.seen, self.connection.group.access.as_ref()) {
             log.write(&Finished {
                 component: self.component.as_ref().map(|component| component.plan.name.as_str()),
@@ -131,8 +134,10 @@ impl Drop for Entry {
             });
         }
         self.connection.request_ended();
-        if let Some(component) = self.component.as_ref().filter(|_| self.connection.group.is_shared()) {
-            component.count_out();
+        // Behind everything else: its component may end with it.
+        if let Some(component) = &self.component {
+            component.stats.ended(self.connection.lane, self.status, took, self.end == Ending::CutShort);
+            component.request_ended();
         }
     }
 }

@@ -1,26 +1,35 @@
-//! Everything of kind `http` in an app: its addresses, bound before anything starts, and one thread that accepts
-//! connections, conducts the components and watches for guests that compute for long. It runs no guest code.
+//! Everything of kind `http` in an app: its addresses, and which generation of which component is on them.
 //!
-//! Invariant: an address that cannot be had is told before any component has started.
+//! Invariant: an address that cannot be had is told before any component has started, or been asked to stop; until a
+//! switch nothing changes for anybody, and from then on everything has changed. Here are the orders; what is accepted
+//! and conducted is on the thread in `front/thread`.
+
+mod exchange;
+mod prepare;
+#[cfg(test)]
+mod tests;
+mod thread;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use exchange::Key;
+use prepare::Prepared;
+use thread::{Order, Thread};
 
 use super::access::AccessLog;
 use super::component::{Component, Ears};
-use super::conductor::{Conductor, MakeStdio};
+use super::conductor::{ConductorParts, MakeStdio};
 use super::group::{Group, Stage};
-use super::lane::LaneParts;
-use super::listener::Listener;
+use super::lane::InstanceParts;
+use super::lanes::Lanes;
 use super::stats::Stats;
-use super::ticker::Ticker;
-use super::tls::{TlsError, acceptor};
-use crate::fail_point;
+use super::tls::TlsError;
 use crate::plan::{ComponentPlan, ListenAddress};
-use crate::runtime::{Kind, Link, Loaded, Runtime};
+use crate::runtime::{Link, Loaded, Runtime};
+use crate::teardown::ComponentId;
 
 /// Why the addresses of an app cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,214 +57,168 @@ pub enum FrontError {
     Thread(std::io::Error),
 }
 
-/// One component that is to serve.
+/// A generation of a component that is to serve. Only kind `http` can.
+#[derive(Clone, Debug)]
+pub struct FreshComponent {
+    /// Its own id, never used before.
+    pub id: ComponentId,
+    /// What it is granted.
+    pub plan: Arc<ComponentPlan>,
+    /// What was loaded.
+    pub loaded: Arc<Loaded>,
+}
+
+/// One generation.
 struct Place {
     component: Arc<Component>,
     groups: Vec<Arc<Group>>,
     ears: Mutex<Option<Ears>>,
 }
 
-/// The front of an app, as the supervisor holds it.
+/// The front of an app, as the supervisor holds it. Dropping it ends its thread, and whatever is served.
 pub struct Front {
-    places: BTreeMap<usize, Place>,
-    orders: UnboundedSender<Order>,
     runtime: Runtime,
+    access: Option<Arc<AccessLog>>,
+    died: Arc<dyn Fn() + Send + Sync>,
+    thread: Option<Thread>,
+    places: BTreeMap<ComponentId, Place>,
+    addresses: BTreeMap<Key, Arc<Group>>,
+    /// The threads of each component, by its name, as long as it has any.
+    lanes: BTreeMap<String, Weak<Lanes>>,
+    prepared: Option<Prepared>,
 }
 
 impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Front").field("components", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("Front").field("components", &self.places.keys()).finish_non_exhaustive()
     }
-}
-
-struct Order {
-    conductor: Box<dyn FnOnce(Arc<Ticker>) -> Conductor + Send>,
-    parts: LaneParts,
-    ears: Ears,
-}
-
-impl std::fmt::Debug for FrontParts<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrontParts").field("components", &self.components.len()).finish_non_exhaustive()
-    }
-}
-
-/// What a front is made from.
-pub struct FrontParts<'a> {
-    /// The engine and what belongs to it.
-    pub runtime: &'a Runtime,
-    /// All components of the app, in the order of the plan.
-    pub components: &'a [(Arc<ComponentPlan>, Arc<Loaded>)],
-    /// Where ended requests are written, if anywhere.
-    pub access: Option<AccessLog>,
-    /// Hears that the front's thread died, which is a bug of the host.
-    pub died: Box<dyn FnOnce() + Send>,
 }
 
 impl Front {
-    /// Binds all addresses and starts the thread. `None` when no component is of kind `http`.
-    ///
-    /// # Errors
-    /// When an address cannot be had. All that were bound are closed again.
-    pub fn bind(parts: FrontParts<'_>) -> Result<Option<Self>, FrontError> {
-        let FrontParts { runtime, components, access, died } = parts;
-        let access = access.map(Arc::new);
-        let mut made: BTreeMap<usize, (Arc<Component>, Ears)> = BTreeMap::new();
-        for (at, (plan, loaded)) in components.iter().enumerate() {
-            if loaded.kind == Kind::Http {
-                made.insert(at, Component::new(plan.clone(), loaded.clone()));
-            }
+    /// Returns a front that serves nothing. Its thread starts with the first listener; `died` hears of its death, which
+    /// is a bug of the host.
+    pub fn new(runtime: Runtime, access: Option<AccessLog>, died: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            runtime,
+            access: access.map(Arc::new),
+            died: died.into(),
+            thread: None,
+            places: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            prepared: None,
         }
-        if made.is_empty() {
-            return Ok(None);
-        }
-        let members = made.values().map(|(component, _)| component.clone()).collect();
-        let listeners = listen(members, access.as_ref())?;
-        let groups: Vec<_> = listeners.iter().map(|(_, group)| group.clone()).collect();
-        let (orders, received) = tokio::sync::mpsc::unbounded_channel();
-        let watched = runtime.clone();
-        std::thread::Builder::new()
-            .name("curfew-http".to_owned())
-            .spawn(move || {
-                let mut death = Death(Some(died));
-                run(&watched, listeners, received);
-                death.0 = None;
-            })
-            .map_err(FrontError::Thread)?;
-        let place = |(at, (component, ears)): (usize, (Arc<Component>, Ears))| {
-            let is_member = |group: &&Arc<Group>| group.members.iter().any(|it| Arc::ptr_eq(it, &component));
-            let groups = groups.iter().filter(is_member).cloned().collect();
-            (at, Place { component, groups, ears: Mutex::new(Some(ears)) })
-        };
-        let places = made.into_iter().map(place).collect();
-        Ok(Some(Self { places, orders, runtime: runtime.clone() }))
     }
 
-    /// Starts a component, by its place in the plan. False: it is not of kind `http`.
-    pub fn start(&self, at: usize, link: Arc<Link>, make_stdio: MakeStdio, grace: Duration) -> bool {
-        let Some(place) = self.places.get(&at) else { return false };
-        let Some(ears) = place.ears.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return true;
-        };
-        let parts = LaneParts {
+    /// Starts a component that was prepared: its first instance. It tells `Entered` through its link when that takes
+    /// requests, and `Ended` when nothing of it is left. `grace` is what an instance has that ends alone. A second call
+    /// changes nothing.
+    pub fn start(&self, id: ComponentId, link: Arc<Link>, make_stdio: MakeStdio, grace: Duration) {
+        let Some(place) = self.places.get(&id) else { return };
+        let ears = place.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(ears), Some(thread)) = (ears, self.thread.as_ref()) else { return };
+        let component = place.component.clone();
+        component.set_started();
+        let parts = Arc::new(InstanceParts {
             runtime: self.runtime.clone(),
-            loaded: place.component.loaded.clone(),
-            plan: place.component.plan.clone(),
-            pool: place.component.pool.clone(),
+            loaded: component.loaded.clone(),
+            plan: component.plan.clone(),
+            pool: component.pool.clone(),
             grace,
-        };
-        let (component, groups) = (place.component.clone(), place.groups.clone());
-        let conductor = Box::new(move |ticker| Conductor::new(component, groups, link, make_stdio, ticker));
-        // If the thread is gone, its death has been told.
-        let _gone = self.orders.send(Order { conductor, parts, ears });
-        true
+        });
+        let (groups, ticker) = (place.groups.clone(), thread.ticker.clone());
+        let parts = ConductorParts { component, groups, link, make_stdio, ticker, parts };
+        thread.order(Order::Conduct(Box::new((parts, ears))));
     }
 
-    /// Returns the counts of a component, by its place in the plan.
-    pub fn stats(&self, at: usize) -> Option<Arc<Stats>> {
-        self.places.get(&at).map(|place| place.component.stats.clone())
-    }
-
-    /// Returns the addresses of a component, as users write them.
-    pub fn urls(&self, at: usize) -> Vec<String> {
-        let groups = self.places.get(&at).map(|place| place.groups.as_slice()).unwrap_or_default();
-        groups.iter().map(|group| group.url.clone()).collect()
-    }
-}
-
-/// Tells of the thread's death.
-struct Death(Option<Box<dyn FnOnce() + Send>>);
-
-impl Drop for Death {
-    fn drop(&mut self) {
-        if let Some(died) = self.0.take() {
-            died();
-        }
-    }
-}
-
-/// Binds each address once, for all who share it.
-fn listen(
-    members: Vec<Arc<Component>>,
-    access: Option<&Arc<AccessLog>>,
-) -> Result<Vec<(Listener, Arc<Group>)>, FrontError> {
-    let mut shared: Vec<(ListenAddress, Vec<Arc<Component>>)> = Vec::new();
-    for member in &members {
-        for address in &member.plan.http.listen {
-            let is_own = matches!(address, ListenAddress::Ip(address) if address.port() == 0);
-            match shared.iter_mut().find(|(known, _)| known == address && !is_own) {
-                Some((_, sharers)) => sharers.push(member.clone()),
-                None => shared.push((address.clone(), vec![member.clone()])),
-            }
-        }
-    }
-    let bind = |(address, sharers): (ListenAddress, Vec<Arc<Component>>)| {
-        let first = sharers.first().map(|first| first.plan.clone());
-        let component = first.as_ref().map(|plan| plan.name.clone()).unwrap_or_default();
-        let tls = first.and_then(|plan| plan.http.tls.clone()).as_ref().map(acceptor).transpose();
-        let tls = tls.map_err(|cause| FrontError::Tls { component: component.clone(), cause })?;
-        let listener = Listener::bind(&address).map_err(|cause| FrontError::Bind {
-            component,
-            address: address.clone(),
-            cause,
-        })?;
-        let url = match (&listener.address, tls.is_some()) {
-            (ListenAddress::Ip(address), true) => format!("https://{address}"),
-            (ListenAddress::Ip(address), false) => format!("http://{address}"),
-            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
-        };
-        let group = Group::new(url, tls, sharers, access.cloned());
-        Ok((listener, group))
-    };
-    shared.into_iter().map(bind).collect()
-}
-
-fn run(runtime: &Runtime, listeners: Vec<(Listener, Arc<Group>)>, mut orders: UnboundedReceiver<Order>) {
-    let executor = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-        Ok(executor) => executor,
-        Err(error) => {
-            tracing::error!(%error, "nothing can be served");
+    /// All that was prepared takes over, in one step for each address: no client is refused or reset. Addresses without
+    /// a component close, as in a drain. Connections stay; their next requests go to whoever serves then.
+    ///
+    /// At the app's start it is called right after [`Front::prepare`]: an address accepts then as soon as all its
+    /// components have started. On a later switch all fresh ones have started already.
+    pub fn switch(&mut self) {
+        let Some(Prepared { fresh: _, openings, created, swaps, moves, closings }) = self.prepared.take()
+        else {
             return;
-        }
-    };
-    let ticker = Arc::new(Ticker::default());
-    executor.block_on(async {
-        let mut tasks = tokio::task::JoinSet::new();
-        let (watched, watch) = (runtime.clone(), ticker.clone());
-        tasks.spawn(async move { watch.watch(&watched).await });
-        for (listener, group) in listeners {
-            tasks.spawn(accept(listener, group));
-        }
-        fail_point::reach("front");
-        loop {
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order { conductor, parts, ears }) => {
-                        tasks.spawn(conductor(ticker.clone()).conduct(parts, ears));
-                    }
-                    None => return,
-                },
-                Some(done) = tasks.join_next() => {
-                    if let Err(error) = done && let Ok(panic) = error.try_into_panic() {
-                        std::panic::resume_unwind(panic);
-                    }
-                }
+        };
+        for (from, to) in &moves {
+            if let Some(group) = self.addresses.remove(from) {
+                self.addresses.insert(to.clone(), group);
             }
         }
-    });
+        let mut stay: Vec<_> = Vec::new();
+        for (mut opening, beside) in openings {
+            if let Err(error) = opening.listener.listen_beside(&beside) {
+                tracing::error!(address = %opening.door.address, %error, "nobody can connect here");
+            }
+            stay.push(opening.door.clone());
+            opening.group.doors().push(opening.door.clone());
+            if let Some(thread) = &self.thread {
+                thread.order(Order::Open(Box::new(opening)));
+            }
+        }
+        for (group, routing) in swaps {
+            group.swap(routing);
+        }
+        for (key, group) in created {
+            group.look();
+            self.addresses.insert(key, group);
+        }
+        for group in moves.iter().filter_map(|(_, to)| Some((to, self.addresses.get(to)?))) {
+            exchange::close_others(group);
+        }
+        for key in closings {
+            if let Some(group) = self.addresses.remove(&key) {
+                group.raise(Stage::Drain);
+            }
+        }
+    }
+
+    /// Takes back what was prepared: new listeners are closed, nothing else is changed. Fresh components that were
+    /// started are ended by the supervisor through their links.
+    pub fn roll_back(&mut self) {
+        let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
+        created.iter().for_each(|(_, group)| group.raise(Stage::Drain));
+        drop(openings);
+        for id in fresh {
+            if self.places.get(&id).is_some_and(Place::never_started) {
+                self.forget(id);
+            }
+        }
+    }
+
+    /// Forgets a component that has ended.
+    pub fn forget(&mut self, id: ComponentId) {
+        if let Some(place) = self.places.remove(&id) {
+            place.component.lanes.leave(id);
+        }
+        self.lanes.retain(|_, lanes| lanes.strong_count() > 0);
+    }
+
+    /// Returns the counts of a component.
+    pub fn stats(&self, id: ComponentId) -> Option<Arc<Stats>> {
+        self.places.get(&id).map(|place| place.component.stats.clone())
+    }
+
+    /// Returns the addresses on which a component is, as users write them; none when others have taken over.
+    pub fn urls(&self, id: ComponentId) -> Vec<String> {
+        let groups = self.places.get(&id).map(|place| place.groups.as_slice()).unwrap_or_default();
+        groups.iter().filter(|group| group.routing().has(id)).flat_map(|group| group.urls()).collect()
+    }
+
+    /// Returns how many instances of a component are alive.
+    pub fn instances(&self, id: ComponentId) -> usize {
+        self.places.get(&id).map_or(0, |place| place.component.alive.load(Ordering::Relaxed))
+    }
+
+    /// Returns whether this component is served here.
+    pub fn has(&self, id: ComponentId) -> bool {
+        self.places.contains_key(&id)
+    }
 }
 
-async fn accept(listener: Listener, group: Arc<Group>) {
-    let mut stage = group.watch();
-    let opened = tokio::select! {
-        () = group.opened() => true,
-        _ = stage.wait_for(|stage| *stage >= Stage::Drain) => false,
-    };
-    if opened {
-        tracing::info!(component = group.names(), address = group.url, "listening");
-    }
-    listener.accept(group.clone()).await;
-    if opened {
-        tracing::info!(component = group.names(), address = group.url, "listener closed");
+impl Place {
+    fn never_started(&self) -> bool {
+        self.component.is_idle()
     }
 }

@@ -1,17 +1,19 @@
 //! One address and the components that share it: where their requests come in, and how that ends.
 //!
-//! Invariant: the stage only rises. The listener and each connection that can still bring a request hold the
-//! intake open; when the last of them lets go, each component hears that no more requests come from here.
+//! Invariant: the stage only rises; who serves what is swapped in one step, under connections that stay. The listeners and
+//! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
+//! hears that no more requests come from here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::access::AccessLog;
-use super::component::Component;
-use crate::plan::{LimitsPlan, RouteTable};
+use super::door::Door;
+use super::lanes::Lanes;
+use super::routing::Routing;
 
 /// How the connections of an address are treated. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,32 +30,20 @@ pub enum Stage {
 
 /// See the module's documentation.
 pub struct Group {
-    /// As users write it.
-    pub url: String,
-    /// TLS, when it is spoken there.
-    pub tls: Option<TlsAcceptor>,
-    /// Who serves what.
-    pub routes: RouteTable<Arc<Component>>,
-    /// Everybody on it.
-    pub members: Vec<Arc<Component>>,
     /// Where ended requests are written, if anywhere.
     pub access: Option<Arc<AccessLog>>,
-    /// What its clients may do: the limits of its first member.
-    pub limits: LimitsPlan,
+    routing: ArcSwap<Routing>,
+    doors: Mutex<Vec<Arc<Door>>>,
     stage: watch::Sender<Stage>,
+    opened: watch::Sender<bool>,
     holders: AtomicUsize,
-    /// Members that were asked to stop.
-    asked: AtomicUsize,
-    ready: AtomicUsize,
-    over: AtomicUsize,
-    opened: Notify,
     connections: AtomicUsize,
     freed: Notify,
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Group").field("urls", &self.urls()).finish_non_exhaustive()
     }
 }
 
@@ -64,7 +54,7 @@ pub struct Intake(Arc<Group>);
 impl Drop for Intake {
     fn drop(&mut self) {
         if self.0.holders.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.members.iter().for_each(|member| member.intake_over());
+            self.0.ring();
         }
     }
 }
@@ -75,46 +65,56 @@ pub struct Counted(Arc<Group>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+        let last = self.0.connections.fetch_sub(1, Ordering::SeqCst) == 1;
         self.0.freed.notify_one();
-        if let [only] = self.0.members.as_slice() {
-            only.count_out();
+        if last && self.0.stage() >= Stage::Drain {
+            self.0.ring();
         }
     }
 }
 
 impl Group {
     /// Returns a group that serves nothing yet.
-    pub fn new(
-        url: String,
-        tls: Option<TlsAcceptor>,
-        members: Vec<Arc<Component>>,
-        access: Option<Arc<AccessLog>>,
-    ) -> Arc<Self> {
-        let routes = members.iter().map(|member| (member.plan.http.routes.clone(), member.clone()));
-        members.iter().for_each(|member| member.add_intake());
+    pub fn new(routing: Routing, access: Option<Arc<AccessLog>>) -> Arc<Self> {
         Arc::new(Self {
-            routes: RouteTable::new(routes),
-            url,
-            tls,
             access,
-            limits: members.first().map(|member| member.plan.http.limits).unwrap_or_default(),
-            members,
+            routing: ArcSwap::from_pointee(routing),
+            doors: Mutex::default(),
             stage: watch::Sender::new(Stage::Serving),
+            opened: watch::Sender::new(false),
             holders: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
-            ready: AtomicUsize::new(0),
-            over: AtomicUsize::new(0),
-            opened: Notify::new(),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
         })
     }
 
+    /// Returns who serves what at this moment. Not to be kept.
+    pub fn routing(&self) -> Guard<Arc<Routing>> {
+        self.routing.load()
+    }
+
+    /// Has others serve from now on.
+    pub fn swap(&self, routing: Routing) {
+        let before = self.routing.swap(Arc::new(routing));
+        // There may be room for more connections now.
+        self.freed.notify_one();
+        before.members.iter().for_each(|member| member.ring());
+        self.look();
+    }
+
+    /// Returns the sockets on which it listens, to add or take away.
+    pub fn doors(&self) -> MutexGuard<'_, Vec<Arc<Door>>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns its addresses as users write them.
+    pub fn urls(&self) -> Vec<String> {
+        self.doors().iter().map(|door| door.url(self)).collect()
+    }
+
     /// Returns the names of everybody on it, for logs.
     pub fn names(&self) -> String {
-        let names: Vec<_> = self.members.iter().map(|member| member.plan.name.as_str()).collect();
-        names.join(", ")
+        self.routing().names()
     }
 
     /// Holds the intake open.
@@ -123,56 +123,64 @@ impl Group {
         Intake(self.clone())
     }
 
+    /// Returns whether no more requests can come from here.
+    pub fn intake_is_over(&self) -> bool {
+        self.stage() >= Stage::Drain && self.holders.load(Ordering::SeqCst) == 0
+    }
+
     /// Counts a connection.
     pub fn count(self: &Arc<Self>) -> Counted {
         self.connections.fetch_add(1, Ordering::SeqCst);
-        if let [only] = self.members.as_slice() {
-            only.count_in();
-        }
         Counted(self.clone())
     }
 
-    /// Returns whose threads serve a connection that comes in now: the first that has not ended.
-    pub fn host(&self) -> Option<&Arc<Component>> {
-        self.members.iter().find(|member| !member.has_ended())
+    /// Returns how many connections there are.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
-    /// Returns whether several components share the address.
-    pub fn is_shared(&self) -> bool {
-        self.members.len() > 1
-    }
-
-    /// Notes that a member has no more use for connections. When none has, whatever is left is closed.
-    pub fn member_over(&self) {
-        if self.over.fetch_add(1, Ordering::SeqCst) + 1 == self.members.len() {
-            self.raise(Stage::Cut);
-        }
+    /// Returns whose threads serve a connection that comes in now: those of the first that has not ended.
+    pub fn host(&self) -> Option<Arc<Lanes>> {
+        let routing = self.routing();
+        routing.members.iter().find(|member| !member.lanes.has_ended()).map(|member| member.lanes.clone())
     }
 
     /// Returns once there is room for a connection more.
     pub async fn room(&self) {
-        while self.connections.load(Ordering::SeqCst) >= self.limits.connections {
+        while self.connections() >= self.routing().limits.connections {
             self.freed.notified().await;
         }
     }
 
-    /// Notes that a member can serve. When all can, connections are accepted.
-    pub fn member_ready(&self) {
-        if self.ready.fetch_add(1, Ordering::SeqCst) + 1 == self.members.len() {
-            self.opened.notify_one();
+    /// Draws the conclusions from how far its members are: connections are accepted when all can serve; it drains when
+    /// all were asked; whatever is left is closed when nobody has any more use for it.
+    pub fn look(&self) {
+        let routing = self.routing();
+        if routing.all_ready() {
+            self.opened.send_replace(true);
         }
+        if routing.all_asked() {
+            self.raise(Stage::Drain);
+        }
+        if routing.all_over(None) && self.stage() >= Stage::Drain {
+            self.raise(Stage::Cut);
+        }
+        self.ring();
+    }
+
+    /// Has all members look again how far it is.
+    fn ring(&self) {
+        self.routing().members.iter().for_each(|member| member.ring());
     }
 
     /// Returns once connections may be accepted.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
     pub async fn opened(&self) {
-        self.opened.notified().await;
-    }
-
-    /// Notes that a member was asked to stop. When all were, the address drains.
-    pub fn member_asked(&self) {
-        if self.asked.fetch_add(1, Ordering::SeqCst) + 1 >= self.members.len() {
-            self.raise(Stage::Drain);
-        }
+        // The sender is a part of `self`: the channel cannot close while this waits.
+        let mut changes = self.opened.subscribe();
+        let _open = changes.wait_for(|opened| *opened).await;
     }
 
     /// Raises the stage.

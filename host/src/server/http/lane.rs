@@ -1,11 +1,12 @@
-//! One OS thread of a component: it runs the instances of one slot, one after the other, and the connections that
-//! it is handed. Invariant: whatever happens on the thread, the conductor hears of the end of each instance, and
-//! of the thread's. What ends it is the order to, when its instance and its connections have ended.
+//! One OS thread of a component: it runs the instances of one slot, one after the other (those of another generation
+//! beside them), and the connections that it is handed. Invariant: whatever happens on the thread, the conductor hears
+//! of the end of each instance, and `lanes` of the thread's. What ends it is the order to, when its instances and its
+//! connections have ended.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::bell::Bell;
 use super::connection::{self, Accepted};
 use super::driver::{Birth, End, live};
 use super::instance::{Instance, Why};
+use super::lanes::{Lanes, Seat};
 use super::pool::Pool;
 use crate::fail_point;
 use crate::plan::ComponentPlan;
@@ -27,9 +29,23 @@ use crate::teardown::Outcome;
 /// What a lane is told to do.
 pub enum LaneOrder {
     /// Start an instance.
-    Start(Arc<Instance>, Stdio, Box<dyn FnOnce() + Send>),
+    Start(Box<Start>),
     /// Serve a connection.
-    Connection(Accepted),
+    Connection(Accepted, Seat),
+}
+
+/// An instance that is to be started.
+pub struct Start {
+    /// What it has in common with all of its component.
+    pub parts: Arc<InstanceParts>,
+    /// What is known of it outside.
+    pub instance: Arc<Instance>,
+    /// Its streams.
+    pub stdio: Stdio,
+    /// What is done with them when it has ended.
+    pub finish: Box<dyn FnOnce() + Send>,
+    /// Who hears of its end.
+    pub tell: UnboundedSender<LaneEvent>,
 }
 
 /// What a lane tells.
@@ -39,47 +55,33 @@ pub enum LaneEvent {
     Up(usize),
     /// The instance of this slot has ended.
     Ended(usize, Arc<Instance>, End),
-    /// The lane has ended; whether threads that worked for it could not be ended.
-    Gone {
-        /// Its slot.
-        slot: usize,
-        /// Whether something was left behind.
-        leaked: bool,
-        /// Whether it died of a bug.
-        died: bool,
-    },
+    /// The lane of this slot has died of a bug.
+    Died(usize),
 }
 
 /// A lane as others hold it. Dropping all of them is the order to end.
 #[derive(Clone, Debug)]
 pub struct Lane {
     orders: UnboundedSender<LaneOrder>,
-    connections: Arc<AtomicUsize>,
+    /// How many connections it serves.
+    pub connections: Arc<AtomicUsize>,
 }
 
 impl Lane {
     /// Gives an order. False: the lane has ended.
     pub fn order(&self, order: LaneOrder) -> bool {
-        if let LaneOrder::Connection(_) = &order {
-            self.connections.fetch_add(1, Ordering::AcqRel);
-        }
         self.orders.send(order).is_ok()
     }
-
-    /// Returns how many connections it serves.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Acquire)
-    }
 }
 
-impl std::fmt::Debug for LaneParts {
+impl std::fmt::Debug for InstanceParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LaneParts").field("component", &self.plan.name).finish_non_exhaustive()
+        f.debug_struct("InstanceParts").field("component", &self.plan.name).finish_non_exhaustive()
     }
 }
 
-/// What all lanes of a component have in common.
-pub struct LaneParts {
+/// What all instances of one generation have in common.
+pub struct InstanceParts {
     /// The engine and what belongs to it.
     pub runtime: Runtime,
     /// The component.
@@ -92,35 +94,35 @@ pub struct LaneParts {
     pub grace: Duration,
 }
 
-/// Starts a lane.
+/// Starts a lane of a component of this name.
 ///
 /// # Errors
 /// When the system gives no thread, or no descriptors for one.
-pub fn spawn(slot: usize, parts: Arc<LaneParts>, tell: UnboundedSender<LaneEvent>) -> std::io::Result<Lane> {
+pub fn spawn(slot: usize, name: &str, lanes: Weak<Lanes>) -> std::io::Result<Lane> {
     let runtime = InstanceRuntime::new()?;
     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let name: String = parts.plan.name.chars().take(15).collect();
-    let served = connections.clone();
+    let name: String = name.chars().take(15).collect();
     std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
-        let mut gone = Gone { slot, tell: tell.clone(), leaked: None };
-        gone.leaked = Some(run(runtime, follow(slot, parts, receiver, tell, served)));
+        let mut gone = Gone { slot, lanes, leaked: None };
+        gone.leaked = Some(run(runtime, follow(slot, receiver)));
     })?;
-    Ok(Lane { orders, connections })
+    Ok(Lane { orders, connections: Arc::default() })
 }
 
 /// Tells of the lane's end, also when it panics.
 struct Gone {
     slot: usize,
-    tell: UnboundedSender<LaneEvent>,
+    lanes: Weak<Lanes>,
     leaked: Option<bool>,
 }
 
 impl Drop for Gone {
     fn drop(&mut self) {
         let (leaked, died) = (self.leaked.unwrap_or(false), self.leaked.is_none());
-        // A conductor that is gone wants to know nothing more.
-        let _unheard = self.tell.send(LaneEvent::Gone { slot: self.slot, leaked, died });
+        // Without anybody who holds the lanes nobody wants to know.
+        if let Some(lanes) = self.lanes.upgrade() {
+            lanes.thread_gone(self.slot, leaked, died);
+        }
     }
 }
 
@@ -131,34 +133,17 @@ fn run(runtime: InstanceRuntime, work: impl Future<Output = ()>) -> bool {
     runtime.shut_down()
 }
 
-async fn follow(
-    slot: usize,
-    parts: Arc<LaneParts>,
-    mut orders: UnboundedReceiver<LaneOrder>,
-    tell: UnboundedSender<LaneEvent>,
-    served: Arc<AtomicUsize>,
-) {
+async fn follow(slot: usize, mut orders: UnboundedReceiver<LaneOrder>) {
     let outbound = Outbound::default();
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(LaneOrder::Start(instance, stdio, finish)) => {
-                    let birth = birth(&parts, instance, &outbound);
-                    let tell = tell.clone();
-                    tasks.spawn(async move {
-                        let instance = birth.instance.clone();
-                        let end = run_instance(&birth, stdio).await;
-                        finish();
-                        let _unheard = tell.send(LaneEvent::Ended(slot, instance, end));
-                    });
+                Some(LaneOrder::Start(start)) => {
+                    tasks.spawn(start_instance(slot, *start, outbound.clone()));
                 }
-                Some(LaneOrder::Connection(accepted)) => {
-                    let served = served.clone();
-                    tasks.spawn(async move {
-                        connection::serve(accepted, slot).await;
-                        served.fetch_sub(1, Ordering::AcqRel);
-                    });
+                Some(LaneOrder::Connection(accepted, seat)) => {
+                    tasks.spawn(connection::serve(accepted, slot, seat));
                 }
                 None => break,
             },
@@ -170,24 +155,30 @@ async fn follow(
     }
 }
 
+async fn start_instance(slot: usize, start: Start, outbound: Outbound) {
+    let Start { parts, instance, stdio, finish, tell } = start;
+    let birth = Birth {
+        runtime: parts.runtime.clone(),
+        loaded: parts.loaded.clone(),
+        plan: parts.plan.clone(),
+        pool: parts.pool.clone(),
+        instance: instance.clone(),
+        outbound,
+        grace: parts.grace,
+    };
+    let end = run_instance(&birth, stdio).await;
+    drop(birth);
+    finish();
+    // A conductor that is gone wants to know nothing more.
+    let _unheard = tell.send(LaneEvent::Ended(slot, instance, end));
+}
+
 /// A panic on the lane is a bug of the host, and ends the lane.
 fn resume(done: Result<(), tokio::task::JoinError>) {
     if let Err(error) = done
         && let Ok(panic) = error.try_into_panic()
     {
         std::panic::resume_unwind(panic);
-    }
-}
-
-fn birth(parts: &LaneParts, instance: Arc<Instance>, outbound: &Outbound) -> Birth {
-    Birth {
-        runtime: parts.runtime.clone(),
-        loaded: parts.loaded.clone(),
-        plan: parts.plan.clone(),
-        pool: parts.pool.clone(),
-        instance,
-        outbound: outbound.clone(),
-        grace: parts.grace,
     }
 }
 

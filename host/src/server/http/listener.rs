@@ -1,39 +1,32 @@
-//! A listening socket: bound before anything starts, accepted from until its address drains.
+//! A socket that is bound: before anything starts, or before a switch.
 //!
-//! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
-//! nobody else is: what is left in the queue when a socket is closed would be reset.
+//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us is never taken
+//! away from where it is: no file of it is removed.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use nix::libc;
-use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::connection::{Accepted, Stream};
-use super::group::{Group, Stage};
+use super::door::Door;
 use crate::plan::ListenAddress;
 
 /// Connections that the system keeps for us.
 const BACKLOG: i32 = 4096;
-/// Pause after an error that only time or others can mend, as when there are no descriptors left.
-const PAUSE: Duration = Duration::from_millis(50);
-/// A filter that lets no packet pass (`BPF_RET | BPF_K`, 0 bytes): nobody else connects.
-const NOBODY: u16 = 0x06;
 
-/// What the client of a unix socket is called.
-const UNIX_CLIENT: &str = "unix";
-
-/// A socket that is bound and listens. Dropping it closes it, and removes a unix socket's file.
+/// A socket that is bound. Dropping it closes it, and removes a unix socket's file.
 #[derive(Debug)]
 pub struct Listener {
     socket: Option<Socket>,
     /// As it was bound: with the port that the system chose.
     pub address: ListenAddress,
+    /// Whether clients can connect.
+    listens: bool,
+    file: Option<PathBuf>,
 }
 
 impl Listener {
@@ -42,6 +35,25 @@ impl Listener {
     /// # Errors
     /// When the system refuses.
     pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+        let mut listener = Self::bound(address, false)?;
+        listener.listen()?;
+        Ok(listener)
+    }
+
+    /// Binds an address that is a part of what these listen on, or the other way round. Clients cannot connect before
+    /// [`Listener::listen_beside`]: it would take them away from the others.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn bind_beside(address: &ListenAddress, doors: &[Arc<Door>]) -> io::Result<Self> {
+        beside(doors, || {
+            let listener = Self::bound(address, true)?;
+            listener.share(false)?;
+            Ok(listener)
+        })
+    }
+
+    fn bound(address: &ListenAddress, shared: bool) -> io::Result<Self> {
         let (domain, name) = match address {
             ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             ListenAddress::Unix(path) => {
@@ -53,104 +65,104 @@ impl Listener {
         let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
         if let ListenAddress::Ip(_) = address {
             socket.set_reuse_address(true)?;
+            socket.set_reuse_port(shared)?;
         }
-        if let ListenAddress::Ip(std::net::SocketAddr::V6(_)) = address {
+        if let ListenAddress::Ip(SocketAddr::V6(_)) = address {
             // `[::]` is every IPv6 address and no IPv4 one, whatever the system's default.
             socket.set_only_v6(true)?;
         }
         socket.bind(&name)?;
-        socket.listen(BACKLOG)?;
-        let bound = socket.local_addr()?.as_socket();
-        let address = bound.map_or_else(|| address.clone(), ListenAddress::Ip);
-        Ok(Self { socket: Some(socket), address })
+        let address = socket.local_addr()?.as_socket().map_or_else(|| address.clone(), ListenAddress::Ip);
+        let file = match &address {
+            ListenAddress::Unix(path) => Some(path.clone()),
+            ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
+        };
+        Ok(Self { socket: Some(socket), address, listens: false, file })
     }
 
-    /// Accepts connections into a group until it drains.
-    pub async fn accept(mut self, group: Arc<Group>) {
-        let Some(socket) = self.socket.take() else { return };
-        let address = self.address.clone();
-        let intake = group.intake();
-        let mut stage = group.watch();
-        let entrance = match &address {
-            ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Entrance::Tcp),
-            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
-                UnixListener::from_std(socket.into()).map(Entrance::Unix)
-            }
+    /// Returns what whoever started the process listens on already, under this name.
+    ///
+    /// # Errors
+    /// When there is none, or it is of a family that is not served.
+    pub fn activated(name: &str) -> io::Result<Vec<Self>> {
+        let address = ListenAddress::Activated(name.to_owned());
+        given(name)?.into_iter().map(|fd| Self::adopt(fd, &address)).collect()
+    }
+
+    /// Takes over a socket that listens already.
+    ///
+    /// # Errors
+    /// When it is neither TCP nor a unix socket, or the system refuses.
+    pub fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        let local = socket.local_addr()?;
+        let address = match (local.as_socket(), local.is_unix()) {
+            (Some(address), _) => ListenAddress::Ip(address),
+            (None, true) => local
+                .as_pathname()
+                .map_or_else(|| address.clone(), |path| ListenAddress::Unix(path.to_owned())),
+            (None, false) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        match entrance {
-            Ok(entrance) => {
-                tokio::select! {
-                    biased;
-                    _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
-                    () = accept_for_ever(&entrance, &group) => {}
-                }
-                if let Err(error) = close(entrance, &address, &group) {
-                    tracing::debug!(%error, "a client that connects in this moment can be reset");
-                }
-            }
-            Err(error) => tracing::error!(address = group.url, %error, "cannot be accepted from"),
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        Ok(Self { socket: Some(socket), address, listens: true, file: None })
+    }
+
+    fn listen(&mut self) -> io::Result<()> {
+        if let (Some(socket), false) = (&self.socket, self.listens) {
+            socket.listen(BACKLOG)?;
+            self.listens = true;
         }
-        drop(intake);
+        Ok(())
+    }
+
+    /// Lets clients connect, beside these.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen_beside(&mut self, doors: &[Arc<Door>]) -> io::Result<()> {
+        if self.listens {
+            return Ok(());
+        }
+        beside(doors, || {
+            self.share(true)?;
+            self.listen()?;
+            self.share(false)
+        })
+    }
+
+    fn share(&self, shared: bool) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| socket.set_reuse_port(shared))
+    }
+
+    /// Gives the socket away, and the file that goes with it.
+    pub(super) fn into_parts(mut self) -> Option<(Socket, Option<PathBuf>)> {
+        Some((self.socket.take()?, self.file.take()))
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Some(_), ListenAddress::Unix(path)) = (&self.socket, &self.address) {
+        if let Some(path) = &self.file {
             let _gone_already = std::fs::remove_file(path);
         }
     }
 }
 
-/// A listening socket in the hands of the thread's event loop.
-enum Entrance {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Entrance {
-    async fn accept(&self) -> io::Result<(Stream, String)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream.into_std()?), client(peer)))
-            }
-            Self::Unix(listener) => {
-                let (stream, _unnamed) = listener.accept().await?;
-                Ok((Stream::Unix(stream.into_std()?), UNIX_CLIENT.to_owned()))
-            }
-        }
+/// Does something while these share their port. They do not before and after: nobody else gets in.
+fn beside<T>(doors: &[Arc<Door>], what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let opened = doors.iter().try_for_each(|door| door.share(true));
+    let result = opened.and_then(|()| what());
+    for door in doors {
+        // What was allowed is to be forbidden again: no reason to refuse that is known.
+        let _shared_on = door.share(false);
     }
+    result
 }
 
-fn client(peer: SocketAddr) -> String {
-    peer.ip().to_canonical().to_string()
-}
-
-/// Lets nobody else connect, accepts those who have, and closes.
-fn close(entrance: Entrance, address: &ListenAddress, group: &Arc<Group>) -> io::Result<()> {
-    match entrance {
-        Entrance::Tcp(listener) => {
-            let listener = listener.into_std()?;
-            let filtered = SockRef::from(&listener).attach_filter(&[SockFilter::new(NOBODY, 0, 0, 0)]);
-            while let Ok((stream, peer)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(group, Stream::Tcp(stream), client(peer));
-            }
-            filtered
-        }
-        Entrance::Unix(listener) => {
-            let listener = listener.into_std()?;
-            if let ListenAddress::Unix(path) = address {
-                let _gone_already = std::fs::remove_file(path);
-            }
-            while let Ok((stream, _unnamed)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(group, Stream::Unix(stream), UNIX_CLIENT.to_owned());
-            }
-            Ok(())
-        }
-    }
+/// Returns the sockets of this name. They are handed out by `crate::systemd::take`, which is not there yet.
+fn given(_name: &str) -> io::Result<Vec<OwnedFd>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Removes the file of a unix socket that nobody listens on any more.
@@ -163,56 +175,4 @@ fn remove_leftover(path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-async fn accept_for_ever(entrance: &Entrance, group: &Arc<Group>) {
-    let mut told = false;
-    loop {
-        group.room().await;
-        match entrance.accept().await {
-            Ok((stream, client)) => {
-                told = false;
-                hand_over(group, stream, client);
-            }
-            // The client has left, or the network is in trouble: the next one can be fine.
-            Err(error) if is_the_clients(&error) => {}
-            Err(error) => {
-                if !told {
-                    tracing::warn!(address = group.url, %error, "cannot accept, trying on");
-                    told = true;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// accept(2) names these as errors to go on after.
-fn is_the_clients(error: &io::Error) -> bool {
-    let codes = [
-        libc::ECONNABORTED,
-        libc::EINTR,
-        libc::EPROTO,
-        libc::EPERM,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::ENONET,
-        libc::ENOPROTOOPT,
-        libc::EOPNOTSUPP,
-    ];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
-}
-
-fn hand_over(group: &Arc<Group>, stream: Stream, client: String) {
-    if let Stream::Tcp(stream) = &stream {
-        // Answers are written whole: waiting for more would only delay them.
-        let _slower = stream.set_nodelay(true);
-    }
-    let (intake, counted) = (group.intake(), group.count());
-    if let Some(host) = group.host() {
-        let (host, group) = (host.clone(), group.clone());
-        host.clone().place(Accepted { stream, client, group, host, intake, counted });
-    }
 }

@@ -3,12 +3,14 @@
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | `front` | which addresses there are; the one thread that accepts |
-//! | `conductor` | how a component starts and stops |
-//! | `component`, `lane` | which thread serves a connection, and runs an instance |
+//! | `front` | which addresses there are, and who is on them; how others take over; the one thread that accepts |
+//! | `conductor` | how one generation of a component starts and stops |
+//! | `component` | how far it is, for those it shares addresses with |
+//! | `lanes`, `lane` | which thread serves a connection, and runs an instance |
 //! | `pool` | which instance serves a request, and which requests wait |
 //! | `driver`, `instance` | how far one instance is |
-//! | `group`, `listener` | how an address opens and drains |
+//! | `group`, `routing` | who serves what on an address; how that drains |
+//! | `door`, `listener` | how a socket is bound, accepted from and closed |
 //! | `connection`, `pace`, `peer`, `wire`, `tls` | how a connection begins and ends |
 //! | `request`, `admit`, `answer`, `body`, `call` | what becomes of one request |
 //! | `entry`, `stats`, `access` | what is counted and logged of it |
@@ -23,12 +25,14 @@ mod call;
 mod component;
 mod conductor;
 mod connection;
+mod door;
 mod driver;
 mod entry;
 mod front;
 mod group;
 mod instance;
 mod lane;
+mod lanes;
 mod listener;
 mod pace;
 mod peer;
@@ -36,6 +40,7 @@ mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod request;
+mod routing;
 mod stats;
 mod ticker;
 mod tls;
@@ -43,6 +48,6 @@ mod wire;
 
 pub use access::AccessLog;
 pub use conductor::MakeStdio;
-pub use front::{Front, FrontError, FrontParts};
+pub use front::{FreshComponent, Front, FrontError};
 pub use stats::{BUCKETS_MICROS, CLASSES, Counts, Stats};
 pub use tls::TlsError;

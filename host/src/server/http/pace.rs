@@ -70,7 +70,7 @@ impl Pace {
     }
 
     fn limit(&self) -> Duration {
-        let limits = self.connection.group.limits;
+        let limits = self.connection.limits;
         match self.state {
             State::Busy => Duration::MAX,
             State::Head | State::Idle if self.hurried => STRAGGLE,
@@ -98,7 +98,7 @@ impl Pace {
                 return self.state == State::Idle;
             }
             // Its state can change at any time: half the shortest limit is early enough to see that.
-            let limits = self.connection.group.limits;
+            let limits = self.connection.limits;
             let shortest = limits.header_timeout.min(limits.idle_timeout);
             let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
             tokio::time::sleep(left.min(look).max(LOOK)).await;

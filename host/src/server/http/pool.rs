@@ -3,6 +3,8 @@
 //! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are
 //! bounded; whoever can serve is woken whenever somebody waits. Nothing in here waits or knows of sockets.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,18 +122,16 @@ impl Pool {
     /// Hands in a request that came in on the thread of slot `home`, if that is one of this component's.
     ///
     /// # Errors
-    /// When it is not taken; the request is dropped then, its client answered by whoever asked.
-    pub fn submit(&self, home: Option<usize>, job: Job) -> Result<(), Refusal> {
+    /// When it is not taken: it comes back, for somebody else or to be answered by whoever asked.
+    pub fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (Refusal, Box<Job>)> {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         if state.stopped {
-            after.drop.push(job);
-            return Err(Refusal::Stopped);
+            return Err((Refusal::Stopped, Box::new(job)));
         }
         let waiting = self.waiting.load(Ordering::SeqCst);
         if waiting >= self.limits.queue && waiting >= self.limits.queue + self.free(&state) {
-            after.drop.push(job);
-            return Err(Refusal::QueueFull);
+            return Err((Refusal::QueueFull, Box::new(job)));
         }
         // First this, then the look at who can take: `finished` does it the other way round.
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -356,45 +356,5 @@ impl Pool {
             after.drop.extend(state.global.drain(..));
             self.no_longer_wait(state, dropped);
         }
-    }
-
-    /// Takes no more requests; those that wait are still served.
-    pub fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        self.intake_over.store(true, Ordering::SeqCst);
-        self.wake_all(&state);
-    }
-
-    /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no
-    /// others are started.
-    pub fn call_hooks_now(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        self.hooks_due.store(true, Ordering::SeqCst);
-        self.wake_all(&state);
-    }
-
-    fn wake_all(&self, state: &State) {
-        state.slots.iter().filter_map(|slot| slot.instance.as_ref()).for_each(|instance| instance.wake());
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst) || self.hooks_are_due()
-    }
-
-    /// Returns whether requests are refused.
-    pub fn takes_none(&self) -> bool {
-        self.lock().stopped
-    }
-
-    /// Returns whether no request can come any more, and none waits.
-    pub fn is_drained(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// Returns whether hooks are called next to requests.
-    pub fn hooks_are_due(&self) -> bool {
-        self.hooks_due.load(Ordering::SeqCst)
     }
 }

@@ -57,7 +57,7 @@ impl World {
         let claim = Claim::new(&self.pool);
         let interest = Some(Interest(claim.clone()));
         let job = Job { request: http::Request::new(body), reply, claim };
-        self.pool.submit(home, job)?;
+        self.pool.submit(home, job).map_err(|(refusal, _job)| refusal)?;
         self.clients.push(Client { answer, interest });
         Ok(())
     }

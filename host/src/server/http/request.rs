@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
+use wasmtime_wasi_http::WasiBody;
 
 use super::admit::{REQUEST_ID, admit, request_id};
 use super::answer::{Refused, refusal};
@@ -21,7 +22,7 @@ use super::component::Component;
 use super::connection::Connection;
 use super::entry::{Entry, Seen};
 use super::instance::{Instance, Why};
-use super::pool::Refusal;
+use super::pool::{Pool, Refusal};
 
 /// Serves one request.
 ///
@@ -38,10 +39,10 @@ pub async fn handle(
     let bodiless = request.method() == Method::HEAD;
     let id = request_id(request.headers());
     let seen = connection.group.access.is_some().then(|| seen(&request, &id));
-    let component = route(&connection, &request).cloned();
+    let component = route(&connection, &request);
     let mut entry = Entry::begin(component.clone(), connection.clone(), seen);
     let answered = match component {
-        Some(component) => pass(&connection, &component, request, &id).await,
+        Some(component) => pass(&connection, component, request, &id, &mut entry).await,
         None => Err(Refused::NoRoute),
     };
     let mut response = match answered {
@@ -68,10 +69,10 @@ pub async fn handle(
 }
 
 /// Returns who serves a request.
-fn route<'a>(connection: &'a Connection, request: &Request<Incoming>) -> Option<&'a Arc<Component>> {
+fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Component>> {
     let named = request.uri().host();
     let host = named.or_else(|| request.headers().get(HOST)?.to_str().ok());
-    connection.group.routes.find(host, request.uri().path())
+    connection.group.routing().routes.find(host, request.uri().path()).cloned()
 }
 
 fn seen(request: &Request<Incoming>, id: &HeaderValue) -> Seen {
@@ -85,24 +86,20 @@ type Passed = (wasmtime_wasi_http::handler::Response, Arc<Instance>, Interest);
 /// Has the guest answer.
 async fn pass(
     connection: &Arc<Connection>,
-    component: &Arc<Component>,
+    component: Arc<Component>,
     request: Request<Incoming>,
     id: &HeaderValue,
+    entry: &mut Entry,
 ) -> Result<Passed, Refused> {
-    let admitted = admit(connection, component, request, id);
+    let admitted = admit(connection, &component, request, id);
     let (reply, answer) = oneshot::channel();
-    let claim = Claim::new(&component.pool);
-    let waiting = Waiting { component: component.clone(), interest: Some(Interest(claim.clone())) };
     let submitted = admitted.and_then(|(request, upload)| {
-        let home = Arc::ptr_eq(&connection.host, component).then_some(connection.lane);
-        component.pool.submit(home, Job { request, reply, claim }).map_err(|refusal| match refusal {
-            Refusal::QueueFull => Refused::Busy,
-            Refusal::Stopped => Refused::Stopping,
-        })?;
-        Ok(upload)
+        let waiting = submit(connection, component, request, reply, entry)?;
+        Ok((waiting, upload))
     });
     connection.request_taken();
-    let upload = submitted?;
+    let (waiting, upload) = submitted?;
+    let component = waiting.component.clone();
     let answer = waiting.answer(answer).await;
     let Some((instance, interest)) = waiting.end() else {
         return Err(match answer {
@@ -123,7 +120,7 @@ async fn pass(
         Ok(_) => Err(Refused::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
-            retire_at(Instant::now() + component.plan.http.request_timeout, component, &interest);
+            retire_at(Instant::now() + component.plan.http.request_timeout, &component.pool, &interest);
             Err(Refused::SlowClient)
         }
         Err(_late) => {
@@ -133,9 +130,33 @@ async fn pass(
     }
 }
 
+/// Hands a request in. If its component takes no more, it goes to whoever has taken over meanwhile.
+fn submit(
+    connection: &Connection,
+    mut component: Arc<Component>,
+    mut request: Request<WasiBody>,
+    mut reply: oneshot::Sender<Answer>,
+    entry: &mut Entry,
+) -> Result<Waiting, Refused> {
+    loop {
+        let claim = Claim::new(&component.pool);
+        let interest = Interest(claim.clone());
+        let home = Arc::ptr_eq(&connection.host, &component.lanes).then_some(connection.lane);
+        let job = match component.pool.submit(home, Job { request, reply, claim }) {
+            Ok(()) => return Ok(Waiting { component, interest: Some(interest) }),
+            Err((Refusal::QueueFull, _)) => return Err(Refused::Busy),
+            Err((Refusal::Stopped, job)) => *job,
+        };
+        let other = route(connection, &job.request).filter(|other| !Arc::ptr_eq(other, &component));
+        component = other.ok_or(Refused::Stopping)?;
+        entry.move_to(&component);
+        (request, reply) = (job.request, job.reply);
+    }
+}
+
 /// Retires the instance of a request if its call is still under way then.
-fn retire_at(until: Instant, component: &Arc<Component>, interest: &Interest) {
-    let (claim, pool) = (Arc::downgrade(&interest.0), component.pool.clone());
+pub fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
+    let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
     tokio::spawn(async move {
         tokio::time::sleep_until(until.into()).await;
         let claim = claim.upgrade();
@@ -186,7 +207,7 @@ impl Drop for Waiting {
             && let Some(taken) = interest.0.taken_at()
         {
             // Nobody waits for the answer any more, but the call is under way, and holds its place for as long.
-            retire_at(taken + self.component.plan.http.request_timeout, &self.component, interest);
+            retire_at(taken + self.component.plan.http.request_timeout, &self.component.pool, interest);
         }
     }
 }

@@ -1,0 +1,271 @@
+//! A socket on which an address accepts connections, from its opening until it closes: alone when the address is heard
+//! elsewhere from now on, or with its address when that drains.
+//!
+//! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
+//! nobody else is: what is left in the queue when a socket is closed would be reset.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::libc;
+use socket2::{SockFilter, SockRef, Socket};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::connection::{Accepted, Stream};
+use super::group::{Group, Intake, Stage};
+use super::listener::Listener;
+use crate::plan::ListenAddress;
+
+/// Pause after an error that only time or others can mend, as when there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a socket whose address is heard elsewhere waits for clients that were about to connect to it.
+const HANDSHAKES: Duration = Duration::from_secs(1);
+/// What the client of a unix socket is called.
+const UNIX_CLIENT: &str = "unix";
+
+/// A filter that lets no new client begin, while those who have begun still shake hands: it drops what has the flag SYN.
+const NOBODY_NEW: [SockFilter; 4] = [
+    // Load the byte with the flags of the TCP header; if SYN is set in it let nothing pass, else everything.
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Door {
+    /// Where it listens.
+    pub address: ListenAddress,
+    socket: Mutex<Option<Arc<Entrance>>>,
+    closes: watch::Sender<bool>,
+}
+
+/// A door that is to be opened.
+#[derive(Debug)]
+pub struct Opening {
+    /// What it will be.
+    pub door: Arc<Door>,
+    /// Whose it is.
+    pub group: Arc<Group>,
+    /// Its socket.
+    pub listener: Listener,
+    /// It can bring connections.
+    pub intake: Intake,
+}
+
+/// A listening socket in the hands of the thread's event loop.
+#[derive(Debug)]
+enum Entrance {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<PathBuf>),
+}
+
+impl Door {
+    /// Returns a door of an address, and what opens it.
+    pub fn new(group: &Arc<Group>, listener: Listener) -> Opening {
+        let (address, socket) = (listener.address.clone(), Mutex::default());
+        let door = Arc::new(Self { address, socket, closes: watch::Sender::new(false) });
+        Opening { door, group: group.clone(), listener, intake: group.intake() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Entrance>>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets whether its port can be shared by who binds it now.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn share(&self, shared: bool) -> io::Result<()> {
+        match self.lock().as_deref() {
+            Some(Entrance::Tcp(listener)) => SockRef::from(listener).set_reuse_port(shared),
+            Some(Entrance::Unix(..)) | None => Ok(()),
+        }
+    }
+
+    /// Closes it, while its address serves on.
+    pub fn close(&self) {
+        self.closes.send_replace(true);
+    }
+}
+
+impl Opening {
+    /// Accepts connections from when all can serve until the address drains, or the door closes.
+    pub async fn accept(self) {
+        let Self { door, group, listener, intake } = self;
+        let Some((socket, file)) = listener.into_parts() else { return };
+        let mut stage = group.watch();
+        let mut closes = door.closes.subscribe();
+        let mut opened = false;
+        match Entrance::new(socket, file, &door.address).map(Arc::new) {
+            Ok(entrance) => {
+                *door.lock() = Some(entrance.clone());
+                let accept = async {
+                    group.opened().await;
+                    opened = true;
+                    told(&door, &group, "listening");
+                    accept_for_ever(&entrance, &group).await;
+                };
+                let alone = tokio::select! {
+                    biased;
+                    _ = stage.wait_for(|stage| *stage >= Stage::Drain) => false,
+                    _ = closes.wait_for(|closes| *closes) => true,
+                    () = accept => false,
+                };
+                drop(door.lock().take());
+                if let Err(error) = close(entrance, &group, alone).await {
+                    tracing::debug!(%error, "a client that connects in this moment can be reset");
+                }
+            }
+            Err(error) => tracing::error!(address = %door.address, %error, "cannot be accepted from"),
+        }
+        group.doors().retain(|other| !Arc::ptr_eq(other, &door));
+        if opened {
+            told(&door, &group, "listener closed");
+        }
+        drop(intake);
+    }
+}
+
+fn told(door: &Door, group: &Group, what: &str) {
+    tracing::info!(component = group.names(), address = door.url(group), "{what}");
+}
+
+impl Door {
+    /// Returns its address as users write it.
+    pub fn url(&self, group: &Group) -> String {
+        match (&self.address, group.routing().tls.is_some()) {
+            (ListenAddress::Ip(address), true) => format!("https://{address}"),
+            (ListenAddress::Ip(address), false) => format!("http://{address}"),
+            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
+        }
+    }
+}
+
+impl Entrance {
+    fn new(socket: Socket, file: Option<PathBuf>, address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
+                UnixListener::from_std(socket.into()).map(|listener| Self::Unix(listener, file))
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::Tcp(stream.into_std()?), client(peer)))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _unnamed) = listener.accept().await?;
+                Ok((Stream::Unix(stream.into_std()?), UNIX_CLIENT.to_owned()))
+            }
+        }
+    }
+
+    /// Lets nobody new connect.
+    fn bolt(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
+            Self::Unix(_, Some(path)) => {
+                let _gone_already = std::fs::remove_file(path);
+                Ok(())
+            }
+            Self::Unix(_, None) => Ok(()),
+        }
+    }
+}
+
+fn client(peer: SocketAddr) -> String {
+    peer.ip().to_canonical().to_string()
+}
+
+/// Lets nobody else connect, accepts those who have, and closes. `alone`: its address serves on, and those who were about
+/// to connect get the time for it.
+async fn close(entrance: Arc<Entrance>, group: &Arc<Group>, alone: bool) -> io::Result<()> {
+    let bolted = entrance.bolt();
+    if alone {
+        let mut stage = group.watch();
+        tokio::select! {
+            _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
+            () = tokio::time::sleep(HANDSHAKES) => {}
+            () = accept_for_ever(&entrance, group) => {}
+        }
+    }
+    match Arc::into_inner(entrance) {
+        Some(Entrance::Tcp(listener)) => {
+            let listener = listener.into_std()?;
+            while let Ok((stream, peer)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                hand_over(group, Stream::Tcp(stream), client(peer));
+            }
+        }
+        Some(Entrance::Unix(listener, _)) => {
+            let listener = listener.into_std()?;
+            while let Ok((stream, _unnamed)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                hand_over(group, Stream::Unix(stream), UNIX_CLIENT.to_owned());
+            }
+        }
+        None => {}
+    }
+    bolted
+}
+
+async fn accept_for_ever(entrance: &Entrance, group: &Arc<Group>) {
+    let mut told = false;
+    loop {
+        group.room().await;
+        match entrance.accept().await {
+            Ok((stream, client)) => {
+                told = false;
+                hand_over(group, stream, client);
+            }
+            // The client has left, or the network is in trouble: the next one can be fine.
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                if !told {
+                    tracing::warn!(component = group.names(), %error, "cannot accept, trying on");
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// accept(2) names these as errors to go on after.
+fn is_the_clients(error: &io::Error) -> bool {
+    let codes = [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPROTO,
+        libc::EPERM,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENONET,
+        libc::ENOPROTOOPT,
+        libc::EOPNOTSUPP,
+    ];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+fn hand_over(group: &Arc<Group>, stream: Stream, client: String) {
+    if let Stream::Tcp(stream) = &stream {
+        // Answers are written whole: waiting for more would only delay them.
+        let _slower = stream.set_nodelay(true);
+    }
+    let (intake, counted) = (group.intake(), group.count());
+    if let Some(host) = group.host() {
+        host.place(Accepted { stream, client, group: group.clone(), host: host.clone(), intake, counted });
+    }
+}

@@ -1,0 +1,67 @@
+//! Who serves what on an address at one moment: swapped as a whole, never changed.
+//!
+//! Invariant: there is at least one member, and all of them speak the same TLS: a checked plan has it so.
+
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+
+use super::component::Component;
+use crate::plan::{LimitsPlan, RouteTable};
+use crate::teardown::ComponentId;
+
+/// See the module's documentation.
+pub struct Routing {
+    /// Everybody on it.
+    pub members: Vec<Arc<Component>>,
+    /// Who serves what.
+    pub routes: RouteTable<Arc<Component>>,
+    /// TLS, when it is spoken there.
+    pub tls: Option<TlsAcceptor>,
+    /// What its clients may do: the limits of its first member.
+    pub limits: LimitsPlan,
+}
+
+impl std::fmt::Debug for Routing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routing").field("members", &self.names()).finish_non_exhaustive()
+    }
+}
+
+impl Routing {
+    /// Returns the routing between these.
+    pub fn new(members: Vec<Arc<Component>>, tls: Option<TlsAcceptor>) -> Self {
+        let routes = members.iter().map(|member| (member.plan.http.routes.clone(), member.clone()));
+        let routes = RouteTable::new(routes);
+        let limits = members.first().map(|member| member.plan.http.limits).unwrap_or_default();
+        Self { members, routes, tls, limits }
+    }
+
+    /// Returns the names of everybody on it, for logs.
+    pub fn names(&self) -> String {
+        let names: Vec<_> = self.members.iter().map(|member| member.plan.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Returns whether this generation is on it.
+    pub fn has(&self, id: ComponentId) -> bool {
+        self.members.iter().any(|member| member.id == id)
+    }
+
+    /// Returns whether all members can serve, or never will.
+    pub fn all_ready(&self) -> bool {
+        self.members.iter().all(|member| member.is_ready())
+    }
+
+    /// Returns whether its members were asked to stop: at least one was, and none serves on.
+    pub fn all_asked(&self) -> bool {
+        let asked = |member: &Arc<Component>| member.is_asked();
+        self.members.iter().any(asked) && self.members.iter().all(|member| asked(member) || member.is_idle())
+    }
+
+    /// Returns whether no member has any more use for connections; `but` is not looked at.
+    pub fn all_over(&self, but: Option<ComponentId>) -> bool {
+        let over = |member: &Arc<Component>| member.is_over() || member.is_idle() || Some(member.id) == but;
+        self.members.iter().all(over)
+    }
+}
