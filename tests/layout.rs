@@ -44,6 +44,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("runtime", &["crate::server", "crate::supervisor", "crate::cli"]),
     ("server", &["crate::supervisor", "crate::cli"]),
     ("supervisor", &["crate::cli", "clap"]),
+    (
+        "systemd",
+        &["wasmtime", "hyper", "tokio", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"],
+    ),
     ("output", &["wasmtime", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"]),
 ];
 

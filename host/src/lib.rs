@@ -35,4 +35,5 @@ pub mod plan;
 pub mod runtime;
 pub mod server;
 pub mod supervisor;
+pub mod systemd;
 pub mod teardown;

@@ -11,6 +11,7 @@ use super::say::say;
 use super::{check, run};
 use crate::output::{Channel, LogFormat, Output, install_panic_hook};
 use crate::supervisor::{block_signals, hard_exit, release_signals};
+use crate::systemd::activation;
 use crate::teardown::ExitCode;
 
 /// How long a slow reader may take for what a command printed, when no stop is under way that bounds it.
@@ -18,6 +19,8 @@ const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the command line of this process and ends the process.
 pub fn main() -> ! {
+    // Before anything is opened: descriptors that were passed have the lowest numbers.
+    activation::from_env();
     if block_signals().is_err() {
         hard_exit(ExitCode::HOST_BUG);
     }

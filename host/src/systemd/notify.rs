@@ -1,0 +1,319 @@
+//! Messages to the service manager over `NOTIFY_SOCKET` (the protocol of `sd_notify`).
+//!
+//! Invariant: no call waits: a socket without room loses life signs, and keeps what changes the state of the service for
+//! the next call, as a READY that got lost would leave a reload unfinished for ever (systemd#37515). STOPPING is said
+//! once, and nothing that contradicts it follows. The libraries for this either block or fork their own rules, so the
+//! few lines are here.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Most messages that wait for room; a reload makes two.
+const MOST_UNSENT: usize = 8;
+/// Longest status text, in characters.
+const STATUS_CHARS: usize = 300;
+
+/// Tells the service manager how the app is; without one it does nothing.
+#[derive(Debug)]
+pub struct Notifier {
+    peer: Option<(UnixDatagram, SocketAddr)>,
+    unsent: VecDeque<String>,
+    stopping: bool,
+    complained: bool,
+    watchdog_every: Option<Duration>,
+}
+
+impl Notifier {
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. An address that cannot be used is logged.
+    pub fn from_env() -> Self {
+        Self::new(|name| std::env::var_os(name), std::process::id())
+    }
+
+    fn new(lookup: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
+        let socket = lookup("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+        let peer = socket.and_then(|socket| match open(&socket) {
+            Ok(peer) => Some(peer),
+            Err(error) => {
+                tracing::warn!(socket = %socket.display(), %error, "systemd cannot be told anything");
+                None
+            }
+        });
+        let number = |name: &str| lookup(name)?.to_str()?.parse::<u64>().ok();
+        let meant_for_another = number("WATCHDOG_PID").is_some_and(|meant| meant != u64::from(pid));
+        let micros =
+            number("WATCHDOG_USEC").filter(|micros| *micros > 0 && peer.is_some() && !meant_for_another);
+        Self {
+            peer,
+            unsent: VecDeque::new(),
+            stopping: false,
+            complained: false,
+            watchdog_every: micros.map(|micros| Duration::from_micros(micros) / 2),
+        }
+    }
+
+    /// Returns whether there is somebody to tell.
+    pub fn is_on(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// Returns how often [`watchdog`](Self::watchdog) must be called: twice as often as the manager asks for. `None`
+    /// when it does not ask.
+    pub fn watchdog_every(&self) -> Option<Duration> {
+        self.watchdog_every
+    }
+
+    /// Says that the app is ready: after its start, and after each reload, a failed one too.
+    pub fn ready(&mut self, status: &str) {
+        if !self.stopping {
+            self.keep(format!("READY=1\n{}", status_line(status)));
+        }
+    }
+
+    /// Says that a reload begins. Call it after the request came: the manager ignores what is older than its request.
+    pub fn reloading(&mut self) {
+        if !self.stopping {
+            self.keep(format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros()));
+        }
+    }
+
+    /// Says that the app stops. A second call says nothing.
+    pub fn stopping(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.keep("STOPPING=1\n".to_owned());
+        }
+    }
+
+    /// Asks that the start, or the stop, may take this long from now on.
+    pub fn extend(&mut self, by: Duration) {
+        self.now_or_never(&format!("EXTEND_TIMEOUT_USEC={}\n", by.as_micros()));
+    }
+
+    /// Says that the process is alive.
+    pub fn watchdog(&mut self) {
+        self.now_or_never("WATCHDOG=1\n");
+    }
+
+    /// Sets the line that `systemctl status` shows.
+    pub fn status(&mut self, text: &str) {
+        self.now_or_never(&status_line(text));
+    }
+
+    /// Tries again to send what found no room. Each other call does so, too; call this one where none may follow for
+    /// long.
+    pub fn retry(&mut self) {
+        while let Some(message) = self.unsent.pop_front() {
+            if let Err(error) = self.send(&message) {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.unsent.push_front(message);
+                }
+                self.complain(&error);
+                return;
+            }
+        }
+    }
+
+    /// Sends it, in order; it waits for its turn where there is no room.
+    fn keep(&mut self, message: String) {
+        if self.peer.is_none() {
+            return;
+        }
+        if self.unsent.len() >= MOST_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(message);
+        self.retry();
+    }
+
+    /// Sends it unless there is no room.
+    fn now_or_never(&mut self, message: &str) {
+        self.retry();
+        if let Err(error) = self.send(message) {
+            self.complain(&error);
+        }
+    }
+
+    fn send(&self, message: &str) -> io::Result<()> {
+        let Some((socket, peer)) = &self.peer else { return Ok(()) };
+        loop {
+            match socket.send_to_addr(message.as_bytes(), peer) {
+                Ok(_all_of_it) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !self.complained {
+            self.complained = true;
+            tracing::warn!(%error, "systemd is not told everything; said once");
+        }
+    }
+}
+
+fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let peer = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        [b'/', ..] => SocketAddr::from_pathname(socket)?,
+        _ => return Err(io::Error::other("NOTIFY_SOCKET is neither a path nor an abstract name")),
+    };
+    let own = UnixDatagram::unbound()?;
+    own.set_nonblocking(true)?;
+    Ok((own, peer))
+}
+
+/// A text with a line break in it could say more than a status.
+fn status_line(text: &str) -> String {
+    let line: String =
+        text.chars().take(STATUS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("STATUS={line}\n")
+}
+
+/// The clock that the manager compares with its own; `Instant` does not tell it.
+fn monotonic_micros() -> i64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const PID: u32 = 4711;
+
+    fn told(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 4096];
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    fn notifier(variables: &[(&str, &OsStr)]) -> Notifier {
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Notifier::new(lookup, PID)
+    }
+
+    fn pair(dir: &tempfile::TempDir) -> (UnixDatagram, Notifier) {
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        (manager, notifier(&[("NOTIFY_SOCKET", path.as_os_str())]))
+    }
+
+    #[test]
+    fn a_socket_with_a_path_hears_everything_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, mut notifier) = pair(&dir);
+        assert!(notifier.is_on());
+        notifier.ready("2 components");
+        assert_eq!(told(&manager), "READY=1\nSTATUS=2 components\n");
+        let before = monotonic_micros();
+        notifier.reloading();
+        let message = told(&manager);
+        let at: i64 =
+            message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end().parse().unwrap();
+        assert!(before > 0 && (before..=monotonic_micros()).contains(&at), "{message}");
+        notifier.ready("reload failed:\nsee the log");
+        assert_eq!(told(&manager), "READY=1\nSTATUS=reload failed: see the log\n");
+        notifier.watchdog();
+        notifier.status("serving");
+        notifier.extend(Duration::from_millis(1500));
+        let rest = [told(&manager), told(&manager), told(&manager)];
+        assert_eq!(rest, ["WATCHDOG=1\n", "STATUS=serving\n", "EXTEND_TIMEOUT_USEC=1500000\n"]);
+    }
+
+    #[test]
+    fn an_abstract_socket_hears_too() {
+        let name = format!("curfew-test-{}", std::process::id());
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        notifier(&[("NOTIFY_SOCKET", OsStr::new(&format!("@{name}")))]).watchdog();
+        assert_eq!(told(&manager), "WATCHDOG=1\n");
+    }
+
+    #[test]
+    fn stopping_is_said_once_and_never_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, mut notifier) = pair(&dir);
+        notifier.stopping();
+        notifier.stopping();
+        notifier.ready("no");
+        notifier.reloading();
+        notifier.status("waits for web");
+        assert_eq!([told(&manager), told(&manager)], ["STOPPING=1\n", "STATUS=waits for web\n"]);
+    }
+
+    #[test]
+    fn a_full_socket_blocks_nobody_and_loses_no_change_of_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, mut notifier) = pair(&dir);
+        let began = Instant::now();
+        while !notifier.complained {
+            notifier.watchdog();
+        }
+        notifier.reloading();
+        notifier.watchdog();
+        notifier.ready("after all");
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(notifier.unsent.len(), 2);
+        // Room for what waits, which a later life sign takes along in front of it.
+        for _ in 0..3 {
+            assert_eq!(told(&manager), "WATCHDOG=1\n");
+        }
+        notifier.watchdog();
+        assert_eq!(notifier.unsent.len(), 0);
+        let rest: Vec<String> =
+            std::iter::repeat_with(|| told(&manager)).skip_while(|m| m == "WATCHDOG=1\n").take(3).collect();
+        assert!(rest[0].starts_with("RELOADING=1\n"), "{rest:?}");
+        assert_eq!(rest[1..], ["READY=1\nSTATUS=after all\n", "WATCHDOG=1\n"]);
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, mut notifier) = pair(&dir);
+        drop(manager);
+        notifier.ready("");
+        notifier.stopping();
+        assert!(notifier.complained);
+        assert_eq!(notifier.unsent.len(), 0);
+    }
+
+    #[test]
+    fn without_a_usable_socket_nothing_is_on() {
+        for variables in [vec![], vec![("NOTIFY_SOCKET", "")], vec![("NOTIFY_SOCKET", "vsock:2:1")]] {
+            let mut variables: Vec<_> =
+                variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
+            variables.push(("WATCHDOG_USEC", OsStr::new("1000000")));
+            let mut notifier = notifier(&variables);
+            notifier.ready("nobody hears this");
+            assert!(!notifier.is_on());
+            assert_eq!(notifier.watchdog_every(), None);
+            assert_eq!(notifier.unsent.len(), 0);
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_twice_as_often_as_asked_for_and_only_if_it_is_ours() {
+        let every = |usec: &str, pid: &str| {
+            let socket = ("NOTIFY_SOCKET", OsStr::new("/run/notify"));
+            let variables = [socket, ("WATCHDOG_USEC", OsStr::new(usec)), ("WATCHDOG_PID", OsStr::new(pid))];
+            notifier(&variables[..if pid.is_empty() { 2 } else { 3 }]).watchdog_every()
+        };
+        assert_eq!(every("3000000", ""), Some(Duration::from_millis(1500)));
+        assert_eq!(every("3000000", "4711"), Some(Duration::from_millis(1500)));
+        assert_eq!(every("3000000", "1"), None);
+        assert_eq!(every("0", ""), None);
+        assert_eq!(every("soon", ""), None);
+    }
+}
