@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "web",
     "http-lab",
     "http-lab-classic",
+    "service-lab",
 ];
 
 /// Folders with guests that are written by hand as WebAssembly text, relative to `guest-components/`.

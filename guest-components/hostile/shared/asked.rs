@@ -1,5 +1,6 @@
 //! What the path of a request asks the HTTP lab for, the same in both generations of WASI. Included by path.
 
+use crate::memory::Broken;
 use crate::{memory, misdeeds};
 
 /// The first piece of a body that does not end well, unless the request says how much.
@@ -119,6 +120,13 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "/trailers" => {
             Answer { status: 200, body: Body::Text("body".to_string()), sized: false, end: End::Trailers }
         }
+        "/healthz" => match memory::broken() {
+            None => Answer::text("well"),
+            Some(Broken::Error) => Answer::text("not well").with_status(500),
+            Some(Broken::Hangs) => return Step::Park,
+            Some(Broken::Spins) => misdeeds::spin(),
+        },
+        "/break" => break_down(value(query, "how").unwrap_or("error")),
         "/fetch" => return Step::Fetch(url(query)),
         "/grow" => grow(number(query, "mib", 1)),
         "/status-line" => Answer::text("status").with_status(number(query, "code", 200).min(65535) as u16),
@@ -156,6 +164,17 @@ fn url(query: &str) -> String {
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What `/healthz` of this instance is from now on.
+fn break_down(how: &str) -> Answer {
+    memory::break_down(match how {
+        "error" => Broken::Error,
+        "hang" => Broken::Hangs,
+        "spin" => Broken::Spins,
+        other => return Answer::text(format!("unknown: how={other}")).with_status(400),
+    });
+    Answer::text("broken")
 }
 
 /// Takes memory for good, and touches it.

@@ -6,7 +6,25 @@ thread_local! {
     static SERVED: Cell<u64> = const { Cell::new(0) };
     static GONE: Cell<u64> = const { Cell::new(0) };
     static STATE: Cell<u64> = const { Cell::new(0) };
+    static BROKEN: Cell<Option<Broken>> = const { Cell::new(None) };
     static ID: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// How the health of an instance is bad.
+#[derive(Clone, Copy)]
+pub enum Broken {
+    Error,
+    Hangs,
+    Spins,
+}
+
+/// From here on the instance is not well.
+pub fn break_down(how: Broken) {
+    BROKEN.set(Some(how));
+}
+
+pub fn broken() -> Option<Broken> {
+    BROKEN.get()
 }
 
 /// Counts a request, and tells the number that it has.

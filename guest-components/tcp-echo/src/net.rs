@@ -31,7 +31,7 @@ pub fn local_address(socket: &TcpSocket) -> Result<SocketAddr, String> {
     }
 }
 
-fn to_wasi(address: SocketAddr) -> IpSocketAddress {
+pub fn to_wasi(address: SocketAddr) -> IpSocketAddress {
     let port = address.port();
     match address.ip() {
         IpAddr::V4(ip) => IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: ip.octets().into() }),

@@ -29,6 +29,10 @@ pub struct Loaded {
     pub timing: HookTiming,
     /// What it imports, and what of it it gets.
     pub imports: Vec<Import>,
+    /// Whether it imports `ready` of `curfew:lifecycle/host`, and so is ready when it has said so.
+    pub says_ready: bool,
+    /// Whether it imports `alive` of the same: a service with `health` that does not would always fail.
+    pub says_alive: bool,
     pub(super) network: Network,
     /// Shared by all its instances: what is refused is logged once.
     pub(super) outbound: Arc<Grant>,
@@ -112,6 +116,8 @@ impl Loaded {
                 "`curfew inspect FILE` lists what it imports; build it without this one",
             ));
         }
+        let says_ready = imports::imports_of_host(engine, &ty, "ready");
+        let says_alive = imports::imports_of_host(engine, &ty, "alive");
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
         })?;
@@ -124,13 +130,22 @@ impl Loaded {
                 )
             })?),
         };
-        let timing = match (run.is_async, plan.hook, kind) {
-            (true, Some(timing), _) => timing,
-            (true, None, Kind::Service) => HookTiming::AtStart,
-            (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
-        };
+        let timing = hook_timing(&run, plan, kind);
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        Ok(Self { kind, run, hook, timing, imports, network, outbound, proxy, pre, hook_index })
+        Ok(Self {
+            kind,
+            run,
+            hook,
+            timing,
+            imports,
+            says_ready,
+            says_alive,
+            network,
+            outbound,
+            proxy,
+            pre,
+            hook_index,
+        })
     }
 
     /// Checks that a component of kind `http` has an address to listen on, and that no other has.
@@ -161,6 +176,14 @@ impl Loaded {
     /// Returns where the hook is in an instance, if there is one.
     pub(crate) fn hook_index(&self) -> Option<ComponentExportIndex> {
         self.hook_index
+    }
+}
+
+fn hook_timing(run: &RunExport, plan: &ComponentPlan, kind: Kind) -> HookTiming {
+    match (run.is_async, plan.hook, kind) {
+        (true, Some(timing), _) => timing,
+        (true, None, Kind::Service) => HookTiming::AtStart,
+        (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
     }
 }
 

@@ -42,6 +42,9 @@ const PACKAGES: [(&str, &[&str]); 11] = [
     ("curfew:lifecycle/", &["0.2.", "0.3."]),
 ];
 
+/// The interface in which a component tells the host how it is.
+const HOST: &str = "curfew:lifecycle/host";
+
 /// Returns everything a component imports, types-only interfaces left out.
 pub fn list(
     engine: &Engine,
@@ -55,6 +58,21 @@ pub fn list(
         .filter(|(_, import)| needs_definition(engine, &import.ty))
         .map(|(name, _)| Import { name: name.to_owned(), state: state(name, plan, network, outbound) })
         .collect()
+}
+
+/// Returns whether a component imports this function of `curfew:lifecycle/host`, in whichever version. What a guest
+/// never calls is not among its imports: the tools that make components leave it out.
+pub fn imports_of_host(engine: &Engine, component: &Component, function: &str) -> bool {
+    component.imports(engine).any(|(name, import)| match import.ty {
+        ComponentItem::ComponentInstance(instance) => {
+            name.split_once('@').is_some_and(|(interface, _version)| interface == HOST)
+                && matches!(
+                    instance.get_export(engine, function).map(|export| export.ty),
+                    Some(ComponentItem::ComponentFunc(_))
+                )
+        }
+        _ => false,
+    })
 }
 
 /// An interface of nothing but plain types needs no definition.
@@ -99,4 +117,64 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) 
 /// Pre-releases match exactly only.
 fn is_release(prefix: &str, version: &str) -> bool {
     prefix == version || !version.contains('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::plan::{Bare, Plan};
+    use crate::runtime::{Loaded, Runtime, RuntimeOptions, load_one};
+
+    fn runtime() -> Runtime {
+        Runtime::new(RuntimeOptions { cache: None, interruptible: true }).unwrap()
+    }
+
+    fn load(runtime: &Runtime, file: PathBuf) -> Loaded {
+        let plan = Plan::from_files(&[file], &Bare::default()).unwrap();
+        load_one(runtime, plan.components.first().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_a_component_says_is_read_off_its_imports() {
+        let runtime = runtime();
+        let says = |imports: &str| {
+            let bytes = wat::parse_str(format!("(component {imports})")).unwrap();
+            let component = wasmtime::component::Component::new(&runtime.engine, bytes).unwrap();
+            let ty = component.component_type();
+            ["ready", "alive"].map(|function| imports_of_host(&runtime.engine, &ty, function))
+        };
+        let host = |version: &str, function: &str| {
+            format!("(import \"curfew:lifecycle/host@{version}\" (instance (export \"{function}\" (func))))")
+        };
+        assert_eq!(says(""), [false, false]);
+        assert_eq!(says(&host("0.2.0", "ready")), [true, false]);
+        assert_eq!(says(&host("0.3.0", "ready")), [true, false]);
+        assert_eq!(says(&host("0.3.1", "alive")), [false, true]);
+        assert_eq!(says(&host("0.3.0", "request-stop")), [false, false]);
+        assert_eq!(
+            says("(import \"curfew:lifecycle/hook@0.3.0\" (instance (export \"ready\" (func))))"),
+            [false, false]
+        );
+    }
+
+    #[test]
+    fn guests_import_what_they_call_and_nothing_else() {
+        let runtime = runtime();
+        for (guest, says_ready, says_alive) in [
+            (artifacts::SUBSCRIBER, true, false),
+            (artifacts::TCP_ECHO, true, false),
+            (artifacts::SERVER_CLASSIC, true, false),
+            (artifacts::EVENTS, false, false),
+            (artifacts::HELLO_HTTP, false, false),
+            (artifacts::HELLO_HTTP_CLASSIC, false, false),
+            (artifacts::NO_HOOK, false, false),
+            (artifacts::SERVICE_LAB, true, true),
+        ] {
+            let loaded = load(&runtime, guest.into());
+            let name = Path::new(guest).display();
+            assert_eq!((loaded.says_ready, loaded.says_alive), (says_ready, says_alive), "{name}");
+        }
+    }
 }

@@ -97,6 +97,11 @@ macro_rules! shared_functions {
             Ok(())
         }
 
+        fn alive(&mut self) -> Result<()> {
+            self.link.set_alive();
+            Ok(())
+        }
+
         fn set_status(&mut self, line: String) -> Result<()> {
             self.link.set_status(&line);
             Ok(())
