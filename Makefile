@@ -9,13 +9,13 @@ GRPCIO := grpcio==1.85.1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Installs a Debian package unless its program is there, or says what is missing without it.
+# Installs a Debian package, by default of the same name, unless its program is there, or says what is missing without it.
 define install
 @command -v $(1) >/dev/null || { \
   if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; \
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(or $(3),$(1)) >/dev/null; \
   else \
-    echo "$(1) is missing: $(2) (Debian: apt-get install $(1))"; \
+    echo "$(1) is missing: $(2) (Debian: apt-get install $(or $(3),$(1)))"; \
   fi; }
 endef
 
@@ -28,6 +28,7 @@ setup-build:
 setup: setup-build target/venv/$(GRPCIO) ## install what building and testing needs, or say what is missing
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
+	$(call install,systemd-socket-activate,the test with systemd's own socket activation is skipped,systemd)
 
 # The gRPC client that the tests use.
 target/venv/$(GRPCIO):

@@ -27,12 +27,14 @@ mod harness;
 mod hooks;
 mod hostile;
 mod http;
+mod labs;
 mod layout;
 mod profiles;
 mod redis;
 mod signals;
 mod start;
 mod stdio;
+mod systemd;
 mod terminal;
 
 use std::sync::Mutex;

@@ -3,6 +3,7 @@
 //! Invariant: when an `App` is gone, nothing of its process group is left.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +54,11 @@ impl App {
 
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The folder of the manifest, which is the host's working directory.
+    pub fn path(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
     }
 
     /// The other end of standard input, if it was piped; closed once dropped.

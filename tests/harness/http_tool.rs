@@ -11,7 +11,7 @@ pub fn python_with(module: &str) -> Option<PathBuf> {
     let python = PathBuf::from(VENV);
     let mut command = Command::new(&python);
     command.args(["-c", &format!("import {module}")]);
-    works(command, &format!("{VENV} with {module}")).then_some(python)
+    works(&mut command, &format!("{VENV} with {module}")).then_some(python)
 }
 
 /// A Chromium by any of its names.
@@ -26,8 +26,13 @@ pub fn chromium() -> Option<PathBuf> {
     found.map(PathBuf::from)
 }
 
-fn works(mut command: Command, what: &str) -> bool {
-    let runs = runs(&mut command);
+/// Any other program, by its name.
+pub fn tool(name: &'static str) -> Option<&'static str> {
+    works(Command::new(name).arg("--version"), name).then_some(name)
+}
+
+fn works(command: &mut Command, what: &str) -> bool {
+    let runs = runs(command);
     if !runs {
         missing(what);
     }

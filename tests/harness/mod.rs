@@ -3,6 +3,7 @@
 //! Tests wait for a line, a log record, a socket or the exit. Where the system tells nobody of an event (a process
 //! is reaped, a port is bound), the harness looks again every few milliseconds, with a bound.
 
+mod activation;
 mod app;
 mod browser;
 mod capture;
@@ -16,11 +17,13 @@ mod http_tls;
 mod http_tool;
 mod http_wire;
 mod manifest;
+mod notify;
 mod output;
 mod patience;
 mod process;
 mod pty;
 mod redis;
+mod reload;
 mod tcp;
 mod wat;
 
@@ -35,6 +38,7 @@ pub use http_tls::Trust;
 pub use http_tool::python_with;
 pub use http_wire::{Cut, Fate, Wire};
 pub use manifest::{app, component, keys};
+pub use notify::Manager;
 pub use output::Output;
 pub use patience::{assert_within, patience};
 pub use process::until;

@@ -19,6 +19,7 @@ use crate::output::{Channel, LogFormat, Output, init_logging};
 use crate::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
 use crate::runtime::Cache;
 use crate::supervisor::{App, AppError, Ended, Options, Report, SignalSource, Stopper, hard_exit, table};
+use crate::systemd::activation;
 use crate::teardown::ExitCode;
 
 /// How long the last lines may take to be written when nobody reads them.
@@ -135,6 +136,9 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
+    for problem in activation::problems() {
+        tracing::warn!(problem, "a socket that was passed to the process is of no use");
+    }
     let report = args.report.map(open_report).transpose()?;
     let options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
     Ok(Prepared { plan, options, report })

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 use super::board::millis;
 use super::report::ComponentReport;
 use crate::runtime::{Failure, HookResult};
+use crate::systemd::activation;
 use crate::teardown::{Deadlines, Level, Signal};
 
 pub fn started(component: &str) {
@@ -15,6 +16,12 @@ pub fn started(component: &str) {
 
 pub fn app_started(components: usize, after: Duration) {
     info!(components, ms = millis(after), "app started");
+    for socket in activation::unclaimed() {
+        warn!(
+            socket,
+            "no component listens on this socket, which was passed to the process: its clients wait in vain"
+        );
+    }
 }
 
 pub fn not_ready() {

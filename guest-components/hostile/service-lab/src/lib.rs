@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `ready=MS`, `ready=never` | says that it is ready after so long (at once unless given), or only when told to |
 //! | `alive=MS` | says that it is alive, each time after so long, until it is muted |
-//! | `end=MS`, `fail=MS`, `trap=MS` | ends, fails or traps by itself after so long |
+//! | `end=MS`, `fail=MS`, `trap=MS` | one of them: ends, fails or traps by itself after so long |
 //! | `count=PATH` | counts its starts in this file |
 //! | `good-from=N` | neither ends, fails nor traps by itself from its Nth start on |
 //! | `stop=MS` | takes so long from the notice to its end |
