@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::event::{Action, Urgency};
 use super::machine::Machine;
-use super::member::Leaving;
+use super::member::{Leaving, Member};
 use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
 use crate::plan::OnEnd;
+
+/// The longest pause of an instance that comes back while its component is on the way out: it has no time for longer ones,
+/// but one that traps at each start is not to fill a core.
+const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Machine {
     /// Starts a component, for the first time or again.
@@ -28,18 +32,27 @@ impl Machine {
         };
         member.phase = Phase::Running;
         member.restarts.runs(now);
-        let leaves = member.leaving.map(|leaving| leaving.cause);
-        // It slipped in while it was being abandoned: it has started, so it is asked like all others.
-        if let Some(cause) = leaves.or(self.cause) {
+        if member.ready {
             member.deadline = None;
-            self.ask_alone(now, id, cause);
+        }
+        // It slipped in while it was being abandoned: it has started, so it is asked like all others, in its turn.
+        if let (None, Some(cause), Some(deadlines)) = (member.leaving, self.cause, self.deadlines) {
+            member.leaving = Some(Leaving { cause, until: deadlines.end });
+        }
+        if member.leaving.is_some() {
+            member.deadline = None;
+            self.asks_due = true;
         }
     }
 
+    /// A guest can say so before its `run` is entered; it counts from then on.
     pub(super) fn ready(&mut self, id: ComponentId) {
-        if let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) {
+        let before_the_end = |member: &&mut Member| matches!(member.phase, Phase::Starting | Phase::Running);
+        if let Some(member) = self.members.get_mut(&id).filter(before_the_end) {
             member.ready = true;
-            member.deadline = None;
+            if member.phase == Phase::Running {
+                member.deadline = None;
+            }
         }
     }
 
@@ -47,8 +60,13 @@ impl Machine {
         let Some(member) = self.members.get(&id).filter(|member| member.phase == Phase::Running) else {
             return;
         };
-        let counts = member.counts() && !member.trial;
+        let (counts, trial) = (member.counts(), member.trial);
         match (self.level, member.policy.on_exit) {
+            // It would have stopped the app: with it, nothing can take over.
+            (Level::Running, OnEnd::StopApp) if trial => {
+                self.ask_alone(now, id, Cause::Finished(id));
+                self.roll_back(now, Some(id));
+            }
             (Level::Running, OnEnd::StopApp) if counts => {
                 self.begin(now, Cause::Finished(id), Duration::ZERO, self.policy.grace);
             }
@@ -68,7 +86,8 @@ impl Machine {
         // It gets no notice, it cannot be entered again; but tasks that it left behind can linger.
         member.phase = member.phase.max(Phase::Asked);
         if member.phase < Phase::Cut {
-            let deadline = now.saturating_add(self.policy.fail_grace);
+            let slice = member.leaving.map_or(Duration::MAX, |leaving| leaving.until);
+            let deadline = now.saturating_add(self.policy.fail_grace).min(slice);
             member.deadline = Some(member.deadline.map_or(deadline, |old| old.min(deadline)));
             self.due = self.due.min(deadline);
         }
@@ -96,10 +115,17 @@ impl Machine {
             }
             // Who is on the way out has no time for pauses, and does not come back often.
             OnEnd::Restart if self.level > Level::Running || !member.counts() => {
-                self.actions.push(Action::Restart { id, pause: Duration::ZERO });
+                let pause = member.policy.restart.first_pause.min(LAST_PAUSE);
+                self.actions.push(Action::Restart { id, pause });
             }
             OnEnd::Restart => match self.spend(now, id) {
-                Some(pause) => self.actions.push(Action::Restart { id, pause }),
+                Some(pause) => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        // The next one is stable if nothing is heard of it for long enough.
+                        member.restarts.runs(now.saturating_add(pause));
+                    }
+                    self.actions.push(Action::Restart { id, pause });
+                }
                 None => self.give_up(now, id),
             },
         }
@@ -109,18 +135,11 @@ impl Machine {
     pub(super) fn unhealthy(&mut self, now: Duration, id: ComponentId) {
         let running = |phase: Phase| phase == Phase::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| running(member.phase)) else { return };
-        if self.level > Level::Running || !member.counts() || member.trial {
+        if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
             return;
         }
         match (member.policy.on_failure, member.policy.pooled) {
-            (OnEnd::Restart, true) => match self.spend(now, id) {
-                Some(_at_once) => {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.renew = true;
-                    }
-                }
-                None => self.give_up(now, id),
-            },
+            (OnEnd::Restart, true) => self.renew(now, id, true),
             (OnEnd::Ignore, true) => {}
             (OnEnd::StopApp, true) => {
                 member.lost = true;
@@ -135,6 +154,18 @@ impl Machine {
                     self.fail(now, Cause::Failure(id));
                 }
             }
+        }
+    }
+
+    /// Has a component that was found dead replaced, within its budget: at once the first time.
+    pub(super) fn renew(&mut self, now: Duration, id: ComponentId, at_once: bool) {
+        let pause = self.spend(now, id);
+        match (pause, self.members.get_mut(&id)) {
+            (Some(pause), Some(member)) => {
+                member.renew = Some(if at_once { now } else { now.saturating_add(pause) });
+            }
+            (None, Some(_)) => self.give_up(now, id),
+            (_, None) => {}
         }
     }
 
@@ -162,9 +193,8 @@ impl Machine {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.halted = true;
         match member.phase {
-            Phase::Pending => self.finish(id, Outcome::NotStarted),
-            Phase::Backoff => {
-                let last = member.outcome.unwrap_or(Outcome::Stopped);
+            Phase::Pending | Phase::Backoff => {
+                let last = member.outcome.unwrap_or(Outcome::NotStarted);
                 self.finish(id, last);
             }
             Phase::Starting => self.abandon(now, id, Cause::Request(Requester::Operator)),
@@ -190,17 +220,18 @@ impl Machine {
             (false, true) => outcome.or_failed(),
             (false, false) => outcome,
         };
-        if member.trial && self.change.is_some() {
-            self.roll_back(now, Some(id));
-        }
-        let Some(member) = self.members.get(&id) else { return };
         let (on_exit, on_failure) = (member.policy.on_exit, member.policy.on_failure);
         let counts = member.counts() && self.level == Level::Running;
+        // A job that is done before the others are ready takes part like any other; whatever else ends does not take over.
+        let done = member.ready && outcome == Outcome::Finished && on_exit != OnEnd::StopApp;
+        if member.trial && self.change.is_some() && !done {
+            self.finish(id, outcome);
+            return self.roll_back(now, Some(id));
+        }
         if counts && member.phase > Phase::Pending && comes_back(outcome, on_exit, on_failure) {
             return self.start_again(now, id, outcome);
         }
-        let retired = member.retired;
-        let concerns = !retired && !member.halted;
+        let (retired, concerns) = (member.retired, member.counts());
         self.finish(id, outcome);
         if retired && self.level == Level::Running {
             self.forget(id);
@@ -219,13 +250,19 @@ impl Machine {
     /// Starts a component that has ended again, after a pause; or not, when it has spent its budget.
     fn start_again(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
         let Some(pause) = self.spend(now, id) else {
+            let trial = self.members.get(&id).is_some_and(|member| member.trial);
             self.finish(id, Outcome::GaveUp);
-            return self.give_up(now, id);
+            return match trial {
+                true => self.roll_back(now, Some(id)),
+                false => self.give_up(now, id),
+            };
         };
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Backoff;
         member.outcome = Some(outcome);
         (member.failed, member.lost, member.ready, member.leaving) = (false, false, false, None);
+        member.renew = None;
+        self.stuck -= usize::from(std::mem::take(&mut member.stuck));
         let again = now.saturating_add(pause);
         member.deadline = Some(again);
         self.due = self.due.min(again);
@@ -241,6 +278,7 @@ impl Machine {
         member.deadline = None;
         member.outcome = Some(outcome);
         self.open -= 1;
+        self.stuck -= usize::from(std::mem::take(&mut member.stuck));
     }
 
     /// Grants a component more time, up to the slice of its wave, and returns how much.

