@@ -2,10 +2,13 @@
 
 mod args;
 mod check;
+mod client;
 mod describe;
 mod entry;
 mod error;
+mod operate;
 mod run;
 mod say;
+mod status_table;
 
 pub use entry::main;
