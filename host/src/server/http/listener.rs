@@ -87,7 +87,11 @@ impl Listener {
     /// When there is none, or it is of a family that is not served.
     pub fn activated(name: &str) -> io::Result<Vec<Self>> {
         let address = ListenAddress::Activated(name.to_owned());
-        systemd::take(name).map_err(io::Error::other)?.into_iter().map(|fd| Self::adopt(fd, &address)).collect()
+        systemd::take(name)
+            .map_err(io::Error::other)?
+            .into_iter()
+            .map(|fd| Self::adopt(fd, &address))
+            .collect()
     }
 
     /// Takes over a socket that listens already.
