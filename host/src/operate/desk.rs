@@ -11,6 +11,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -247,7 +248,7 @@ fn ready(snapshot: &Snapshot) -> Reply {
 }
 
 fn status(snapshot: &Snapshot) -> Reply {
-    document(StatusCode::OK, &json!(snapshot.status))
+    document(StatusCode::OK, &snapshot.status)
 }
 
 fn metrics(snapshot: &Snapshot) -> Reply {
@@ -262,8 +263,10 @@ pub fn error(status: StatusCode, told: &str) -> Reply {
     document(status, &json!({ "error": told }))
 }
 
-fn document(status: StatusCode, value: &serde_json::Value) -> Reply {
-    text(status, "application/json", harmless::json(&format!("{value}\n")))
+fn document(status: StatusCode, value: &impl Serialize) -> Reply {
+    // All of it is plain data with texts as keys, which cannot fail.
+    let document = serde_json::to_string(value).unwrap_or_default();
+    text(status, "application/json", harmless::json(&document) + "\n")
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Reply {
