@@ -200,10 +200,11 @@ impl Conductor {
     }
 
     /// Returns whether its requests are answered; and whether the connections on its addresses are closed, where
-    /// nobody else is left to see to that.
+    /// those close and nobody else is left to see to that.
     fn is_disconnected(&self) -> bool {
         let closed = |group: &Arc<Group>| {
-            group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
+            let stays = group.stage() < Stage::Drain;
+            stays || group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
         };
         self.component.stats.in_flight() == 0 && self.own_groups().all(closed)
     }

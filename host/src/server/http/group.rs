@@ -4,7 +4,7 @@
 //! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
 //! hears that no more requests come from here.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -39,6 +39,8 @@ pub struct Group {
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
+    /// Whether others may take over soon, for whom it stays open.
+    claimed: AtomicBool,
 }
 
 impl std::fmt::Debug for Group {
@@ -85,6 +87,7 @@ impl Group {
             holders: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
+            claimed: AtomicBool::new(false),
         })
     }
 
@@ -160,12 +163,38 @@ impl Group {
             self.opened.send_replace(true);
         }
         if routing.all_asked() {
-            self.raise(Stage::Drain);
+            self.drain_unless_claimed();
         }
         if routing.all_over(None) && self.stage() >= Stage::Drain {
             self.raise(Stage::Cut);
         }
         self.ring();
+    }
+
+    /// Keeps it open whatever its members do, unless it drains already: others may take over.
+    pub fn claim(&self) {
+        // Under the lock of the stage: either it drains, or it is claimed.
+        self.stage.send_if_modified(|now| {
+            self.claimed.store(*now < Stage::Drain, Ordering::SeqCst);
+            false
+        });
+    }
+
+    /// Lets it go the way its members have it.
+    pub fn release(&self) {
+        if self.claimed.swap(false, Ordering::SeqCst) {
+            self.look();
+        }
+    }
+
+    fn drain_unless_claimed(&self) {
+        self.stage.send_if_modified(|now| {
+            let drains = *now < Stage::Drain && !self.claimed.load(Ordering::SeqCst);
+            if drains {
+                *now = Stage::Drain;
+            }
+            drains
+        });
     }
 
     /// Has all members look again how far it is.

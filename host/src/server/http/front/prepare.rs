@@ -68,6 +68,7 @@ impl Front {
                 Ok(())
             }
             Err(error) => {
+                self.release();
                 components.iter().for_each(|component| {
                     component.lanes.leave(component.id);
                 });
@@ -89,9 +90,14 @@ impl Front {
     /// Finds out what is to be done on each address.
     fn arrange(&mut self, change: &Change<'_>) -> Result<Prepared, FrontError> {
         let wanted = wanted(change.fresh);
+        let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
+        let concerned = |key: &Key, group: &Group| is_wanted(key) || change.touches(&group.routing().members);
+        self.addresses
+            .iter()
+            .filter(|(key, group)| concerned(key, group))
+            .for_each(|(_, group)| group.claim());
         self.let_close(&wanted);
         let mut prepared = Prepared::default();
-        let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
         for (key, group) in self.addresses.iter().filter(|(key, _)| !is_wanted(key)) {
             let now = group.routing();
             if !change.touches(&now.members) {
