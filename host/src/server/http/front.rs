@@ -118,7 +118,7 @@ impl Front {
         let ears = place.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(ears), Some(thread)) = (ears, self.thread.as_ref()) else { return };
         let component = place.component.clone();
-        component.set_started();
+        component.standing.set_started();
         let parts = Arc::new(InstanceParts {
             runtime: self.runtime.clone(),
             loaded: component.loaded.clone(),
@@ -181,7 +181,7 @@ impl Front {
         drop(openings);
         self.release();
         for id in fresh {
-            if self.places.get(&id).is_some_and(Place::never_started) {
+            if self.places.get(&id).is_some_and(|place| !place.component.standing.is_started()) {
                 self.forget(id);
             }
         }
@@ -198,6 +198,7 @@ impl Front {
             place.component.lanes.leave(id);
         }
         self.lanes.retain(|_, lanes| lanes.strong_count() > 0);
+        self.addresses.retain(|_, group| group.stage() < Stage::Drain || !group.doors().is_empty());
     }
 
     /// Returns the counts of a component.
@@ -219,11 +220,5 @@ impl Front {
     /// Returns whether this component is served here.
     pub fn has(&self, id: ComponentId) -> bool {
         self.places.contains_key(&id)
-    }
-}
-
-impl Place {
-    fn never_started(&self) -> bool {
-        self.component.is_idle()
     }
 }

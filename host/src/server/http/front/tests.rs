@@ -247,6 +247,10 @@ fn whole(text: &[u8]) -> Option<Got> {
 }
 
 /// Waits until something holds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a pause between two looks at what tells nobody that it has changed"
+)]
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {
