@@ -19,7 +19,15 @@ mod climb;
 #[cfg(test)]
 mod contract_app;
 #[cfg(test)]
+mod contract_change;
+#[cfg(test)]
 mod contract_members;
+#[cfg(test)]
+mod contract_order;
+#[cfg(test)]
+mod contract_restart;
+#[cfg(test)]
+mod contract_single;
 mod event;
 mod exit_code;
 mod level;
