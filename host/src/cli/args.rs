@@ -72,6 +72,7 @@ Examples:
   curfew stop                            as TERM does, with the app's drain-delay
   curfew stop --now                      without it; also ends a drain-delay that is under way
   curfew stop web                        only this component: returns when it has ended
+  curfew stop web --now                  the same without its grace: it is cut off
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
 
@@ -121,8 +122,8 @@ pub struct StopArgs {
     /// Only this component [default: the app]
     #[arg(value_name = "COMPONENT", value_parser = component)]
     pub component: Option<String>,
-    /// Without the drain-delay of the app
-    #[arg(long, conflicts_with = "component")]
+    /// The app without its drain-delay, a component without its grace
+    #[arg(long)]
     pub now: bool,
     /// Which app.
     #[command(flatten)]

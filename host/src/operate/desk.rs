@@ -201,9 +201,6 @@ fn with_query<'a>(mut wish: Wish<'a>, query: &'a str) -> Result<Wish<'a>, &'stat
     }
     match wish {
         Wish::Restart { component: "" } => Err("/restart needs component=NAME"),
-        Wish::Stop { component: Some(_), now: true } => {
-            Err("now=1 is about the app's drain-delay; a component has none")
-        }
         wish => Ok(wish),
     }
 }
@@ -298,6 +295,7 @@ mod tests {
             ("GET", "/status", Control, "Status"),
             ("POST", "/stop", Control, "Stop { component: None, now: false }"),
             ("POST", "/stop?now=1", Control, "Stop { component: None, now: true }"),
+            ("POST", "/stop?component=a&now=1", Control, "Stop { component: Some(\"a\"), now: true }"),
             ("POST", "/stop?component=a-b", Control, "Stop { component: Some(\"a-b\"), now: false }"),
             ("POST", "/reload", Control, "Reload"),
             ("POST", "/restart?component=web", Control, "Restart { component: \"web\" }"),
@@ -315,7 +313,6 @@ mod tests {
             ("POST", "/restart?name=web", Control, 400),
             ("POST", "/stop?now=2", Control, 400),
             ("POST", "/stop?component=", Control, 400),
-            ("POST", "/stop?component=a&now=1", Control, 400),
             ("POST", "/reload?now=1", Control, 400),
             ("GET", "/", Control, 404),
             ("GET", "/livez/", Admin, 404),
