@@ -31,6 +31,7 @@ mod labs;
 mod layout;
 mod profiles;
 mod redis;
+mod reload;
 mod signals;
 mod start;
 mod stdio;
