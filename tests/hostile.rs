@@ -69,7 +69,11 @@ fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
     let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
     if event == Event::PeerFailure {
         let keys = keys(&[&address, "stream", "group", "consumer"]);
-        text += &component("peer", SUBSCRIBER, &format!("{keys}\nnetwork = {{ connect = [{address:?}] }}"));
+        text += &component(
+            "peer",
+            SUBSCRIBER,
+            &format!("{keys}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}"),
+        );
     }
     text
 }
@@ -79,7 +83,7 @@ fn start(manifest: &str) -> App {
     let data = host.path().join("data");
     std::fs::create_dir(&data).unwrap();
     nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    host.start_ready()
+    host.start()
 }
 
 fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
@@ -92,6 +96,10 @@ fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let app = start(&manifest(event, &component("guest", source, &keys), &peer));
     app.wait_for_line("guest | run entered");
+    app.wait_for_log("component started", "sibling");
+    if case.run != "never-ready" {
+        app.wait_for_log("app started", "");
+    }
     if case.early {
         app.wait_for_log("component ended", "guest");
     }
@@ -203,6 +211,7 @@ fn more_spinning_guests_than_cores_are_all_cut_off() {
     for event in EVENTS {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = start(&manifest(event, &guests, &peer));
+        app.wait_for_log("app started", "");
         let counted_from = event.happen(&app, peer);
         let output = app.wait();
         assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");

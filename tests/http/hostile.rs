@@ -105,7 +105,7 @@ impl Cell {
         if self.event == Event::PeerFailure {
             let address = peer.local_addr().unwrap().to_string();
             let keys = keys(&[&address, "stream", "group", "consumer"]);
-            let network = format!("{keys}\nnetwork = {{ connect = [{address:?}] }}");
+            let network = format!("{keys}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}");
             text += &component("peer", SUBSCRIBER, &network);
         }
         Host::manifest(&text).start_ready()

@@ -15,7 +15,7 @@ mod hostile;
 mod http2_stop;
 mod identity;
 mod instances;
-mod lab;
+pub mod lab;
 mod limits;
 mod moment;
 mod outbound;
