@@ -29,6 +29,7 @@ mod hostile;
 mod http;
 mod labs;
 mod layout;
+mod operate;
 mod profiles;
 mod redis;
 mod signals;
