@@ -9,7 +9,8 @@ use super::shop::seen;
 use crate::harness::{App, CONTROL, Fate, Host, Wire, app, component, keys, until, web};
 
 const RELOADS: u64 = 20;
-const MOST: u64 = 4;
+/// Between reloads; the next one, on trial, is the fourth.
+const MOST: u64 = 3;
 /// What the allocator and the kernel may keep back in between: MiB.
 const SPREAD: f64 = 24.0;
 
@@ -81,7 +82,7 @@ fn expect_cut_off(mut wire: Wire) {
     assert!(told, "{fate:?}");
 }
 
-fn long_requests_hold_four_generations(source: &str) {
+fn long_requests_hold_generations(source: &str) {
     let app = Host::manifest(&manifest(source, 1)).start_ready();
     let at_first = (app.threads(), app.descriptors());
     let mut wires = Vec::new();
@@ -107,12 +108,12 @@ fn long_requests_hold_four_generations(source: &str) {
 
 #[test]
 fn long_requests_hold_at_most_four_generations() {
-    long_requests_hold_four_generations(HTTP_LAB);
+    long_requests_hold_generations(HTTP_LAB);
 }
 
 #[test]
 fn long_requests_of_a_classic_guest_hold_at_most_four_generations() {
-    long_requests_hold_four_generations(HTTP_LAB_CLASSIC);
+    long_requests_hold_generations(HTTP_LAB_CLASSIC);
 }
 
 /// The same with a service that may overlap and takes an hour to end.
