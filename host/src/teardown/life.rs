@@ -207,12 +207,7 @@ impl Machine {
     }
 
     pub(super) fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
-        let Some(member) = self.members.get(&id).filter(|member| member.phase != Phase::Ended) else {
-            return;
-        };
-        if member.phase == Phase::Backoff {
-            return;
-        }
+        let Some(member) = self.members.get(&id).filter(|member| member.lives()) else { return };
         let told = member.failed || member.gave_up;
         // Nothing that follows masks a failure: what was left of it can have been cut off.
         let outcome = match (member.gave_up, member.failed || member.lost) {
@@ -228,7 +223,7 @@ impl Machine {
             self.finish(id, outcome);
             return self.roll_back(now, Some(id));
         }
-        if counts && member.phase > Phase::Pending && comes_back(outcome, on_exit, on_failure) {
+        if counts && comes_back(outcome, on_exit, on_failure) {
             return self.start_again(now, id, outcome);
         }
         let (retired, concerns) = (member.retired, member.counts());
