@@ -111,6 +111,7 @@ impl Book {
     /// Notes how it ended. Nothing that follows masks a failure.
     pub(super) fn ends(&mut self, outcome: Outcome) {
         let failed = self.seen.failed || self.seen.lost || self.seen.dead;
+        self.stuck = false;
         self.ended = Some(match outcome {
             _ if self.gave_up => Outcome::GaveUp,
             Outcome::GaveUp => Outcome::GaveUp,

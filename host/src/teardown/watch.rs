@@ -100,6 +100,7 @@ impl Watch {
     fn step(&mut self, now: Duration, act: impl Fn(&mut Machine) -> Vec<Action>) -> Vec<Action> {
         self.now = now;
         let before = self.machine.clone();
+        self.note_who_is_stuck();
         let actions = act(&mut self.machine);
         assert_eq!(actions, act(&mut self.twin), "the same events give the same actions");
         if self.left.is_some() {
@@ -187,6 +188,14 @@ impl Watch {
             Action::Raise(level) => self.note_level(level),
             Action::RefuseReload => assert!(self.level > Level::Running),
             Action::NoteSignal(_) | Action::PrintStatus => {}
+        }
+    }
+
+    /// While the app runs, whoever was cut off some time ago is waited for no longer.
+    fn note_who_is_stuck(&mut self) {
+        let (now, runs) = (self.now, self.level == Level::Running);
+        for book in self.books.0.values_mut().filter(|book| book.lives() && runs) {
+            book.stuck |= book.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
         }
     }
 
