@@ -188,7 +188,9 @@ impl Books {
         let book = self.get(id);
         let mut known = book.policy.after.iter().filter(|id| self.0.contains_key(id));
         known.any(|needed| {
-            !self.stands_in(book, *needed) && !self.get(*needed).seen.ready && self.is_over(*needed)
+            let seen = &self.get(*needed).seen;
+            let was_up = seen.ready && seen.entered;
+            !self.stands_in(book, *needed) && !was_up && self.is_over(*needed)
         })
     }
 

@@ -43,10 +43,6 @@ impl Watch {
             return;
         }
         let now = self.now;
-        let gone = |book: &Book| book.lives() && book.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
-        for book in self.books.0.values_mut() {
-            book.stuck = gone(book);
-        }
         let waits =
             |book: &Book| !book.lives() && book.counts() && (book.ended.is_none() || book.again.is_some());
         let waiting: Vec<_> =
@@ -161,7 +157,8 @@ impl Watch {
                 (Some(_), again) => again.is_some_and(|at| self.now >= at),
             };
             assert!(!(running && self.loaded && waits && due && self.books.may_start(*id)), "{id:?} starts");
-            if book.runs() && (self.level >= Level::Drain || book.retired || book.seen.abandoned) {
+            if book.runs() && (self.level >= Level::Drain || (running && book.retired) || book.seen.abandoned)
+            {
                 let mut blockers = self.books.dependents(*id).into_iter().filter(|other| {
                     let other = self.books.get(*other);
                     !running || other.leaves()
@@ -205,7 +202,9 @@ impl Watch {
             false => self.books.is_over(*id),
         };
         let cut = |book: &Book| book.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
-        let quiet = all.keys().all(over);
+        // Who cannot be ended in the moment in which the stop begins has the time that all have.
+        let just = |book: &Book| before.level == Level::Running && stops && book.lives();
+        let quiet = all.iter().all(|(id, book)| over(id) && !just(book));
         let nearly = all.iter().all(|(id, book)| over(id) || cut(book));
         let late = machine.deadlines.is_some_and(|all| now >= all.hard);
         let at_once = before.level == Level::Cut && matches!(machine.forced, Some(Signal::Int));

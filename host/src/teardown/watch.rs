@@ -85,22 +85,26 @@ impl Watch {
     /// Begins a change and checks every rule.
     pub(super) fn change(&mut self, now: Duration, change: Change) -> Vec<Action> {
         self.busy = false;
-        if self.level == Level::Running && self.change.is_none() {
-            for fresh in &change.fresh {
-                let root = fresh.replaces.map_or(fresh.id, |old| self.books.get(old).root);
-                let waits = fresh.waits && fresh.replaces.is_some();
-                let book = Book { trial: true, waits, ..Book::new(fresh.policy.clone(), root) };
-                self.books.0.insert(fresh.id, book);
-            }
-            self.change = Some(change.clone());
+        if self.level > Level::Running || self.change.is_some() {
+            let refused = self.machine.change(now, change.clone());
+            assert_eq!(refused, [Action::RollBack(None)], "R13");
+            assert_eq!(self.twin.change(now, change), refused);
+            return Vec::new();
         }
+        for fresh in &change.fresh {
+            let root = fresh.replaces.map_or(fresh.id, |old| self.books.get(old).root);
+            let waits = fresh.waits && fresh.replaces.is_some();
+            let book = Book { trial: true, waits, ..Book::new(fresh.policy.clone(), root) };
+            self.books.0.insert(fresh.id, book);
+        }
+        self.change = Some(change.clone());
         self.step(now, |machine| machine.change(now, change.clone()))
     }
 
     fn step(&mut self, now: Duration, act: impl Fn(&mut Machine) -> Vec<Action>) -> Vec<Action> {
         self.now = now;
         let before = self.machine.clone();
-        self.note_who_is_stuck();
+        let just_stuck = self.note_who_is_stuck();
         let actions = act(&mut self.machine);
         assert_eq!(actions, act(&mut self.twin), "the same events give the same actions");
         if self.left.is_some() {
@@ -109,6 +113,10 @@ impl Watch {
         } else {
             actions.iter().for_each(|action| self.note_action(&before, *action));
             self.check_step(&before, &actions);
+            // A stop that begins in that moment gives everyone its own time.
+            for id in just_stuck.into_iter().filter(|_| self.level > Level::Running) {
+                self.books.0.entry(id).and_modify(|book| book.stuck = false);
+            }
         }
         actions
     }
@@ -192,11 +200,14 @@ impl Watch {
     }
 
     /// While the app runs, whoever was cut off some time ago is waited for no longer.
-    fn note_who_is_stuck(&mut self) {
+    fn note_who_is_stuck(&mut self) -> Vec<ComponentId> {
         let (now, runs) = (self.now, self.level == Level::Running);
-        for book in self.books.0.values_mut().filter(|book| book.lives() && runs) {
-            book.stuck |= book.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
+        let mut just = Vec::new();
+        for (id, book) in self.books.0.iter_mut().filter(|(_, book)| book.lives() && runs && !book.stuck) {
+            book.stuck = book.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
+            just.extend(book.stuck.then_some(*id));
         }
+        just
     }
 
     fn note_level(&mut self, level: Level) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::watch::Watch;
 use super::*;
+use crate::plan::OnEnd;
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -113,8 +114,12 @@ impl World {
         let (id, end) = match action {
             Action::Start(id) => {
                 self.births += 1;
-                let habit = self.habit(id);
-                return self.start(now, id, &habit);
+                return self.start(watch, now, id);
+            }
+            // It tries again by itself.
+            Action::Restart { id, pause } if watch.books.get(id).starts() => {
+                self.births += 1;
+                return self.start(watch, now + pause, id);
             }
             Action::Abandon(id) => (id, self.habit(id).heeds.then_some((1, Outcome::NotStarted))),
             Action::Ask { id, .. } => (id, self.habit(id).stops),
@@ -133,11 +138,19 @@ impl World {
         }
     }
 
-    fn start(&mut self, now: Duration, id: ComponentId, habit: &Habit) {
-        let Some((after, fails)) = habit.enters else { return };
-        let entered = now + ms(after);
-        if fails {
-            return self.fail(entered, id);
+    fn start(&mut self, watch: &Watch, now: Duration, id: ComponentId) {
+        let (habit, policy) = (self.habit(id), &watch.books.get(id).policy);
+        let tries_again = policy.pooled && policy.on_lost == OnEnd::Restart;
+        let (after, fails) = match habit.enters {
+            Some((after, fails)) => (ms(after), fails),
+            None if tries_again => (policy.start_timeout, true),
+            None => return,
+        };
+        let entered = now + after;
+        match (fails, tries_again) {
+            (true, true) => return self.push(entered, Event::Lost(id)),
+            (true, false) => return self.fail(entered, id),
+            (false, _) => {}
         }
         self.push(entered, Event::Entered(id));
         let later = [
