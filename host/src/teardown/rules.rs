@@ -208,7 +208,7 @@ impl Watch {
         let nearly = all.iter().all(|(id, book)| over(id) || cut(book));
         let late = machine.deadlines.is_some_and(|all| now >= all.hard);
         let at_once = before.level == Level::Cut && matches!(machine.forced, Some(Signal::Int));
-        assert!(!quiet || self.left.is_some(), "I4: quiet means leave");
+        assert!(!quiet || self.left.is_some() || !(self.loaded || stops), "I4: quiet means leave");
         assert!(self.left.is_none() || nearly || late || at_once, "it leaves for a reason");
         assert_eq!(self.left.is_some(), machine.level == Level::Exit);
         if let Some(code) = self.left {

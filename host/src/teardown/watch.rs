@@ -190,7 +190,8 @@ impl Watch {
             Action::RollBack(because) => self.note_roll_back(because),
             Action::Forget(id) => {
                 let book = self.books.0.remove(&id).expect("it is forgotten once");
-                assert!(book.retired && !book.lives() && !stops, "what is forgotten has ended");
+                let runs = self.level == Level::Running;
+                assert!(book.retired && !book.lives() && runs, "what is forgotten has ended");
             }
             Action::Leave(code) => self.left = Some(code),
             Action::Raise(level) => self.note_level(level),
@@ -308,7 +309,7 @@ impl Watch {
         }
         let replaced = change.fresh.iter().filter_map(|fresh| fresh.replaces);
         for id in replaced.chain(change.removed) {
-            self.books.get_mut(id).retired = true;
+            self.retire(id);
         }
         for book in self.books.0.values_mut().filter(|book| !book.retired) {
             for needed in &mut book.policy.after {
@@ -325,9 +326,15 @@ impl Watch {
         let fresh: Vec<_> = change.fresh.iter().map(|fresh| fresh.id).collect();
         assert!(because.is_some_and(|id| fresh.contains(&id)) || self.machine.cause.is_some(), "{because:?}");
         for id in fresh {
-            let book = self.books.get_mut(id);
-            (book.trial, book.retired) = (false, true);
+            self.retire(id);
         }
+    }
+
+    fn retire(&mut self, id: ComponentId) {
+        let now = self.now;
+        let book = self.books.get_mut(id);
+        (book.trial, book.retired) = (false, true);
+        book.seen.slice.get_or_insert(now);
     }
 
     pub(super) fn extend(&mut self, id: ComponentId, by: Duration) {
@@ -359,7 +366,8 @@ fn note_of_one(book: &mut Book, event: Event, app_runs: bool) {
             false => book.seen.dead = true,
         },
         Event::Ended(_, outcome) if book.lives() => book.ends(outcome),
-        Event::StopOne(..) => book.halted |= app_runs,
+        // From then on, its slice is its own.
+        Event::StopOne(..) if app_runs => (book.halted, book.seen.slice) = (true, Some(Duration::ZERO)),
         _ => {}
     }
 }
