@@ -13,6 +13,8 @@
 //!
 //! From running a cause leads to delay or drain; from every level "all have ended" leads to exit.
 
+#[cfg(test)]
+mod books;
 mod cause;
 mod change;
 mod climb;
@@ -36,15 +38,19 @@ mod machine;
 mod member;
 mod order;
 mod policy;
-#[cfg(any())]
+#[cfg(test)]
 mod properties;
 mod restart;
+#[cfg(test)]
+mod rules;
 mod signals;
 #[cfg(test)]
 mod table;
-#[cfg(any())]
+#[cfg(test)]
 mod watch;
 mod waves;
+#[cfg(test)]
+mod world;
 
 pub use cause::{Cause, Requester, Signal};
 pub use change::{Change, Fresh};
