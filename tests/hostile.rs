@@ -69,7 +69,8 @@ fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
     let address = peer.local_addr().unwrap().to_string();
     let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
     if event == Event::PeerFailure {
-        let keys = keys(&[&address, "stream", "group", "consumer"]);
+        // It never is ready by its own word: nobody answers it.
+        let keys = keys(&[&address, "stream", "group", "consumer"]) + "\nready = \"started\"";
         text += &component("peer", SUBSCRIBER, &format!("{keys}\nnetwork = {{ connect = [{address:?}] }}"));
     }
     text
@@ -94,7 +95,13 @@ fn start(manifest: &str) -> App {
     let data = host.path().join("data");
     std::fs::create_dir(&data).unwrap();
     nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    host.start_ready()
+    let app = host.start();
+    let (message, of) = match manifest.contains("never-ready") {
+        true => ("component started", "sibling"),
+        false => ("app started", ""),
+    };
+    app.wait_for_log(message, of);
+    app
 }
 
 fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
