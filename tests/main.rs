@@ -32,6 +32,7 @@ mod layout;
 mod operate;
 mod profiles;
 mod redis;
+mod reload;
 mod signals;
 mod start;
 mod stdio;

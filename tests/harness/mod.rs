@@ -5,6 +5,7 @@
 
 mod activation;
 mod app;
+mod balancer;
 mod browser;
 mod capture;
 mod host;
@@ -25,10 +26,12 @@ mod process;
 mod pty;
 mod redis;
 mod reload;
+mod sockets;
 mod tcp;
 mod wat;
 
 pub use app::App;
+pub use balancer::{Balancer, Look, Probe};
 pub use browser::Browser;
 pub use host::Host;
 pub use http_address::{Address, Stream, web};
@@ -46,5 +49,6 @@ pub use patience::{assert_within, patience};
 pub use process::until;
 pub use pty::Terminal;
 pub use redis::{Redis, Reply};
+pub use sockets::free_port;
 pub use tcp::LineClient;
 pub use wat::{Hook, HookResult, Run};

@@ -106,9 +106,8 @@ impl Cell {
         let mut text = self.manifest(instances, 1);
         if self.event == Event::PeerFailure {
             let address = peer.local_addr().unwrap().to_string();
-            // It never is ready by its own word: nobody answers it.
-            let keys = keys(&[&address, "stream", "group", "consumer"]) + "\nready = \"started\"";
-            let network = format!("{keys}\nnetwork = {{ connect = [{address:?}] }}");
+            let keys = keys(&[&address, "stream", "group", "consumer"]);
+            let network = format!("{keys}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}");
             text += &component("peer", SUBSCRIBER, &network);
         }
         Host::manifest(&text).start_ready()

@@ -314,6 +314,13 @@ impl Control {
         }
     }
 
+    /// The app stops while a manifest is read, or what it says is loaded: nothing comes of it.
+    pub(super) fn give_up_reading(&mut self) {
+        if self.reloads.reads && self.reloads.taking_over.is_none() {
+            self.reload_failed("the app stops".to_owned());
+        }
+    }
+
     /// Takes back what was to take over.
     pub(super) fn roll_back(&mut self, because: Option<ComponentId>) {
         if let Some(front) = self.front.as_mut() {
