@@ -211,45 +211,6 @@ fn orders_are_refused_at_once_while_stopping() {
     shop.app.wait().expect_code(124);
 }
 
-/// H2: not ready before the first listener closes, live until the exit, and the admin listener closes last (I7).
-#[test]
-fn probes_answer_through_the_whole_stop() {
-    let shop = start("drain-delay = \"500ms\"", &(web("web", HELLO_HTTP, "") + &stuck()));
-    let web = shop.app.address("web");
-    assert_eq!(ask(&shop.admin, "GET", "/readyz").status, 200);
-    shop.app.signal(SIGTERM);
-    until("it is not ready", || (ask(&shop.admin, "GET", "/readyz").status == 503).then_some(()));
-    assert_eq!(Wire::connect(&web).get("/").expect(200).text(), "Hello", "it still serves");
-    let (mut polls, mut closed) = (0, false);
-    while !shop.app.has_ended() {
-        let Ok(stream) = shop.admin.connect() else { break };
-        drop(stream);
-        closed |= web.connect().is_err();
-        for (path, expected) in [("/livez", 200), ("/readyz", 503)] {
-            let asked = Wire::try_connect(&shop.admin).and_then(|mut wire| {
-                let head = wire.head_of("GET", path, "");
-                wire.try_send(head).map(|()| wire)
-            });
-            match asked.map(|mut wire| wire.fate()) {
-                Ok(Fate::Answered(answer)) => {
-                    assert_eq!(answer.status, expected, "{path}: {}", answer.text())
-                }
-                // The process has left in this moment.
-                _ => assert!(shop.app.ends_within(Duration::from_secs(2)), "{path} without an answer"),
-            }
-        }
-        polls += 1;
-    }
-    let output = shop.app.wait();
-    output.expect_code(124);
-    assert!(closed && polls > 10, "{closed} {polls}");
-    let at = |message: &str| {
-        let said = output.records.iter().position(|record| record.message() == message);
-        said.unwrap_or_else(|| panic!("no {message:?} in\n{}", output.said()))
-    };
-    assert!(at("listener closed") < at("admin listener closed"), "{}", output.said());
-}
-
 /// Issue 4, bad input: a clear error, a closed connection, nothing else.
 #[test]
 fn garbage_is_answered_and_changes_nothing() {

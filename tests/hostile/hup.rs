@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use artifacts::{SERVER, SPIN_AT_START};
-use nix::sys::signal::Signal::SIGTERM;
+use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, SERVER, SPIN_AT_START};
+use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
 use super::cases::{CASES, Case, Kind};
 use super::{Event, MS, exit_code, keys_of, source_of, start};
@@ -69,7 +69,8 @@ fn end_of_the_old(app: &App, case: &Case, asked: Instant) -> String {
 pub fn check_cell(case: &Case, kind: Kind) -> String {
     // Each guest is replaced in both ways, each kind of it in one of them.
     let number = CASES.iter().position(|other| other.what == case.what).unwrap();
-    let overlap = number.is_multiple_of(2) == (kind == Kind::Async);
+    // One that is never ready cannot take over from one that lives: that is a test of its own.
+    let overlap = number.is_multiple_of(2) == (kind == Kind::Async) && case.run != "never-ready";
     let guest = |generation| {
         let keys = format!("{}\noverlap = {overlap}", keys_of(case));
         manifest(generation, &[("guest".to_string(), source_of(kind), keys)])
@@ -84,6 +85,13 @@ pub fn check_cell(case: &Case, kind: Kind) -> String {
     assert_within(reloaded.at - asked, ms(RELOAD), "reload");
     let old = end_of_the_old(&app, case, asked);
     assert_eq!(old, case.outcome, "outcome of the old generation");
+    if case.hook == "request-stop" {
+        // Whoever asks for it is heard, also on the way out.
+        let output = app.wait();
+        assert_within(output.after(asked), ms(GRACE + CUT), "exit");
+        output.expect_code(0).expect_cause("request", "guest").expect_outcome("sibling", "stopped");
+        return format!("{old}, the app stopped");
+    }
     until("the fresh generation", || (lines(&app, "guest | run entered") == 2).then_some(()));
     if case.early {
         app.wait_for_logs("component ended", "guest", 2);
@@ -97,33 +105,57 @@ pub fn check_cell(case: &Case, kind: Kind) -> String {
     format!("{old}, reloaded")
 }
 
-/// G: spins while instantiating × HUP: the fresh generation does, too, and neither keeps the app from being stopped.
+/// G: spins while instantiating × HUP: the fresh generation does, too, next to it or after it, and neither keeps the app
+/// from being asked and stopped.
 #[test]
 fn a_guest_that_spins_while_it_starts_can_be_replaced() {
     crate::in_parallel(2, vec![false, true], |overlap| {
         let guest = |generation| {
-            let keys = format!("overlap = {overlap}\nstart-timeout = \"5s\"");
-            manifest(generation, &[("guest".to_string(), SPIN_AT_START, keys)])
+            manifest(generation, &[("guest".to_string(), SPIN_AT_START, format!("overlap = {overlap}"))])
         };
         let app = Host::manifest(&guest(1)).start();
         app.wait_for_line("sibling | start");
         app.rewrite(&guest(2));
-        let asked = app.signal(nix::sys::signal::Signal::SIGHUP);
+        let asked = app.signal(SIGHUP);
         if overlap {
-            // It never is ready: the old one, which is no better, stays.
-            app.wait_for_log("failed", "guest");
+            until("two that start", || (app.generations("guest").len() == 2).then_some(()));
         } else {
             let reloaded = app.wait_for_reload(1);
             assert_eq!(reloaded.message(), "reloaded");
             assert_within(reloaded.at - asked, ms(RELOAD), "reload");
-            app.wait_for_log("component ended", "guest");
+            let ended = app.wait_for_log("component ended", "guest");
+            assert_within(ended.at - asked, ms(GRACE + CUT), "end of the old generation");
         }
         expect_untouched(&app);
         let asked = app.signal(SIGTERM);
         let output = app.wait();
         assert_within(output.after(asked), ms(GRACE + CUT), "exit");
-        output.expect_outcome("sibling", "stopped").expect_hook("guest", "none");
+        output.expect_outcome("sibling", "stopped").expect_hook("guest", "none").expect_code(0);
+        assert_eq!(output.records("reload failed", "").len(), usize::from(overlap), "{}", output.said());
     });
+}
+
+/// G: never becomes ready × HUP with `overlap`: the reload fails when its time is over, and the old one goes on.
+#[test]
+fn a_guest_that_never_is_ready_does_not_take_over() {
+    for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
+        let guest = |generation, run: &str| {
+            let keys = format!("{}\noverlap = true\nstart-timeout = \"500ms\"", keys(&[run]));
+            manifest(generation, &[("guest".to_string(), source, keys)])
+        };
+        let app = Host::manifest(&guest(1, "run=good")).start_ready();
+        let asked = Instant::now();
+        let failed = app.reload_fails(&guest(2, "run=never-ready"));
+        assert!(failed.at - asked >= ms(500), "it had {:?}", failed.at - asked);
+        assert_within(failed.at - asked, ms(500 + RELOAD), "reload");
+        until("the old generation alone", || {
+            let all = app.generations("guest");
+            (all.len() == 1 && all[0].number("generation") == 1).then_some(())
+        });
+        assert_eq!(app.component("guest").text("state"), "running");
+        expect_untouched(&app);
+        app.stop().expect_code(0).expect_outcome("guest", "stopped").expect_hook("guest", "ok");
+    }
 }
 
 /// G: more spinning components than cores × HUP: all of them are replaced, and all of those are cut off.
