@@ -1,4 +1,4 @@
-//! One generation of a component of kind `http` as its addresses, its requests and its conductor share it.
+//! One generation of a component of kind `http` or `tcp` as its addresses, its requests and its conductor share it.
 //!
 //! Invariant: how far it is only goes on: started, ready, asked, over. Who wants to know that something changed waits
 //! for its bell, which never rings unheard.
@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::lane::LaneEvent;
 use super::lanes::Lanes;
 use super::pool::{Pool, PoolLimits};
 use super::stats::Stats;
-use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES};
-use crate::runtime::Loaded;
+use crate::plan::{
+    ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY,
+};
+use crate::runtime::{Kind, Loaded};
 use crate::teardown::ComponentId;
 
 /// See the module's documentation.
@@ -45,8 +47,20 @@ pub struct Component {
 struct Standing {
     started: AtomicBool,
     ready: AtomicBool,
-    asked: AtomicBool,
+    call: watch::Sender<Call>,
     over: AtomicBool,
+}
+
+/// What a component is called to do. It only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// To serve.
+    #[default]
+    Serve,
+    /// To finish what it has: it was asked to stop.
+    Finish,
+    /// To end now: it is cut off.
+    Cut,
 }
 
 /// Where its conductor hears of it.
@@ -75,7 +89,8 @@ impl Component {
         let instances = &plan.http.instances;
         let is_async = loaded.run.is_async;
         let max = instances.max.unwrap_or(if is_async { cores } else { DEFAULT_SYNC_INSTANCES });
-        let concurrency = if is_async { instances.concurrency.unwrap_or(DEFAULT_CONCURRENCY) } else { 1 };
+        let usual = if loaded.kind == Kind::Tcp { DEFAULT_TCP_CONCURRENCY } else { DEFAULT_CONCURRENCY };
+        let concurrency = if is_async { instances.concurrency.unwrap_or(usual) } else { 1 };
         let limits = PoolLimits { max, concurrency, requests: instances.requests, queue: instances.queue };
         if !lanes.join(id, max, tell.clone()) {
             *lanes = Lanes::new(plan.name.clone());
@@ -108,7 +123,25 @@ impl Component {
 
     /// Notes that it was asked to stop.
     pub fn set_asked(&self) {
-        self.standing.asked.store(true, Ordering::SeqCst);
+        self.call(Call::Finish);
+    }
+
+    /// Notes that it is cut off.
+    pub fn set_cut(&self) {
+        self.call(Call::Cut);
+    }
+
+    fn call(&self, call: Call) {
+        self.standing.call.send_if_modified(|now| {
+            let higher = call > *now;
+            *now = (*now).max(call);
+            higher
+        });
+    }
+
+    /// Returns a view on what it is called to do.
+    pub fn watch(&self) -> watch::Receiver<Call> {
+        self.standing.call.subscribe()
     }
 
     /// Notes that it has no more use for connections.
@@ -123,7 +156,7 @@ impl Component {
 
     /// Returns whether it was asked to stop.
     pub fn is_asked(&self) -> bool {
-        self.standing.asked.load(Ordering::SeqCst)
+        *self.standing.call.borrow() >= Call::Finish
     }
 
     /// Returns whether it has never been started.

@@ -268,6 +268,7 @@ impl Conductor {
         }
         self.progress = Progress::Cut;
         self.alone = true;
+        self.component.set_cut();
         self.cut_off |= self.component.stats.in_flight() > 0;
         self.component.stats.note_cut();
         for instance in self.instances.values() {
