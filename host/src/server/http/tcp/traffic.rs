@@ -4,7 +4,7 @@
 //! nothing is held here. When the component is asked to stop, what has arrived until then is delivered, and then the
 //! guest's input ends.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
