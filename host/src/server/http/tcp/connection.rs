@@ -21,13 +21,14 @@ use super::visit::{Ending, Visit};
 use crate::plan::LimitsPlan;
 use crate::runtime::Kind;
 use crate::server::http::call::{Claim, Interest, Job, Work};
-use crate::server::http::component::{Call, Component};
+use crate::server::http::component::Component;
 use crate::server::http::connection::{Accepted, LINGER, Stream, linger};
 use crate::server::http::group::{Group, Intake, Stage};
 use crate::server::http::lanes::{Lanes, Seat};
 use crate::server::http::pace::STRAGGLE;
 use crate::server::http::peer::Peer;
 use crate::server::http::pool::Refusal;
+use crate::server::http::standing::Call;
 
 /// What the client of a unix socket is called.
 const UNIX_CLIENT: &str = "unix";
@@ -116,7 +117,7 @@ async fn attend<S: Peer>(arrival: Arrival, stream: S) {
     let Arrival { group, limits, accepted, intake, .. } = arrival;
     drop(intake);
     let Handed { mut visit, interest, input, output } = handed;
-    let mut call = visit.component.watch();
+    let mut call = visit.component.standing.watch();
     let bytes = visit.bytes.clone();
     let traffic = Traffic {
         bytes: &bytes,

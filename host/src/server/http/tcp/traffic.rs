@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::pipe::{End, Found, Reader, Room, Writer};
 use super::visit::{Bytes, Ending};
-use crate::server::http::component::Call;
 use crate::server::http::peer::Peer;
+use crate::server::http::standing::Call;
 
 /// Most bytes that are read of a socket at once.
 const READ: usize = 16 << 10;
