@@ -35,6 +35,7 @@ mod signals;
 mod start;
 mod stdio;
 mod systemd;
+mod tcp;
 mod terminal;
 
 use std::sync::Mutex;

@@ -17,6 +17,7 @@ mod linker;
 mod load;
 mod network;
 mod outbound;
+mod sharing;
 mod stamp;
 mod state;
 
@@ -32,4 +33,5 @@ pub use imports::{Import, ImportState, Says};
 pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
 pub use load::{Known, LoadEvent, Loading, load_all, load_one};
 pub use outbound::Outbound;
+pub use sharing::check_sharing;
 pub use state::{Fairness, State, Stdio, StoreParts, new_store};
