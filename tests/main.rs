@@ -37,6 +37,7 @@ mod signals;
 mod start;
 mod stdio;
 mod systemd;
+mod tcp;
 mod terminal;
 
 use std::sync::Mutex;

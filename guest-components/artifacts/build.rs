@@ -25,12 +25,14 @@ const PACKAGES: &[&str] = &[
     "no-hook",
     "hello-http",
     "hello-http-classic",
+    "echo-handler",
     "events",
     "grpc-echo",
     "web",
     "http-lab",
     "http-lab-classic",
     "service-lab",
+    "tcp-lab",
 ];
 
 /// Folders with guests that are written by hand as WebAssembly text, relative to `guest-components/`.

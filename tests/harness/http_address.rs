@@ -1,4 +1,4 @@
-//! Where an http component is reached: the addresses that the host says it listens on, and a byte stream to one.
+//! Where a component is reached that the host listens for: the addresses that the host says it listens on, and a byte stream to one.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -21,11 +21,15 @@ impl Address {
     pub fn parse(text: &str) -> Address {
         let socket =
             |text: &str| text.trim_end_matches('/').parse().unwrap_or_else(|e| panic!("{e}: {text}"));
-        if let Some(text) = text.strip_prefix("http://") {
-            return Address::Tcp(socket(text));
+        for scheme in ["http://", "tcp://"] {
+            if let Some(text) = text.strip_prefix(scheme) {
+                return Address::Tcp(socket(text));
+            }
         }
-        if let Some(text) = text.strip_prefix("https://") {
-            return Address::Tls(socket(text));
+        for scheme in ["https://", "tls://"] {
+            if let Some(text) = text.strip_prefix(scheme) {
+                return Address::Tls(socket(text));
+            }
         }
         let path = text.strip_prefix("unix:").unwrap_or_else(|| panic!("{text:?} is no address"));
         Address::Unix(path.into())

@@ -14,7 +14,7 @@ use super::waves::Waves;
 use crate::output::{Channel, Output};
 use crate::plan::units::format_duration;
 use crate::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, Plan};
-use crate::runtime::{LoadError, Loaded, Runtime, RuntimeOptions, load_one};
+use crate::runtime::{LoadError, Loaded, Runtime, RuntimeOptions, check_sharing, load_one};
 use crate::supervisor::AppError;
 use crate::teardown::{ExitCode, HARD_RESERVE};
 
@@ -88,13 +88,18 @@ type Check = fn(&Loaded, &ComponentPlan) -> Result<(), LoadError>;
 fn load(plan: &Plan, check: Check) -> Result<(Vec<Description>, Vec<AppError>), CliError> {
     let options = RuntimeOptions { cache: run::cache(None, false)?, interruptible: true };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let (mut good, mut bad, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for component in &plan.components {
         let loaded = load_one(&runtime, component);
         match loaded.and_then(|loaded| check(&loaded, component).map(|()| loaded)) {
-            Ok(loaded) => good.push(Description::new(component, &loaded)),
+            Ok(loaded) => {
+                good.push(Description::new(component, &loaded));
+                all.push((component, loaded));
+            }
             Err(error) => bad.push(AppError::Load(error)),
         }
     }
+    let sharing = check_sharing(all.iter().map(|(plan, loaded)| (*plan, loaded)));
+    bad.extend(sharing.err().map(AppError::Load));
     Ok((good, bad))
 }

@@ -15,7 +15,7 @@ pub struct Description {
     pub name: String,
     /// Its file.
     pub source: String,
-    /// `service` or `http`.
+    /// `service`, `http` or `tcp`.
     pub kind: &'static str,
     /// The version of the `run`, or of the handler, that is called.
     pub wasi: String,
@@ -61,7 +61,7 @@ impl Description {
 
     /// Returns the description as lines of text.
     pub fn text(&self) -> String {
-        let called = if self.kind == Kind::Http.word() { "handler" } else { "run" };
+        let called = if self.kind == Kind::Service.word() { "run" } else { "handler" };
         let run = format!("{} {called}", if self.async_run { "async" } else { "sync" });
         let hook = self.hook.as_deref().unwrap_or("none");
         let mut text = format!(
@@ -83,8 +83,10 @@ impl Description {
 
 fn delivery(loaded: &Loaded) -> String {
     let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
-    if loaded.kind == Kind::Http {
-        return http_delivery(loaded).to_owned();
+    match loaded.kind {
+        Kind::Http => return http_delivery(loaded).to_owned(),
+        Kind::Tcp => return tcp_delivery(loaded).to_owned(),
+        Kind::Service => {}
     }
     let text = match (&loaded.hook, loaded.timing, loaded.run.is_async) {
         (Some(_), HookTiming::AtStart, _) => "the hook is called next to `run`, as soon as the guest awaits",
@@ -109,6 +111,20 @@ fn http_delivery(loaded: &Loaded) -> &'static str {
         }
         (Some(_), HookTiming::AfterDrain, false) => {
             "the hook is called in each instance when its request is answered"
+        }
+    }
+}
+
+/// A handler of connections is always async.
+fn tcp_delivery(loaded: &Loaded) -> &'static str {
+    match (&loaded.hook, loaded.timing) {
+        (None, _) => "its connections' inputs end; there is no hook: an instance ends when they are closed",
+        (Some(_), HookTiming::AtStart) => {
+            "its connections' inputs end; the hook is called in each instance at once, next to them"
+        }
+        (Some(_), HookTiming::AfterDrain) => {
+            "its connections' inputs end; the hook is called in each instance when they are closed, or next to them \
+             after half the grace"
         }
     }
 }

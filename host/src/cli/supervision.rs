@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::plan::units::format_duration;
 use crate::plan::{ComponentPlan, OnEnd, ReadyWhen};
-use crate::runtime::{Kind, Loaded};
+use crate::runtime::Loaded;
 
 /// How a component is supervised.
 #[derive(Debug, Serialize)]
@@ -32,7 +32,7 @@ pub struct Readiness {
     /// The time it has for that.
     pub within_ms: u64,
     #[serde(skip)]
-    is_http: bool,
+    is_listened_for: bool,
 }
 
 /// When, and how often, a component is started again.
@@ -68,10 +68,10 @@ pub struct Health {
 impl Supervision {
     /// Reads it off the plan of a loaded component.
     pub fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
-        let is_http = loaded.kind == Kind::Http;
+        let is_listened_for = loaded.kind.is_listened_for();
         let said = plan.ready == Some(ReadyWhen::Said) || plan.ready.is_none() && loaded.says.ready;
         let on_exit = plan.on_exit == OnEnd::Restart;
-        let on_failure = plan.on_failure.map_or(is_http, |on_failure| on_failure == OnEnd::Restart);
+        let on_failure = plan.on_failure.map_or(is_listened_for, |on_failure| on_failure == OnEnd::Restart);
         let restart = Restarts {
             on_exit,
             on_failure,
@@ -83,7 +83,7 @@ impl Supervision {
         let ready = Readiness {
             when: if said { "said" } else { "started" },
             within_ms: millis(plan.start_timeout),
-            is_http,
+            is_listened_for,
         };
         let health = plan.health.as_ref().map(|health| Health {
             path: health.path.clone(),
@@ -112,7 +112,7 @@ impl Supervision {
 
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = match (self.when, self.is_http) {
+        let when = match (self.when, self.is_listened_for) {
             ("said", _) => "when it says so",
             (_, true) => "when it listens and its first instance has started",
             (_, false) => "when its `run` is entered",

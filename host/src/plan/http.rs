@@ -18,6 +18,8 @@ pub const DEFAULT_SYNC_INSTANCES: usize = 32;
 /// Most requests in one instance at a time when the handler is async, where nothing else is said. A sync one
 /// takes one at a time, always.
 pub const DEFAULT_CONCURRENCY: usize = 64;
+/// Most connections in one instance of kind `tcp` at a time, where nothing else is said.
+pub const DEFAULT_TCP_CONCURRENCY: usize = 512;
 /// Requests after which an instance is replaced, where nothing else is said: 0 is never.
 pub const DEFAULT_REQUESTS: u64 = 0;
 /// Requests of a component that may wait for an instance, where nothing else is said.

@@ -14,8 +14,8 @@ use super::network::Network;
 use super::outbound::Grant;
 use super::stamp::Stamp;
 use super::state::State;
-use super::{HookPlace, HookShape, ProxyPre, Runtime};
-use crate::plan::{ComponentPlan, HookTiming, ReadyWhen};
+use super::{HandlerPre, HookPlace, HookShape, Runtime};
+use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
 #[derive(Clone)]
@@ -35,8 +35,8 @@ pub struct Loaded {
     pub(super) network: Network,
     /// Shared by all its instances: what is refused is logged once.
     pub(super) outbound: Arc<Grant>,
-    /// How its requests are handled, where it is of kind `http`.
-    pub(crate) proxy: Option<ProxyPre>,
+    /// How its requests or connections are handled, where the host listens for it.
+    pub(crate) handler: Option<HandlerPre>,
     pub(crate) pre: InstancePre<State>,
     hook_index: Option<ComponentExportIndex>,
     /// Its file, as it was when it was read, and what else of the disk it depends on.
@@ -140,15 +140,12 @@ impl Loaded {
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
         })?;
-        let proxy = match kind {
-            Kind::Service => None,
-            Kind::Http => Some(ProxyPre::new(&pre, run.version.starts_with("0.3.")).map_err(|error| {
-                invalid(
-                    format!("its handler cannot be called: {error:#}"),
-                    "build it for `wasi:http` 0.2.x or 0.3.x",
-                )
-            })?),
-        };
+        let handler = HandlerPre::new(&pre, kind, &run).map_err(|error| {
+            invalid(
+                format!("its handler cannot be called: {error:#}"),
+                "build it for `wasi:http` 0.2.x or 0.3.x",
+            )
+        })?;
         let timing = hook_timing(&run, plan, kind);
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         let made_of = MadeOf::default();
@@ -161,7 +158,7 @@ impl Loaded {
             says,
             network,
             outbound,
-            proxy,
+            handler,
             pre,
             hook_index,
             made_of,
@@ -191,21 +188,29 @@ impl Loaded {
         Err(LoadError::Invalid { path: plan.source.clone(), found: found.to_owned(), hint: hint.to_owned() })
     }
 
-    /// Checks that a component of kind `http` has an address to listen on, and that no other has.
+    /// Checks that a component has an address to listen on if it is of a kind that the host listens for, and only then.
     ///
     /// # Errors
     /// When it is not so.
     pub fn check_addresses(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
+        let word = self.kind.word();
         let (found, hint) = match (self.kind, plan.http.listen.is_empty()) {
-            (Kind::Http, true) => (
-                "it is of kind `http`, and no address is given to listen on for it".to_owned(),
+            (Kind::Http | Kind::Tcp, true) => (
+                format!("it is of kind `{word}`, and no address is given to listen on for it"),
                 "write `listen = [\"127.0.0.1:8080\"]` in the manifest, or run a single file with `--listen \
                  127.0.0.1:8080`",
             ),
             (Kind::Service, false) => (
-                "it is of kind `service`, and `listen` is for kind `http` only".to_owned(),
+                "it is of kind `service`, and `listen` is for kinds `http` and `tcp` only".to_owned(),
                 "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` allows it to",
             ),
+            (Kind::Tcp, false) => match http_only(plan) {
+                Some(key) => (
+                    format!("it is of kind `tcp`, and `{key}` is for kind `http` only"),
+                    "leave it out: a connection has no requests, the host passes on its bytes as they are",
+                ),
+                None => return Ok(()),
+            },
             (Kind::Http, false) | (Kind::Service, true) => return Ok(()),
         };
         Err(LoadError::Invalid { path: plan.source.clone(), found, hint: hint.to_owned() })
@@ -226,8 +231,22 @@ fn hook_timing(run: &RunExport, plan: &ComponentPlan, kind: Kind) -> HookTiming 
     match (run.is_async, plan.hook, kind) {
         (true, Some(timing), _) => timing,
         (true, None, Kind::Service) => HookTiming::AtStart,
-        (true, None, Kind::Http) | (false, ..) => HookTiming::AfterDrain,
+        (true, None, Kind::Http | Kind::Tcp) | (false, ..) => HookTiming::AfterDrain,
     }
+}
+
+/// Returns a key of the plan that says something of requests, if there is one. One with its default says nothing.
+fn http_only(plan: &ComponentPlan) -> Option<&'static str> {
+    let (http, limits) = (HttpPlan::default(), LimitsPlan::default());
+    let keys = [
+        ("routes", !plan.http.routes.is_empty()),
+        ("health", plan.health.is_some()),
+        ("request-timeout", plan.http.request_timeout != http.request_timeout),
+        ("forwarded", plan.http.forwarded != http.forwarded),
+        ("limits.header-size", plan.http.limits.header_size != limits.header_size),
+        ("limits.body-size", plan.http.limits.body_size.is_some()),
+    ];
+    keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
 }
 
 fn hook_index(component: &Component, hook: &HookShape) -> Option<ComponentExportIndex> {

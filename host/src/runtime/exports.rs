@@ -6,6 +6,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem
 use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::Runtime;
+use super::hook_shape::describe;
 
 /// What a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Kind {
     Service,
     /// It exports `wasi:http/handler`, or `wasi:http/incoming-handler`.
     Http,
+    /// It exports `curfew:lifecycle/tcp-handler`.
+    Tcp,
 }
 
 impl Kind {
@@ -22,11 +25,20 @@ impl Kind {
         match self {
             Self::Service => "service",
             Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Returns whether the host listens for components of this kind.
+    pub fn is_listened_for(self) -> bool {
+        match self {
+            Self::Service => false,
+            Self::Http | Self::Tcp => true,
         }
     }
 }
 
-/// The export that is called: a service's `run`, or the handler of requests.
+/// The export that is called: a service's `run`, or the handler of requests or connections.
 #[derive(Clone, Debug)]
 pub struct RunExport {
     /// The version in its name, for instance `0.2.6`.
@@ -44,7 +56,7 @@ struct Callable {
     generations: &'static [&'static str],
 }
 
-const CALLABLE: [Callable; 3] = [
+const CALLABLE: [Callable; 4] = [
     Callable {
         kind: Kind::Service,
         interface: "wasi:cli/run",
@@ -58,6 +70,12 @@ const CALLABLE: [Callable; 3] = [
         generations: &["0.2."],
     },
     Callable { kind: Kind::Http, interface: "wasi:http/handler", function: "handle", generations: &["0.3."] },
+    Callable {
+        kind: Kind::Tcp,
+        interface: "curfew:lifecycle/tcp-handler",
+        function: "handle",
+        generations: &["0.3."],
+    },
 ];
 
 /// An export that could be called.
@@ -66,6 +84,8 @@ struct Found {
     name: String,
     version: String,
     is_async: bool,
+    /// Its type, where it cannot be called with that.
+    misfit: Option<String>,
 }
 
 /// What was found instead, and what to do.
@@ -82,10 +102,8 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
             found.extend(callable(runtime, name, &instance));
         }
     }
-    let kinds = |kind| found.iter().any(|found: &Found| found.callable.kind == kind);
-    if kinds(Kind::Service) && kinds(Kind::Http) {
-        let found = "it exports both `wasi:cli/run` and `wasi:http`".to_owned();
-        return Err((found, "a component is of one kind: build two, one for each"));
+    if let Some(several) = several_kinds(&found) {
+        return Err((several, "a component is of one kind: build two, one for each"));
     }
     // Within one kind the interface with the higher version is also the later generation.
     found.sort_by(|a, b| a.version.cmp(&b.version));
@@ -98,6 +116,13 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
             "this curfew runs versions 0.2.x and 0.3.x: build it for one of them, or use a newer curfew",
         ));
     }
+    if let Some(misfit) = best.misfit {
+        let found = format!("the `{}` of its `{}` is `{misfit}`", best.callable.function, best.name);
+        return Err((
+            found,
+            "it has to be `async func(peer: string, input: stream<u8>) -> stream<u8>`, as in curfew's wit/0.3",
+        ));
+    }
     let interface = component.get_export_index(None, best.name.as_str());
     let index =
         interface.and_then(|interface| component.get_export_index(Some(&interface), best.callable.function));
@@ -107,6 +132,20 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
         .ok_or(("its function cannot be found".to_owned(), "this is a bug in curfew"))
 }
 
+/// Names what makes the component one of several kinds, if anything does.
+fn several_kinds(found: &[Found]) -> Option<String> {
+    let words = [
+        (Kind::Service, "`wasi:cli/run`"),
+        (Kind::Http, "`wasi:http`"),
+        (Kind::Tcp, "`curfew:lifecycle/tcp-handler`"),
+    ];
+    let exported = words.iter().filter(|(kind, _)| found.iter().any(|found| found.callable.kind == *kind));
+    let mut names: Vec<_> = exported.map(|(_, word)| *word).collect();
+    let last = names.pop().filter(|_| !names.is_empty())?;
+    let both = if names.len() == 1 { "both " } else { "" };
+    Some(format!("it exports {both}{} and {last}", names.join(", ")))
+}
+
 fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Option<Found> {
     let (interface, version) = name.split_once('@')?;
     let callable = CALLABLE.iter().find(|callable| callable.interface == interface)?;
@@ -114,13 +153,28 @@ fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Opti
     else {
         return None;
     };
-    let fits = callable.kind == Kind::Http || is_run(&func);
+    let fits = match callable.kind {
+        Kind::Service => is_run(&func),
+        // What is wrong with it is told when it is looked up.
+        Kind::Http | Kind::Tcp => true,
+    };
     fits.then(|| Found {
         callable,
         name: name.to_owned(),
         version: version.to_owned(),
         is_async: func.async_(),
+        misfit: (callable.kind == Kind::Tcp && !is_tcp_handler(&func)).then(|| describe(&func)),
     })
+}
+
+/// Returns whether a function is `async func(string, stream<u8>) -> stream<u8>`.
+fn is_tcp_handler(func: &ComponentFunc) -> bool {
+    let is_bytes = |ty: &Type| matches!(ty, Type::Stream(stream) if stream.ty() == Some(Type::U8));
+    let params: Vec<_> = func.params().map(|(_, ty)| ty).collect();
+    let results: Vec<_> = func.results().collect();
+    func.async_()
+        && matches!(params.as_slice(), [Type::String, input] if is_bytes(input))
+        && matches!(results.as_slice(), [output] if is_bytes(output))
 }
 
 /// Returns whether a function is `func() -> result`.
@@ -133,7 +187,7 @@ fn is_run(func: &ComponentFunc) -> bool {
 fn nothing(exports: &[String]) -> Refusal {
     let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     (
-        format!("it exports neither `wasi:cli/run` nor a handler of `wasi:http`; it exports: {found}"),
+        format!("it exports neither `wasi:cli/run` nor a handler (`wasi:http`, `curfew:lifecycle/tcp-handler`); it exports: {found}"),
         "build it as a command, or for the world `wasi:http/proxy` (0.2) or `wasi:http/service` (0.3)",
     )
 }

@@ -156,7 +156,8 @@ fn is_cause(ty: &Type) -> bool {
         })
 }
 
-fn describe(func: &ComponentFunc) -> String {
+/// Returns the type of a function as WIT would write it.
+pub(super) fn describe(func: &ComponentFunc) -> String {
     let params: Vec<_> = func.params().map(|(name, ty)| format!("{name}: {}", word(&ty))).collect();
     let results: Vec<_> = func.results().map(|ty| word(&ty)).collect();
     let arrow = if results.is_empty() { String::new() } else { format!(" -> {}", results.join(", ")) };
@@ -172,6 +173,8 @@ fn word(ty: &Type) -> String {
             (ok, None) => format!("result<{}>", inner(ok)),
             (ok, err) => format!("result<{}, {}>", inner(ok), inner(err)),
         },
+        Type::Stream(stream) => format!("stream<{}>", inner(stream.ty())),
+        Type::Future(future) => format!("future<{}>", inner(future.ty())),
         Type::List(list) => format!("list<{}>", word(&list.ty())),
         Type::Option(option) => format!("option<{}>", word(&option.ty())),
         Type::Record(record) => {

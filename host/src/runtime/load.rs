@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::component::MadeOf;
 use super::stamp::Stamp;
-use super::{LoadError, Loaded, Runtime};
+use super::{LoadError, Loaded, Runtime, check_sharing};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
@@ -178,6 +178,7 @@ impl Work {
                 None => {}
             }
         }
+        check_sharing(self.plan.components.iter().zip(all.iter().map(|loaded| &**loaded)))?;
         Ok(all)
     }
 }

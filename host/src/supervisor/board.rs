@@ -35,7 +35,7 @@ pub struct Record {
     pub asked: Option<Duration>,
     /// What was in flight then: its `run`, or its requests.
     pub in_flight_asked: Option<u64>,
-    /// The counts of its requests, where it is of kind `http`.
+    /// The counts of its requests or connections, where the host listens for it.
     pub stats: Option<Arc<Stats>>,
     /// When its `run` returned.
     pub returned: Option<Duration>,
@@ -205,6 +205,7 @@ impl Record {
     pub fn report(&self, outcome: Outcome, now: Duration) -> ComponentReport {
         ComponentReport {
             name: self.plan.name.clone(),
+            kind: self.kind(),
             generation: self.generation,
             replaced: false,
             restarts: 0,

@@ -37,6 +37,9 @@ pub struct CauseReport {
 pub struct ComponentReport {
     /// Its name.
     pub name: String,
+    /// Its kind, `service`, `http` or `tcp`; empty when it was never loaded.
+    #[serde(skip)]
+    pub kind: &'static str,
     /// Which version of it: 1 at the app's start, more with each reload, or restart by an operator.
     pub generation: u64,
     /// Whether another generation had taken over from it before the stop.
@@ -61,7 +64,7 @@ pub struct ComponentReport {
     pub extended_ms: u64,
     /// Lines of its output that were dropped because nobody read them.
     pub dropped_lines: u64,
-    /// The counts of its requests, where it is of kind `http`.
+    /// The counts of its requests, or of its connections, where the host listens for it.
     pub http: Option<Counts>,
 }
 

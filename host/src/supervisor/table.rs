@@ -22,7 +22,8 @@ pub fn table(report: &Report) -> String {
         }
         if let Some(http) = &component.http {
             let plural = if http.requests == 1 { "" } else { "s" };
-            detail.push(format!("{} request{plural}", http.requests));
+            let what = if component.kind == "tcp" { "connection" } else { "request" };
+            detail.push(format!("{} {what}{plural}", http.requests));
         }
         if component.dropped_lines > 0 {
             detail.push(format!("{} lines dropped", component.dropped_lines));

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::entry::Finished;
+use super::tcp::Closed;
 use crate::output::Source;
 use crate::plan::AccessLog as Format;
 
@@ -32,6 +33,32 @@ impl AccessLog {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line =
             if self.json { as_json(request, now.as_secs_f64()) } else { as_text(request, now.as_secs()) };
+        self.source.push(line.into_bytes());
+    }
+}
+
+impl AccessLog {
+    /// Writes one line for a connection of kind `tcp`.
+    pub fn write_connection(&self, closed: &Closed<'_>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Closed { component, client, received, sent, took, end } = closed;
+        let line = if self.json {
+            let value = json!({
+                "time": (now.as_secs_f64() * 1000.0).round() / 1000.0,
+                "component": component,
+                "client": client,
+                "protocol": "tcp",
+                "received": received,
+                "bytes": sent,
+                "ms": (took.as_secs_f64() * 1_000_000.0).round() / 1000.0,
+                "end": end,
+            });
+            format!("{value}\n")
+        } else {
+            // As of a request, as far as there is anything to say.
+            let (date, ms) = (date(now.as_secs()), took.as_secs_f64() * 1000.0);
+            format!("{client} - - [{date}] \"TCP\" 0 {sent} \"-\" \"-\" {component} {ms:.3} {end} -\n")
+        };
         self.source.push(line.into_bytes());
     }
 }

@@ -12,19 +12,27 @@ use wasmtime_wasi_http::handler::{Request, Response};
 
 use super::instance::Instance;
 use super::pool::Pool;
+use super::tcp::Talk;
 
 /// What becomes of a request in the guest: an answer, or what went wrong.
 pub type Answer = Result<Response, wasmtime::Error>;
 
-/// A request for a component. Dropping it unanswered tells its client that no instance is left for it.
+/// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
 #[derive(Debug)]
 pub struct Job {
-    /// As the guest will see it.
-    pub request: Request,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<Answer>,
+    /// What is to be done.
+    pub work: Work,
     /// Who cares.
     pub claim: Arc<Claim>,
+}
+
+/// What a guest is called for.
+#[derive(Debug)]
+pub enum Work {
+    /// A request, as the guest will see it, and where the answer goes.
+    Request(Request, oneshot::Sender<Answer>),
+    /// A TCP connection.
+    Connection(Talk),
 }
 
 const WAITING: u8 = 0;

@@ -1,4 +1,4 @@
-//! One generation of a component of kind `http` as its addresses, its requests and its conductor share it.
+//! One generation of a component of kind `http` or `tcp` as its addresses, its requests and its conductor share it.
 //!
 //! Invariant: who wants to know that something changed waits for its bell, which never rings unheard.
 
@@ -13,8 +13,10 @@ use super::lanes::Lanes;
 use super::pool::{Pool, PoolLimits};
 use super::standing::Standing;
 use super::stats::Stats;
-use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES};
-use crate::runtime::Loaded;
+use crate::plan::{
+    ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY,
+};
+use crate::runtime::{Kind, Loaded};
 use crate::teardown::ComponentId;
 
 /// See the module's documentation.
@@ -67,7 +69,8 @@ impl Component {
         let instances = &plan.http.instances;
         let is_async = loaded.run.is_async;
         let max = instances.max.unwrap_or(if is_async { cores } else { DEFAULT_SYNC_INSTANCES });
-        let concurrency = if is_async { instances.concurrency.unwrap_or(DEFAULT_CONCURRENCY) } else { 1 };
+        let usual = if loaded.kind == Kind::Tcp { DEFAULT_TCP_CONCURRENCY } else { DEFAULT_CONCURRENCY };
+        let concurrency = if is_async { instances.concurrency.unwrap_or(usual) } else { 1 };
         let limits = PoolLimits { max, concurrency, requests: instances.requests, queue: instances.queue };
         if !lanes.join(id, max, tell.clone()) {
             *lanes = Lanes::new(plan.name.clone());

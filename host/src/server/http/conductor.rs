@@ -269,6 +269,7 @@ impl Conductor {
         }
         self.progress = Progress::Cut;
         self.alone = true;
+        self.component.standing.set_cut();
         self.cut_off |= self.component.stats.in_flight() > 0;
         self.component.stats.note_cut();
         for instance in self.instances.values() {

@@ -26,12 +26,14 @@ use super::lanes::{Lanes, Seat};
 use super::pace::{Pace, STRAGGLE};
 use super::peer::Peer;
 use super::request::handle;
+use super::tcp;
 use super::wire::{Meter, Protocol, Wire};
 use crate::plan::LimitsPlan;
+use crate::runtime::Kind;
 
 /// How long, and how much, is read of a client that still sends when it has its answer: closing at once would
 /// make the system take the answer back. nginx calls it `lingering_close`.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
 /// Streams at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
@@ -178,6 +180,10 @@ impl Connection {
 /// # Cancel safety
 /// Dropping it closes the connection, and breaks off what is in flight.
 pub async fn serve(accepted: Accepted, lane: usize, seat: Seat) {
+    if accepted.group.routing().kind() == Kind::Tcp {
+        // Boxed, as few connections are of both kinds.
+        return Box::pin(tcp::serve(accepted, lane, seat)).await;
+    }
     let Accepted { stream, client, group, host, intake, counted } = accepted;
     let (tls, limits) = {
         let routing = group.routing();
@@ -313,7 +319,8 @@ async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
         stream.reset();
     } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
         connection.release_intake();
-        linger(connection, stream).await;
+        let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
+        linger(&connection.group, most, stream).await;
     }
 }
 
@@ -372,10 +379,9 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-/// Reads what the client still sends, so that it gets its answer.
-async fn linger(connection: &Connection, mut stream: impl Peer) {
-    let mut stage = connection.group.watch();
-    let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
+/// Reads what the client still sends, for so long at most, so that it gets its answer.
+pub(super) async fn linger(group: &Group, most: Duration, mut stream: impl Peer) {
+    let mut stage = group.watch();
     let read_on = timeout(most, async {
         let mut waste = vec![0; 16 << 10];
         let mut read = 0;

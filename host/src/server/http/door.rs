@@ -19,6 +19,7 @@ use super::connection::{Accepted, Stream};
 use super::group::{Group, Intake, Stage};
 use super::listener::Listener;
 use crate::plan::ListenAddress;
+use crate::runtime::Kind;
 
 /// Pause after an error that only time or others can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -139,9 +140,17 @@ fn told(door: &Door, group: &Group, what: &str) {
 impl Door {
     /// Returns its address as users write it.
     pub fn url(&self, group: &Group) -> String {
-        match (&self.address, group.routing().tls.is_some()) {
-            (ListenAddress::Ip(address), true) => format!("https://{address}"),
-            (ListenAddress::Ip(address), false) => format!("http://{address}"),
+        let routing = group.routing();
+        match (&self.address, routing.tls.is_some()) {
+            (ListenAddress::Ip(address), tls) => {
+                let scheme = match (routing.kind(), tls) {
+                    (Kind::Tcp, true) => "tls",
+                    (Kind::Tcp, false) => "tcp",
+                    (Kind::Http | Kind::Service, true) => "https",
+                    (Kind::Http | Kind::Service, false) => "http",
+                };
+                format!("{scheme}://{address}")
+            }
             (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
         }
     }

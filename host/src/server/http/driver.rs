@@ -1,4 +1,4 @@
-//! The life of one instance of kind `http` inside its store: requests go in, side by side as far as the component
+//! The life of one instance of kind `http` or `tcp` inside its store: requests go in, side by side as far as the component
 //! allows; the hook is called once when it ends; it has ended when the hook has returned and nothing is in flight.
 //!
 //! Invariant: the hook is called at most once (I1), and on a sync component never before its last call has returned. Deadlines are not here: whoever drops the future of
@@ -15,14 +15,15 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use wasmtime::AsContextMut;
 use wasmtime::component::{Accessor, Func};
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::handler::{Prepared, Proxy};
+use wasmtime_wasi_http::handler::Prepared;
 
-use super::call::Job;
+use super::call::{Job, Work};
 use super::instance::{Instance, Why};
 use super::pool::Pool;
+use super::tcp;
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
-    Failure, Fairness, HookResult, HookShape, InstanceEvent, Loaded, Notice, NoticeCause, Outbound, Runtime,
+    Failure, Fairness, Handler, HookResult, HookShape, InstanceEvent, Loaded, Notice, NoticeCause, Outbound, Runtime,
     State, Stdio, StoreParts, call_hook, new_store,
 };
 use crate::server::failure::{GuestEnd, could_not_start, guest_end, is_in};
@@ -122,8 +123,8 @@ async fn serve(
     progress: &Progress,
 ) -> wasmtime::Result<()> {
     let Birth { loaded, pool, instance, .. } = birth;
-    let pre = loaded.proxy.as_ref().ok_or_else(|| wasmtime::Error::msg("not a component of kind http"))?;
-    let (proxy, raw) = pre.instantiate(&mut *store).await?;
+    let pre = loaded.handler.as_ref().ok_or_else(|| wasmtime::Error::msg("not a component with a handler"))?;
+    let (handler, raw) = pre.instantiate(&mut *store).await?;
     let hook = loaded.hook_index().and_then(|index| raw.get_func(&mut *store, index));
     let hook = hook.zip(loaded.hook.as_ref());
     progress.opened.store(true, Ordering::Release);
@@ -132,7 +133,7 @@ async fn serve(
     let is_async = loaded.run.is_async;
     let at_start = is_async && loaded.timing == HookTiming::AtStart;
     let driver = Driver { birth, progress, is_async, at_start };
-    store.run_concurrent(async |accessor| driver.drive(accessor, &proxy, hook).await).await?
+    store.run_concurrent(async |accessor| driver.drive(accessor, &handler, hook).await).await?
 }
 
 struct Driver<'a> {
@@ -157,13 +158,10 @@ impl Driver<'_> {
     async fn drive<'b>(
         &'b self,
         accessor: &'b Accessor<State>,
-        proxy: &'b Proxy,
+        handler: &'b Handler,
         hook: Option<(Func, &'b HookShape)>,
     ) -> wasmtime::Result<()> {
-        let func = match proxy {
-            Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
-            Proxy::P2(guest) => *guest.wasi_http_incoming_handler().func_handle().func(),
-        };
+        let func = handler.func();
         let mut calls = FuturesUnordered::new();
         let mut hook = hook.map_or(Hook::None, |(func, shape)| Hook::Ready(func, shape));
         let Birth { instance, pool, .. } = self.birth;
@@ -184,7 +182,7 @@ impl Driver<'_> {
                     break;
                 }
                 let Some(job) = pool.take(instance) else { break };
-                calls.push(handle(accessor, proxy, job, instance));
+                calls.push(handle(accessor, handler, job, instance));
             }
             self.close_in_time();
             if !instance.is_closing() {
@@ -274,17 +272,26 @@ impl Driver<'_> {
     }
 }
 
-/// Has the guest handle one request. Returns when its call has returned; the answer goes its own way.
+/// Has the guest handle one request or connection. Returns when its call has returned; the answer goes its own way.
 async fn handle(
     accessor: &Accessor<State>,
-    proxy: &Proxy,
+    handler: &Handler,
     job: Job,
     instance: &Instance,
 ) -> wasmtime::Result<()> {
-    let Job { request, reply, claim } = job;
-    let prepared = accessor
-        .with(|mut store| Prepared::new(store.as_context_mut(), proxy, request, State::http, reply))?;
-    prepared.run(accessor, pending()).await?;
+    let Job { work, claim } = job;
+    match (work, handler) {
+        (Work::Request(request, reply), Handler::Http(proxy)) => {
+            let prepared = accessor
+                .with(|mut store| Prepared::new(store.as_context_mut(), proxy, request, State::http, reply))?;
+            prepared.run(accessor, pending()).await?;
+        }
+        (Work::Connection(talk), Handler::Tcp(func)) => {
+            Box::pin(tcp::converse(accessor, func, talk, claim.clone())).await?;
+        }
+        // Whoever hands it in has looked at the kind. Its client sees that nobody answers.
+        (Work::Request(..), Handler::Tcp(_)) | (Work::Connection(_), Handler::Http(_)) => {}
+    }
     instance.call_ended();
     drop(claim);
     Ok(())

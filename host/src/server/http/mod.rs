@@ -1,5 +1,5 @@
-//! Components of kind `http`: the host owns their listeners and connections, and hands each request to one of
-//! their instances.
+//! Components of the kinds `http` and `tcp`: the host owns their listeners and connections, and hands each request, or
+//! each connection, to one of their instances. What is said of requests holds for connections of kind `tcp`, too.
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -14,6 +14,7 @@
 //! | `connection`, `pace`, `peer`, `wire`, `tls` | how a connection begins and ends |
 //! | `request`, `admit`, `answer`, `body`, `call` | what becomes of one request |
 //! | `entry`, `stats`, `access` | what is counted and logged of it |
+//! | `tcp` | what becomes of one connection of kind `tcp` |
 //! | `ticker`, `bell` | how guests that compute let others on their thread run; whether one waits |
 
 mod access;
@@ -43,6 +44,7 @@ mod request;
 mod routing;
 mod standing;
 mod stats;
+mod tcp;
 mod ticker;
 mod tls;
 mod wire;

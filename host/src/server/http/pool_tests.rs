@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use proptest::prelude::*;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::call::{Answer, Claim, Interest, Job};
+use super::call::{Answer, Claim, Interest, Job, Work};
 use super::instance::{Instance, Why};
 use super::pool::{Pool, PoolLimits, Refusal};
 use super::ticker::Ticker;
@@ -56,7 +56,7 @@ impl World {
         let (reply, answer) = oneshot::channel();
         let claim = Claim::new(&self.pool);
         let interest = Some(Interest(claim.clone()));
-        let job = Job { request: http::Request::new(body), reply, claim };
+        let job = Job { work: Work::Request(http::Request::new(body), reply), claim };
         self.pool.submit(home, job).map_err(|(refusal, _job)| refusal)?;
         self.clients.push(Client { answer, interest });
         Ok(())

@@ -17,12 +17,13 @@ use wasmtime_wasi_http::WasiBody;
 use super::admit::{REQUEST_ID, admit, request_id};
 use super::answer::{Refused, refusal};
 use super::body::{AnswerBody, of_guest};
-use super::call::{Answer, Claim, Interest, Job};
+use super::call::{Answer, Claim, Interest, Job, Work};
 use super::component::Component;
 use super::connection::Connection;
 use super::entry::{Entry, Seen};
 use super::instance::{Instance, Why};
 use super::pool::{Pool, Refusal};
+use crate::runtime::Kind;
 
 /// Serves one request.
 ///
@@ -72,7 +73,10 @@ pub async fn handle(
 fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Component>> {
     let named = request.uri().host();
     let host = named.or_else(|| request.headers().get(HOST)?.to_str().ok());
-    connection.group.routing().routes.find(host, request.uri().path()).cloned()
+    let routing = connection.group.routing();
+    let component = routing.routes.find(host, request.uri().path());
+    // A component of another kind can have taken the address over.
+    component.filter(|component| component.loaded.kind == Kind::Http).cloned()
 }
 
 fn seen(request: &Request<Incoming>, id: &HeaderValue) -> Seen {
@@ -142,15 +146,16 @@ fn submit(
         let claim = Claim::new(&component.pool);
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &component.lanes).then_some(connection.lane);
-        let job = match component.pool.submit(home, Job { request, reply, claim }) {
+        let job = match component.pool.submit(home, Job { work: Work::Request(request, reply), claim }) {
             Ok(()) => return Ok(Waiting { component, interest: Some(interest) }),
             Err((Refusal::QueueFull, _)) => return Err(Refused::Busy),
             Err((Refusal::Stopped, job)) => *job,
         };
-        let other = route(connection, &job.request).filter(|other| !Arc::ptr_eq(other, &component));
+        let Work::Request(again, asked) = job.work else { return Err(Refused::Stopping) };
+        (request, reply) = (again, asked);
+        let other = route(connection, &request).filter(|other| !Arc::ptr_eq(other, &component));
         component = other.ok_or(Refused::Stopping)?;
         entry.move_to(&component);
-        (request, reply) = (job.request, job.reply);
     }
 }
 

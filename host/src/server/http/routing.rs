@@ -9,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::component::Component;
 use super::standing::Standing;
 use crate::plan::{LimitsPlan, RouteTable};
+use crate::runtime::Kind;
 use crate::teardown::ComponentId;
 
 /// See the module's documentation.
@@ -42,6 +43,11 @@ impl Routing {
     pub fn names(&self) -> String {
         let names: Vec<_> = self.members.iter().map(|member| member.plan.name.as_str()).collect();
         names.join(", ")
+    }
+
+    /// Returns of which kind its members are: a loaded plan has one kind on an address.
+    pub fn kind(&self) -> Kind {
+        self.members.first().map_or(Kind::Http, |first| first.loaded.kind)
     }
 
     /// Returns whether this generation is on it.

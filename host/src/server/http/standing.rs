@@ -4,13 +4,27 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Standing {
     started: AtomicBool,
     ready: AtomicBool,
-    asked: AtomicBool,
+    call: watch::Sender<Call>,
     over: AtomicBool,
+}
+
+/// What a component is called to do. It only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// To serve.
+    #[default]
+    Serve,
+    /// To finish what it has: it was asked to stop.
+    Finish,
+    /// To end now: it is cut off.
+    Cut,
 }
 
 impl Standing {
@@ -26,7 +40,25 @@ impl Standing {
 
     /// Notes that it was asked to stop.
     pub fn set_asked(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+        self.call(Call::Finish);
+    }
+
+    /// Notes that it is cut off.
+    pub fn set_cut(&self) {
+        self.call(Call::Cut);
+    }
+
+    fn call(&self, call: Call) {
+        self.call.send_if_modified(|now| {
+            let higher = call > *now;
+            *now = (*now).max(call);
+            higher
+        });
+    }
+
+    /// Returns a view on what it is called to do, for connections that are its own.
+    pub fn watch(&self) -> watch::Receiver<Call> {
+        self.call.subscribe()
     }
 
     /// Notes that it has no more use for connections.
@@ -40,7 +72,7 @@ impl Standing {
     }
 
     fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
+        *self.call.borrow() >= Call::Finish
     }
 
     /// Returns whether it has no more use for connections. Who has not been started has none.

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::plan::TlsPlan;
+use crate::runtime::Kind;
 
 /// Why a certificate or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,11 +23,12 @@ pub struct TlsError {
     pub unreadable: bool,
 }
 
-/// Returns what greets clients with this certificate, and speaks HTTP/2 or HTTP/1.1 with them.
+/// Returns what greets clients with this certificate: with an offer of HTTP/2 and HTTP/1.1 for kind `http`, with none for
+/// kind `tcp`, whose protocol only its guest knows.
 ///
 /// # Errors
 /// When a file cannot be read, has no PEM of its kind in it, or the two do not belong together.
-pub fn acceptor(plan: &TlsPlan) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor(plan: &TlsPlan, kind: Kind) -> Result<TlsAcceptor, TlsError> {
     let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&plan.cert)?).collect();
     let certs = certs.map_err(|error| wrong(&plan.cert, format!("it is no PEM file: {error}")))?;
     if certs.is_empty() {
@@ -47,7 +49,9 @@ pub fn acceptor(plan: &TlsPlan) -> Result<TlsAcceptor, TlsError> {
             let key = plan.key.display();
             wrong(&plan.cert, format!("it cannot be used with the key in {key}: {error}"))
         })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if kind == Kind::Http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::plan::HealthPlan;
 use crate::plan::units::format_duration;
 use crate::server::http::body::sink;
-use crate::server::http::call::{Claim, Interest, Job};
+use crate::server::http::call::{Claim, Interest, Job, Work};
 use crate::server::http::pool::{Pool, Refusal};
 use crate::server::http::request::retire_at;
 
@@ -79,7 +79,7 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
     let (reply, answer) = oneshot::channel();
     let claim = Claim::new(pool);
     let interest = Interest(claim.clone());
-    pool.submit(None, Job { request, reply, claim }).map_err(|(refusal, _)| match refusal {
+    pool.submit(None, Job { work: Work::Request(request, reply), claim }).map_err(|(refusal, _)| match refusal {
         Refusal::QueueFull => "too many requests wait".to_owned(),
         Refusal::Stopped => "it takes no requests".to_owned(),
     })?;

@@ -197,7 +197,7 @@ impl Front {
         let tls = match (&first.plan.http.tls, now.filter(|_| !is_fresh)) {
             (None, _) => None,
             (Some(_), Some(now)) if now.routing().tls.is_some() => now.routing().tls.clone(),
-            (Some(plan), _) => Some(acceptor(plan).map_err(|cause| {
+            (Some(plan), _) => Some(acceptor(plan, first.loaded.kind).map_err(|cause| {
                 let component = first.plan.name.clone();
                 FrontError::Tls { component, cause }
             })?),

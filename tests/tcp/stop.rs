@@ -1,0 +1,77 @@
+//! How a server stops: at once when it is forced to, and otherwise with everything answered.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+
+use super::client::{Client, End};
+use super::lab::{echo, lab};
+use crate::harness::assert_within;
+
+/// The TCP server post: stop now.
+#[test]
+fn a_second_interrupt_stops_it_now_and_its_clients_see_a_reset() {
+    let app = lab("grace = \"60s\"", "");
+    let mut client = Client::new(&app, "lab");
+    client.send("half\n");
+    client.expect("half\n");
+    app.signal(SIGINT);
+    app.wait_for_log("asked to stop", "lab");
+    // Within 500 ms it would count as the same one.
+    std::thread::sleep(Duration::from_millis(600));
+    let forced = app.signal(SIGINT);
+    assert_eq!(client.rest().1, End::Reset);
+    let output = app.wait();
+    output.expect_code(130).expect_outcome("lab", "cut-off");
+    assert_within(output.after(forced), Duration::from_millis(500), "a forced stop");
+}
+
+/// The TCP server post: graceful stop. Who is in the middle of a line gets an answer to what has arrived.
+#[test]
+fn a_client_in_the_middle_of_a_line_gets_its_answer() {
+    for signal in [SIGTERM, SIGINT] {
+        let app = echo("grace = \"20s\"", "");
+        let mut client = Client::new(&app, "echo");
+        client.say("hello");
+        client.send("half a li");
+        let asked = app.signal(signal);
+        assert_eq!(client.rest_text(), ("half a li".to_owned(), End::Clean));
+        drop(client);
+        let output = app.wait();
+        output.expect_code(0).expect_outcome("echo", "stopped").expect_hook("echo", "ok");
+        output.expect_line("hook: served 1 connections");
+        assert_within(output.after(asked), Duration::from_millis(300), "a graceful stop");
+        assert_eq!(output.row("echo").number("in_flight_asked"), 1.0);
+        assert_eq!(output.row("echo").number("in_flight_ended"), 0.0);
+    }
+}
+
+/// What had arrived is delivered, all of it, however slowly it is taken.
+#[test]
+fn everything_that_was_sent_before_the_stop_is_echoed() {
+    let app = echo("grace = \"20s\"", "");
+    let mut client = Client::new(&app, "echo");
+    client.say("hello");
+    let lines: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    client.send(&lines);
+    app.signal(SIGTERM);
+    let (answer, end) = client.rest_text();
+    assert_eq!((answer == lines, end), (true, End::Clean), "{} of {}", answer.len(), lines.len());
+    drop(client);
+    app.wait().expect_code(0).expect_outcome("echo", "stopped");
+}
+
+/// H8 for connections: after the listener has closed nobody is let in.
+#[test]
+fn new_clients_are_refused_while_an_old_one_finishes() {
+    let app = lab("grace = \"20s\"", "");
+    let address = app.address("lab");
+    let mut client = Client::at(&address);
+    client.send("sleep 700\n");
+    app.signal(SIGTERM);
+    app.wait_for_log("listener closed", "lab");
+    assert!(address.connect().is_err(), "the listener is closed");
+    assert_eq!(client.rest_text(), ("slept\n".to_owned(), End::Clean));
+    drop(client);
+    app.wait().expect_code(0).expect_outcome("lab", "stopped");
+}
