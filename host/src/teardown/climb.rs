@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::event::Action;
 use super::machine::Machine;
-use super::{Cause, ComponentId, Deadlines, Level, Outcome, Phase};
+use super::{Cause, ComponentId, Deadlines, Level, Phase};
 use crate::plan::OnEnd;
 
 /// How long those who are cut off by force may take to be gone before the process leaves.

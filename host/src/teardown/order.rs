@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event::Action;
 use super::machine::Machine;
 use super::member::{Leaving, Member};
-use super::{Cause, ComponentId, HARD_RESERVE, Level, Outcome, Phase, reserves};
+use super::{Cause, ComponentId, HARD_RESERVE, Level, Phase, reserves};
 
 impl Machine {
     /// Starts all who wait for nobody.
