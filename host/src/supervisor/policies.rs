@@ -30,8 +30,7 @@ pub fn member_policy(plan: &ComponentPlan, ids: &BTreeMap<String, ComponentId>) 
         grace: plan.grace,
         start_timeout: plan.start_timeout,
         on_exit: plan.on_exit,
-        // What has instances that it replaces by itself fails as a whole only where it cannot be saved.
-        on_failure: if pooled && on_failure == OnEnd::Restart { OnEnd::StopApp } else { on_failure },
+        on_failure,
         on_lost: on_failure,
         restart: plan.restart,
         after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::event::{Action, Urgency};
 use super::machine::Machine;
 use super::member::Leaving;
-use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Requester};
+use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
 use crate::plan::OnEnd;
 
 /// The longest pause of an instance that comes back while its component is on the way out: it has no time for longer ones,
@@ -137,8 +137,7 @@ impl Machine {
         if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
             return;
         }
-        let MemberPolicy { pooled, on_failure, on_lost, .. } = member.policy;
-        match (if pooled { on_lost } else { on_failure }, pooled) {
+        match (member.policy.on_failure, member.policy.pooled) {
             (OnEnd::Restart, true) => self.renew(now, id, true),
             (OnEnd::Ignore, true) => {}
             (OnEnd::StopApp, true) => {
