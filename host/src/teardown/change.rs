@@ -181,7 +181,6 @@ impl Machine {
 
     /// Has these generations end. They are forgotten then.
     fn retire(&mut self, now: Duration, ids: &BTreeSet<ComponentId>, cause: Cause) {
-        let end = now.saturating_add(self.policy.grace);
         for id in ids {
             let Some(member) = self.members.get_mut(id) else { continue };
             member.retired = true;
@@ -198,7 +197,9 @@ impl Machine {
         }
         let lives = |id: &&ComponentId| self.members.get(id).is_some_and(Member::lives);
         let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
-        self.dismiss(now, &living, cause, end);
+        // Some of them can be needed by others that were replaced before them, and have their own time first.
+        let begin = self.last_slice_before(&living).map_or(now, |slice| slice.max(now));
+        self.dismiss(begin, &living, cause, begin.saturating_add(self.policy.grace));
         self.ask_whoever_may(now);
     }
 

@@ -18,15 +18,16 @@ impl Machine {
             return;
         }
         self.cause = Some(cause);
-        self.deadlines = Some(Deadlines::new(now, delay, grace));
+        let deadlines = Deadlines::new(now, delay, grace);
+        self.deadlines = Some(deadlines);
+        for leaving in self.members.values_mut().filter_map(|member| member.leaving.as_mut()) {
+            leaving.until = leaving.until.min(deadlines.end);
+        }
         self.give_up_change();
         for id in self.ids() {
             let Some(member) = self.members.get_mut(&id) else { continue };
             match member.phase {
-                Phase::Pending | Phase::Backoff => {
-                    let last = member.outcome.unwrap_or(Outcome::NotStarted);
-                    self.finish(id, last);
-                }
+                Phase::Pending | Phase::Backoff => self.finish(id, self.last_outcome(id)),
                 Phase::Starting => {
                     member.deadline = None;
                     if member.leaving.is_none() {

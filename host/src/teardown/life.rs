@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::event::{Action, Urgency};
 use super::machine::Machine;
-use super::member::{Leaving, Member};
-use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Requester};
+use super::member::Leaving;
+use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
 use crate::plan::OnEnd;
 
 /// The longest pause of an instance that comes back while its component is on the way out: it has no time for longer ones,
@@ -18,7 +18,7 @@ impl Machine {
     pub(super) fn start(&mut self, now: Duration, id: ComponentId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Starting;
-        member.ready = false;
+        (member.ready, member.said_ready) = (false, false);
         // One that starts its instances again by itself has its budget for it, and each of them the same bound.
         let bounded = !(member.policy.pooled && member.policy.on_lost == OnEnd::Restart && !member.trial);
         member.deadline = bounded.then(|| now.saturating_add(member.policy.start_timeout));
@@ -32,8 +32,8 @@ impl Machine {
         };
         member.phase = Phase::Running;
         member.restarts.runs(now);
-        if member.ready {
-            member.deadline = None;
+        if member.said_ready {
+            (member.ready, member.deadline) = (true, None);
         }
         // It slipped in while it was being abandoned: it has started, so it is asked like all others, in its turn.
         if let (None, Some(cause), Some(deadlines)) = (member.leaving, self.cause, self.deadlines) {
@@ -47,12 +47,11 @@ impl Machine {
 
     /// A guest can say so before its `run` is entered; it counts from then on.
     pub(super) fn ready(&mut self, id: ComponentId) {
-        let before_the_end = |member: &&mut Member| matches!(member.phase, Phase::Starting | Phase::Running);
-        if let Some(member) = self.members.get_mut(&id).filter(before_the_end) {
-            member.ready = true;
-            if member.phase == Phase::Running {
-                member.deadline = None;
-            }
+        let Some(member) = self.members.get_mut(&id) else { return };
+        match member.phase {
+            Phase::Starting => member.said_ready = true,
+            Phase::Running => (member.ready, member.deadline) = (true, None),
+            Phase::Pending | Phase::Backoff | Phase::Asked | Phase::Cut | Phase::Ended => {}
         }
     }
 
@@ -138,8 +137,7 @@ impl Machine {
         if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
             return;
         }
-        let MemberPolicy { pooled, on_failure, on_lost, .. } = member.policy;
-        match (if pooled { on_lost } else { on_failure }, pooled) {
+        match (member.policy.on_failure, member.policy.pooled) {
             (OnEnd::Restart, true) => self.renew(now, id, true),
             (OnEnd::Ignore, true) => {}
             (OnEnd::StopApp, true) => {
@@ -193,11 +191,11 @@ impl Machine {
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         member.halted = true;
-        match member.phase {
-            Phase::Pending | Phase::Backoff => {
-                let last = member.outcome.unwrap_or(Outcome::NotStarted);
-                self.finish(id, last);
-            }
+        if member.trial {
+            self.roll_back(now, Some(id));
+        }
+        match self.phase(id) {
+            Phase::Pending | Phase::Backoff => self.finish(id, self.last_outcome(id)),
             Phase::Starting => self.abandon(now, id, Cause::Request(Requester::Operator)),
             Phase::Running => self.ask_alone(now, id, Cause::Request(Requester::Operator)),
             Phase::Asked | Phase::Cut | Phase::Ended => {}
@@ -208,12 +206,7 @@ impl Machine {
     }
 
     pub(super) fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
-        let Some(member) = self.members.get(&id).filter(|member| member.phase != Phase::Ended) else {
-            return;
-        };
-        if member.phase == Phase::Backoff {
-            return;
-        }
+        let Some(member) = self.members.get(&id).filter(|member| member.lives()) else { return };
         let told = member.failed || member.gave_up;
         // Nothing that follows masks a failure: what was left of it can have been cut off.
         let outcome = match (member.gave_up, member.failed || member.lost) {
@@ -229,7 +222,7 @@ impl Machine {
             self.finish(id, outcome);
             return self.roll_back(now, Some(id));
         }
-        if counts && member.phase > Phase::Pending && comes_back(outcome, on_exit, on_failure) {
+        if counts && comes_back(outcome, on_exit, on_failure) {
             return self.start_again(now, id, outcome);
         }
         let (retired, concerns) = (member.retired, member.counts());
@@ -268,6 +261,11 @@ impl Machine {
         member.deadline = Some(again);
         self.due = self.due.min(again);
         self.actions.push(Action::Restart { id, pause });
+    }
+
+    /// Returns how a component ended the last time, if it ever started.
+    pub(super) fn last_outcome(&self, id: ComponentId) -> Outcome {
+        self.members.get(&id).and_then(|member| member.outcome).unwrap_or(Outcome::NotStarted)
     }
 
     /// Notes that nothing of a component is left, and will be.

@@ -65,6 +65,8 @@ pub(super) struct Member {
     pub(super) phase: Phase,
     /// Those that come after it can start.
     pub(super) ready: bool,
+    /// It has said so before its `run` was entered.
+    pub(super) said_ready: bool,
     pub(super) failed: bool,
     /// One of its instances has failed, and that counts as its own failure.
     pub(super) lost: bool,
@@ -96,6 +98,7 @@ impl Member {
             policy,
             phase: Phase::Pending,
             ready: false,
+            said_ready: false,
             failed: false,
             lost: false,
             gave_up: false,

@@ -33,10 +33,8 @@ impl Machine {
                 return;
             }
             for id in hopeless {
-                let Some(member) = self.members.get(&id) else { continue };
-                let (trial, last) = (member.trial, member.outcome.unwrap_or(Outcome::NotStarted));
-                self.finish(id, last);
-                if trial && self.change.is_some() {
+                self.finish(id, self.last_outcome(id));
+                if self.members.get(&id).is_some_and(|member| member.trial) && self.change.is_some() {
                     self.roll_back(now, Some(id));
                 }
             }
@@ -103,6 +101,9 @@ impl Machine {
         };
         let Some(Leaving { cause, until }) = member.leaving else { return };
         let own = member.policy.grace.map(|grace| now.saturating_add(grace.saturating_mul(factor)));
+        // Who has waited for others while the app runs has no more for it.
+        let alone = now.saturating_add(self.policy.grace);
+        let until = if self.level == Level::Running { until.min(alone) } else { until };
         let deadline = own.map_or(until, |own| own.min(until));
         member.phase = Phase::Asked;
         member.deadline = Some(deadline);
@@ -122,10 +123,11 @@ impl Machine {
     /// Gives up a component that has not been entered.
     pub(super) fn abandon(&mut self, now: Duration, id: ComponentId, cause: Cause) {
         let until = now.saturating_add(self.policy.grace);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.leaving = Some(Leaving { cause, until });
-            member.deadline = Some(until);
-        }
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.leaving.is_none()) else {
+            return;
+        };
+        member.leaving = Some(Leaving { cause, until });
+        member.deadline = Some(until);
         self.due = self.due.min(until);
         self.actions.push(Action::Abandon(id));
     }
@@ -166,6 +168,17 @@ impl Machine {
             }
         }
         self.asks_due = true;
+    }
+
+    /// Returns when the last slice ends of those who go already and need one of these.
+    pub(super) fn last_slice_before(&self, ids: &BTreeSet<ComponentId>) -> Option<Duration> {
+        let goes = |(id, member): &(&ComponentId, &Member)| {
+            member.lives()
+                && member.leaving.is_some()
+                && !ids.contains(id)
+                && !self.needs(**id).is_disjoint(ids)
+        };
+        self.members.iter().filter(goes).filter_map(|(_, member)| Some(member.leaving?.until)).max()
     }
 
     /// Returns the wave of each of these in their stop: 0 for those that nobody comes after, else one more than the last of
