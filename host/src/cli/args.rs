@@ -47,12 +47,13 @@ pub enum Command {
 
 const RUN_HELP: &str = "\
 Signals: TERM and INT stop gracefully (INT once more ends the delay, then cuts off now, then exits at once),
-QUIT stops with four times the grace, USR1 prints the status. HUP stops when there is no manifest or the terminal is
-gone.
+QUIT stops with four times the grace, HUP reads the manifest again (without one, or when the terminal is gone, it
+stops), USR1 prints the status.
 
 Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
-an address could not be bound; 70 a bug in curfew; 78 the manifest or a component is invalid; 124 a component was cut
-off at the end of its grace; 128+n forced by signal n. A single .wasm file passes its own exit status on.
+an address could not be bound; 70 a bug in curfew; 75 a component failed more often than its `restart` allows; 78 the
+manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n forced by signal n. A
+single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
 
@@ -71,6 +72,7 @@ Examples:
   curfew stop                            as TERM does, with the app's drain-delay
   curfew stop --now                      without it; also ends a drain-delay that is under way
   curfew stop web                        only this component: returns when it has ended
+  curfew stop web --now                  the same without its grace: it is cut off
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
 
@@ -120,8 +122,8 @@ pub struct StopArgs {
     /// Only this component [default: the app]
     #[arg(value_name = "COMPONENT", value_parser = component)]
     pub component: Option<String>,
-    /// Without the drain-delay of the app
-    #[arg(long, conflicts_with = "component")]
+    /// The app without its drain-delay, a component without its grace
+    #[arg(long)]
     pub now: bool,
     /// Which app.
     #[command(flatten)]

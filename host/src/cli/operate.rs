@@ -42,9 +42,10 @@ pub fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> 
 /// # Errors
 /// When there is no such app, or it refuses.
 pub fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
+    let now = u8::from(args.now);
     let target = match &args.component {
-        Some(name) => format!("/stop?component={name}"),
-        None => format!("/stop?now={}", u8::from(args.now)),
+        Some(name) => format!("/stop?component={name}&now={now}"),
+        None => format!("/stop?now={now}"),
     };
     match order(output, &args.which, &target) {
         // It had nothing to stop: it was gone before it could say so.

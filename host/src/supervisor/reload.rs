@@ -115,6 +115,9 @@ impl Control {
         if !self.reloads.reads {
             return;
         }
+        if self.machine.level() > Level::Running {
+            return self.reload_failed("the app stops".to_owned());
+        }
         match event {
             ReloadEvent::Read(plan) => match *plan {
                 Ok(plan) => match self.plan.cannot_reload_to(&plan) {
@@ -219,11 +222,12 @@ impl Control {
         if let Some(answer) = answer {
             self.reloads.restarts.push((fresh, answer));
         }
-        self.begin_change(
-            change,
-            vec![(fresh, Some(id))],
-            TakeOver { plan: None, ids, fresh: vec![fresh], what },
-        )
+        let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what };
+        let begun = self.begin_change(change, vec![(fresh, Some(id))], taking_over);
+        if let Err(why) = &begun {
+            self.never_ready(fresh, why);
+        }
+        begun
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
@@ -353,10 +357,6 @@ impl Control {
     /// Says that a restart could not even begin.
     pub(super) fn restart_came_to_nothing(&mut self, why: &str) {
         narrate::restart_failed(why);
-        let refusal = Refusal { why: RefusalKind::Failed, text: why.to_owned() };
-        for (_, answer) in self.reloads.restarts.drain(..) {
-            let _gone = answer.send(Err(refusal.clone()));
-        }
         self.feed(Event::NothingToChange);
     }
 
