@@ -36,6 +36,7 @@ mod reload;
 mod signals;
 mod start;
 mod stdio;
+mod steady;
 mod systemd;
 mod tcp;
 mod terminal;
