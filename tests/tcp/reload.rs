@@ -18,7 +18,8 @@ fn free_port() -> u16 {
 }
 
 fn listening_on(port: u16, more: &str) -> String {
-    app("grace = \"20s\"") + &component("echo", ECHO_HANDLER, &format!("listen = [\"127.0.0.1:{port}\"]\n{more}"))
+    app("grace = \"20s\"")
+        + &component("echo", ECHO_HANDLER, &format!("listen = [\"127.0.0.1:{port}\"]\n{more}"))
 }
 
 fn start(port: u16) -> App {
@@ -101,7 +102,8 @@ fn restarts_on_the_same_address_lose_no_client() {
 #[test]
 fn an_open_connection_stays_with_its_generation() {
     let lab = |time: u32| {
-        let keys = format!("listen = [\"127.0.0.1:0\"]\ninstances = {{ max = 1 }}\nenv = {{ TIME = \"{time}\" }}");
+        let keys =
+            format!("listen = [\"127.0.0.1:0\"]\ninstances = {{ max = 1 }}\nenv = {{ TIME = \"{time}\" }}");
         app("grace = \"20s\"") + &component("lab", TCP_LAB, &keys)
     };
     let app = Host::manifest(&lab(0)).start_ready();

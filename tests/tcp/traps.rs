@@ -10,7 +10,10 @@ use crate::harness::assert_within;
 #[test]
 fn a_trap_resets_the_connections_of_its_instance() {
     for order in ["trap\n", "half-trap\n", "exit\n"] {
-        let app = lab("", "instances = { max = 1 }\nrestart = { max = 3, within = \"1m\", backoff = [\"10ms\", \"1s\"] }");
+        let app = lab(
+            "",
+            "instances = { max = 1 }\nrestart = { max = 3, within = \"1m\", backoff = [\"10ms\", \"1s\"] }",
+        );
         let before = who(&app).1;
         let mut sibling = Client::new(&app, "lab");
         sibling.send("echo\nhello");

@@ -187,7 +187,9 @@ fn is_run(func: &ComponentFunc) -> bool {
 fn nothing(exports: &[String]) -> Refusal {
     let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     (
-        format!("it exports neither `wasi:cli/run` nor a handler (`wasi:http`, `curfew:lifecycle/tcp-handler`); it exports: {found}"),
+        format!(
+            "it exports neither `wasi:cli/run` nor a handler (`wasi:http`, `curfew:lifecycle/tcp-handler`); it exports: {found}"
+        ),
         "build it as a command, or for the world `wasi:http/proxy` (0.2) or `wasi:http/service` (0.3)",
     )
 }

@@ -13,9 +13,7 @@ use super::lanes::Lanes;
 use super::pool::{Pool, PoolLimits};
 use super::standing::Standing;
 use super::stats::Stats;
-use crate::plan::{
-    ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY,
-};
+use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY};
 use crate::runtime::{Kind, Loaded};
 use crate::teardown::ComponentId;
 

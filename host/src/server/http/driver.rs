@@ -23,8 +23,8 @@ use super::pool::Pool;
 use super::tcp;
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
-    Failure, Fairness, Handler, HookResult, HookShape, InstanceEvent, Loaded, Notice, NoticeCause, Outbound, Runtime,
-    State, Stdio, StoreParts, call_hook, new_store,
+    Failure, Fairness, Handler, HookResult, HookShape, InstanceEvent, Loaded, Notice, NoticeCause, Outbound,
+    Runtime, State, Stdio, StoreParts, call_hook, new_store,
 };
 use crate::server::failure::{GuestEnd, could_not_start, guest_end, is_in};
 use crate::teardown::Outcome;
@@ -123,7 +123,8 @@ async fn serve(
     progress: &Progress,
 ) -> wasmtime::Result<()> {
     let Birth { loaded, pool, instance, .. } = birth;
-    let pre = loaded.handler.as_ref().ok_or_else(|| wasmtime::Error::msg("not a component with a handler"))?;
+    let pre =
+        loaded.handler.as_ref().ok_or_else(|| wasmtime::Error::msg("not a component with a handler"))?;
     let (handler, raw) = pre.instantiate(&mut *store).await?;
     let hook = loaded.hook_index().and_then(|index| raw.get_func(&mut *store, index));
     let hook = hook.zip(loaded.hook.as_ref());
@@ -282,8 +283,9 @@ async fn handle(
     let Job { work, claim } = job;
     match (work, handler) {
         (Work::Request(request, reply), Handler::Http(proxy)) => {
-            let prepared = accessor
-                .with(|mut store| Prepared::new(store.as_context_mut(), proxy, request, State::http, reply))?;
+            let prepared = accessor.with(|mut store| {
+                Prepared::new(store.as_context_mut(), proxy, request, State::http, reply)
+            })?;
             prepared.run(accessor, pending()).await?;
         }
         (Work::Connection(talk), Handler::Tcp(func)) => {

@@ -87,12 +87,7 @@ impl<D: 'static> StreamProducer<D> for Input {
         }
         let mut destination = destination.as_direct(store, CHUNK);
         let moved = reader.read(|bytes| {
-            let moved = destination
-                .remaining()
-                .iter_mut()
-                .zip(bytes)
-                .map(|(to, from)| *to = *from)
-                .count();
+            let moved = destination.remaining().iter_mut().zip(bytes).map(|(to, from)| *to = *from).count();
             (moved, moved)
         });
         destination.mark_written(moved);
