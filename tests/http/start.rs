@@ -46,10 +46,12 @@ fn a_socket_that_is_in_use_refuses_the_start() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
 }
 
-/// An instance that cannot be made is a failure of its component at the start.
+/// An instance that cannot be made is a failure of its component at the start, where that is not tried again.
 #[test]
 fn a_component_that_traps_while_it_starts_has_failed() {
-    let manifest = app("") + &web("bad", HTTP_TRAP_AT_START, "") + &component("service", SERVER, "");
+    let manifest = app("")
+        + &web("bad", HTTP_TRAP_AT_START, "on-failure = \"stop-app\"")
+        + &component("service", SERVER, "");
     let output = Host::manifest(&manifest).run();
     output.expect_code(1).expect_cause("failure", "bad").expect_outcome("bad", "failed");
     assert!(output.said().contains("trap_in_start"), "no guest backtrace:\n{}", output.said());
@@ -59,7 +61,7 @@ fn a_component_that_traps_while_it_starts_has_failed() {
 #[test]
 fn a_component_that_spins_while_it_starts_is_ended() {
     let manifest = app("")
-        + &web("spin", HTTP_SPIN_AT_START, "start-timeout = \"500ms\"")
+        + &web("spin", HTTP_SPIN_AT_START, "start-timeout = \"500ms\"\non-failure = \"stop-app\"")
         + &component("service", SERVER, "");
     let output = Host::manifest(&manifest).run();
     output.expect_code(1).expect_cause("failure", "spin").expect_outcome("spin", "failed");

@@ -144,11 +144,12 @@ fn a_guest_that_gives_no_response_gets_an_error_for_its_client() {
     }
 }
 
-/// One trap after the other does not stop the app, and does not slow it down for ever: a client could do it.
+/// `on-failure = "ignore"`: one trap after the other does not stop the app, and does not slow it down: a client could
+/// do it.
 #[test]
 fn many_traps_do_not_stop_the_app() {
     for source in LABS {
-        let app = serve(source, "", "instances = { max = 2 }");
+        let app = serve(source, "", "instances = { max = 2 }\non-failure = \"ignore\"");
         let threads = app.threads();
         for _ in 0..60 {
             let mut wire = connect(&app);

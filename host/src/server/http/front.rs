@@ -174,7 +174,8 @@ impl Front {
     }
 
     /// Takes back what was prepared: new listeners are closed, nothing else is changed. Fresh components that were
-    /// started are ended by the supervisor through their links.
+    /// started are ended by the supervisor through their links. A stop of the app that comes before the switch calls this
+    /// first: addresses that wait for a switch do not drain.
     pub fn roll_back(&mut self) {
         let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
         created.iter().for_each(|(_, group)| group.raise(Stage::Drain));

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn each_port_of_the_systems_choice_has_a_key_of_its_own() {
-        let mut plan = crate::plan::Plan::from_files(&["x.wasm".into()], &Default::default())
+        let mut plan = crate::plan::Plan::from_files(&[artifacts::HELLO_HTTP.into()], &Default::default())
             .unwrap()
             .components
             .remove(0);

@@ -51,7 +51,10 @@ impl Front {
     /// `stale` ones are those that the fresh ones take over from, or that go away: after the switch they have no address
     /// any more. A fresh one takes over from any other of its name, too.
     ///
-    /// What was prepared before and has not been switched to is taken back first.
+    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its components do: others
+    /// are about to take over. What was prepared before and has not been switched to is taken back first.
+    ///
+    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
     ///
     /// # Errors
     /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
@@ -189,7 +192,8 @@ impl Front {
         now: Option<&Arc<Group>>,
     ) -> Result<Routing, FrontError> {
         let Some(first) = members.first() else { return Ok(Routing::new(members, None)) };
-        let is_fresh = change.fresh.iter().any(|fresh| Arc::ptr_eq(fresh, first));
+        let is_fresh =
+            members.iter().any(|member| change.fresh.iter().any(|fresh| Arc::ptr_eq(fresh, member)));
         let tls = match (&first.plan.http.tls, now.filter(|_| !is_fresh)) {
             (None, _) => None,
             (Some(_), Some(now)) if now.routing().tls.is_some() => now.routing().tls.clone(),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::Client;
 
-/// Clients with one connection for each request, and clients that keep theirs.
+/// Clients with one connection for each request, clients that keep theirs, and one that speaks HTTP/2.
 pub struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicU64>,
@@ -22,7 +22,9 @@ impl Load {
             let (stop, answers) = (stop.clone(), answers.clone());
             std::thread::spawn(move || ask(address, path, keeps, &stop, &answers))
         };
-        let clients = [true, true, false, false].map(client).into();
+        let mut clients: Vec<_> = [true, true, false, false].map(client).into();
+        let (stop_too, answers_too) = (stop.clone(), answers.clone());
+        clients.push(std::thread::spawn(move || ask_over_http2(address, path, &stop_too, &answers_too)));
         Self { stop, answers, clients }
     }
 
@@ -64,4 +66,36 @@ fn ask(address: SocketAddr, path: &str, keeps: bool, stop: &AtomicBool, answers:
         }
     }
     wrong
+}
+
+/// Asks for several things at a time on one connection.
+fn ask_over_http2(address: SocketAddr, path: &str, stop: &AtomicBool, answers: &AtomicU64) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let converse = async {
+        let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        let (client, connection) = h2::client::handshake(stream).await.map_err(|error| error.to_string())?;
+        let connection = tokio::spawn(connection);
+        while !stop.load(SeqCst) {
+            let requests = (0..4).map(|_| get(client.clone(), path));
+            for status in futures::future::try_join_all(requests).await.map_err(|error| error.to_string())? {
+                if status != 200 {
+                    return Err(format!("{status} over HTTP/2"));
+                }
+                answers.fetch_add(1, SeqCst);
+            }
+        }
+        connection.abort();
+        Ok(())
+    };
+    runtime.block_on(converse).err().into_iter().collect()
+}
+
+async fn get(client: h2::client::SendRequest<bytes::Bytes>, path: &str) -> Result<u16, h2::Error> {
+    let request = http::Request::get(format!("http://localhost{path}")).body(()).unwrap();
+    let (answer, _) = client.ready().await?.send_request(request, true)?;
+    let (head, mut body) = answer.await?.into_parts();
+    while let Some(chunk) = body.data().await {
+        body.flow_control().release_capacity(chunk?.len())?;
+    }
+    Ok(head.status.as_u16())
 }
