@@ -50,6 +50,7 @@ build: setup-build ## build the host and the guest components
 run: build ## run the demo app: Ctrl-C stops it
 	@echo "open http://127.0.0.1:8080/ in a browser: the app's components, live"
 	@echo "or in another terminal:  nc 127.0.0.1 7007   then type a line, and press Ctrl-C here before the answer"
+	@echo "or operate it:           target/debug/curfew status --manifest guest-components/demo.toml"
 	@exec target/debug/curfew run guest-components/demo.toml
 
 test: setup ## build everything and run all tests

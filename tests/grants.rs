@@ -98,7 +98,8 @@ fn connecting_is_refused_unless_the_peer_is_granted() {
         output.expect_code(1).expect_outcome("guest", "failed");
         assert!(listener.accept().is_err(), "{grants:?}: it connected");
     }
-    let granted = format!("{}\nnetwork = {{ connect = [{address:?}] }}", keys(&args));
+    // It never hears from its server, so it never says that it is ready.
+    let granted = format!("{}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}", keys(&args));
     let app = Host::manifest(&(app("") + &component("guest", SUBSCRIBER, &granted))).start_ready();
     listener.set_nonblocking(false).unwrap();
     let accepted = listener.accept().unwrap();

@@ -41,6 +41,11 @@ impl Row {
         self.0["detail"].as_str().unwrap_or_default()
     }
 
+    /// The counts of its requests.
+    pub fn counts(&self) -> Value {
+        self.0["http"].clone()
+    }
+
     pub fn number(&self, key: &str) -> f64 {
         self.0[key].as_f64().unwrap_or_else(|| panic!("{key} is not a number in {}", self.0))
     }

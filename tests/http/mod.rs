@@ -4,6 +4,7 @@
 //! Each test ends with a stop of its host. `lab` has what several of them need.
 
 mod access_log;
+mod balancer;
 mod bodies;
 mod capacity;
 mod clients_gone;
@@ -15,7 +16,7 @@ mod hostile;
 mod http2_stop;
 mod identity;
 mod instances;
-mod lab;
+pub mod lab;
 mod limits;
 mod moment;
 mod outbound;

@@ -46,15 +46,26 @@ fn a_socket_that_is_in_use_refuses_the_start() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
 }
 
-/// An instance that cannot be made is a failure of its component at the start, where that is not tried again.
+/// An instance that cannot be made is a failure of its component at the start, unless it is to be tried again.
 #[test]
 fn a_component_that_traps_while_it_starts_has_failed() {
-    let manifest = app("")
-        + &web("bad", HTTP_TRAP_AT_START, "on-failure = \"stop-app\"")
-        + &component("service", SERVER, "");
-    let output = Host::manifest(&manifest).run();
-    output.expect_code(1).expect_cause("failure", "bad").expect_outcome("bad", "failed");
-    assert!(output.said().contains("trap_in_start"), "no guest backtrace:\n{}", output.said());
+    for on_failure in ["stop-app", "ignore"] {
+        let keys = format!("on-failure = {on_failure:?}");
+        let manifest = app("") + &web("bad", HTTP_TRAP_AT_START, &keys) + &component("service", SERVER, "");
+        let app = Host::manifest(&manifest).start();
+        let failed = app.wait_for_log("failed", "bad").text("error");
+        assert!(failed.contains("trap_in_start"), "no guest backtrace:\n{failed}");
+        if on_failure == "ignore" {
+            app.wait_for_log("component ended", "bad");
+            app.signal(SIGTERM);
+        }
+        let output = app.wait();
+        output.expect_code(1).expect_outcome("bad", "failed").expect_outcome("service", "stopped");
+        if on_failure == "stop-app" {
+            output.expect_cause("failure", "bad");
+        }
+        assert_eq!(output.row("bad").number("restarts"), 0.0);
+    }
 }
 
 /// One that never gets that far fails at its `start-timeout`, and a signal ends it.

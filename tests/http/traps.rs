@@ -144,11 +144,11 @@ fn a_guest_that_gives_no_response_gets_an_error_for_its_client() {
     }
 }
 
-/// `on-failure = "ignore"`: one trap after the other does not stop the app, and does not slow it down: a client could
-/// do it.
+/// One trap after the other does not stop the app, and does not slow it down for ever: a client could do it.
 #[test]
 fn many_traps_do_not_stop_the_app() {
     for source in LABS {
+        // Replaced at once, and as often as need be.
         let app = serve(source, "", "instances = { max = 2 }\non-failure = \"ignore\"");
         let threads = app.threads();
         for _ in 0..60 {

@@ -40,10 +40,17 @@ impl Lab {
         self.folder.path().join("cache")
     }
 
-    /// Writes a manifest.
+    /// Returns the path of a control socket.
+    pub fn control(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
+    /// Writes a manifest, also in the place of another: whoever reads it has the whole of one of them.
     pub fn manifest(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.folder.path().join(name).with_extension("toml");
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        let staged = path.with_extension("new");
+        std::fs::write(&staged, text).with_context(|| staged.display().to_string())?;
+        std::fs::rename(&staged, &path)?;
         Ok(path)
     }
 
@@ -67,6 +74,11 @@ impl Lab {
         }
         Ok(path)
     }
+}
+
+/// Returns a port of this machine. Nobody else is expected to take it in the meantime.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// What the whole machine, and this process with its children, have computed since they started.

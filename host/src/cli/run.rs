@@ -67,8 +67,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if !output.writers_alive() {
         stopper.host_bug("a writer thread");
     }
-    // What answers operators is held until the process leaves: it is the last that closes.
-    let Ended { result, guardian, signals, operate: _last } = app.wait_guarded()?;
+    let Ended { result, guardian, signals, operate } = app.wait_guarded()?;
     let report = match result {
         Ok(report) => report,
         Err(error) => {
@@ -88,6 +87,8 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if let Some((path, file)) = report_file {
         write_report(&report, &path, file);
     }
+    // What answers operators closes last, and takes its socket's file away.
+    drop(operate);
     output.flush(LAST_FLUSH);
     hard_exit(report.exit_code())
 }

@@ -23,7 +23,8 @@ pub enum Question {
     Stop {
         /// The component; `None` is the app.
         component: Option<String>,
-        /// Without its `drain-delay`. While the app is in its delay already, ends that.
+        /// The app: without its `drain-delay`; while it is in its delay already, ends that. A component: without its
+        /// grace.
         now: bool,
         /// Answered when the stop of the app has begun, or when the component has ended.
         answer: oneshot::Sender<Answer>,

@@ -5,7 +5,7 @@ use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::report::Report;
 use super::signals::SignalSource;
-use crate::operate::OperateError;
+use crate::operate::{OperateError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
@@ -144,6 +144,12 @@ impl App {
     /// Returns a handle that stops the app.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Returns who answers what operators ask: the status, a reload, the restart or the stop of one component. The
+    /// control socket and the admin listener ask the same one.
+    pub fn operator(&self) -> impl Operator + Clone + use<> {
+        self.stopper.inbox.clone()
     }
 
     /// Waits for the app's end. Blocks the thread.

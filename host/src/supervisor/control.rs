@@ -203,6 +203,7 @@ impl Control {
             self.stop_began = Some(self.now);
             self.tell_readiness();
             self.refuse_orders();
+            self.give_up_reading();
             let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));
             self.manager.stopping(self.now, left.unwrap_or_default());
         }

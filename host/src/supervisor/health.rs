@@ -59,7 +59,8 @@ impl Control {
         if self.front.is_none() && self.machine.level() == Level::Running {
             return;
         }
-        let ready = self.not_ready_because().is_empty();
+        let ready = self.machine.level() == Level::Running
+            && self.machine.in_service().all(|id| self.machine.is_ready(id));
         if ready && !self.readiness.started {
             self.readiness.started = true;
             narrate::app_started(self.plan.components.len(), self.now);

@@ -113,6 +113,9 @@ impl Control {
         if !self.reloads.reads {
             return;
         }
+        if self.machine.level() > Level::Running {
+            return self.reload_failed("the app stops".to_owned());
+        }
         match event {
             ReloadEvent::Read(plan) => match *plan {
                 Ok(plan) => match self.plan.cannot_reload_to(&plan) {
@@ -217,11 +220,12 @@ impl Control {
         if let Some(answer) = answer {
             self.reloads.restarts.push((fresh, answer));
         }
-        self.begin_change(
-            change,
-            vec![(fresh, Some(id))],
-            TakeOver { plan: None, ids, fresh: vec![fresh], what },
-        )
+        let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what };
+        let begun = self.begin_change(change, vec![(fresh, Some(id))], taking_over);
+        if let Err(why) = &begun {
+            self.never_ready(fresh, why);
+        }
+        begun
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
@@ -314,6 +318,13 @@ impl Control {
         }
     }
 
+    /// The app stops while a manifest is read, or what it says is loaded: nothing comes of it.
+    pub(super) fn give_up_reading(&mut self) {
+        if self.reloads.reads && self.reloads.taking_over.is_none() {
+            self.reload_failed("the app stops".to_owned());
+        }
+    }
+
     /// Takes back what was to take over.
     pub(super) fn roll_back(&mut self, because: Option<ComponentId>) {
         if let Some(front) = self.front.as_mut() {
@@ -344,10 +355,6 @@ impl Control {
     /// Says that a restart could not even begin.
     pub(super) fn restart_came_to_nothing(&mut self, why: &str) {
         narrate::restart_failed(why);
-        let refusal = Refusal { why: RefusalKind::Failed, text: why.to_owned() };
-        for (_, answer) in self.reloads.restarts.drain(..) {
-            let _gone = answer.send(Err(refusal.clone()));
-        }
         self.feed(Event::NothingToChange);
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: one change at a time, and one moment in which it takes place: before the switch, whatever goes wrong is taken back
 //! and nothing has changed (I10); after it, the fresh ones are the app, and the stale ones only end. A stop ends any change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::Action;
@@ -13,7 +13,7 @@ use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Policy};
 
 /// Reloads that are asked for within this time of one that began are one: whoever saves a file twice means the last.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
-/// Generations of one component that may live at a time.
+/// Generations of one component that may live at a time: the one that serves, one on trial, and those that they follow.
 const GENERATIONS: usize = 4;
 
 /// A component that is to take part from the switch on.
@@ -54,14 +54,14 @@ impl Machine {
 
     /// Begins a change that has been prepared.
     pub fn change(&mut self, now: Duration, change: Change) -> Vec<Action> {
-        self.preparing = false;
+        (self.preparing, self.renewing) = (false, None);
         if self.level > Level::Running || self.change.is_some() {
             self.actions.push(Action::RollBack(None));
         } else {
             for fresh in &change.fresh {
                 let member = Member {
                     trial: true,
-                    waits_for: fresh.replaces.filter(|_| fresh.waits),
+                    waits: fresh.waits && fresh.replaces.is_some(),
                     ..Member::new(fresh.policy.clone())
                 };
                 self.members.insert(fresh.id, member);
@@ -83,22 +83,46 @@ impl Machine {
         }
     }
 
-    /// Returns when a reload that was asked for may begin, if one was and nothing else is under way.
-    pub(super) fn reload_due(&self) -> Option<Duration> {
-        let idle = self.reload_wanted && !self.is_changing() && self.level == Level::Running;
+    pub(super) fn nothing_to_change(&mut self, now: Duration) {
+        self.preparing = false;
+        if let Some(id) = self.renewing.take() {
+            self.still_dead(now, id);
+        }
+    }
+
+    /// A component that was found dead could not be replaced: it is tried again, as long as its budget lasts.
+    fn still_dead(&mut self, now: Duration, id: ComponentId) {
+        let counts = |member: &Member| member.counts() && member.phase == Phase::Running;
+        if self.level == Level::Running && self.members.get(&id).is_some_and(counts) {
+            self.renew(now, id, false);
+        }
+    }
+
+    /// Returns when what was asked for may begin, if anything was and nothing else is under way.
+    pub(super) fn change_due(&self) -> Option<Duration> {
+        if self.is_changing() || self.level > Level::Running || !self.loaded {
+            return None;
+        }
+        let renewals = self.members.values().filter_map(Member::needs_renewal);
+        renewals.chain(self.reload_due()).min()
+    }
+
+    fn reload_due(&self) -> Option<Duration> {
         let last = self.reload_began.map(|began| began.saturating_add(RELOADS_WITHIN));
-        idle.then(|| last.unwrap_or_default())
+        self.reload_wanted.then(|| last.unwrap_or_default())
     }
 
     /// Begins what was asked for: the replacement of a dead component before a reload.
     pub(super) fn begin_reload_if_wanted(&mut self, now: Duration) {
-        if self.is_changing() || self.level > Level::Running {
+        if self.change_due().is_none_or(|due| now < due) {
             return;
         }
-        let dead = |(_, member): &(&ComponentId, &mut Member)| member.renew;
+        let dead = |(_, member): &(&ComponentId, &mut Member)| {
+            member.needs_renewal().is_some_and(|from| now >= from)
+        };
         if let Some((id, member)) = self.members.iter_mut().find(dead) {
-            member.renew = false;
-            self.preparing = true;
+            member.renew = None;
+            (self.preparing, self.renewing) = (true, Some(*id));
             self.actions.push(Action::Renew(*id));
         } else if self.reload_due().is_some_and(|due| now >= due) {
             (self.preparing, self.reload_wanted, self.reload_began) = (true, false, Some(now));
@@ -108,9 +132,8 @@ impl Machine {
 
     /// Lets the fresh ones take over if all that can be ready before that are.
     pub(super) fn switch_if_ready(&mut self, now: Duration) {
-        let ready = |fresh: &Fresh| {
-            self.members.get(&fresh.id).is_some_and(|member| member.ready || member.waits_for.is_some())
-        };
+        let ready =
+            |fresh: &Fresh| self.members.get(&fresh.id).is_some_and(|member| member.is_up() || member.waits);
         if !self.change.as_ref().is_some_and(|change| change.fresh.iter().all(ready)) {
             return;
         }
@@ -131,17 +154,33 @@ impl Machine {
             }
         }
         self.policy = change.policy.unwrap_or_else(|| self.policy.clone());
-        let replaced: Vec<_> = change.fresh.iter().filter_map(|fresh| fresh.replaces).collect();
-        let stale: BTreeSet<_> = replaced.iter().chain(&change.removed).copied().collect();
+        let replaced = change.fresh.iter().filter_map(|fresh| Some((fresh.replaces?, fresh.id)));
+        let replaced: BTreeMap<_, _> = replaced.collect();
+        let stale: BTreeSet<_> = replaced.keys().chain(&change.removed).copied().collect();
+        self.come_after(&replaced, &stale);
+        for (old, fresh) in &replaced {
+            self.queue_up(*old, *fresh);
+        }
         self.retire(now, &stale, change.cause);
-        self.end_the_oldest(now, &change.fresh);
+        for fresh in replaced.values() {
+            self.end_the_oldest(now, *fresh);
+        }
         self.starts_due = true;
         self.start_whoever_may(now);
     }
 
+    /// Whoever stays comes after the fresh ones as it came after those that they replace.
+    fn come_after(&mut self, replaced: &BTreeMap<ComponentId, ComponentId>, stale: &BTreeSet<ComponentId>) {
+        let stays = |(id, member): &(&ComponentId, &mut Member)| !member.retired && !stale.contains(id);
+        for (_, member) in self.members.iter_mut().filter(stays) {
+            for needed in &mut member.policy.after {
+                *needed = replaced.get(needed).copied().unwrap_or(*needed);
+            }
+        }
+    }
+
     /// Has these generations end. They are forgotten then.
     fn retire(&mut self, now: Duration, ids: &BTreeSet<ComponentId>, cause: Cause) {
-        let end = now.saturating_add(self.policy.grace);
         for id in ids {
             let Some(member) = self.members.get_mut(id) else { continue };
             member.retired = true;
@@ -150,9 +189,7 @@ impl Machine {
                 Phase::Backoff => self.finish(*id, Outcome::Stopped),
                 Phase::Starting => self.abandon(now, *id, cause),
                 Phase::Running => member.deadline = None,
-                // If it cannot be ended, nobody waits for it any more.
-                Phase::Cut => member.deadline = None,
-                Phase::Asked | Phase::Ended => {}
+                Phase::Asked | Phase::Cut | Phase::Ended => {}
             }
             if self.phase(*id) == Phase::Ended {
                 self.forget(*id);
@@ -160,28 +197,32 @@ impl Machine {
         }
         let lives = |id: &&ComponentId| self.members.get(id).is_some_and(Member::lives);
         let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
-        self.dismiss(now, &living, cause, end);
+        // Some of them can be needed by others that were replaced before them, and have their own time first.
+        let begin = self.last_slice_before(&living).map_or(now, |slice| slice.max(now));
+        self.dismiss(begin, &living, cause, begin.saturating_add(self.policy.grace));
         self.ask_whoever_may(now);
     }
 
-    /// Cuts off the oldest of those that were replaced one after the other if there are too many.
-    fn end_the_oldest(&mut self, now: Duration, fresh: &[Fresh]) {
-        for fresh in fresh {
-            if let (Some(old), Some(member)) = (fresh.replaces, self.members.get_mut(&fresh.id)) {
-                member.line.push(old);
-            }
-            let before = fresh.replaces.and_then(|old| Some(self.members.get(&old)?.line.clone()));
-            let known = self.members.keys().copied().collect::<BTreeSet<_>>();
-            let Some(member) = self.members.get_mut(&fresh.id) else { continue };
-            member.line.extend(before.unwrap_or_default());
-            member.line.retain(|old| known.contains(old));
-            member.line.sort_unstable_by(|a, b| b.cmp(a));
-            let too_old: Vec<_> = member.line.iter().skip(GENERATIONS - 1).copied().collect();
-            for old in too_old {
-                // Nobody is cut off without having been told.
-                self.ask(now, old);
-                self.cut(now, old);
-            }
+    /// Notes which generations of a component there are besides the one that takes part.
+    fn queue_up(&mut self, old: ComponentId, fresh: ComponentId) {
+        let before = self.members.get(&old).map(|member| member.line.clone()).unwrap_or_default();
+        let line = [old].into_iter().chain(before).filter(|id| self.members.contains_key(id)).collect();
+        if let Some(member) = self.members.get_mut(&fresh) {
+            member.line = line;
+        }
+    }
+
+    /// Cuts off the oldest generations of a component if there are too many.
+    fn end_the_oldest(&mut self, now: Duration, id: ComponentId) {
+        let Some(member) = self.members.get(&id) else { return };
+        let mut line: Vec<_> =
+            member.line.iter().filter(|id| self.members.contains_key(id)).copied().collect();
+        line.sort_unstable_by(|young, old| old.cmp(young));
+        // The one that takes part, and the next one, are not among them.
+        for old in line.into_iter().skip(GENERATIONS - 2) {
+            // Nobody is cut off without having been told.
+            self.ask(now, old);
+            self.cut(now, old);
         }
     }
 
@@ -195,7 +236,28 @@ impl Machine {
                 member.trial = false;
             }
         }
-        self.retire(now, &fresh, Cause::Reload);
+        self.retire(now, &fresh, change.cause);
+        for Fresh { id, replaces, .. } in change.fresh {
+            let Some(old) = replaces else { continue };
+            self.make_room(now, id, old);
+            if change.keeps_budget {
+                self.still_dead(now, old);
+            }
+        }
+    }
+
+    /// A generation that was taken back counts while it ends, and goes before those that have clients.
+    fn make_room(&mut self, now: Duration, failed: ComponentId, old: ComponentId) {
+        let known = |id: &ComponentId| self.members.contains_key(id);
+        let Some(member) = self.members.get(&old).filter(|_| known(&failed)) else { return };
+        let line: Vec<_> = member.line.iter().copied().filter(known).collect();
+        if line.len() >= GENERATIONS - 2 {
+            self.ask(now, failed);
+            self.cut(now, failed);
+        }
+        if let Some(member) = self.members.get_mut(&old) {
+            member.line = [failed].into_iter().chain(line).collect();
+        }
     }
 
     /// The app stops: whatever was to take over takes part in that like all others.

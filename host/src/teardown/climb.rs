@@ -18,23 +18,25 @@ impl Machine {
             return;
         }
         self.cause = Some(cause);
-        self.deadlines = Some(Deadlines::new(now, delay, grace));
+        let deadlines = Deadlines::new(now, delay, grace);
+        self.deadlines = Some(deadlines);
+        for leaving in self.members.values_mut().filter_map(|member| member.leaving.as_mut()) {
+            leaving.until = leaving.until.min(deadlines.end);
+        }
         self.give_up_change();
         for id in self.ids() {
             let Some(member) = self.members.get_mut(&id) else { continue };
             match member.phase {
-                Phase::Pending => self.finish(id, Outcome::NotStarted),
-                Phase::Backoff => {
-                    let last = member.outcome.unwrap_or(Outcome::Failed);
-                    self.finish(id, last);
-                }
+                Phase::Pending | Phase::Backoff => self.finish(id, self.last_outcome(id)),
                 Phase::Starting => {
                     member.deadline = None;
-                    self.actions.push(Action::Abandon(id));
+                    if member.leaving.is_none() {
+                        self.actions.push(Action::Abandon(id));
+                    }
                 }
-                // The time for its start is over, with the app.
-                Phase::Running => member.deadline = None,
-                Phase::Asked | Phase::Cut | Phase::Ended => {}
+                // The time for its start is over, or for its end: the app has its own now.
+                Phase::Running | Phase::Cut => member.deadline = None,
+                Phase::Asked | Phase::Ended => {}
             }
         }
         let level = if delay.is_zero() { Level::Drain } else { Level::Delay };
@@ -103,7 +105,7 @@ impl Machine {
             self.ask(now, id);
             self.cut(now, id);
         }
-        self.asks_due = false;
+        (self.asks_due, self.next_slice) = (false, None);
     }
 
     fn ids(&self) -> Vec<ComponentId> {
@@ -138,7 +140,13 @@ impl Machine {
     fn pass_while_running(&mut self, now: Duration, id: ComponentId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         match member.phase {
-            Phase::Backoff => self.start(now, id),
+            // Those that it comes after can be down, too.
+            Phase::Backoff => {
+                (member.phase, member.deadline) = (Phase::Pending, None);
+                self.starts_due = true;
+            }
+            // It was abandoned, and does not heed it.
+            Phase::Starting if member.leaving.is_some() => self.cut(now, id),
             // Who overruns its start has failed; if the app stopped, it would have been abandoned.
             Phase::Starting | Phase::Running => {
                 self.actions.push(Action::FailStart(id));
@@ -147,8 +155,10 @@ impl Machine {
             }
             // It cannot be ended, so it can neither be started again nor be forgotten.
             Phase::Cut => {
-                member.deadline = None;
-                if member.policy.on_failure != OnEnd::Ignore {
+                (member.deadline, member.stuck) = (None, true);
+                self.stuck += 1;
+                self.starts_due = true;
+                if member.counts() && member.policy.on_failure != OnEnd::Ignore {
                     self.fail(now, Cause::Failure(id));
                 }
             }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::table::{
-    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, signal, starting,
+    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, runs, s, signal,
+    starting,
 };
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
@@ -56,7 +57,7 @@ fn whoever_overruns_its_start_timeout_is_cut_off_and_has_failed() {
     for on_failure in [OnEnd::StopApp, OnEnd::Ignore] {
         let late = MemberPolicy { start_timeout: s(1), on_failure, ..member() };
         let mut app = starting(SignalProfile::Standard, vec![member(), late]);
-        let _ = app.on(s(0), Event::Entered(A));
+        let _ = runs(&mut app, s(0), A);
         assert_eq!(app.next_wake(), Some(s(1)));
         let done = kinds(&app.on(s(1), Event::Clock));
         let stops = on_failure == OnEnd::StopApp;
@@ -76,7 +77,7 @@ fn a_late_start_leaves_nobody_behind_with_no_time_left() {
     // I4: a sibling without any grace is cut off in the step in which it is asked, wherever it stands.
     let (hasty, late) = (member(), MemberPolicy { start_timeout: s(1), ..member() });
     let mut app = starting(SignalProfile::Standard, vec![MemberPolicy { grace: Some(s(0)), ..hasty }, late]);
-    let _ = app.on(s(0), Event::Entered(A));
+    let _ = runs(&mut app, s(0), A);
     assert_eq!(kinds(&app.on(s(1), Event::Clock)), ["FailStart", "Raise", "Ask", "Cut", "Cut"]);
     assert_eq!(app.next_wake(), Some(s(1 + FAIL_GRACE)));
 }
@@ -95,7 +96,7 @@ fn whoever_enters_while_it_is_abandoned_is_asked() {
     assert!(app.on(s(3), Event::Ended(B, Outcome::Stopped)).contains(&Action::Leave(ExitCode::CLEAN)));
     // Before anything is loaded there is nobody to wait for.
     let policy = app.policy.clone();
-    let done = Machine::new(policy, vec![member()]).on(s(0), Event::Signal(Signal::Term));
+    let done = Machine::new(policy, vec![member()], 7).on(s(0), Event::Signal(Signal::Term));
     assert_eq!(done.last(), Some(&Action::Leave(ExitCode::CLEAN)));
 }
 
@@ -155,7 +156,9 @@ fn the_next_wake_is_the_next_thing_that_is_due() {
         starting(SignalProfile::Standard, vec![MemberPolicy { grace: Some(s(4)), ..member() }, late]);
     assert_eq!(app.next_wake(), Some(s(3)), "the start timeout");
     let _ = app.on(s(0), Event::Entered(B));
-    let _ = app.on(s(0), Event::Entered(A));
+    assert_eq!(app.next_wake(), Some(s(3)), "until it is ready");
+    let _ = app.on(s(0), Event::Ready(B));
+    let _ = runs(&mut app, s(0), A);
     assert_eq!(app.next_wake(), None);
     let _ = signal(&mut app, s(1), Signal::Term);
     for (due, then) in [(1 + DELAY, "Raise Ask Ask"), (7, "Cut"), (13, "Cut Raise"), (14, "Raise Leave")] {

@@ -6,15 +6,19 @@ use std::time::Duration;
 use super::event::{Action, Urgency};
 use super::machine::Machine;
 use super::member::Leaving;
-use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
+use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Requester};
 use crate::plan::OnEnd;
+
+/// The longest pause of an instance that comes back while its component is on the way out: it has no time for longer ones,
+/// but one that traps at each start is not to fill a core.
+const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Machine {
     /// Starts a component, for the first time or again.
     pub(super) fn start(&mut self, now: Duration, id: ComponentId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Starting;
-        member.ready = false;
+        (member.ready, member.said_ready) = (false, false);
         // One that starts its instances again by itself has its budget for it, and each of them the same bound.
         let bounded = !(member.policy.pooled && member.policy.on_lost == OnEnd::Restart && !member.trial);
         member.deadline = bounded.then(|| now.saturating_add(member.policy.start_timeout));
@@ -28,18 +32,26 @@ impl Machine {
         };
         member.phase = Phase::Running;
         member.restarts.runs(now);
-        let leaves = member.leaving.map(|leaving| leaving.cause);
-        // It slipped in while it was being abandoned: it has started, so it is asked like all others.
-        if let Some(cause) = leaves.or(self.cause) {
+        if member.said_ready {
+            (member.ready, member.deadline) = (true, None);
+        }
+        // It slipped in while it was being abandoned: it has started, so it is asked like all others, in its turn.
+        if let (None, Some(cause), Some(deadlines)) = (member.leaving, self.cause, self.deadlines) {
+            member.leaving = Some(Leaving { cause, until: deadlines.end });
+        }
+        if member.leaving.is_some() {
             member.deadline = None;
-            self.ask_alone(now, id, cause);
+            self.asks_due = true;
         }
     }
 
+    /// A guest can say so before its `run` is entered; it counts from then on.
     pub(super) fn ready(&mut self, id: ComponentId) {
-        if let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) {
-            member.ready = true;
-            member.deadline = None;
+        let Some(member) = self.members.get_mut(&id) else { return };
+        match member.phase {
+            Phase::Starting => member.said_ready = true,
+            Phase::Running => (member.ready, member.deadline) = (true, None),
+            Phase::Pending | Phase::Backoff | Phase::Asked | Phase::Cut | Phase::Ended => {}
         }
     }
 
@@ -47,8 +59,13 @@ impl Machine {
         let Some(member) = self.members.get(&id).filter(|member| member.phase == Phase::Running) else {
             return;
         };
-        let counts = member.counts() && !member.trial;
+        let (counts, trial) = (member.counts(), member.trial);
         match (self.level, member.policy.on_exit) {
+            // It would have stopped the app: with it, nothing can take over.
+            (Level::Running, OnEnd::StopApp) if trial => {
+                self.ask_alone(now, id, Cause::Finished(id));
+                self.roll_back(now, Some(id));
+            }
             (Level::Running, OnEnd::StopApp) if counts => {
                 self.begin(now, Cause::Finished(id), Duration::ZERO, self.policy.grace);
             }
@@ -68,7 +85,8 @@ impl Machine {
         // It gets no notice, it cannot be entered again; but tasks that it left behind can linger.
         member.phase = member.phase.max(Phase::Asked);
         if member.phase < Phase::Cut {
-            let deadline = now.saturating_add(self.policy.fail_grace);
+            let slice = member.leaving.map_or(Duration::MAX, |leaving| leaving.until);
+            let deadline = now.saturating_add(self.policy.fail_grace).min(slice);
             member.deadline = Some(member.deadline.map_or(deadline, |old| old.min(deadline)));
             self.due = self.due.min(deadline);
         }
@@ -96,10 +114,17 @@ impl Machine {
             }
             // Who is on the way out has no time for pauses, and does not come back often.
             OnEnd::Restart if self.level > Level::Running || !member.counts() => {
-                self.actions.push(Action::Restart { id, pause: Duration::ZERO });
+                let pause = member.policy.restart.first_pause.min(LAST_PAUSE);
+                self.actions.push(Action::Restart { id, pause });
             }
             OnEnd::Restart => match self.spend(now, id) {
-                Some(pause) => self.actions.push(Action::Restart { id, pause }),
+                Some(pause) => {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        // The next one is stable if nothing is heard of it for long enough.
+                        member.restarts.runs(now.saturating_add(pause));
+                    }
+                    self.actions.push(Action::Restart { id, pause });
+                }
                 None => self.give_up(now, id),
             },
         }
@@ -109,18 +134,12 @@ impl Machine {
     pub(super) fn unhealthy(&mut self, now: Duration, id: ComponentId) {
         let running = |phase: Phase| phase == Phase::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| running(member.phase)) else { return };
-        if self.level > Level::Running || !member.counts() || member.trial {
+        if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
             return;
         }
-        match (member.policy.on_failure, member.policy.pooled) {
-            (OnEnd::Restart, true) => match self.spend(now, id) {
-                Some(_at_once) => {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.renew = true;
-                    }
-                }
-                None => self.give_up(now, id),
-            },
+        let MemberPolicy { pooled, on_failure, on_lost, .. } = member.policy;
+        match (if pooled { on_lost } else { on_failure }, pooled) {
+            (OnEnd::Restart, true) => self.renew(now, id, true),
             (OnEnd::Ignore, true) => {}
             (OnEnd::StopApp, true) => {
                 member.lost = true;
@@ -135,6 +154,18 @@ impl Machine {
                     self.fail(now, Cause::Failure(id));
                 }
             }
+        }
+    }
+
+    /// Has a component that was found dead replaced, within its budget: at once the first time.
+    pub(super) fn renew(&mut self, now: Duration, id: ComponentId, at_once: bool) {
+        let pause = self.spend(now, id);
+        match (pause, self.members.get_mut(&id)) {
+            (Some(pause), Some(member)) => {
+                member.renew = Some(if at_once { now } else { now.saturating_add(pause) });
+            }
+            (None, Some(_)) => self.give_up(now, id),
+            (_, None) => {}
         }
     }
 
@@ -161,12 +192,11 @@ impl Machine {
         }
         let Some(member) = self.members.get_mut(&id) else { return };
         member.halted = true;
-        match member.phase {
-            Phase::Pending => self.finish(id, Outcome::NotStarted),
-            Phase::Backoff => {
-                let last = member.outcome.unwrap_or(Outcome::Stopped);
-                self.finish(id, last);
-            }
+        if member.trial {
+            self.roll_back(now, Some(id));
+        }
+        match self.phase(id) {
+            Phase::Pending | Phase::Backoff => self.finish(id, self.last_outcome(id)),
             Phase::Starting => self.abandon(now, id, Cause::Request(Requester::Operator)),
             Phase::Running => self.ask_alone(now, id, Cause::Request(Requester::Operator)),
             Phase::Asked | Phase::Cut | Phase::Ended => {}
@@ -177,12 +207,7 @@ impl Machine {
     }
 
     pub(super) fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
-        let Some(member) = self.members.get(&id).filter(|member| member.phase != Phase::Ended) else {
-            return;
-        };
-        if member.phase == Phase::Backoff {
-            return;
-        }
+        let Some(member) = self.members.get(&id).filter(|member| member.lives()) else { return };
         let told = member.failed || member.gave_up;
         // Nothing that follows masks a failure: what was left of it can have been cut off.
         let outcome = match (member.gave_up, member.failed || member.lost) {
@@ -190,17 +215,18 @@ impl Machine {
             (false, true) => outcome.or_failed(),
             (false, false) => outcome,
         };
-        if member.trial && self.change.is_some() {
-            self.roll_back(now, Some(id));
-        }
-        let Some(member) = self.members.get(&id) else { return };
         let (on_exit, on_failure) = (member.policy.on_exit, member.policy.on_failure);
         let counts = member.counts() && self.level == Level::Running;
-        if counts && member.phase > Phase::Pending && comes_back(outcome, on_exit, on_failure) {
+        // A job that is done before the others are ready takes part like any other; whatever else ends does not take over.
+        let done = member.ready && outcome == Outcome::Finished && on_exit != OnEnd::StopApp;
+        if member.trial && self.change.is_some() && !done {
+            self.finish(id, outcome);
+            return self.roll_back(now, Some(id));
+        }
+        if counts && comes_back(outcome, on_exit, on_failure) {
             return self.start_again(now, id, outcome);
         }
-        let retired = member.retired;
-        let concerns = !retired && !member.halted;
+        let (retired, concerns) = (member.retired, member.counts());
         self.finish(id, outcome);
         if retired && self.level == Level::Running {
             self.forget(id);
@@ -219,17 +245,28 @@ impl Machine {
     /// Starts a component that has ended again, after a pause; or not, when it has spent its budget.
     fn start_again(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
         let Some(pause) = self.spend(now, id) else {
+            let trial = self.members.get(&id).is_some_and(|member| member.trial);
             self.finish(id, Outcome::GaveUp);
-            return self.give_up(now, id);
+            return match trial {
+                true => self.roll_back(now, Some(id)),
+                false => self.give_up(now, id),
+            };
         };
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Backoff;
         member.outcome = Some(outcome);
         (member.failed, member.lost, member.ready, member.leaving) = (false, false, false, None);
+        member.renew = None;
+        self.stuck -= usize::from(std::mem::take(&mut member.stuck));
         let again = now.saturating_add(pause);
         member.deadline = Some(again);
         self.due = self.due.min(again);
         self.actions.push(Action::Restart { id, pause });
+    }
+
+    /// Returns how a component ended the last time, if it ever started.
+    pub(super) fn last_outcome(&self, id: ComponentId) -> Outcome {
+        self.members.get(&id).and_then(|member| member.outcome).unwrap_or(Outcome::NotStarted)
     }
 
     /// Notes that nothing of a component is left, and will be.
@@ -241,6 +278,7 @@ impl Machine {
         member.deadline = None;
         member.outcome = Some(outcome);
         self.open -= 1;
+        self.stuck -= usize::from(std::mem::take(&mut member.stuck));
     }
 
     /// Grants a component more time, up to the slice of its wave, and returns how much.

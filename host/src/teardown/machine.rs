@@ -36,10 +36,16 @@ pub struct Machine {
     pub(super) starts_due: bool,
     /// Whether somebody is to go, and has not been asked.
     pub(super) asks_due: bool,
+    /// When the slice ends of the first whom those wait for.
+    pub(super) next_slice: Option<Duration>,
+    /// How many members are there that cannot be ended.
+    pub(super) stuck: usize,
     /// What is about to take over from what.
     pub(super) change: Option<Change>,
-    /// A manifest is being read.
+    /// A manifest is being read, or a fresh generation prepared.
     pub(super) preparing: bool,
+    /// Whose renewal is being prepared.
+    pub(super) renewing: Option<ComponentId>,
     /// Another reload was asked for meanwhile.
     pub(super) reload_wanted: bool,
     /// When the last reload began.
@@ -70,8 +76,11 @@ impl Machine {
             open,
             starts_due: true,
             asks_due: false,
+            next_slice: None,
+            stuck: 0,
             change: None,
             preparing: false,
+            renewing: None,
             reload_wanted: false,
             reload_began: None,
             chance: Chance(seed),
@@ -106,7 +115,7 @@ impl Machine {
             Event::OperatorStop(urgency) => self.operator_stop(now, urgency),
             Event::StopOne(id, urgency) => self.stop_one(now, id, urgency),
             Event::ReloadRequested => self.want_reload(),
-            Event::NothingToChange => self.preparing = false,
+            Event::NothingToChange => self.nothing_to_change(now),
             Event::HostBug(what) => {
                 self.host_bug = true;
                 self.fail(now, Cause::HostBug(what));
@@ -126,31 +135,40 @@ impl Machine {
 
     /// Does what time and the ends of components demand.
     pub(super) fn settle(&mut self, now: Duration) {
-        if now >= self.due {
-            self.pass_deadlines(now);
-            self.due = self.next_wake().unwrap_or(Duration::MAX);
-        }
-        self.start_whoever_may(now);
-        self.switch_if_ready(now);
-        self.begin_reload_if_wanted(now);
-        self.ask_whoever_may(now);
-        if self.open == 0 || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
-            self.leave();
+        loop {
+            if now >= self.due {
+                self.pass_deadlines(now);
+                self.due = self.next_deadline().unwrap_or(Duration::MAX);
+            }
+            self.start_whoever_may(now);
+            self.switch_if_ready(now);
+            self.begin_reload_if_wanted(now);
+            self.ask_whoever_may(now);
+            // Nobody waits for those who cannot be ended.
+            let quiet = self.open == self.stuck;
+            if quiet || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
+                return self.leave();
+            }
+            // Whoever got no time at all is cut off in the same step.
+            if now < self.due {
+                return;
+            }
         }
     }
 
     /// Returns when the next [`Event::Clock`] is due, if any is.
     pub fn next_wake(&self) -> Option<Duration> {
+        self.next_deadline().into_iter().chain(self.next_slice).chain(self.change_due()).min()
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
         let own = self.members.values().filter_map(|member| member.deadline);
-        // Those behind somebody who is cut off and not gone wait until the end of its slice.
-        let cut = |member: &&Member| member.phase == Phase::Cut && self.asks_due;
-        let slices = self.members.values().filter(cut).filter_map(|member| Some(member.leaving?.until));
         let stop = self.deadlines.map(|deadlines| match self.level {
             Level::Running | Level::Delay => deadlines.drain,
             Level::Drain => deadlines.end,
             Level::Cut | Level::Exit => deadlines.hard,
         });
-        own.chain(slices).chain(stop).chain(self.reload_due()).min()
+        own.chain(stop).min()
     }
 
     /// Returns the exit code if the process left now. Whoever has not ended counts as cut off.
@@ -165,7 +183,7 @@ impl Machine {
             return Outcome::NotStarted;
         };
         match (member.outcome, member.phase) {
-            (Some(outcome), Phase::Ended | Phase::Backoff) => outcome,
+            (Some(outcome), Phase::Ended | Phase::Backoff | Phase::Pending) => outcome,
             _ if member.gave_up => Outcome::GaveUp,
             _ if member.failed || member.lost => Outcome::Failed,
             (_, Phase::Pending) => Outcome::NotStarted,
@@ -205,7 +223,7 @@ impl Machine {
 
     /// Returns when a component is cut off, while it has been asked.
     pub fn deadline(&self, id: ComponentId) -> Option<Duration> {
-        let own = self.members.get(&id).and_then(|member| member.deadline)?;
+        let own = self.members.get(&id).filter(|member| member.phase == Phase::Asked)?.deadline?;
         // The app's end can have come closer since it was told.
         Some(self.deadlines.map_or(own, |deadlines| own.min(deadlines.end)))
     }

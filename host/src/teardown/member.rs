@@ -65,6 +65,8 @@ pub(super) struct Member {
     pub(super) phase: Phase,
     /// Those that come after it can start.
     pub(super) ready: bool,
+    /// It has said so before its `run` was entered.
+    pub(super) said_ready: bool,
     pub(super) failed: bool,
     /// One of its instances has failed, and that counts as its own failure.
     pub(super) lost: bool,
@@ -76,10 +78,12 @@ pub(super) struct Member {
     pub(super) retired: bool,
     /// It takes over once all that come with it are ready.
     pub(super) trial: bool,
-    /// It starts when this one has ended.
-    pub(super) waits_for: Option<ComponentId>,
-    /// It was found dead, and is replaced as soon as nothing else is being replaced.
-    pub(super) renew: bool,
+    /// It starts when the generations before it have ended: it needs something that only one can have.
+    pub(super) waits: bool,
+    /// It was found dead, and is replaced from then on, as soon as nothing else is being replaced.
+    pub(super) renew: Option<Duration>,
+    /// It was cut off, and still there when it should have been gone: nobody waits for it any more.
+    pub(super) stuck: bool,
     pub(super) leaving: Option<Leaving>,
     pub(super) deadline: Option<Duration>,
     pub(super) outcome: Option<Outcome>,
@@ -94,14 +98,16 @@ impl Member {
             policy,
             phase: Phase::Pending,
             ready: false,
+            said_ready: false,
             failed: false,
             lost: false,
             gave_up: false,
             halted: false,
             retired: false,
             trial: false,
-            waits_for: None,
-            renew: false,
+            waits: false,
+            renew: None,
+            stuck: false,
             leaving: None,
             deadline: None,
             outcome: None,
@@ -113,6 +119,16 @@ impl Member {
     /// Returns whether something of it exists.
     pub(super) fn lives(&self) -> bool {
         self.phase > Phase::Pending && self.phase < Phase::Ended
+    }
+
+    /// Returns whether it is there and those that come after it can start; a job that is done stays ready.
+    pub(super) fn is_up(&self) -> bool {
+        self.ready && !matches!(self.phase, Phase::Backoff | Phase::Pending | Phase::Starting)
+    }
+
+    /// Returns whether it was found dead, takes part, and can still be replaced.
+    pub(super) fn needs_renewal(&self) -> Option<Duration> {
+        self.renew.filter(|_| self.counts() && self.phase == Phase::Running)
     }
 
     /// Returns whether its end can mean something for the app.

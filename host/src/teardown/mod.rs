@@ -13,13 +13,23 @@
 //!
 //! From running a cause leads to delay or drain; from every level "all have ended" leads to exit.
 
+#[cfg(test)]
+mod books;
 mod cause;
 mod change;
 mod climb;
 #[cfg(test)]
 mod contract_app;
 #[cfg(test)]
+mod contract_change;
+#[cfg(test)]
 mod contract_members;
+#[cfg(test)]
+mod contract_order;
+#[cfg(test)]
+mod contract_restart;
+#[cfg(test)]
+mod contract_single;
 mod event;
 mod exit_code;
 mod level;
@@ -31,12 +41,16 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod restart;
+#[cfg(test)]
+mod rules;
 mod signals;
 #[cfg(test)]
 mod table;
 #[cfg(test)]
 mod watch;
 mod waves;
+#[cfg(test)]
+mod world;
 
 pub use cause::{Cause, Requester, Signal};
 pub use change::{Change, Fresh};

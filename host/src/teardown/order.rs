@@ -33,7 +33,7 @@ impl Machine {
                 return;
             }
             for id in hopeless {
-                self.finish(id, Outcome::NotStarted);
+                self.finish(id, self.last_outcome(id));
                 if self.members.get(&id).is_some_and(|member| member.trial) && self.change.is_some() {
                     self.roll_back(now, Some(id));
                 }
@@ -43,21 +43,21 @@ impl Machine {
 
     fn may_start(&self, id: ComponentId) -> May {
         let Some(member) = self.members.get(&id) else { return May::Never };
-        let predecessor = member.waits_for.and_then(|id| self.members.get(&id));
-        if member.waits_for.is_some() && member.trial {
-            return May::Later;
-        }
-        if predecessor.is_some_and(|predecessor| predecessor.phase != Phase::Ended) {
-            return May::Later;
-        }
-        let mut answer = May::Now;
+        let gone = |member: &Member| member.phase == Phase::Ended || member.stuck;
+        let before = member.line.iter().filter_map(|id| self.members.get(id));
+        let mut answer = match member.waits && (member.trial || !before.into_iter().all(gone)) {
+            true => May::Later,
+            false => May::Now,
+        };
         for needed in member.policy.after.iter().filter_map(|id| self.members.get(id)) {
             // Before a switch, the one that it will follow does its work.
-            let has_stand_in = member.trial && needed.trial && needed.waits_for.is_some();
-            match (needed.ready || has_stand_in, needed.phase) {
-                (true, phase) if phase != Phase::Backoff => {}
-                (false, Phase::Ended) => return May::Never,
-                _ => answer = May::Later,
+            let has_stand_in = member.trial && needed.trial && needed.waits;
+            let up = needed.ready && (needed.phase == Phase::Running || gone(needed));
+            match up || has_stand_in {
+                true => {}
+                false if gone(needed) => return May::Never,
+                // Whoever is on the way out can come back.
+                false => answer = May::Later,
             }
         }
         answer
@@ -68,18 +68,26 @@ impl Machine {
         if !self.asks_due {
             return;
         }
-        let needed: BTreeSet<_> = self
-            .members
-            .values()
-            .filter(|member| member.lives() && member.leaving.is_some_and(|leaving| now < leaving.until))
-            .flat_map(|member| member.policy.after.iter().copied())
-            .collect();
+        // In the delay, the others will go, too; before it, they stay whoever goes.
+        let blocks = |(_, member): &(&ComponentId, &Member)| {
+            let all_go = self.level == Level::Delay;
+            member.lives() && member.leaving.map_or(all_go, |leaving| now < leaving.until)
+        };
+        let mut needed: BTreeMap<ComponentId, Duration> = BTreeMap::new();
+        for (id, blocker) in self.members.iter().filter(blocks) {
+            let until = blocker.leaving.map_or(Duration::MAX, |leaving| leaving.until);
+            for id in self.needs(*id) {
+                let first = needed.entry(id).or_insert(until);
+                *first = until.min(*first);
+            }
+        }
         let waits = |(_, member): &(&ComponentId, &Member)| {
             member.phase == Phase::Running && member.leaving.is_some()
         };
         let waiting: Vec<_> = self.members.iter().filter(waits).map(|(id, _)| *id).collect();
-        let (may, wait): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|id| !needed.contains(id));
+        let (wait, may): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|id| needed.contains_key(id));
         self.asks_due = !wait.is_empty();
+        self.next_slice = wait.iter().filter_map(|id| needed.get(id)).min().copied();
         for id in may {
             self.ask(now, id);
         }
@@ -93,6 +101,9 @@ impl Machine {
         };
         let Some(Leaving { cause, until }) = member.leaving else { return };
         let own = member.policy.grace.map(|grace| now.saturating_add(grace.saturating_mul(factor)));
+        // Who has waited for others while the app runs has no more for it.
+        let alone = now.saturating_add(self.policy.grace);
+        let until = if self.level == Level::Running { until.min(alone) } else { until };
         let deadline = own.map_or(until, |own| own.min(until));
         member.phase = Phase::Asked;
         member.deadline = Some(deadline);
@@ -112,10 +123,12 @@ impl Machine {
     /// Gives up a component that has not been entered.
     pub(super) fn abandon(&mut self, now: Duration, id: ComponentId, cause: Cause) {
         let until = now.saturating_add(self.policy.grace);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.leaving = Some(Leaving { cause, until });
-            member.deadline = None;
-        }
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.leaving.is_none()) else {
+            return;
+        };
+        member.leaving = Some(Leaving { cause, until });
+        member.deadline = Some(until);
+        self.due = self.due.min(until);
         self.actions.push(Action::Abandon(id));
     }
 
@@ -146,19 +159,33 @@ impl Machine {
                 let old = member.leaving.map_or(until, |leaving| leaving.until.min(until));
                 let cause = member.leaving.map_or(cause, |leaving| leaving.cause);
                 let asked = member.phase > Phase::Running;
-                member.leaving = Some(Leaving { cause, until: if asked { old.max(now) } else { until } });
+                let until = if asked { old.max(now) } else { until };
+                member.leaving = Some(Leaving { cause, until });
+                if member.phase == Phase::Asked {
+                    member.deadline = Some(member.deadline.map_or(until, |deadline| deadline.min(until)));
+                    self.due = self.due.min(until);
+                }
             }
         }
         self.asks_due = true;
     }
 
+    /// Returns when the last slice ends of those who go already and need one of these.
+    pub(super) fn last_slice_before(&self, ids: &BTreeSet<ComponentId>) -> Option<Duration> {
+        let goes = |(id, member): &(&ComponentId, &Member)| {
+            member.lives()
+                && member.leaving.is_some()
+                && !ids.contains(id)
+                && !self.needs(**id).is_disjoint(ids)
+        };
+        self.members.iter().filter(goes).filter_map(|(_, member)| Some(member.leaving?.until)).max()
+    }
+
     /// Returns the wave of each of these in their stop: 0 for those that nobody comes after, else one more than the last of
     /// those that do. A loop instead of recursion: a manifest can be as deep as it likes.
     fn stop_waves(&self, ids: &BTreeSet<ComponentId>) -> BTreeMap<ComponentId, usize> {
-        let after = |id: &ComponentId| {
-            let all = self.members.get(id).map(|member| member.policy.after.as_slice());
-            all.unwrap_or_default().iter().filter(|needed| ids.contains(needed))
-        };
+        let edges: BTreeMap<_, BTreeSet<_>> = ids.iter().map(|id| (*id, self.needs(*id))).collect();
+        let after = |id: &ComponentId| edges.get(id).into_iter().flatten().filter(|id| ids.contains(id));
         let mut dependents: BTreeMap<ComponentId, usize> = ids.iter().map(|id| (*id, 0)).collect();
         for needed in ids.iter().flat_map(after) {
             *dependents.entry(*needed).or_default() += 1;
@@ -183,13 +210,30 @@ impl Machine {
         waves
     }
 
+    /// Returns those who live among all that a component comes after, also behind others that do not.
+    fn needs(&self, id: ComponentId) -> BTreeSet<ComponentId> {
+        let (mut found, mut behind, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
+        while let Some(member) = open.pop().and_then(|id| self.members.get(&id)) {
+            for id in &member.policy.after {
+                match self.members.get(id) {
+                    Some(member) if member.lives() => {
+                        found.insert(*id);
+                    }
+                    Some(_) if behind.insert(*id) => open.push(*id),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        found
+    }
+
     /// Cuts a component off. One that is not gone some time later cannot be: while the app runs, it stops for that.
     pub(super) fn cut(&mut self, now: Duration, id: ComponentId) {
         let running = self.level == Level::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
         if member.phase < Phase::Cut {
             member.phase = Phase::Cut;
-            member.deadline = (running && member.counts()).then(|| now.saturating_add(HARD_RESERVE));
+            member.deadline = running.then(|| now.saturating_add(HARD_RESERVE));
             self.due = self.due.min(member.deadline.unwrap_or(Duration::MAX));
             self.actions.push(Action::Cut(id));
         }

@@ -1,13 +1,12 @@
 //! Every event at every level in both profiles, as one table.
 //!
 //! Invariant: the table is an exhaustive match whose arms bring their own sample, so that a new event does
-//! not compile before it has its row. Sequences are in `contract_app` and `contract_members`, random ones in
-//! `properties`.
+//! not compile before it has its row. Sequences are in the `contract` files, random ones in `properties`.
 
 use std::time::Duration;
 
 use super::*;
-use crate::plan::{OnEnd, SignalProfile};
+use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
 pub(super) const A: ComponentId = ComponentId(0);
 pub(super) const B: ComponentId = ComponentId(1);
@@ -20,6 +19,10 @@ const START_TIMEOUT: u64 = 60;
 
 /// Nothing happens: the level stays, nothing has to be done.
 const NONE: &str = "";
+/// The same on each profile, and nothing from the first cause on.
+const fn once(cell: &'static str) -> [&'static str; 6] {
+    [cell, cell, NONE, NONE, NONE, NONE]
+}
 const STOP: &str = "drain: Abandon Raise Ask Ask";
 const CUT: &str = "cut: Abandon Raise Ask Ask Raise Cut Cut Cut";
 /// The one it is about is gone: only its sibling is asked.
@@ -41,13 +44,14 @@ macro_rules! table {
 table! {
     Event::Loaded, Event::Loaded => [NONE; 6];
     Event::Entered(_), Event::Entered(C) => [NONE, NONE, "delay: Ask", "drain: Ask", NONE, NONE];
+    Event::Ready(_), Event::Ready(C) => [NONE; 6];
     Event::Returned(_), Event::Returned(A) => [STOP, STOP, "delay: Ask", NONE, NONE, NONE];
     Event::Lost(_), Event::Lost(A) => [NONE; 6];
+    Event::Unhealthy(_), Event::Unhealthy(A) => once("drain: Ask Abandon Raise Ask");
     Event::Failed(_), Event::Failed(A) => [ONE_LEFT, ONE_LEFT, "drain: Raise Ask", NONE, NONE, NONE];
     Event::Ended(_, Outcome::Finished), Event::Ended(A, Outcome::Finished) =>
-        [ONE_LEFT, ONE_LEFT, NONE, NONE, NONE, NONE];
-    Event::Ended(_, Outcome::Stopped), Event::Ended(A, Outcome::Stopped) =>
-        [ONE_LEFT, ONE_LEFT, NONE, NONE, NONE, NONE];
+        once(ONE_LEFT);
+    Event::Ended(_, Outcome::Stopped), Event::Ended(A, Outcome::Stopped) => once(ONE_LEFT);
     Event::Ended(_, Outcome::Failed), Event::Ended(A, Outcome::Failed) =>
         [ONE_LEFT, ONE_LEFT, "drain: Raise Ask", NONE, NONE, NONE];
     Event::Ended(_, Outcome::GaveUp), Event::Ended(A, Outcome::GaveUp) =>
@@ -63,7 +67,7 @@ table! {
     Event::Signal(Signal::Quit), Event::Signal(Signal::Quit) =>
         [STOP, "delay: Abandon Raise", "drain: Raise Ask Ask", "drain: NoteSignal", "cut: NoteSignal", NONE];
     Event::Signal(Signal::Hup), Event::Signal(Signal::Hup) =>
-        ["running: RefuseReload", "running: RefuseReload", "delay: NoteSignal",
+        ["running: Prepare", "running: Prepare", "delay: NoteSignal",
             "drain: NoteSignal", "cut: NoteSignal", NONE];
     Event::Signal(Signal::Hangup), Event::Signal(Signal::Hangup) =>
         ["delay: Abandon Raise", "delay: Abandon Raise", "delay: NoteSignal",
@@ -72,9 +76,19 @@ table! {
         ["running: PrintStatus", "running: PrintStatus", "delay: PrintStatus",
             "drain: PrintStatus", "cut: PrintStatus", NONE];
     Event::StopRequested(Requester::Operator), Event::StopRequested(Requester::Operator) =>
-        [STOP, STOP, NONE, NONE, NONE, NONE];
+        once(STOP);
     Event::StopRequested(Requester::Component(_)), Event::StopRequested(Requester::Component(A)) =>
-        [STOP, STOP, NONE, NONE, NONE, NONE];
+        once(STOP);
+    Event::OperatorStop(Urgency::Graceful), Event::OperatorStop(Urgency::Graceful) =>
+        once("delay: Abandon Raise");
+    Event::OperatorStop(Urgency::Now), Event::OperatorStop(Urgency::Now) =>
+        [STOP, STOP, "drain: Raise Ask Ask", NONE, NONE, NONE];
+    Event::StopOne(_, Urgency::Graceful), Event::StopOne(A, Urgency::Graceful) => once("running: Ask");
+    Event::StopOne(_, Urgency::Now), Event::StopOne(A, Urgency::Now) => once("running: Ask Cut");
+    Event::ReloadRequested, Event::ReloadRequested =>
+        ["running: Prepare", "running: Prepare", "delay: RefuseReload",
+            "drain: RefuseReload", "cut: RefuseReload", NONE];
+    Event::NothingToChange, Event::NothingToChange => [NONE; 6];
     Event::HostBug(_), Event::HostBug("test") => [STOP, STOP, "drain: Raise Ask Ask", NONE, NONE, NONE];
     Event::Clock, Event::Clock => [NONE; 6];
 }
@@ -89,23 +103,38 @@ pub(super) fn ms(millis: u64) -> Duration {
 
 pub(super) fn member() -> MemberPolicy {
     let (on_exit, on_failure, on_lost) = (OnEnd::StopApp, OnEnd::StopApp, OnEnd::Ignore);
-    MemberPolicy { grace: Some(s(GRACE)), start_timeout: s(START_TIMEOUT), on_exit, on_failure, on_lost }
+    let (grace, start_timeout, after) = (Some(s(GRACE)), s(START_TIMEOUT), Vec::new());
+    let restart = RestartPlan::default();
+    MemberPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled: false }
 }
 
-/// An app whose components have all been started.
+/// A member that comes after others.
+pub(super) fn after<const N: usize>(others: [ComponentId; N]) -> MemberPolicy {
+    MemberPolicy { after: others.to_vec(), ..member() }
+}
+
+/// An app whose components are loaded, and start as soon as they may.
 pub(super) fn starting(signals: SignalProfile, members: Vec<MemberPolicy>) -> Machine {
     let (grace, fail_grace, drain_delay) = (s(GRACE), s(FAIL_GRACE), s(DELAY));
-    let mut machine = Machine::new(Policy { grace, fail_grace, drain_delay, signals }, members);
-    let starts: Vec<_> = (0..machine.members.len()).map(|at| Action::Start(ComponentId(at))).collect();
+    let free = |at: &usize| members[*at].after.is_empty();
+    let starts: Vec<_> = (0..members.len()).filter(free).map(|at| Action::Start(ComponentId(at))).collect();
+    let mut machine = Machine::new(Policy { grace, fail_grace, drain_delay, signals }, members, 7);
     assert_eq!(machine.on(s(0), Event::Loaded), starts);
     machine
 }
 
-/// An app in the standard profile whose components all run.
+/// Has a component run and be ready, and returns what follows.
+pub(super) fn runs(machine: &mut Machine, now: Duration, id: ComponentId) -> Vec<Action> {
+    assert_eq!(machine.on(now, Event::Entered(id)), []);
+    machine.on(now, Event::Ready(id))
+}
+
+/// An app in the standard profile whose components are all ready; each comes after none but those before it.
 pub(super) fn running(members: Vec<MemberPolicy>) -> Machine {
     let mut machine = starting(SignalProfile::Standard, members);
     for at in 0..machine.members.len() {
-        assert_eq!(machine.on(s(0), Event::Entered(ComponentId(at))), []);
+        let _starts = runs(&mut machine, s(0), ComponentId(at));
+        assert!(machine.is_ready(ComponentId(at)));
     }
     machine
 }
@@ -117,8 +146,8 @@ pub(super) fn pair() -> Machine {
 /// The app of the table at `level`, and a time at which nothing is due.
 fn at_level(level: Level, signals: SignalProfile) -> (Machine, Duration) {
     let mut machine = starting(signals, vec![member(); 3]);
-    let _ = machine.on(s(0), Event::Entered(A));
-    let _ = machine.on(s(0), Event::Entered(B));
+    let _ = runs(&mut machine, s(0), A);
+    let _ = runs(&mut machine, s(0), B);
     if level == Level::Delay {
         let _ = machine.on(s(0), Event::Signal(Signal::Hangup));
     } else if level > Level::Delay {
@@ -143,6 +172,13 @@ fn kind(action: &Action) -> &'static str {
         Action::Raise(_) => "Raise",
         Action::Ask { .. } => "Ask",
         Action::Cut(_) => "Cut",
+        Action::Restart { .. } => "Restart",
+        Action::GiveUp(_) => "GiveUp",
+        Action::Renew(_) => "Renew",
+        Action::Prepare => "Prepare",
+        Action::Switch => "Switch",
+        Action::RollBack(_) => "RollBack",
+        Action::Forget(_) => "Forget",
         Action::NoteSignal(_) => "NoteSignal",
         Action::RefuseReload => "RefuseReload",
         Action::PrintStatus => "PrintStatus",

@@ -16,13 +16,11 @@ use nix::sys::prctl::set_timerslack;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::schedule::{PATIENCE, Schedule, quantile, warm};
 use super::settings;
-use crate::figure::in_millis;
 
 const CONNECTIONS: usize = 32;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-/// How long the last answers may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the requests of one turn took, in milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,41 +60,6 @@ pub fn run(args: &[String]) -> Result<()> {
     };
     println!("{}", serde_json::to_string(&seen)?);
     Ok(())
-}
-
-/// When requests are due, counted from the start.
-struct Schedule {
-    start: Instant,
-    interval: Duration,
-    next: Duration,
-    end: Duration,
-    waiting: VecDeque<Duration>,
-    late: Vec<Duration>,
-}
-
-impl Schedule {
-    fn new(rate: f64, turn: Duration) -> Self {
-        let interval = Duration::from_secs_f64(1.0 / rate);
-        let (waiting, late) = (VecDeque::new(), Vec::new());
-        Self { start: Instant::now(), interval, next: Duration::ZERO, end: turn, waiting, late }
-    }
-
-    /// Queues what has come due.
-    fn advance(&mut self) -> Duration {
-        let now = self.start.elapsed();
-        while self.next <= now && self.next < self.end {
-            self.waiting.push_back(self.next);
-            self.late.push(now - self.next);
-            self.next += self.interval;
-        }
-        now
-    }
-
-    /// How long nothing comes due.
-    fn pause(&self, now: Duration) -> Duration {
-        let next = if self.next < self.end { self.next } else { self.end + PATIENCE };
-        next.saturating_sub(now)
-    }
 }
 
 struct Connection {
@@ -179,16 +142,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// Without the first tenth, in which the caches are cold.
-fn warm(times: &[Duration]) -> &[Duration] {
-    times.get(times.len() / 10..).unwrap_or_default()
-}
-
-fn quantile(times: &[Duration], share: f64) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let at = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(at.saturating_sub(1)).map_or(f64::NAN, |time| in_millis(*time))
 }

@@ -6,11 +6,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::settings;
@@ -25,10 +27,20 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Server {
     child: Child,
     addresses: Vec<SocketAddr>,
+    heard: Receiver<Told>,
 }
 
 /// Where something listens; the name orders the listeners of an app.
 type Listening = (String, SocketAddr);
+
+/// What a server says of itself.
+enum Told {
+    Listening(Listening),
+    /// A reload took over.
+    Reloaded(Instant),
+    /// It came to nothing, for this reason.
+    ReloadFailed(String),
+}
 
 impl Server {
     /// Starts the host on a single component.
@@ -61,13 +73,14 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| name.to_owned())?;
         let stderr = child.stderr.take().context("standard error was piped")?;
-        let mut server = Self { child, addresses: Vec::new() };
         let (tell, heard) = channel();
+        let mut server = Self { child, addresses: Vec::new(), heard };
         thread::spawn(move || read(stderr, &tell));
         let mut found = Vec::new();
         while found.len() < listeners {
-            match heard.recv_timeout(PATIENCE) {
-                Ok(listening) => found.push(listening),
+            match server.heard.recv_timeout(PATIENCE) {
+                Ok(Told::Listening(listening)) => found.push(listening),
+                Ok(Told::Reloaded(_) | Told::ReloadFailed(_)) => {}
                 Err(RecvTimeoutError::Timeout) => bail!("{name} does not listen after {PATIENCE:?}"),
                 Err(RecvTimeoutError::Disconnected) => bail!("{name} ended before it listened"),
             }
@@ -80,6 +93,24 @@ impl Server {
     /// Where it listens; of an app, where its first component does.
     pub fn address(&self) -> Result<SocketAddr> {
         self.addresses.first().copied().context("it listens nowhere")
+    }
+
+    /// Asks the host by HUP to reload, and returns when that was.
+    pub fn hang_up(&self) -> Result<Instant> {
+        let asked = Instant::now();
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGHUP)?;
+        Ok(asked)
+    }
+
+    /// Waits until the host says that a reload has taken over, and returns when it did.
+    pub fn reloaded(&self) -> Result<Instant> {
+        loop {
+            match self.heard.recv_timeout(PATIENCE).context("the host says nothing of its reload")? {
+                Told::Listening(_) => {}
+                Told::Reloaded(at) => return Ok(at),
+                Told::ReloadFailed(why) => bail!("the reload failed: {why}"),
+            }
+        }
     }
 
     /// Returns the CPU time that it has had, ended threads included.
@@ -108,23 +139,31 @@ impl Drop for Server {
     }
 }
 
-/// Reads to the end, and tells of each address.
-fn read(stderr: ChildStderr, tell: &Sender<Listening>) {
+/// Reads to the end, and tells of each address and each reload.
+fn read(stderr: ChildStderr, tell: &Sender<Told>) {
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-        if let Some(listening) = listening(&String::from_utf8_lossy(&line)) {
-            // Nobody listens any more to what comes after the last one that was awaited.
-            let _enough = tell.send(listening);
+        if let Some(told) = told(&String::from_utf8_lossy(&line)) {
+            // Nobody listens any more when the server is dropped.
+            let _gone = tell.send(told);
         }
     }
 }
 
-/// Finds `… on http://ADDRESS`, which all servers print, or the host's log line in JSON.
-fn listening(line: &str) -> Option<Listening> {
+/// Finds `… on http://ADDRESS`, which all servers print, or what the host's log says in JSON.
+fn told(line: &str) -> Option<Told> {
     if let Ok(event) = serde_json::from_str::<Value>(line) {
         let text = |key: &str| event.get(key)?.as_str();
-        let address = text("address").filter(|_| text("message") == Some("listening"))?;
-        return Some((text("component")?.to_owned(), address.strip_prefix("http://")?.parse().ok()?));
+        return match text("message")? {
+            "listening" => {
+                let address = text("address")?.strip_prefix("http://")?.parse().ok()?;
+                Some(Told::Listening((text("component")?.to_owned(), address)))
+            }
+            "reloaded" => Some(Told::Reloaded(Instant::now())),
+            "reload failed" => Some(Told::ReloadFailed(text("error").unwrap_or_default().to_owned())),
+            _ => None,
+        };
     }
     let (_, address) = line.split_once(" on http://")?;
-    Some((String::new(), address.trim_end().trim_end_matches('/').parse().ok()?))
+    let address = address.trim_end().trim_end_matches('/').parse().ok()?;
+    Some(Told::Listening((String::new(), address)))
 }

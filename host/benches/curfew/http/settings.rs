@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{hyper_server, open_loop};
+use super::{crowd, hyper_server, open_loop};
 
 /// The first argument of a process that is plain hyper.
 const HYPER: &str = "--as-hyper";
 /// The first argument of a process that sends requests at a fixed rate.
 const OPEN_LOOP: &str = "--as-open-loop";
+/// The first argument of a process that does so with a new connection for each.
+const CROWD: &str = "--as-crowd";
 /// How long each server is under load in each round, in seconds.
 const SECONDS: &str = "CURFEW_BENCH_SECONDS";
 /// The `wasmtime` to compare with, when it is not the one that `make peer` builds.
@@ -26,6 +28,7 @@ pub fn started_as_helper() -> Result<bool> {
     match args.first().map(String::as_str) {
         Some(HYPER) => hyper_server::serve()?,
         Some(OPEN_LOOP) => open_loop::run(args.get(1..).unwrap_or_default())?,
+        Some(CROWD) => crowd::run(args.get(1..).unwrap_or_default())?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -39,6 +42,11 @@ pub fn hyper() -> Result<Command> {
 /// The command that sends requests at a fixed rate; it takes what `open_loop::run` takes.
 pub fn open_loop() -> Result<Command> {
     helper(OPEN_LOOP)
+}
+
+/// The same with a new connection for each request; it takes what `crowd::run` takes.
+pub fn crowd() -> Result<Command> {
+    helper(CROWD)
 }
 
 fn helper(role: &str) -> Result<Command> {

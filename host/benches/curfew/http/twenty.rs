@@ -11,7 +11,7 @@ use super::server::Server;
 use super::settings;
 use super::turns::{self, Contender};
 use crate::figure::Table;
-use crate::lab::Lab;
+use crate::lab::{Lab, free_port};
 
 /// How many there are.
 const MANY: usize = 20;
@@ -56,11 +56,6 @@ fn routed_app(lab: &Lab) -> Result<PathBuf> {
         writeln!(text, "listen = [\"127.0.0.1:{port}\"]\nroutes = [\"/{number}\"]")?;
     }
     lab.manifest("routes", &text)
-}
-
-/// Nobody else is expected to take it in the meantime.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// A script that asks for the path of each component in turn.

@@ -1,0 +1,314 @@
+//! The rows of the contract about generations: reload, the restart of one component by an operator or for its health, each as one
+//! test.
+//!
+//! Invariant: the first comment of a test names its row. What stops one component alone is here, too.
+
+use std::time::Duration;
+
+use super::table::{
+    A, B, C, GRACE, after, asks, bounds, kinds, member, ms, pair, running, runs, s, signal, starting,
+};
+use super::*;
+use crate::plan::{OnEnd, SignalProfile};
+
+/// The fresh generations of A and B.
+const A2: ComponentId = ComponentId(10);
+const B2: ComponentId = ComponentId(11);
+
+fn fresh(id: ComponentId, replaces: ComponentId) -> Fresh {
+    Fresh { id, policy: member(), replaces: Some(replaces), waits: false }
+}
+
+fn reload(fresh: Vec<Fresh>) -> Change {
+    let (removed, kept, cause) = (Vec::new(), Vec::new(), Cause::Reload);
+    Change { fresh, removed, kept, policy: None, cause, keeps_budget: false }
+}
+
+/// Asks for a reload and has it prepared.
+fn prepared(app: &mut Machine, now: Duration, change: Change) -> Vec<Action> {
+    assert_eq!(app.on(now, Event::ReloadRequested), [Action::Prepare]);
+    assert!(app.is_changing());
+    app.change(now, change)
+}
+
+/// Replaces `old` by `id`, and returns what follows from the moment when that is ready.
+fn replaced(app: &mut Machine, now: Duration, old: ComponentId, id: ComponentId) -> Vec<Action> {
+    assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
+    runs(app, now, id)
+}
+
+fn ask(id: ComponentId, cause: Cause, deadline: Duration) -> Action {
+    Action::Ask { id, cause, deadline }
+}
+
+#[test]
+fn the_fresh_ones_take_over_in_one_moment_when_all_of_them_are_ready() {
+    // R3: the new one accepts before the old one stops; I9: one moment; cause reload.
+    let mut app = pair();
+    let change = reload(vec![fresh(A2, A), fresh(B2, B)]);
+    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(A2), Action::Start(B2)]);
+    assert_eq!(runs(&mut app, s(2), A2), []);
+    assert_eq!(app.on(s(3), Event::Entered(B2)), []);
+    assert_eq!(app.in_service().collect::<Vec<_>>(), [A, B], "on trial is not in service");
+    let asks = [A, B].map(|id| ask(id, Cause::Reload, s(3 + GRACE)));
+    assert_eq!(app.on(s(3), Event::Ready(B2)), [[Action::Switch].as_slice(), &asks].concat());
+    assert_eq!((app.in_service().collect::<Vec<_>>(), app.is_changing()), (vec![A2, B2], false));
+    assert!(app.is_retired(A) && !app.is_retired(A2));
+    assert_eq!(app.on(s(4), Event::Ended(A, Outcome::HookFailed)), [Action::Forget(A)]);
+    assert_eq!(app.on(s(3 + GRACE), Event::Clock), [Action::Cut(B)]);
+    assert_eq!(app.on(s(14), Event::Ended(B, Outcome::CutOff)), [Action::Forget(B)]);
+    assert_eq!((app.level(), app.next_wake(), app.exit_code()), (Level::Running, None, ExitCode::CUT_OFF));
+    let _ = signal(&mut app, s(15), Signal::Int);
+    let _ = app.on(s(15), Event::Ended(A2, Outcome::Stopped));
+    let left = app.on(s(15), Event::Ended(B2, Outcome::Stopped));
+    assert_eq!(
+        left.last(),
+        Some(&Action::Leave(ExitCode::CLEAN)),
+        "the forgotten ones are no outcome of the app"
+    );
+}
+
+#[test]
+fn whatever_fails_before_the_switch_changes_nothing() {
+    // R1, I10: same instances, nothing asked of them, same bounds; what was started for it ends.
+    let ways: [(&[Event], Duration); 6] = [
+        (&[Event::Failed(A2)], s(2)),
+        (&[Event::Lost(A2)], s(2)),
+        (&[Event::Ended(A2, Outcome::Failed)], s(2)),
+        (&[Event::Entered(A2), Event::Returned(A2)], s(2)),
+        (&[Event::Entered(A2), Event::Ended(A2, Outcome::Finished)], s(2)),
+        (&[Event::Entered(A2), Event::Clock], s(61)),
+    ];
+    for (events, at) in ways {
+        let mut app = pair();
+        let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+        let _ = runs(&mut app, s(1), B2);
+        let done: Vec<_> = events.iter().flat_map(|event| app.on(at, *event)).collect();
+        assert!(done.contains(&Action::RollBack(Some(A2))), "{events:?}: {done:?}");
+        let own = |action: &Action| {
+            matches!(action, Action::Ask { id: A2 | B2, .. } | Action::Abandon(A2))
+                || matches!(action, Action::RollBack(_) | Action::FailStart(A2) | Action::Cut(A2))
+                || *action == Action::Forget(A2)
+        };
+        assert!(done.iter().all(own), "{events:?}: {done:?}");
+        assert!(!app.is_changing() && app.is_retired(B2));
+        let _ = app.on(at, Event::Ended(A2, Outcome::Failed));
+        assert_eq!(app.on(at, Event::Ended(B2, Outcome::Stopped)), [Action::Forget(B2)]);
+        assert_eq!([A, B].map(|id| (app.phase(id), app.is_retired(id))), [(Phase::Running, false); 2]);
+        assert_eq!((app.level(), app.next_wake()), (Level::Running, None));
+        assert_eq!(app.members.len(), 2, "I12");
+    }
+}
+
+#[test]
+fn whatever_has_ended_is_neither_abandoned_nor_asked() {
+    // I1: what is rolled back because it has ended, has.
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A)]));
+    let done = app.on(s(1), Event::Ended(A2, Outcome::Failed));
+    assert_eq!(done, [Action::RollBack(Some(A2)), Action::Forget(A2)]);
+}
+
+#[test]
+fn a_fresh_one_that_needs_one_that_never_was_ready_is_taken_back() {
+    // I10: its dependency had ended before; nothing of the change is started.
+    let ignored = MemberPolicy { on_failure: OnEnd::Ignore, ..member() };
+    let mut app = starting(SignalProfile::Standard, vec![ignored, member()]);
+    let _ = runs(&mut app, s(0), B);
+    let _ = app.on(s(0), Event::Ended(A, Outcome::Failed));
+    let hopeless = Fresh { policy: after([A]), ..fresh(B2, B) };
+    let done = prepared(&mut app, s(1), reload(vec![hopeless]));
+    assert_eq!(done, [Action::RollBack(Some(B2)), Action::Forget(B2)]);
+}
+
+#[test]
+fn what_is_not_changed_is_not_touched() {
+    // R5: a change to B → A's instance and connections untouched; what holds for it changes with the switch.
+    let mut app = running(vec![MemberPolicy { on_failure: OnEnd::Ignore, ..member() }, member()]);
+    let kept = vec![(A, MemberPolicy { grace: Some(s(3)), ..member() })];
+    let policy = Some(Policy { grace: s(6), ..app.policy.clone() });
+    let change = Change { kept, policy, ..reload(vec![fresh(B2, B)]) };
+    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(B2)]);
+    assert_eq!(runs(&mut app, s(1), B2), [Action::Switch, ask(B, Cause::Reload, s(7))]);
+    let _ = app.on(s(2), Event::Ended(B, Outcome::Stopped));
+    assert_eq!(asks(&signal(&mut app, s(2), Signal::Int)), [(A, s(5)), (B2, s(8))]);
+}
+
+#[test]
+fn those_that_go_go_in_their_order() {
+    // I2 among those that are replaced or removed; those that stay come after the fresh ones from then on.
+    let [c, d] = [C, ComponentId(3)];
+    let mut app = running(vec![member(), after([A]), after([A]), after([B])]);
+    let new_b = Fresh { policy: after([A2]), ..fresh(B2, B) };
+    let change = Change { removed: vec![d], ..reload(vec![fresh(A2, A), new_b]) };
+    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(A2)]);
+    assert_eq!(runs(&mut app, s(1), A2), [Action::Start(B2)], "they start in their order, too");
+    let done = runs(&mut app, s(1), B2);
+    assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Ask"], d));
+    assert_eq!(asks(&app.on(s(2), Event::Ended(d, Outcome::Stopped)))[0].0, B);
+    assert_eq!(asks(&app.on(s(2), Event::Ended(B, Outcome::Stopped)))[0].0, A);
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A)]);
+    let first: Vec<_> = asks(&signal(&mut app, s(3), Signal::Int)).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(first, [c, B2]);
+    let _ = app.on(s(3), Event::Ended(B2, Outcome::Stopped));
+    assert_eq!(app.phase(A2), Phase::Running, "C comes after it now");
+    assert_eq!(asks(&app.on(s(3), Event::Ended(c, Outcome::Stopped)))[0].0, A2);
+}
+
+#[test]
+fn a_service_that_cannot_run_twice_starts_when_all_before_it_have_ended() {
+    // Reload 5: the old generation ends before the new one starts unless `overlap = true`.
+    let mut app = pair();
+    let alone = |id, old| Fresh { waits: true, ..fresh(id, old) };
+    let done = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    assert_eq!(done, [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
+    assert_eq!((app.phase(A2), app.is_changing()), (Phase::Pending, false));
+    // Another reload before that: the newest one waits for the oldest one.
+    let a3 = ComponentId(12);
+    let done = app.change(s(2), reload(vec![alone(a3, A2)]));
+    assert_eq!(done, [Action::Switch, Action::Forget(A2)]);
+    assert_eq!(app.phase(a3), Phase::Pending);
+    assert_eq!(
+        app.clone().on(s(3), Event::Ended(A, Outcome::Stopped)),
+        [Action::Forget(A), Action::Start(a3)]
+    );
+    // It is waited for as long as it can be ended.
+    assert_eq!(app.on(s(1 + GRACE), Event::Clock), [Action::Cut(A)]);
+    assert_eq!(app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock), [Action::Start(a3)]);
+    assert_eq!(app.on(s(13), Event::Ended(A, Outcome::Leaked)), [Action::Forget(A)]);
+}
+
+#[test]
+fn those_that_come_after_one_that_waits_start_beside_the_one_it_replaces() {
+    // R3, and no overlap: before the switch, the one that it will follow does its work.
+    let mut app = running(vec![member(), after([A])]);
+    let (store, site) =
+        (Fresh { waits: true, ..fresh(A2, A) }, Fresh { policy: after([A2]), ..fresh(B2, B) });
+    assert_eq!(prepared(&mut app, s(1), reload(vec![store, site])), [Action::Start(B2)]);
+    let done = runs(&mut app, s(1), B2);
+    assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Ask"], B), "A serves B until its end");
+    assert_eq!(asks(&app.on(s(2), Event::Ended(B, Outcome::Stopped)))[0].0, A);
+    assert_eq!(app.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A), Action::Start(A2)]);
+}
+
+#[test]
+fn at_most_four_generations_are_alive() {
+    // R4: one long connection for each of 20 reloads → at most four generations alive, the oldest cut off.
+    let mut app = running(vec![MemberPolicy { grace: None, ..member() }]);
+    let mut old = A;
+    for at in 1..=20 {
+        let (id, now) = (ComponentId(at), ms(at as u64));
+        assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
+        let alive = app.members.values().filter(|member| member.lives() && member.phase < Phase::Cut).count();
+        assert!(alive <= 4, "{alive} with the one on trial");
+        let done = kinds(&runs(&mut app, now, id)).join(" ");
+        assert_eq!(done, if at > 2 { "Switch Ask Cut" } else { "Switch Ask" });
+        if at > 2 {
+            let _ = app.on(now, Event::Ended(ComponentId(at - 3), Outcome::CutOff));
+        }
+        old = id;
+    }
+    assert_eq!(app.members.len(), 3, "flat memory");
+}
+
+#[test]
+fn generations_that_were_taken_back_go_before_those_with_clients() {
+    // R4 and I10: reloads that fail one after the other, each of which takes its time to end.
+    let mut app = pair();
+    for at in 3..=4 {
+        let _ = replaced(&mut app, s(1), ComponentId(if at == 3 { 0 } else { 3 }), ComponentId(at));
+    }
+    for at in 5..=9 {
+        let id = ComponentId(at);
+        let _ = app.change(s(2), reload(vec![fresh(id, ComponentId(4)), fresh(ComponentId(at + 10), B)]));
+        let _ = runs(&mut app, s(2), id);
+        let done = kinds(&app.on(s(2), Event::Failed(ComponentId(at + 10)))).join(" ");
+        assert_eq!(done, "RollBack Ask Cut", "{at}");
+        let _ = app.on(s(2), Event::Ended(id, Outcome::CutOff));
+        let _ = app.on(s(2), Event::Ended(ComponentId(at + 10), Outcome::Failed));
+    }
+    assert_eq!(
+        [0, 3].map(|at| app.phase(ComponentId(at))),
+        [Phase::Asked; 2],
+        "nothing has changed for these"
+    );
+    // The line goes on behind one that has gone before it was replaced.
+    let _ = app.on(s(3), Event::StopOne(ComponentId(4), Urgency::Graceful));
+    let _ = app.on(s(3), Event::Ended(ComponentId(4), Outcome::Stopped));
+    let _ = replaced(&mut app, s(3), ComponentId(4), ComponentId(20));
+    let done = replaced(&mut app, s(3), ComponentId(20), ComponentId(21));
+    assert!(done.contains(&Action::Cut(A)), "{done:?}");
+}
+
+#[test]
+fn fifty_requests_are_at_most_two_reloads_and_the_last_one_counts() {
+    // R6: fifty HUPs in 100 ms → at most two reloads, the last content wins.
+    let mut app = pair();
+    let mut prepares = Vec::new();
+    let mut note = |at: Duration, done: Vec<Action>| prepares.extend(done.iter().map(|done| (at, *done)));
+    for at in (0..100).step_by(2) {
+        note(ms(at), signal(&mut app, ms(at), Signal::Hup));
+        if at == 50 {
+            note(ms(at), app.on(ms(at), Event::NothingToChange));
+        }
+    }
+    assert_eq!(app.next_wake(), Some(ms(500)));
+    note(ms(500), app.on(ms(500), Event::Clock));
+    note(ms(600), app.on(ms(600), Event::NothingToChange));
+    assert_eq!(prepares, [(ms(0), Action::Prepare), (ms(500), Action::Prepare)]);
+    assert_eq!((app.next_wake(), app.is_changing()), (None, false));
+    // While one takes its time, the next one waits, and begins with its end.
+    assert_eq!(app.on(s(2), Event::ReloadRequested), [Action::Prepare]);
+    assert_eq!(app.change(s(3), reload(vec![fresh(A2, A)])), [Action::Start(A2)]);
+    assert_eq!((signal(&mut app, s(4), Signal::Hup), app.on(s(5), Event::ReloadRequested)), (vec![], vec![]));
+    assert_eq!(kinds(&runs(&mut app, s(6), A2)), ["Switch", "Ask", "Prepare"]);
+}
+
+#[test]
+fn a_reload_waits_until_the_app_is_loaded() {
+    // R6, S5: HUP while components compile: what is read must not meet what is not there.
+    let policy = pair().policy;
+    let mut app = Machine::new(policy, vec![member()], 7);
+    assert_eq!((signal(&mut app, s(0), Signal::Hup), app.next_wake()), (vec![], None));
+    assert_eq!(app.on(s(1), Event::Loaded), [Action::Start(A), Action::Prepare]);
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_reload_has_one_bound_for_both_generations() {
+    // R6: TERM in the middle of a reload → one bound for both generations; a stop ends any change.
+    let mut app = running(vec![MemberPolicy { grace: None, ..member() }, member(), member()]);
+    let _ = replaced(&mut app, s(1), C, ComponentId(9));
+    let _ = prepared(&mut app, s(5), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    let _ = runs(&mut app, s(5), A2);
+    assert_eq!(app.on(s(5), Event::ReloadRequested), [], "and another one is wanted");
+    let done = signal(&mut app, s(6), Signal::Int);
+    assert_eq!(done.first_chunk(), Some(&[Action::RollBack(None), Action::Abandon(B2)]));
+    let who: Vec<_> = asks(&done).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(who, [A, B, ComponentId(9), A2]);
+    assert_eq!((bounds(&app).1, app.deadline(C)), (s(6 + GRACE), Some(s(1 + GRACE))), "C keeps its own");
+    for id in [A, A2, B, ComponentId(9)] {
+        assert_eq!(app.deadline(id), Some(s(6 + GRACE)));
+        let _ = app.on(s(7), Event::Ended(id, Outcome::Stopped));
+    }
+    let _ = app.on(s(7), Event::Ended(B2, Outcome::NotStarted));
+    let left = app.on(s(7), Event::Ended(C, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CLEAN)));
+}
+
+#[test]
+fn during_a_stop_nothing_changes() {
+    // R13: reload or restart asked for while stopping → refused.
+    let mut app = pair();
+    assert_eq!(app.on(s(1), Event::ReloadRequested), [Action::Prepare]);
+    let _ = signal(&mut app, s(1), Signal::Int);
+    assert_eq!(app.on(s(2), Event::ReloadRequested), [Action::RefuseReload]);
+    assert_eq!(app.change(s(2), reload(vec![fresh(A2, A)])), [Action::RollBack(None)]);
+    assert_eq!((app.members.len(), app.is_changing()), (2, false));
+    assert_eq!(app.on(s(2), Event::StopOne(A, Urgency::Now)), []);
+    assert_eq!(app.on(s(2), Event::NothingToChange), []);
+    // One at a time, too.
+    let mut app = pair();
+    let _ = app.change(s(1), reload(vec![fresh(A2, A)]));
+    assert_eq!(app.change(s(1), reload(vec![fresh(B2, B)])), [Action::RollBack(None)]);
+    assert!(app.is_changing());
+}
