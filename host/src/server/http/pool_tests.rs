@@ -174,12 +174,14 @@ fn who_is_refused_gets_the_request_back() {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let (reply, answer) = oneshot::channel();
     let request = http::Request::get("/again").body(body).unwrap();
-    let job = Job { request, reply, claim: Claim::new(&old.pool) };
+    let job = Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool) };
     let (refusal, job) = old.pool.submit(None, job).unwrap_err();
-    assert_eq!((refusal, job.request.uri().path()), (Refusal::Stopped, "/again"));
+    let Work::Request(request, reply) = job.work else { panic!("it is another job") };
+    assert_eq!((refusal, request.uri().path()), (Refusal::Stopped, "/again"));
     let claim = Claim::new(&new.pool);
     let interest = Some(Interest(claim.clone()));
-    new.pool.submit(None, Job { request: job.request, reply: job.reply, claim }).map_err(|_| ()).unwrap();
+    let job = Job { work: Work::Request(request, reply), claim };
+    new.pool.submit(None, job).map_err(|_| ()).unwrap();
     new.clients.push(Client { answer, interest });
     new.hear_starts();
     new.open(0);
