@@ -125,7 +125,7 @@ fn check_refuses_what_could_never_be() {
         ("ready = \"said\"", "it does not import `ready` of `curfew:lifecycle/host`"),
         ("health = {}", "it does not import `alive` of `curfew:lifecycle/host`"),
         ("after = [\"plain\"]", "plain → plain"),
-        ("listen = [\"fd:web\"]", "it is of kind `service`, and `listen` is for kind `http` only"),
+        ("listen = [\"fd:web\"]", "it is of kind `service`, and `listen` is for kinds `http` and `tcp` only"),
     ] {
         let said = said(keys);
         assert!(said.contains(text), "{keys}: {said}");

@@ -2,7 +2,8 @@
 
 use artifacts::{ECHO_HANDLER, HELLO_HTTP, TCP_LAB};
 
-use crate::harness::{Host, app, component, web};
+use super::client::Client;
+use crate::harness::{Address, Host, app, component, web};
 
 #[test]
 fn keys_about_requests_are_refused() {
@@ -56,7 +57,9 @@ fn check_says_what_it_is() {
 /// A single file, with `--listen`.
 #[test]
 fn a_single_file_is_served() {
-    let app = Host::files(&[ECHO_HANDLER]).flags(&["--listen", "127.0.0.1:0"]).start_ready();
-    super::client::Client::new(&app, "echo-handler").say("hello");
+    let app = Host::files(&[ECHO_HANDLER]).flags(&["--listen", "127.0.0.1:0"]).start();
+    let line = app.wait_for_line("serving echo-handler on tcp://");
+    let (_, address) = line.split_once(" on ").unwrap();
+    Client::at(&Address::parse(address)).say("hello");
     app.stop().expect_code(0);
 }

@@ -117,7 +117,8 @@ fn a_client_that_leaves_ends_both_directions_for_its_guest() {
     }
     let app = lab("grace = \"20s\"", "");
     let mut client = Client::new(&app, "lab");
-    client.send("count\nhello");
+    client.send("echo\nhello");
+    client.expect("hello");
     socket2::SockRef::from(client.0.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
     app.wait_for_line("input ended");

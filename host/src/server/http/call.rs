@@ -28,6 +28,10 @@ pub struct Job {
 
 /// What a guest is called for.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an allocation for each request would cost more than the space"
+)]
 pub enum Work {
     /// A request, as the guest will see it, and where the answer goes.
     Request(Request, oneshot::Sender<Answer>),

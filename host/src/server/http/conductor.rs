@@ -269,9 +269,9 @@ impl Conductor {
         }
         self.progress = Progress::Cut;
         self.alone = true;
-        self.component.standing.set_cut();
         self.cut_off |= self.component.stats.in_flight() > 0;
         self.component.stats.note_cut();
+        self.component.standing.set_cut();
         for instance in self.instances.values() {
             instance.link.cut();
         }

@@ -176,11 +176,12 @@ fn who_is_refused_gets_the_request_back() {
     let request = http::Request::get("/again").body(body).unwrap();
     let job = Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool) };
     let (refusal, job) = old.pool.submit(None, job).unwrap_err();
-    let Work::Request(request, reply) = job.work else { panic!("it was a request") };
+    let Work::Request(request, reply) = job.work else { panic!("it is another job") };
     assert_eq!((refusal, request.uri().path()), (Refusal::Stopped, "/again"));
     let claim = Claim::new(&new.pool);
     let interest = Some(Interest(claim.clone()));
-    new.pool.submit(None, Job { work: Work::Request(request, reply), claim }).map_err(|_| ()).unwrap();
+    let job = Job { work: Work::Request(request, reply), claim };
+    new.pool.submit(None, job).map_err(|_| ()).unwrap();
     new.clients.push(Client { answer, interest });
     new.hear_starts();
     new.open(0);
