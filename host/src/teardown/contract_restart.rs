@@ -161,8 +161,11 @@ fn a_pool_tries_its_first_instance_as_often_as_its_budget_lasts() {
     let mut app = starting(SignalProfile::Standard, vec![pool()]);
     assert_eq!(app.next_wake(), None);
     assert!(about(pause(&app.on(s(70), Event::Lost(A))), 1));
-    assert_eq!((app.phase(A), runs(&mut app, s(80), A)), (Phase::Starting, vec![]));
-    assert!(app.is_ready(A));
+    assert_eq!((app.phase(A), app.next_wake()), (Phase::Starting, None));
+    assert_eq!(app.on(s(80), Event::Entered(A)), []);
+    assert_eq!(app.next_wake(), Some(s(140)), "from then on, it has its time to be ready");
+    assert_eq!(app.on(s(81), Event::Ready(A)), []);
+    assert_eq!((app.is_ready(A), app.next_wake()), (true, None));
 }
 
 #[test]

@@ -32,9 +32,11 @@ impl Machine {
         };
         member.phase = Phase::Running;
         member.restarts.runs(now);
-        if member.said_ready {
-            (member.ready, member.deadline) = (true, None);
-        }
+        // Whose start has no bound as a whole has one from here on.
+        let bound = now.saturating_add(member.policy.start_timeout);
+        member.deadline = (!member.said_ready).then_some(member.deadline.unwrap_or(bound));
+        member.ready = member.said_ready;
+        self.due = self.due.min(bound);
         // It slipped in while it was being abandoned: it has started, so it is asked like all others, in its turn.
         if let (None, Some(cause), Some(deadlines)) = (member.leaving, self.cause, self.deadlines) {
             member.leaving = Some(Leaving { cause, until: deadlines.end });

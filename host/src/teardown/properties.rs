@@ -235,7 +235,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(60))]
 
     /// A fail point at each transition in turn: the same schedule, struck in the moment of its first, second, third … action.
     #[test]
