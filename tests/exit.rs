@@ -4,9 +4,9 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, NO_RUN, SERVER, SERVER_CLASSIC, TIMER};
-use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::harness::{Host, app, assert_within, component, keys};
+use crate::harness::{CONTROL, Host, app, assert_within, component, keys};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -182,6 +182,34 @@ fn a_host_task_that_dies_ends_the_host_with_70() {
         let output = app.wait();
         assert_eq!(output.code(), 70, "{point}:\n{}", output.said());
         assert_within(output.after(began), Duration::from_millis(4250), point);
+    }
+}
+
+/// S21 for what comes later: the thread that reads a manifest again, one that loads for a reload, the one that answers
+/// operators, and what it does for one client. A part of the host that died is a bug, wherever it comes: nothing could be
+/// relied on after it. So no reload fails by it and the app goes on, but the host leaves with 70, with everybody asked.
+#[test]
+#[cfg(debug_assertions)]
+fn a_host_task_that_dies_later_ends_the_host_with_70() {
+    for point in ["reload", "loader-of-reload", "operate", "operate-client"] {
+        let manifest = |version: u32| {
+            let env = format!("env = {{ V = \"{version}\" }}");
+            app(&format!("grace = \"1s\"\nfail-grace = \"1s\"\n{CONTROL}")) + &component("fine", SERVER, &env)
+        };
+        let app = Host::manifest(&manifest(1)).env("CURFEW_FAIL_POINT", point).start_ready();
+        let began = if point.starts_with("operate") {
+            // It is the connection that does it.
+            drop(std::os::unix::net::UnixStream::connect(app.path().join("control.sock")).unwrap());
+            Instant::now()
+        } else {
+            app.rewrite(&manifest(2));
+            app.signal(SIGHUP)
+        };
+        let output = app.wait();
+        assert_eq!(output.code(), 70, "{point}:\n{}", output.said());
+        assert_within(output.after(began), Duration::from_millis(1250), point);
+        output.expect_outcome("fine", "stopped").expect_hook("fine", "ok");
+        assert!(output.records("reloaded", "").is_empty(), "{point}:\n{}", output.said());
     }
 }
 

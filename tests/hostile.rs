@@ -1,10 +1,11 @@
-//! Part G of the scenarios: each guest that misbehaves × {TERM, INT INT, QUIT, a peer's failure}: the exit in
+//! Part G of the scenarios: each guest that misbehaves × {TERM, INT INT, QUIT, a peer's failure, HUP}: the exit in
 //! bound, the outcome, the exit code, siblings stopped cleanly.
 //!
 //! The table in `docs/hostile-guests.md` is what this test has seen: `CURFEW_WRITE_DOCS=1` writes it, otherwise
 //! it must be the same.
 
 mod cases;
+mod hup;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,14 +69,25 @@ fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
     let address = peer.local_addr().unwrap().to_string();
     let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
     if event == Event::PeerFailure {
-        let keys = keys(&[&address, "stream", "group", "consumer"]);
-        text += &component(
-            "peer",
-            SUBSCRIBER,
-            &format!("{keys}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}"),
-        );
+        // It never is ready by its own word: nobody answers it.
+        let keys = keys(&[&address, "stream", "group", "consumer"]) + "\nready = \"started\"";
+        text += &component("peer", SUBSCRIBER, &format!("{keys}\nnetwork = {{ connect = [{address:?}] }}"));
     }
     text
+}
+
+/// The keys of a guest, whatever makes the app stop.
+fn keys_of(case: &Case) -> String {
+    let args = [&format!("run={}", case.run), &format!("hook={}", case.hook), "path=/data/fifo", "ms=100"];
+    let mut keys = format!("{}\n{}", keys(&args), case.keys);
+    if case.early {
+        keys += "\non-exit = \"ignore\"\non-failure = \"ignore\"";
+    }
+    keys
+}
+
+fn source_of(kind: Kind) -> &'static str {
+    if kind == Kind::Async { HOSTILE_ASYNC } else { HOSTILE_CLASSIC }
 }
 
 fn start(manifest: &str) -> App {
@@ -83,23 +95,19 @@ fn start(manifest: &str) -> App {
     let data = host.path().join("data");
     std::fs::create_dir(&data).unwrap();
     nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    host.start()
+    let app = host.start();
+    let (message, of) = match manifest.contains("never-ready") {
+        true => ("component started", "sibling"),
+        false => ("app started", ""),
+    };
+    app.wait_for_log(message, of);
+    app
 }
 
 fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
-    let source = if kind == Kind::Async { HOSTILE_ASYNC } else { HOSTILE_CLASSIC };
-    let args = [&format!("run={}", case.run), &format!("hook={}", case.hook), "path=/data/fifo", "ms=100"];
-    let mut keys = format!("{}\n{}", keys(&args), case.keys);
-    if case.early {
-        keys += "\non-exit = \"ignore\"\non-failure = \"ignore\"";
-    }
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-    let app = start(&manifest(event, &component("guest", source, &keys), &peer));
+    let app = start(&manifest(event, &component("guest", source_of(kind), &keys_of(case)), &peer));
     app.wait_for_line("guest | run entered");
-    app.wait_for_log("component started", "sibling");
-    if case.run != "never-ready" {
-        app.wait_for_log("app started", "");
-    }
     if case.early {
         app.wait_for_log("component ended", "guest");
     }
@@ -120,32 +128,50 @@ fn exit_code(event: Event, outcome: &str) -> i32 {
     }
 }
 
-fn check_cell(case: &Case, kind: Kind, event: Event) -> String {
+fn check_cell(case: &Case, kind: Kind, column: Column) -> String {
+    let Column::Stop(event) = column else {
+        return hup::check_cell(case, kind);
+    };
     let output = run_cell(case, kind, event);
     output.expect_outcome("guest", case.outcome).expect_outcome("sibling", "stopped");
     output.expect_hook("sibling", "ok").expect_code(exit_code(event, case.outcome));
     format!("{}, {}", output.row("guest").outcome(), output.code())
 }
 
-type Cells = BTreeMap<(usize, Kind, Event), String>;
+/// What happens to a guest: the app stops, or is reloaded with another plan for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Column {
+    Stop(Event),
+    Hup,
+}
+
+const COLUMNS: [Column; 5] = [
+    Column::Stop(Event::Term),
+    Column::Stop(Event::IntInt),
+    Column::Stop(Event::Quit),
+    Column::Stop(Event::PeerFailure),
+    Column::Hup,
+];
+
+type Cells = BTreeMap<(usize, Kind, Column), String>;
 
 #[test]
 fn every_hostile_guest_ends_as_the_table_says() {
     let mut cells = Vec::new();
     for (number, case) in CASES.iter().enumerate() {
         for kind in case.kinds {
-            cells.extend(EVENTS.map(|event| (number, *kind, event)));
+            cells.extend(COLUMNS.map(|column| (number, *kind, column)));
         }
     }
     let seen = Mutex::new(Cells::new());
     let failures = Mutex::new(Vec::new());
-    crate::in_parallel(4, cells, |(number, kind, event)| {
+    crate::in_parallel(4, cells, |(number, kind, column)| {
         let case = &CASES[number];
         // All cells are tried: one that is wrong says little about the others.
-        let result = std::panic::catch_unwind(|| check_cell(case, kind, event));
+        let result = std::panic::catch_unwind(|| check_cell(case, kind, column));
         match result {
-            Ok(text) => drop(seen.lock().unwrap().insert((number, kind, event), text)),
-            Err(_) => failures.lock().unwrap().push(format!("{} ({kind:?}), {event:?}", case.what)),
+            Ok(text) => drop(seen.lock().unwrap().insert((number, kind, column), text)),
+            Err(_) => failures.lock().unwrap().push(format!("{} ({kind:?}), {column:?}", case.what)),
         }
     });
     let failures = failures.into_inner().unwrap();
@@ -160,14 +186,20 @@ fn table(cells: &Cells) -> String {
          every cell the exit came in bound and the sibling was stopped cleanly. Written by the test run\n\
          (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one. A guest that ends by itself has\n\
          `on-exit` and `on-failure` set to `ignore` here; by default its end is the cause of the stop.\n\n\
-         | the guest … | kind | TERM | INT INT | QUIT | a peer's failure |\n| --- | --- | --- | --- | --- | --- |\n",
+         HUP: its part of the manifest has changed, so a fresh generation of the same guest takes its place, next to\n\
+         it (`overlap`) or when it has ended or its grace is over. The cell tells how the old generation ended. In\n\
+         every one of them the reload took place, the sibling did not notice, and a TERM afterwards ended the app as\n\
+         the column TERM says.\n\n\
+         | the guest … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (number, case) in CASES.iter().enumerate() {
         for kind in case.kinds {
             let name = if *kind == Kind::Async { "async" } else { "sync" };
             write!(text, "| {} | {name} |", case.what).unwrap();
-            for event in EVENTS {
-                write!(text, " {} |", cells.get(&(number, *kind, event)).map_or("", String::as_str)).unwrap();
+            for column in COLUMNS {
+                write!(text, " {} |", cells.get(&(number, *kind, column)).map_or("", String::as_str))
+                    .unwrap();
             }
             text.push('\n');
         }
@@ -211,7 +243,6 @@ fn more_spinning_guests_than_cores_are_all_cut_off() {
     for event in EVENTS {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = start(&manifest(event, &guests, &peer));
-        app.wait_for_log("app started", "");
         let counted_from = event.happen(&app, peer);
         let output = app.wait();
         assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");

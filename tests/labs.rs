@@ -1,10 +1,12 @@
 //! The labs do what they are told: what tests of order, readiness, restarts and health are built on.
 
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use artifacts::{HTTP_LAB, HTTP_LAB_CLASSIC, SERVICE_LAB, TCP_ECHO};
 
-use crate::harness::{Host, LineClient, Wire, app, component, keys, web};
+use crate::harness::{Host, LineClient, Manager, Wire, app, component, keys, web};
 
 const LISTEN: &str = "network = { listen = [\"127.0.0.1:0\"] }";
 const DATA: &str = "dirs = [{ host = \"data\", guest = \"/data\", access = \"read-write\" }]";
@@ -83,5 +85,22 @@ fn the_health_of_an_http_component_can_be_broken() {
         assert_eq!([get("/healthz"), get("/break?how=what"), get("/healthz")], [200, 400, 200]);
         assert_eq!([get("/break"), get("/healthz"), get("/")], [200, 500, 200]);
         app.stop().expect_code(0);
+    }
+}
+
+#[test]
+fn the_manager_hears_at_a_path_and_by_an_abstract_name() {
+    for manager in [Manager::at_a_path(), Manager::with_an_abstract_name()] {
+        let address = match manager.address().strip_prefix('@') {
+            Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
+            None => SocketAddr::from_pathname(manager.address()).unwrap(),
+        };
+        let socket = UnixDatagram::unbound().unwrap();
+        for message in ["READY=1\nSTATUS=well\n", "WATCHDOG=1\n", "READY=1\n"] {
+            socket.send_to_addr(message.as_bytes(), &address).unwrap();
+        }
+        assert_eq!(manager.wait_for_nth("READY=1", 2).value("STATUS"), None);
+        assert_eq!(manager.wait_for_value("STATUS").value("STATUS"), Some("well"));
+        assert_eq!((manager.heard().len(), manager.all("WATCHDOG=1").len()), (3, 1));
     }
 }

@@ -43,6 +43,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("plan", &["wasmtime", "clap", "crate::runtime", "crate::server", "crate::supervisor", "crate::cli"]),
     ("runtime", &["crate::server", "crate::supervisor", "crate::cli"]),
     ("server", &["crate::supervisor", "crate::cli"]),
+    ("operate", &["wasmtime", "crate::supervisor", "crate::cli", "crate::runtime"]),
     ("supervisor", &["crate::cli", "clap"]),
     (
         "systemd",

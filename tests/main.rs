@@ -30,6 +30,7 @@ mod http;
 mod labs;
 mod layout;
 mod order;
+mod operate;
 mod profiles;
 mod redis;
 mod reload;
@@ -37,6 +38,7 @@ mod restart;
 mod signals;
 mod start;
 mod stdio;
+mod steady;
 mod systemd;
 mod terminal;
 

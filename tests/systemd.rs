@@ -46,20 +46,17 @@ fn readiness_and_the_stop(manager: &Manager) {
 }
 
 #[test]
-#[ignore = "the supervisor tells nothing yet"]
 fn systemd_is_told_of_readiness_and_of_the_stop() {
     readiness_and_the_stop(&Manager::at_a_path());
 }
 
 #[test]
-#[ignore = "the supervisor tells nothing yet"]
 fn systemd_is_told_through_an_abstract_socket_too() {
     readiness_and_the_stop(&Manager::with_an_abstract_name());
 }
 
 /// R14, systemd#39535, systemd#37515: RELOADING with the time, in one message, and READY whether it went well or not.
 #[test]
-#[ignore = "the supervisor tells nothing yet"]
 fn systemd_is_told_of_every_reload_and_its_end() {
     let manager = Manager::at_a_path();
     let manifest = |grace| app(&format!("grace = \"{grace}s\"")) + &component("a", SERVER, "");
@@ -87,7 +84,6 @@ fn systemd_is_told_of_every_reload_and_its_end() {
 
 /// R14: a stop that may take longer than systemd's 90 s is announced.
 #[test]
-#[ignore = "the supervisor tells nothing yet"]
 fn systemd_is_asked_for_the_time_that_a_stop_may_take() {
     let manager = Manager::at_a_path();
     let manifest = app("grace = \"200s\"") + &told_to_be_ready(300);
@@ -103,7 +99,6 @@ fn systemd_is_asked_for_the_time_that_a_stop_may_take() {
 
 /// R14: the watchdog is fed by the control thread, whatever guests do, until the process leaves.
 #[test]
-#[ignore = "the supervisor tells nothing yet"]
 fn the_watchdog_is_fed_while_guests_spin_and_while_the_app_stops() {
     let manager = Manager::at_a_path();
     let manifest = app("grace = \"2s\"")
@@ -165,7 +160,6 @@ fn hello(address: &str) -> String {
 }
 
 #[test]
-#[ignore = "`fd:` is no address yet"]
 fn an_http_component_serves_all_sockets_of_its_name() {
     let [one, two] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let app = Host::manifest(&hello("fd:web")).passing(&[("web", &one), ("web", &two)]).start_ready();
@@ -178,7 +172,6 @@ fn an_http_component_serves_all_sockets_of_its_name() {
 }
 
 #[test]
-#[ignore = "`fd:` is no address yet"]
 fn a_name_that_was_not_passed_is_an_address_that_cannot_be_had() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let output = Host::manifest(&hello("fd:wbe")).passing(&[("web", &tcp)]).run();
@@ -188,7 +181,6 @@ fn a_name_that_was_not_passed_is_an_address_that_cannot_be_had() {
 
 /// The client whose connection starts the host gets its answer.
 #[test]
-#[ignore = "`fd:` is no address yet"]
 fn the_first_client_of_an_activated_socket_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");

@@ -177,9 +177,15 @@ impl Host {
 
     /// Starts another command of curfew with exactly these arguments and waits for its end.
     #[track_caller]
-    pub fn call(mut self, args: &[&str]) -> Output {
+    pub fn call(self, args: &[&str]) -> Output {
+        self.command(args).wait()
+    }
+
+    /// Starts another command of curfew with exactly these arguments.
+    #[track_caller]
+    pub fn command(mut self, args: &[&str]) -> App {
         self.command.args(args);
-        self.spawn().wait()
+        self.spawn()
     }
 
     fn spawn(mut self) -> App {

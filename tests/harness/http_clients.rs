@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -33,6 +34,10 @@ impl Pool {
 
     pub fn name(&self) -> String {
         self.0.target.name.clone()
+    }
+
+    pub fn is_in_rotation(&self) -> bool {
+        self.0.target.in_rotation.load(SeqCst)
     }
 
     /// One request, to its end, and whether it was sent a second time.

@@ -21,11 +21,19 @@ pub struct Target {
     pub name: String,
     pub address: Address,
     pub path: String,
+    /// Whether a balancer sends requests there; it can change at any time.
+    pub in_rotation: Arc<AtomicBool>,
 }
 
 impl Target {
     pub fn new(name: &str, address: Address, path: &str) -> Target {
-        Target { name: name.to_string(), address, path: path.to_string() }
+        let in_rotation = Arc::new(AtomicBool::new(true));
+        Target { name: name.to_string(), address, path: path.to_string(), in_rotation }
+    }
+
+    /// The same with a balancer's word on whether it is to be asked.
+    pub fn balanced(self, in_rotation: Arc<AtomicBool>) -> Target {
+        Target { in_rotation, ..self }
     }
 }
 
@@ -93,7 +101,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// So many requests a second; each target is asked in each way in turn.
+    /// So many requests a second; each target in rotation is asked in each way in turn.
     pub fn start(per_second: u32, targets: &[Target]) -> Load {
         let (leave, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let plan = Plan {
@@ -139,8 +147,12 @@ async fn drive(plan: Plan) -> Tally {
         if plan.leave.load(SeqCst) {
             break;
         }
-        let pool = pools[number % pools.len()].clone();
         let way = WAYS[number / pools.len() % WAYS.len()];
+        let mut in_turn = (number..number + pools.len()).map(|at| &pools[at % pools.len()]);
+        let Some(pool) = in_turn.find(|pool| pool.is_in_rotation()).cloned() else {
+            tally.add((("nobody".to_string(), way, End::Refused), false));
+            continue;
+        };
         let (name, answers) = (pool.name(), plan.answers.clone());
         under_way.spawn_local(async move {
             let (end, again) = pool.ask(way).await;

@@ -5,6 +5,7 @@
 
 mod activation;
 mod app;
+mod balancer;
 mod browser;
 mod capture;
 mod host;
@@ -30,6 +31,7 @@ mod tcp;
 mod wat;
 
 pub use app::App;
+pub use balancer::{Balancer, Look, Probe};
 pub use browser::Browser;
 pub use host::Host;
 pub use http_address::{Address, Stream, web};

@@ -1,10 +1,12 @@
 //! Part G of the scenarios for kind `http`: each guest that misbehaves in the handler × in the hook × {TERM, INT INT,
-//! QUIT, a peer's failure}: the exit in bound, the outcome, the exit code, siblings stopped cleanly; the same under load.
+//! QUIT, a peer's failure, HUP}: the exit in bound, the outcome, the exit code, siblings stopped cleanly; the same under
+//! load.
 //!
 //! The table in `docs/hostile-http.md` is what this test has seen: `CURFEW_WRITE_DOCS=1` writes it, otherwise it must
 //! be the same.
 
 mod cases;
+mod hup;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +20,8 @@ use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 use self::cases::{CASES, Case, Client, HOOKS, KINDS, Kind, outcome};
 use super::lab::{MS, connect, served};
 use crate::harness::{
-    App, End, Fate, Host, Load, Output, Target, Wire, app, assert_within, component, keys, until, web,
+    App, CONTROL, End, Fate, Host, Load, Output, Target, Wire, app, assert_within, component, keys, until,
+    web,
 };
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-http.md");
@@ -30,9 +33,11 @@ enum Event {
     IntInt,
     Quit,
     PeerFailure,
+    /// Nothing does: it is reloaded with another plan for the guest, and stopped after that.
+    Hup,
 }
 
-const EVENTS: [Event; 4] = [Event::Term, Event::IntInt, Event::Quit, Event::PeerFailure];
+const EVENTS: [Event; 5] = [Event::Term, Event::IntInt, Event::Quit, Event::PeerFailure, Event::Hup];
 
 impl Event {
     /// The times of the app, short enough for a test of some hundred cells, and the bound of the exit.
@@ -43,6 +48,8 @@ impl Event {
             Event::IntInt => ("grace = \"60s\"\nfail-grace = \"30s\"", Duration::ZERO),
             Event::Quit => ("grace = \"600ms\"\nfail-grace = \"30s\"", 2400 * MS),
             Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"2400ms\"", 2400 * MS),
+            // It takes two of them.
+            Event::Hup => ("grace = \"1200ms\"\nfail-grace = \"30s\"", 1200 * MS),
         }
     }
 
@@ -60,6 +67,7 @@ impl Event {
                 drop(peer);
                 now
             }
+            Event::Hup => unreachable!("a reload stops nothing"),
         }
     }
 }
@@ -95,13 +103,7 @@ impl Cell {
 
     /// The guest, two siblings that behave, and a peer that fails once its server has gone.
     fn start(self, instances: &str, peer: &TcpListener) -> App {
-        let source = if self.kind == Kind::Async { HTTP_LAB } else { HTTP_LAB_CLASSIC };
-        let hook = format!("env = {{ HOOK = {:?} }}", HOOKS[self.hook].1);
-        let keys_of_guest = format!("{hook}\ninstances = {{ {instances} }}\nmemory = \"32MiB\"");
-        let mut text = app(self.event.times().0)
-            + &web("lab", source, &keys_of_guest)
-            + &component("sibling", SERVER, "")
-            + &web("web", HELLO_HTTP, "");
+        let mut text = self.manifest(instances, 1);
         if self.event == Event::PeerFailure {
             let address = peer.local_addr().unwrap().to_string();
             let keys = keys(&[&address, "stream", "group", "consumer"]);
@@ -109,6 +111,17 @@ impl Cell {
             text += &component("peer", SUBSCRIBER, &network);
         }
         Host::manifest(&text).start_ready()
+    }
+
+    /// The guest, whose plan is another one in each generation, and its siblings.
+    fn manifest(self, instances: &str, generation: u32) -> String {
+        let source = if self.kind == Kind::Async { HTTP_LAB } else { HTTP_LAB_CLASSIC };
+        let hook = format!("env = {{ HOOK = {:?}, GENERATION = \"{generation}\" }}", HOOKS[self.hook].1);
+        let keys_of_guest = format!("{hook}\ninstances = {{ {instances} }}\nmemory = \"32MiB\"");
+        app(&format!("{}\n{CONTROL}", self.event.times().0))
+            + &web("lab", source, &keys_of_guest)
+            + &component("sibling", SERVER, "")
+            + &web("web", HELLO_HTTP, "")
     }
 
     /// The guest misbehaves; its client is given back when the request is still in flight.
@@ -134,6 +147,18 @@ impl Cell {
         None
     }
 
+    /// The client of a request that was cut off sees that it was.
+    #[track_caller]
+    fn expect_told(self, wire: &mut Wire) {
+        let fate = if self.case().client == Client::Reads { wire.rest() } else { wire.fate() };
+        let told = match &fate {
+            Fate::Answered(answer) => self.case().client == Client::Waits && answer.status >= 500,
+            Fate::Aborted { .. } => true,
+            Fate::Closed | Fate::Reset => self.case().client == Client::Waits,
+        };
+        assert!(told, "the client of a request that was cut off can not tell: {fate:?}");
+    }
+
     /// How the stop ends, and the moment from which its bound counts.
     #[track_caller]
     fn check(self, output: &Output, counted_from: Instant) {
@@ -145,6 +170,9 @@ impl Cell {
     }
 
     fn run(self) -> String {
+        if self.event == Event::Hup {
+            return self.run_hup();
+        }
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = self.start("max = 1", &peer);
         let mut client = self.misbehave(&app);
@@ -154,13 +182,7 @@ impl Cell {
         }
         let counted_from = self.event.happen(&app, peer);
         if let Some(wire) = &mut client {
-            let fate = if self.case().client == Client::Reads { wire.rest() } else { wire.fate() };
-            let told = match &fate {
-                Fate::Answered(answer) => self.case().client == Client::Waits && answer.status >= 500,
-                Fate::Aborted { .. } => true,
-                Fate::Closed | Fate::Reset => self.case().client == Client::Waits,
-            };
-            assert!(told, "the client of a request that was cut off can not tell: {fate:?}");
+            self.expect_told(wire);
         }
         let output = app.wait();
         self.check(&output, counted_from);
@@ -169,6 +191,9 @@ impl Cell {
 
     /// The same with plain requests to it and to its sibling, which lose nothing of theirs.
     fn run_under_load(self) {
+        if self.event == Event::Hup {
+            return self.run_hup_under_load();
+        }
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let app = self.start("max = 3", &peer);
         let targets = ["lab", "web"].map(|name| Target::new(name, app.address(name), "/"));
@@ -250,8 +275,12 @@ fn table(cells: &Cells) -> String {
          bound, the siblings (a service and an http component) were stopped cleanly, and no answer that was cut off\n\
          looked whole. Written by the test run (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one,\n\
          which also repeats it under load. A trap in a handler ends an instance, not its component.\n\n\
-         | the handler … | the hook … | kind | TERM | INT INT | QUIT | a peer's failure |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
+         HUP: its part of the manifest has changed, so a fresh generation of it takes over its address. The cell tells\n\
+         how the old one ended, within its grace. In every one of them the reload took place, the fresh generation\n\
+         answered at once, the siblings and their connections did not notice, and a TERM afterwards ended the app in\n\
+         bound.\n\n\
+         | the handler … | the hook … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (case, row) in CASES.iter().enumerate() {
         for (hook, (what, ..)) in HOOKS.iter().enumerate() {

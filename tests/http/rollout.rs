@@ -1,9 +1,8 @@
-//! H1 and the rollout: stops under open-loop load, over new and kept connections and HTTP/2, lose nothing.
+//! The rollout: stops under open-loop load, over new and kept connections and HTTP/2, lose nothing.
 //!
 //! `CURFEW_ROLLOUTS=50` makes the fifty stops in a row of issue 3.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_LAB, HTTP_LAB_CLASSIC};
 use nix::sys::signal::Signal::SIGTERM;
@@ -64,25 +63,6 @@ fn expect_same_counts(output: &Output, tally: &Tally) {
         assert_eq!(served(output, name), answered, "{name}: {tally:?}\n{}", output.said());
         assert_eq!(output.row(name).number("in_flight_ended"), 0.0);
     }
-}
-
-/// H1 (kubernetes#43576, skipper#652): open-loop clients, new and keep-alive connections; the balancer leaves 2 s
-/// after the app is not ready; `drain-delay` 3 s → 0 refused, 0 reset, every accepted request answered.
-#[test]
-fn a_balancer_that_leaves_during_the_delay_sees_no_failure() {
-    let (app, targets) = start(0, "drain-delay = \"3s\"\ngrace = \"20s\"");
-    let load = load(&targets);
-    load.wait_for_answers(200);
-    app.signal(SIGTERM);
-    app.wait_for_log("app not ready", "");
-    // The scenario is about this time.
-    std::thread::sleep(Duration::from_secs(2));
-    let tally = load.end();
-    let output = app.wait();
-    let failures = tally.others(&[]);
-    assert!(failures.is_empty(), "{failures:?}\n{}", output.said());
-    assert_eq!(tally.sent_again, 0, "a connection was closed while its client was sure of it: {tally:?}");
-    expect_same_counts(&output, &tally);
 }
 
 /// Issue 3, the rollout test, with a delay: no failure at all, stop after stop.

@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
+use crate::plan::names::is_component_name;
 use crate::plan::units::parse_duration;
 use crate::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
 
@@ -30,6 +31,18 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what one component is and what it needs
     Inspect(InspectArgs),
+    /// Tell what a running app is doing
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusArgs),
+    /// Stop a running app, or one component of it
+    #[command(after_help = STOP_HELP)]
+    Stop(StopArgs),
+    /// Make a running app read its manifest again
+    #[command(after_help = RELOAD_HELP)]
+    Reload(ReloadArgs),
+    /// Replace a component of a running app by a fresh one
+    #[command(after_help = RESTART_HELP)]
+    Restart(RestartArgs),
 }
 
 const RUN_HELP: &str = "\
@@ -42,6 +55,97 @@ an address could not be bound; 70 a bug in curfew; 78 the manifest or a componen
 off at the end of its grace; 128+n forced by signal n. A single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
+
+const STATUS_HELP: &str = "\
+Examples:
+  curfew status                          the app of ./curfew.toml
+  curfew status --watch --control /run/shop.sock
+  curfew status --json | jq .components
+
+The document that --json prints is described in docs/status.schema.json. --watch ends when the app is gone.
+
+Exit codes: 0 told; 1 the app does not answer; 2 usage; 69 nobody listens on the control socket.";
+
+const STOP_HELP: &str = "\
+Examples:
+  curfew stop                            as TERM does, with the app's drain-delay
+  curfew stop --now                      without it; also ends a drain-delay that is under way
+  curfew stop web                        only this component: returns when it has ended
+
+Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+
+const RELOAD_HELP: &str = "\
+Returns when the new version of the app has taken over (0), or when the reload has failed and changed nothing (1).
+HUP does the same without waiting.
+
+Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+
+const RESTART_HELP: &str = "\
+The fresh one starts first and takes over without a gap, then the old one is stopped. Of a service the old one ends first,
+unless its manifest says `overlap = true`.
+
+Example:
+  curfew restart web
+
+Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+
+/// Which app a command is about.
+#[derive(Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// The control socket of the app [default: `control` of the manifest]
+    #[arg(long, value_name = "PATH", conflicts_with = "manifest")]
+    pub control: Option<PathBuf>,
+    /// The manifest that names it [default: curfew.toml]
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+}
+
+/// Arguments of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub which: ControlArgs,
+    /// Tell again each second, until the app is gone
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the document itself, on one line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `stop`.
+#[derive(Args, Clone, Debug)]
+pub struct StopArgs {
+    /// Only this component [default: the app]
+    #[arg(value_name = "COMPONENT", value_parser = component)]
+    pub component: Option<String>,
+    /// Without the drain-delay of the app
+    #[arg(long, conflicts_with = "component")]
+    pub now: bool,
+    /// Which app.
+    #[command(flatten)]
+    pub which: ControlArgs,
+}
+
+/// Arguments of `reload`.
+#[derive(Args, Clone, Debug)]
+pub struct ReloadArgs {
+    /// Which app.
+    #[command(flatten)]
+    pub which: ControlArgs,
+}
+
+/// Arguments of `restart`.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    /// The component
+    #[arg(value_name = "COMPONENT", value_parser = component)]
+    pub component: String,
+    /// Which app.
+    #[command(flatten)]
+    pub which: ControlArgs,
+}
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -141,6 +245,13 @@ fn origin(text: &str) -> Result<Origin, String> {
 
 fn with_hint(AddressError { reason, hint }: AddressError) -> String {
     hint.map_or_else(|| reason.to_owned(), |hint| format!("{reason} ({hint})"))
+}
+
+fn component(text: &str) -> Result<String, String> {
+    match is_component_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("no component has such a name".to_owned()),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

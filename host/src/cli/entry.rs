@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command};
 use super::say::say;
-use super::{check, run};
+use super::{check, operate, run};
 use crate::output::{Channel, LogFormat, Output, install_panic_hook};
 use crate::supervisor::{block_signals, hard_exit, release_signals};
 use crate::systemd::activation;
@@ -45,13 +45,17 @@ fn command(output: &Output) -> ExitCode {
     }
     let log = match &cli.command {
         Command::Run(args) => args.log_format,
-        Command::Check(_) | Command::Inspect(_) => LogFormat::Text,
+        _ => LogFormat::Text,
     };
     install_panic_hook(output, log);
     let result = match cli.command {
         Command::Run(args) => run::run(output, args),
         Command::Check(args) => check::check(output, &args),
         Command::Inspect(args) => check::inspect(output, &args),
+        Command::Status(args) => operate::status(output, &args),
+        Command::Stop(args) => operate::stop(output, &args),
+        Command::Reload(args) => operate::reload(output, &args),
+        Command::Restart(args) => operate::restart(output, &args),
     };
     result.unwrap_or_else(|error| {
         say(output, Channel::Stderr, &format!("error: {error}\n"));

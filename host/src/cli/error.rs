@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
 use crate::supervisor::AppError;
 use crate::teardown::ExitCode;
@@ -15,6 +16,9 @@ pub enum CliError {
     /// The app could not run.
     #[error(transparent)]
     App(#[from] AppError),
+    /// A running app could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The command line cannot be meant so.
     #[error("{0}")]
     Usage(&'static str),
@@ -47,6 +51,7 @@ impl CliError {
                 PlanErrorKind::Usage => ExitCode::USAGE,
             },
             Self::App(error) => error.exit_code(),
+            Self::Client(error) => error.exit_code(),
             Self::Usage(_) => ExitCode::USAGE,
             Self::Cache(_) | Self::Report { .. } | Self::Thread(_) | Self::Signals(_) => {
                 ExitCode::UNAVAILABLE

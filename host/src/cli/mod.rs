@@ -2,11 +2,14 @@
 
 mod args;
 mod check;
+mod client;
 mod describe;
 mod entry;
 mod error;
+mod operate;
 mod run;
 mod say;
+mod status_table;
 mod supervision;
 mod waves;
 

@@ -43,6 +43,29 @@ pub struct Desk {
     closing: watch::Receiver<bool>,
 }
 
+/// Why a request means nothing.
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    told: String,
+    /// What it takes, where that is a matter of the method.
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, told: impl Into<String>) -> Self {
+        Self { status, told: told.into(), allow: None }
+    }
+
+    fn reply(self) -> Reply {
+        let mut reply = error(self.status, &self.told);
+        if let Some(methods) = self.allow {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        reply
+    }
+}
+
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Wish<'a> {
@@ -68,12 +91,12 @@ impl Desk {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        if let Err(reply) = discard(body).await {
-            return reply;
+        if let Err(problem) = discard(body).await {
+            return problem.reply();
         }
         match wish(&head.method, &head.uri, scope) {
             Ok(wish) => self.grant(wish).await,
-            Err(reply) => reply,
+            Err(problem) => problem.reply(),
         }
     }
 
@@ -131,7 +154,7 @@ impl Desk {
     }
 }
 
-fn wish<'a>(method: &Method, uri: &'a http::Uri, scope: Scope) -> Result<Wish<'a>, Reply> {
+fn wish<'a>(method: &Method, uri: &'a http::Uri, scope: Scope) -> Result<Wish<'a>, Problem> {
     let (wish, is_order) = match uri.path() {
         "/livez" => (Wish::Livez, false),
         "/readyz" => (Wish::Readyz, false),
@@ -143,22 +166,21 @@ fn wish<'a>(method: &Method, uri: &'a http::Uri, scope: Scope) -> Result<Wish<'a
         _ => {
             let orders = if scope == Scope::Control { ", POST /stop, /reload, /restart" } else { "" };
             let told = format!("there are GET /livez, /readyz, /status, /metrics{orders}");
-            return Err(error(StatusCode::NOT_FOUND, &told));
+            return Err(Problem::new(StatusCode::NOT_FOUND, told));
         }
     };
     if is_order && scope == Scope::Admin {
-        return Err(error(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
+        return Err(Problem::new(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
     }
     let (fits, allowed) = match is_order {
         true => (method == Method::POST, "POST"),
         false => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
     };
     if !fits {
-        let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, &format!("{} takes {allowed}", uri.path()));
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-        return Err(reply);
+        let told = format!("{} takes {allowed}", uri.path());
+        return Err(Problem { allow: Some(allowed), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, told) });
     }
-    with_query(wish, uri.query().unwrap_or("")).map_err(|told| error(StatusCode::BAD_REQUEST, told))
+    with_query(wish, uri.query().unwrap_or("")).map_err(|told| Problem::new(StatusCode::BAD_REQUEST, told))
 }
 
 /// Reads the query into an order. What only tells takes any: probes add things to it.
@@ -186,12 +208,12 @@ fn with_query<'a>(mut wish: Wish<'a>, query: &'a str) -> Result<Wish<'a>, &'stat
 }
 
 /// Reads a body to its end, so that closing the connection takes no answer back.
-async fn discard<B>(body: B) -> Result<(), Reply>
+async fn discard<B>(body: B) -> Result<(), Problem>
 where
     B: Body<Data: Send> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large = || error(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Err(too_large());
     }
@@ -205,8 +227,10 @@ where
     match timeout(BODY_LIMIT, read).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(error(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced")),
-        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
+        Ok(Err(_)) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced"))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
     }
 }
 
@@ -259,7 +283,7 @@ mod tests {
     fn wished(method: &str, target: &str, scope: Scope) -> Result<String, u16> {
         let uri = target.parse().unwrap();
         let wish = wish(&method.parse().unwrap(), &uri, scope);
-        wish.map(|wish| format!("{wish:?}")).map_err(|reply| reply.status().as_u16())
+        wish.map(|wish| format!("{wish:?}")).map_err(|problem| problem.status.as_u16())
     }
 
     #[test]

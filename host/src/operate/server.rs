@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Context;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::connection::serve;
@@ -24,6 +25,7 @@ use super::error::OperateError;
 use super::harmless::one_line;
 use super::question::Operator;
 use super::socket::{ControlFile, bind_admin};
+use crate::fail_point;
 
 /// Most clients at a time on one listener; more wait.
 const CONNECTIONS: usize = 64;
@@ -199,8 +201,6 @@ impl Work {
         let mut closes = self.closes.clone();
         let mut told = false;
         loop {
-            // Those that have ended.
-            while clients.try_join_next().is_some() {}
             let next = async {
                 let place = room.clone().acquire_owned().await;
                 (place, poll_fn(&mut accept).await)
@@ -208,13 +208,22 @@ impl Work {
             let (place, accepted) = tokio::select! {
                 biased;
                 _ = closes.wait_for(|closes| *closes) => break,
+                Some(ended) = clients.join_next() => {
+                    // One that has died is a bug like the death of the thread.
+                    if let Err(Ok(death)) = ended.map_err(JoinError::try_into_panic) {
+                        resume_unwind(death);
+                    }
+                    continue;
+                }
                 next = next => next,
             };
             match accepted {
                 Ok(stream) => {
+                    fail_point::reach("operate");
                     told = false;
                     let served = serve(stream, self.desk.clone(), scope, self.closes.clone());
                     clients.spawn(async move {
+                        fail_point::reach("operate-client");
                         served.await;
                         drop(place);
                     });

@@ -89,6 +89,34 @@ pub struct ComponentStatus {
 mod tests {
     use super::*;
 
+    const SCHEMA: &str = include_str!("../../../docs/status.schema.json");
+
+    fn expect_valid(status: &Status) {
+        let mut schemas = boon::Schemas::new();
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource("status.json", serde_json::from_str(SCHEMA).unwrap()).unwrap();
+        let schema = compiler.compile("status.json", &mut schemas).unwrap();
+        if let Err(error) = schemas.validate(&serde_json::to_value(status).unwrap(), schema) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn the_schema_describes_all_of_it() {
+        let mut status = Status { level: "running".into(), pid: 1, ..Default::default() };
+        expect_valid(&status);
+        status.components = vec![ComponentStatus { name: "web".into(), generation: 1, ..Default::default() }];
+        expect_valid(&status);
+        status.components[0].line = Some(String::new());
+        status.components[0].last_failure = Some(String::new());
+        status.components[0].addresses = vec!["http://127.0.0.1:1".into()];
+        (status.components[0].hook_ms, status.components[0].left_ms) = (Some(1), Some(1));
+        (status.cause, status.left_ms) = (Some("SIGTERM".into()), Some(1));
+        status.last_reload = Some(LastReload::default());
+        status.not_ready_because = vec!["stopping".into()];
+        expect_valid(&status);
+    }
+
     #[test]
     fn a_document_is_the_same_both_ways_and_keys_can_come_and_go() {
         let component = ComponentStatus {

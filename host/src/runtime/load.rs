@@ -131,7 +131,7 @@ impl Work {
             let (Some(plan), Some(slot)) = (self.plan.components.get(at), self.slots.get(at)) else {
                 return;
             };
-            fail_point::reach("loader");
+            fail_point::reach(if self.known.is_empty() { "loader" } else { "loader-of-reload" });
             let _first = slot.set(self.load(plan));
             (self.tell)(LoadEvent::Done(at));
             if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -64,9 +64,29 @@ impl Inbox {
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns what tells, when a panic drops it, that the thread which holds it has died.
+    pub fn on_death(&self, what: &'static str) -> OnDeath {
+        OnDeath { inbox: self.clone(), what }
+    }
+
     /// Returns what to poll for reading.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+/// Tells of the death of a thread that somebody waits for.
+#[derive(Debug)]
+pub struct OnDeath {
+    inbox: Inbox,
+    what: &'static str,
+}
+
+impl Drop for OnDeath {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.inbox.send(Message::HostBug(self.what));
+        }
     }
 }
 

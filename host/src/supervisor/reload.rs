@@ -97,6 +97,8 @@ impl Control {
         };
         let (inbox, overrides) = (self.inbox.clone(), self.options.overrides.clone());
         let read = move || {
+            let _death = inbox.on_death("the thread that reads the manifest");
+            crate::fail_point::reach("reload");
             let plan = Plan::from_manifest(&manifest).map(|mut plan| {
                 plan.apply(overrides);
                 plan

@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::door::Door;
 use crate::plan::ListenAddress;
+use crate::systemd;
 
 /// Connections that the system keeps for us.
 const BACKLOG: i32 = 4096;
@@ -86,7 +87,11 @@ impl Listener {
     /// When there is none, or it is of a family that is not served.
     pub fn activated(name: &str) -> io::Result<Vec<Self>> {
         let address = ListenAddress::Activated(name.to_owned());
-        given(name)?.into_iter().map(|fd| Self::adopt(fd, &address)).collect()
+        systemd::take(name)
+            .map_err(io::Error::other)?
+            .into_iter()
+            .map(|fd| Self::adopt(fd, &address))
+            .collect()
     }
 
     /// Takes over a socket that listens already.
@@ -158,11 +163,6 @@ fn beside<T>(doors: &[Arc<Door>], what: impl FnOnce() -> io::Result<T>) -> io::R
         let _shared_on = door.share(false);
     }
     result
-}
-
-/// Returns the sockets of this name. They are handed out by `crate::systemd::take`, which is not there yet.
-fn given(_name: &str) -> io::Result<Vec<OwnedFd>> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Removes the file of a unix socket that nobody listens on any more.
