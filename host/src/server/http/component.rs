@@ -1,7 +1,6 @@
 //! One generation of a component of kind `http` as its addresses, its requests and its conductor share it.
 //!
-//! Invariant: how far it is only goes on: started, ready, asked, over. Who wants to know that something changed waits
-//! for its bell, which never rings unheard.
+//! Invariant: who wants to know that something changed waits for its bell, which never rings unheard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::lane::LaneEvent;
 use super::lanes::Lanes;
 use super::pool::{Pool, PoolLimits};
+use super::standing::Standing;
 use super::stats::Stats;
 use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES};
 use crate::runtime::Loaded;
@@ -34,19 +34,11 @@ pub struct Component {
     pub lanes: Arc<Lanes>,
     /// How many instances it has.
     pub alive: AtomicUsize,
-    standing: Standing,
+    /// How far it is, for those it shares addresses with.
+    pub standing: Standing,
     /// Whether the end of each request is told.
     drains: AtomicBool,
     bell: Notify,
-}
-
-/// How far it is, for those it shares addresses with.
-#[derive(Debug, Default)]
-struct Standing {
-    started: AtomicBool,
-    ready: AtomicBool,
-    asked: AtomicBool,
-    over: AtomicBool,
 }
 
 /// Where its conductor hears of it.
@@ -94,46 +86,6 @@ impl Component {
             loaded,
         });
         (component, Ears { starts, events, tell })
-    }
-
-    /// Notes that it starts.
-    pub fn set_started(&self) {
-        self.standing.started.store(true, Ordering::SeqCst);
-    }
-
-    /// Notes that it takes requests, or never will: nobody has to wait for it any more.
-    pub fn set_ready(&self) {
-        self.standing.ready.store(true, Ordering::SeqCst);
-    }
-
-    /// Notes that it was asked to stop.
-    pub fn set_asked(&self) {
-        self.standing.asked.store(true, Ordering::SeqCst);
-    }
-
-    /// Notes that it has no more use for connections.
-    pub fn set_over(&self) {
-        self.standing.over.store(true, Ordering::SeqCst);
-    }
-
-    /// Returns whether nobody has to wait for it before connections are accepted.
-    pub fn is_ready(&self) -> bool {
-        self.standing.ready.load(Ordering::SeqCst)
-    }
-
-    /// Returns whether it was asked to stop.
-    pub fn is_asked(&self) -> bool {
-        self.standing.asked.load(Ordering::SeqCst)
-    }
-
-    /// Returns whether it has never been started.
-    pub fn is_idle(&self) -> bool {
-        !self.standing.started.load(Ordering::SeqCst)
-    }
-
-    /// Returns whether it has no more use for connections.
-    pub fn is_over(&self) -> bool {
-        self.standing.over.load(Ordering::SeqCst)
     }
 
     /// Has the end of each request ring the bell from now on.

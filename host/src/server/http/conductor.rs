@@ -162,7 +162,7 @@ impl Conductor {
                 Some(()) = OptionFuture::from(self.last_words.as_mut()) => {
                     self.last_words = None;
                     self.said_all = true;
-                    self.component.set_over();
+                    self.component.standing.set_over();
                     self.own_groups().for_each(|group| group.look());
                 }
                 what = self.health.failed(), if serving => self.link.tell(InstanceEvent::Unhealthy(what)),
@@ -200,10 +200,11 @@ impl Conductor {
     }
 
     /// Returns whether its requests are answered; and whether the connections on its addresses are closed, where
-    /// nobody else is left to see to that.
+    /// those close and nobody else is left to see to that.
     fn is_disconnected(&self) -> bool {
         let closed = |group: &Arc<Group>| {
-            group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
+            let stays = group.stage() < Stage::Drain;
+            stays || group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
         };
         self.component.stats.in_flight() == 0 && self.own_groups().all(closed)
     }
@@ -225,8 +226,8 @@ impl Conductor {
         self.component.drain();
         self.component.pool.call_hooks_now();
         // Nobody else on the address has to wait for it.
-        self.component.set_ready();
-        self.component.set_asked();
+        self.component.standing.set_ready();
+        self.component.standing.set_asked();
         self.alone = true;
         self.drop_held();
         self.own_groups().for_each(|group| group.look());
@@ -243,8 +244,8 @@ impl Conductor {
         }
         self.notice = Some(notice);
         self.component.drain();
-        self.component.set_ready();
-        self.component.set_asked();
+        self.component.standing.set_ready();
+        self.component.standing.set_asked();
         self.own_groups().for_each(|group| group.look());
         if self.own_groups().any(|group| group.stage() < Stage::Drain) {
             self.together = Some(Box::pin(sleep(TOGETHER)));
@@ -279,7 +280,7 @@ impl Conductor {
 
     /// Leaves its addresses and threads to others, or waits until nothing is left of them.
     async fn end(mut self) {
-        self.component.set_over();
+        self.component.standing.set_over();
         self.own_groups().for_each(|group| group.look());
         let lanes = self.component.lanes.clone();
         // Threads that still serve connections for others end with those.

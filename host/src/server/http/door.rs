@@ -66,13 +66,6 @@ enum Entrance {
 }
 
 impl Door {
-    /// Returns a door of an address, and what opens it.
-    pub fn new(group: &Arc<Group>, listener: Listener) -> Opening {
-        let (address, socket) = (listener.address.clone(), Mutex::default());
-        let door = Arc::new(Self { address, socket, closes: watch::Sender::new(false) });
-        Opening { door, group: group.clone(), listener, intake: group.intake() }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Entrance>>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +88,13 @@ impl Door {
 }
 
 impl Opening {
+    /// Returns what opens a door of an address.
+    pub fn new(group: &Arc<Group>, listener: Listener) -> Self {
+        let (address, socket) = (listener.address.clone(), Mutex::default());
+        let door = Arc::new(Door { address, socket, closes: watch::Sender::new(false) });
+        Self { door, group: group.clone(), listener, intake: group.intake() }
+    }
+
     /// Accepts connections from when all can serve until the address drains, or the door closes.
     pub async fn accept(self) {
         let Self { door, group, listener, intake } = self;
@@ -124,7 +124,7 @@ impl Opening {
             }
             Err(error) => tracing::error!(address = %door.address, %error, "cannot be accepted from"),
         }
-        group.doors().retain(|other| !Arc::ptr_eq(other, &door));
+        group.door_closed(&door);
         if opened {
             told(&door, &group, "listener closed");
         }

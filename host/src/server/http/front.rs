@@ -118,7 +118,7 @@ impl Front {
         let ears = place.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(ears), Some(thread)) = (ears, self.thread.as_ref()) else { return };
         let component = place.component.clone();
-        component.set_started();
+        component.standing.set_started();
         let parts = Arc::new(InstanceParts {
             runtime: self.runtime.clone(),
             loaded: component.loaded.clone(),
@@ -146,12 +146,10 @@ impl Front {
                 self.addresses.insert(to.clone(), group);
             }
         }
-        let mut stay: Vec<_> = Vec::new();
         for (mut opening, beside) in openings {
             if let Err(error) = opening.listener.listen_beside(&beside) {
                 tracing::error!(address = %opening.door.address, %error, "nobody can connect here");
             }
-            stay.push(opening.door.clone());
             opening.group.doors().push(opening.door.clone());
             if let Some(thread) = &self.thread {
                 thread.order(Order::Open(Box::new(opening)));
@@ -167,6 +165,7 @@ impl Front {
         for group in moves.iter().filter_map(|(_, to)| Some((to, self.addresses.get(to)?))) {
             exchange::close_others(group);
         }
+        self.release();
         for key in closings {
             if let Some(group) = self.addresses.remove(&key) {
                 group.raise(Stage::Drain);
@@ -175,16 +174,23 @@ impl Front {
     }
 
     /// Takes back what was prepared: new listeners are closed, nothing else is changed. Fresh components that were
-    /// started are ended by the supervisor through their links.
+    /// started are ended by the supervisor through their links. A stop of the app that comes before the switch calls this
+    /// first: addresses that wait for a switch do not drain.
     pub fn roll_back(&mut self) {
         let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
         created.iter().for_each(|(_, group)| group.raise(Stage::Drain));
         drop(openings);
+        self.release();
         for id in fresh {
-            if self.places.get(&id).is_some_and(Place::never_started) {
+            if self.places.get(&id).is_some_and(|place| !place.component.standing.is_started()) {
                 self.forget(id);
             }
         }
+    }
+
+    /// Lets all addresses go the way their components have it.
+    fn release(&self) {
+        self.addresses.values().for_each(|group| group.release());
     }
 
     /// Forgets a component that has ended.
@@ -193,6 +199,7 @@ impl Front {
             place.component.lanes.leave(id);
         }
         self.lanes.retain(|_, lanes| lanes.strong_count() > 0);
+        self.addresses.retain(|_, group| group.stage() < Stage::Drain || !group.doors().is_empty());
     }
 
     /// Returns the counts of a component.
@@ -214,11 +221,5 @@ impl Front {
     /// Returns whether this component is served here.
     pub fn has(&self, id: ComponentId) -> bool {
         self.places.contains_key(&id)
-    }
-}
-
-impl Place {
-    fn never_started(&self) -> bool {
-        self.component.is_idle()
     }
 }

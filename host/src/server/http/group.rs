@@ -4,8 +4,9 @@
 //! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
 //! hears that no more requests come from here.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
@@ -14,6 +15,7 @@ use super::access::AccessLog;
 use super::door::Door;
 use super::lanes::Lanes;
 use super::routing::Routing;
+use super::standing;
 
 /// How the connections of an address are treated. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +36,14 @@ pub struct Group {
     pub access: Option<Arc<AccessLog>>,
     routing: ArcSwap<Routing>,
     doors: Mutex<Vec<Arc<Door>>>,
+    closed: Condvar,
     stage: watch::Sender<Stage>,
     opened: watch::Sender<bool>,
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
+    /// Whether others may take over soon, for whom it stays open.
+    claimed: AtomicBool,
 }
 
 impl std::fmt::Debug for Group {
@@ -80,11 +85,13 @@ impl Group {
             access,
             routing: ArcSwap::from_pointee(routing),
             doors: Mutex::default(),
+            closed: Condvar::new(),
             stage: watch::Sender::new(Stage::Serving),
             opened: watch::Sender::new(false),
             holders: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
+            claimed: AtomicBool::new(false),
         })
     }
 
@@ -105,6 +112,17 @@ impl Group {
     /// Returns the sockets on which it listens, to add or take away.
     pub fn doors(&self) -> MutexGuard<'_, Vec<Arc<Door>>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a door away that has closed.
+    pub fn door_closed(&self, door: &Arc<Door>) {
+        self.doors().retain(|other| !Arc::ptr_eq(other, door));
+        self.closed.notify_all();
+    }
+
+    /// Blocks until it listens nowhere any more, or for so long.
+    pub fn wait_closed(&self, limit: Duration) {
+        let _late = self.closed.wait_timeout_while(self.doors(), limit, |doors| !doors.is_empty());
     }
 
     /// Returns its addresses as users write them.
@@ -156,16 +174,42 @@ impl Group {
     /// all were asked; whatever is left is closed when nobody has any more use for it.
     pub fn look(&self) {
         let routing = self.routing();
-        if routing.all_ready() {
+        if standing::all_ready(routing.standings()) {
             self.opened.send_replace(true);
         }
-        if routing.all_asked() {
-            self.raise(Stage::Drain);
+        if standing::all_asked(routing.standings()) {
+            self.drain_unless_claimed();
         }
         if routing.all_over(None) && self.stage() >= Stage::Drain {
             self.raise(Stage::Cut);
         }
         self.ring();
+    }
+
+    /// Keeps it open whatever its members do, unless it drains already: others may take over.
+    pub fn claim(&self) {
+        // Under the lock of the stage: either it drains, or it is claimed.
+        self.stage.send_if_modified(|now| {
+            self.claimed.store(*now < Stage::Drain, Ordering::SeqCst);
+            false
+        });
+    }
+
+    /// Lets it go the way its members have it.
+    pub fn release(&self) {
+        if self.claimed.swap(false, Ordering::SeqCst) {
+            self.look();
+        }
+    }
+
+    fn drain_unless_claimed(&self) {
+        self.stage.send_if_modified(|now| {
+            let drains = *now < Stage::Drain && !self.claimed.load(Ordering::SeqCst);
+            if drains {
+                *now = Stage::Drain;
+            }
+            drains
+        });
     }
 
     /// Has all members look again how far it is.

@@ -97,9 +97,12 @@ impl Listener {
     /// Takes over a socket that listens already.
     ///
     /// # Errors
-    /// When it is neither TCP nor a unix socket, or the system refuses.
+    /// When it does not listen, is neither TCP nor a unix socket, or the system refuses.
     pub fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
         let socket = Socket::from(fd);
+        if !socket.is_listener()? {
+            return Err(io::Error::other("it is no socket that listens"));
+        }
         let local = socket.local_addr()?;
         let address = match (local.as_socket(), local.is_unix()) {
             (Some(address), _) => ListenAddress::Ip(address),
@@ -175,4 +178,38 @@ fn remove_leftover(path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_already_is_taken_over_and_left_where_it_is() {
+        let named = ListenAddress::Activated("web".to_owned());
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let adopted = Listener::adopt(tcp.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Ip(address));
+        assert!(std::net::TcpStream::connect(address).is_ok());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let adopted = Listener::adopt(unix.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Unix(path.clone()));
+        drop(adopted);
+        assert!(path.exists(), "its file is not ours");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::adopt(datagrams.into(), &named).is_err());
+    }
+
+    #[test]
+    fn what_was_bound_is_gone_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
+    }
 }

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `front` | which addresses there are, and who is on them; how others take over; the one thread that accepts |
 //! | `conductor` | how one generation of a component starts and stops |
-//! | `component` | how far it is, for those it shares addresses with |
+//! | `component`, `standing` | how far it is, for those it shares addresses with |
 //! | `lanes`, `lane` | which thread serves a connection, and runs an instance |
 //! | `pool` | which instance serves a request, and which requests wait |
 //! | `driver`, `instance` | how far one instance is |
@@ -41,6 +41,7 @@ mod pool;
 mod pool_tests;
 mod request;
 mod routing;
+mod standing;
 mod stats;
 mod ticker;
 mod tls;

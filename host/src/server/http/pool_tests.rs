@@ -166,6 +166,26 @@ fn whoever_finds_the_queue_full_is_refused() {
     assert_eq!(world.submit(None), Err(Refusal::Stopped));
 }
 
+/// For another pool that takes it, under the same client.
+#[test]
+fn who_is_refused_gets_the_request_back() {
+    let (old, mut new) = (World::new(1, 1, 0, 2), World::new(1, 1, 0, 2));
+    old.pool.stop();
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let (reply, answer) = oneshot::channel();
+    let request = http::Request::get("/again").body(body).unwrap();
+    let job = Job { request, reply, claim: Claim::new(&old.pool) };
+    let (refusal, job) = old.pool.submit(None, job).unwrap_err();
+    assert_eq!((refusal, job.request.uri().path()), (Refusal::Stopped, "/again"));
+    let claim = Claim::new(&new.pool);
+    let interest = Some(Interest(claim.clone()));
+    new.pool.submit(None, Job { request: job.request, reply: job.reply, claim }).map_err(|_| ()).unwrap();
+    new.clients.push(Client { answer, interest });
+    new.hear_starts();
+    new.open(0);
+    assert_eq!(new.calls.len(), 1);
+}
+
 #[test]
 fn an_instance_that_cannot_be_started_lets_nobody_wait() {
     let mut world = World::new(1, 1, 0, 8);

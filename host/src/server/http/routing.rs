@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use super::component::Component;
+use super::standing::Standing;
 use crate::plan::{LimitsPlan, RouteTable};
 use crate::teardown::ComponentId;
 
@@ -48,20 +49,13 @@ impl Routing {
         self.members.iter().any(|member| member.id == id)
     }
 
-    /// Returns whether all members can serve, or never will.
-    pub fn all_ready(&self) -> bool {
-        self.members.iter().all(|member| member.is_ready())
-    }
-
-    /// Returns whether its members were asked to stop: at least one was, and none serves on.
-    pub fn all_asked(&self) -> bool {
-        let asked = |member: &Arc<Component>| member.is_asked();
-        self.members.iter().any(asked) && self.members.iter().all(|member| asked(member) || member.is_idle())
+    /// Returns how far its members are.
+    pub fn standings(&self) -> impl Iterator<Item = &Standing> + Clone {
+        self.members.iter().map(|member| &member.standing)
     }
 
     /// Returns whether no member has any more use for connections; `but` is not looked at.
     pub fn all_over(&self, but: Option<ComponentId>) -> bool {
-        let over = |member: &Arc<Component>| member.is_over() || member.is_idle() || Some(member.id) == but;
-        self.members.iter().all(over)
+        self.members.iter().all(|member| member.standing.is_over() || Some(member.id) == but)
     }
 }

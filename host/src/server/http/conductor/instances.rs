@@ -80,7 +80,7 @@ impl Conductor {
         }
         if self.progress == Progress::Starting && self.link.enter() {
             self.progress = Progress::Serving;
-            self.component.set_ready();
+            self.component.standing.set_ready();
             self.own_groups().for_each(|group| group.look());
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: whatever is missing is told here, and until the switch nobody notices anything of it.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::exchange::{Change, Key, keys};
 use super::{FreshComponent, Front, FrontError, Place, Thread};
@@ -17,9 +17,8 @@ use crate::server::http::routing::Routing;
 use crate::server::http::tls::acceptor;
 use crate::teardown::ComponentId;
 
-/// How long an address that was just given up may take to close, and how often that is looked at.
+/// How long an address that was just given up may take to close.
 const CLOSES_WITHIN: Duration = Duration::from_millis(250);
-const LOOK: Duration = Duration::from_millis(2);
 
 /// What waits for its switch.
 #[derive(Default)]
@@ -37,6 +36,9 @@ pub struct Prepared {
     pub closings: Vec<Key>,
 }
 
+/// An address that goes on as another one.
+type Heir = (Key, Arc<Group>);
+
 /// An address with those who come there.
 struct Wanted {
     key: Key,
@@ -49,7 +51,10 @@ impl Front {
     /// `stale` ones are those that the fresh ones take over from, or that go away: after the switch they have no address
     /// any more. A fresh one takes over from any other of its name, too.
     ///
-    /// What was prepared before and has not been switched to is taken back first.
+    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its components do: others
+    /// are about to take over. What was prepared before and has not been switched to is taken back first.
+    ///
+    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
     ///
     /// # Errors
     /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
@@ -68,6 +73,7 @@ impl Front {
                 Ok(())
             }
             Err(error) => {
+                self.release();
                 components.iter().for_each(|component| {
                     component.lanes.leave(component.id);
                 });
@@ -89,9 +95,14 @@ impl Front {
     /// Finds out what is to be done on each address.
     fn arrange(&mut self, change: &Change<'_>) -> Result<Prepared, FrontError> {
         let wanted = wanted(change.fresh);
+        let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
+        let concerned = |key: &Key, group: &Group| is_wanted(key) || change.touches(&group.routing().members);
+        self.addresses
+            .iter()
+            .filter(|(key, group)| concerned(key, group))
+            .for_each(|(_, group)| group.claim());
         self.let_close(&wanted);
         let mut prepared = Prepared::default();
-        let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
         for (key, group) in self.addresses.iter().filter(|(key, _)| !is_wanted(key)) {
             let now = group.routing();
             if !change.touches(&now.members) {
@@ -119,11 +130,8 @@ impl Front {
     fn let_close(&mut self, wanted: &[Wanted]) {
         let closed = |group: &Arc<Group>| group.stage() >= Stage::Drain;
         let overlaps = |door: &Arc<Door>| wanted.iter().any(|wanted| door.address.overlaps(&wanted.address));
-        let waits = |group: &Arc<Group>| closed(group) && group.doors().iter().any(overlaps);
-        let until = Instant::now() + CLOSES_WITHIN;
-        while self.addresses.values().any(waits) && Instant::now() < until {
-            std::thread::sleep(LOOK);
-        }
+        let waits = |group: &&Arc<Group>| closed(group) && group.doors().iter().any(overlaps);
+        self.addresses.values().filter(waits).for_each(|group| group.wait_closed(CLOSES_WITHIN));
         self.addresses.retain(|_, group| !closed(group));
     }
 
@@ -158,17 +166,13 @@ impl Front {
                 group
             }
         };
-        let openings = listeners.into_iter().map(|listener| (Door::new(&group, listener), beside.clone()));
+        let openings = listeners.into_iter().map(|listener| (Opening::new(&group, listener), beside.clone()));
         prepared.openings.extend(openings);
         Ok(())
     }
 
     /// Returns the doors that overlap an address and will close, and an address of theirs that nobody is left on.
-    fn left_beside(
-        &self,
-        address: &ListenAddress,
-        prepared: &Prepared,
-    ) -> (Vec<Arc<Door>>, Option<(Key, Arc<Group>)>) {
+    fn left_beside(&self, address: &ListenAddress, prepared: &Prepared) -> (Vec<Arc<Door>>, Option<Heir>) {
         let doors = |key: &Key| {
             let group = self.addresses.get(key)?;
             let doors = group.doors().clone();
@@ -188,7 +192,8 @@ impl Front {
         now: Option<&Arc<Group>>,
     ) -> Result<Routing, FrontError> {
         let Some(first) = members.first() else { return Ok(Routing::new(members, None)) };
-        let is_fresh = change.fresh.iter().any(|fresh| Arc::ptr_eq(fresh, first));
+        let is_fresh =
+            members.iter().any(|member| change.fresh.iter().any(|fresh| Arc::ptr_eq(fresh, member)));
         let tls = match (&first.plan.http.tls, now.filter(|_| !is_fresh)) {
             (None, _) => None,
             (Some(_), Some(now)) if now.routing().tls.is_some() => now.routing().tls.clone(),
