@@ -116,8 +116,9 @@ fn the_last_wave_keeps_its_reserve() {
         // The cut-off itself takes a moment of a busy machine.
         assert!(left_for(&output, "db") >= 300.0, "{}", output.said());
         assert_within(output.after(asked), 3250 * MS, "exit");
-        expect_order(&output, &[("component ended", "web"), ("asked to stop", "queue")]);
-        expect_order(&output, &[("component ended", "queue"), ("asked to stop", "db")]);
+        let slices =
+            [("cut off", "web"), ("asked to stop", "queue"), ("cut off", "queue"), ("asked to stop", "db")];
+        expect_order(&output, &slices);
     }
 }
 
