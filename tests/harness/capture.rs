@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -40,6 +40,23 @@ impl Record {
         let field = self.field(name);
         let parsed = field.as_f64().or_else(|| field.as_str()?.parse().ok());
         parsed.unwrap_or_else(|| panic!("{name} is not a number in {}", self.fields))
+    }
+
+    /// When the host wrote it, in time since midnight: exact whenever the test has read it.
+    #[track_caller]
+    pub fn told(&self) -> Duration {
+        let text = self.fields["timestamp"].as_str().unwrap_or_else(|| panic!("no time in {}", self.fields));
+        let time = text.split_once('T').map_or("", |(_, time)| time).trim_end_matches('Z');
+        let parts = time.split(':').map(|part| part.parse::<f64>().expect("a time"));
+        Duration::from_secs_f64(parts.fold(0.0, |sum, part| sum * 60.0 + part))
+    }
+
+    /// How long after another record this one was written.
+    #[track_caller]
+    pub fn after(&self, other: &Record) -> Duration {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let (then, now) = (other.told(), self.told());
+        if now < then { now + DAY - then } else { now - then }
     }
 
     pub fn is(&self, message: &str, component: &str) -> bool {

@@ -99,14 +99,16 @@ impl Control {
         let Some((record, ledger)) = self.roster.with_ledger(id) else { return };
         record.ended = Some(now);
         ledger.ended(record, outcome, now);
-        // The machine can forget it, or begin anew with it, in the same step.
         let mut report = record.report(outcome, now);
-        self.feed(Event::Ended(id, outcome));
-        if let Some(record) = self.roster.get(id).filter(|record| record.ended.is_some()) {
+        let before = self.machine.level();
+        let actions = self.machine.on(now, Event::Ended(id, outcome));
+        // The machine can have forgotten it, or be about to begin anew with it. What follows from its end is told after it.
+        if let (Some(record), true) = (self.roster.get(id), self.machine.knows(id)) {
             report = self.report_of(id, record);
         }
         narrate::ended(&report);
         self.now_ended(id, report.outcome);
+        self.follow(before, actions);
     }
 
     /// Hears what happened to one instance; `number` says which where there are several.

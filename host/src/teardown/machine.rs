@@ -199,6 +199,11 @@ impl Machine {
         self.members.get(&id).map_or(Phase::Ended, |member| member.phase)
     }
 
+    /// Returns whether a component takes part: it has not been forgotten.
+    pub fn knows(&self, id: ComponentId) -> bool {
+        self.members.contains_key(&id)
+    }
+
     /// Returns whether a component is ready.
     pub fn is_ready(&self, id: ComponentId) -> bool {
         self.members.get(&id).is_some_and(|member| member.ready && member.phase == Phase::Running)

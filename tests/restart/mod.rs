@@ -1,0 +1,6 @@
+//! R10–R12: components that are started again, how often, and after which pause.
+
+mod backoff;
+mod budget;
+mod health;
+mod http;
