@@ -139,10 +139,7 @@ impl Machine {
         if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
             return;
         }
-        // What has instances fails as one of them does.
-        let pooled = member.policy.pooled;
-        let on_failure = if pooled { member.policy.on_lost } else { member.policy.on_failure };
-        match (on_failure, pooled) {
+        match (member.policy.on_failure, member.policy.pooled) {
             (OnEnd::Restart, true) => self.renew(now, id, true),
             (OnEnd::Ignore, true) => {}
             (OnEnd::StopApp, true) => {
