@@ -7,15 +7,19 @@ use std::time::Duration;
 use artifacts::SUBSCRIBER;
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
-use crate::harness::{Host, Redis, app, component, keys};
+use crate::harness::{CONTROL, Host, Redis, app, component, keys, until};
 
 const PROCESS_MS: &str = "4";
 
-fn subscriber(port: u16, stream: &str, app_keys: &str) -> Host {
+fn manifest(port: u16, stream: &str, app_keys: &str, more: &str) -> String {
     let address = format!("127.0.0.1:{port}");
     let keys = keys(&[&address, stream, "workers", "one", PROCESS_MS]);
-    let granted = format!("{keys}\nnetwork = {{ connect = [{address:?}] }}");
-    Host::manifest(&(app(app_keys) + &component("sub", SUBSCRIBER, &granted)))
+    let granted = format!("{keys}\nnetwork = {{ connect = [{address:?}] }}\n{more}");
+    app(app_keys) + &component("sub", SUBSCRIBER, &granted)
+}
+
+fn subscriber(port: u16, stream: &str, app_keys: &str) -> Host {
+    Host::manifest(&manifest(port, stream, app_keys, ""))
 }
 
 fn add(redis: &mut Redis, stream: &str, count: usize) -> BTreeSet<String> {
@@ -127,6 +131,30 @@ fn a_clean_stop_leaves_nothing_pending() {
         assert!(pending(&mut redis, &stream).is_empty(), "pending after a clean stop\n{}", output.said());
         check(&mut redis, &stream, &all, "after a clean stop");
     }
+}
+
+/// R15 at each reload and restart: the old generation finishes what it has in hand, or it is delivered again.
+#[test]
+fn reloads_and_restarts_lose_no_message() {
+    let Some(mut redis) = Redis::start() else { return };
+    let stream = "reloaded";
+    let version = |redis: &Redis, version: u64| {
+        // Every third generation is cut off in the middle of a message, as likely as not.
+        let grace = if version % 3 == 2 { "1ms" } else { "10s" };
+        let keys = format!("grace = {grace:?}\nenv = {{ VERSION = \"{version}\" }}");
+        manifest(redis.port, stream, CONTROL, &keys)
+    };
+    let mut all = add(&mut redis, stream, 10);
+    let app = Host::manifest(&version(&redis, 0)).start_ready();
+    for round in 1..=12 {
+        all.append(&mut add(&mut redis, stream, 10));
+        app.reload(&version(&redis, round));
+        app.order("/restart?component=sub").expect(200);
+        check(&mut redis, stream, &all, &format!("in round {round}"));
+    }
+    until("every message is processed", || (processed(&mut redis, stream) == all).then_some(()));
+    app.stop().expect_code(0).expect_hook("sub", "ok");
+    assert!(pending(&mut redis, stream).is_empty(), "nothing is pending after a clean stop");
 }
 
 /// A subscriber that waits for a message that never comes leaves at once.

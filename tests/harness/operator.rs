@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,7 +18,6 @@ pub const CONTROL: &str = "control = \"control.sock\"";
 pub struct Told {
     pub status: u16,
     pub body: Value,
-    pub took: Duration,
 }
 
 impl Told {
@@ -28,27 +26,20 @@ impl Told {
         assert_eq!(self.status, status, "{}", self.body);
         self
     }
-
-    /// The line for people: what was done, or why it was not.
-    pub fn text(&self) -> String {
-        let line = self.body["done"].as_str().or_else(|| self.body["error"].as_str());
-        line.unwrap_or_default().to_string()
-    }
 }
 
 /// A request that has been sent and has not been answered.
-pub struct Order(UnixStream, Instant);
+pub struct Order(UnixStream);
 
 impl Order {
     #[track_caller]
     pub fn answer(mut self) -> Told {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
-        let took = self.1.elapsed();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text:?}"));
-        Told { status: status.unwrap_or_else(|| panic!("no status: {text:?}")), body, took }
+        Told { status: status.unwrap_or_else(|| panic!("no status: {text:?}")), body }
     }
 }
 
@@ -74,9 +65,8 @@ impl App {
         let socket: PathBuf = self.path().join(SOCKET);
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.set_read_timeout(Some(patience())).unwrap();
-        let sent = Instant::now();
         write!(stream, "{method} {path} HTTP/1.1\r\nhost: curfew\r\nconnection: close\r\n\r\n").unwrap();
-        Order(stream, sent)
+        Order(stream)
     }
 
     #[track_caller]

@@ -71,7 +71,7 @@ fn pauses_begin_anew_after_a_stable_time() {
         starts += 1;
         *pauses(&app, "lab", starts - 1).last().unwrap()
     };
-    let quick = [trap(0 * MS), trap(0 * MS), trap(0 * MS)];
+    let quick = [trap(Duration::ZERO), trap(Duration::ZERO), trap(Duration::ZERO)];
     for (pause, full) in quick.into_iter().zip([50.0, 100.0, 200.0]) {
         expect_pause(pause, full);
     }

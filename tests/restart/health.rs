@@ -5,7 +5,8 @@ use std::time::Duration;
 use artifacts::{HTTP_LAB, HTTP_LAB_CLASSIC, SERVER, SERVICE_LAB};
 
 use crate::harness::{
-    App, CONTROL, Host, LineClient, Wire, app, assert_within, component, free_port, keys, until, web,
+    Answer, App, CONTROL, Fate, Host, LineClient, Wire, app, assert_within, component, free_port, keys,
+    until, web,
 };
 
 const NOT_ALIVE: &str = "component is not alive";
@@ -81,14 +82,18 @@ fn a_service_that_falls_silent_can_stop_the_app() {
 const HEALTH: &str = "health = { path = \"/healthz\", every = \"100ms\", timeout = \"300ms\", failures = 2 }";
 
 fn state(wire: &mut Wire) -> String {
-    wire.get("/state").expect(200).text().split(' ').nth(1).unwrap().to_string()
+    state_in(&wire.get("/state").expect(200))
+}
+
+fn state_in(answer: &Answer) -> String {
+    answer.text().split(' ').nth(1).unwrap().to_string()
 }
 
 /// It hangs, or says itself that it is not well; requests that come meanwhile are answered by its successor.
 #[test]
 fn an_http_component_that_is_not_well_is_replaced_while_requests_wait() {
     for (source, how) in [(HTTP_LAB, "error"), (HTTP_LAB, "hang"), (HTTP_LAB_CLASSIC, "error")] {
-        let app = not_well(source, how);
+        let app = not_well(source, how, |fate| drop(fate.answered().expect(200)));
         let record = app.wait_for_log(NOT_ALIVE, "lab");
         assert!(record.text("why").contains("/healthz"), "{}", record.fields);
         app.wait_for_log("restarted", "");
@@ -101,17 +106,24 @@ fn an_http_component_that_is_not_well_is_replaced_while_requests_wait() {
     }
 }
 
-/// An instance that can take nothing more is replaced as for any request that takes too long; if that does not help, the
-/// component is.
+/// An instance that can take nothing more is replaced as well: what waited for it goes to its successor.
 #[test]
 fn an_http_component_that_can_do_nothing_more_is_replaced() {
-    for (source, how) in [(HTTP_LAB, "spin"), (HTTP_LAB_CLASSIC, "spin"), (HTTP_LAB_CLASSIC, "hang")] {
-        not_well(source, how).stop().expect_code(0).expect_outcome("lab", "stopped");
+    for how in ["spin", "hang"] {
+        let app = not_well(HTTP_LAB_CLASSIC, how, |fate| drop(fate.answered().expect(200)));
+        app.stop().expect_code(0).expect_outcome("lab", "stopped");
     }
+    // What it had in hand when it was ended is answered with 502, or was visibly cut off.
+    let app = not_well(HTTP_LAB, "spin", |fate| match fate {
+        Fate::Answered(answer) => assert!([200, 502].contains(&answer.status), "{answer:?}"),
+        Fate::Aborted { .. } => {}
+        lost => panic!("{lost:?}"),
+    });
+    app.stop().expect_code(0).expect_outcome("lab", "stopped");
 }
 
 /// Breaks the only instance, and waits until another one answers all who have come meanwhile.
-fn not_well(source: &str, how: &str) -> App {
+fn not_well(source: &str, how: &str, meanwhile: impl Fn(Fate)) -> App {
     let keys = format!("instances = {{ max = 1 }}\n{HEALTH}");
     let manifest = app(&format!("{CONTROL}\ngrace = \"2s\"")) + &web("lab", source, &keys);
     let app = Host::manifest(&manifest).start_ready();
@@ -122,11 +134,20 @@ fn not_well(source: &str, how: &str) -> App {
     wire.get(&format!("/break?how={how}")).expect(200);
     let mut waiting: Vec<Wire> = (0..4).map(|_| Wire::connect(&address)).collect();
     waiting.iter_mut().for_each(|wire| wire.send_get("/"));
-    for wire in &mut waiting {
-        wire.fate().answered().expect(200);
-    }
-    until("another instance", || (state(&mut wire) != first).then_some(()));
+    waiting.iter_mut().for_each(|wire| meanwhile(wire.fate()));
+    until("another instance", || {
+        let mut wire = Wire::connect(&address);
+        wire.send_get("/state");
+        match wire.fate() {
+            Fate::Answered(answer) if answer.status == 200 => (state_in(&answer) != first).then_some(()),
+            other => {
+                meanwhile(other);
+                None
+            }
+        }
+    });
     assert_eq!(app.listeners(), listeners);
+    until("the end of whoever was replaced", || (app.generations("lab").len() == 1).then_some(()));
     app
 }
 

@@ -4,7 +4,7 @@
 //! whole answer (or has left); and as live until its client has it (or has left).
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use futures::channel::oneshot;
@@ -24,6 +24,18 @@ pub struct Job {
     pub work: Work,
     /// Who cares.
     pub claim: Arc<Claim>,
+    /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
+    pub has_waited: bool,
+}
+
+impl Job {
+    /// Gives a request back to whoever handed it in. A connection is dropped: its bytes are on their way.
+    pub fn give_back(self) {
+        if let Work::Request(request, reply) = self.work {
+            *self.claim.lock_returned() = Some(Box::new(request));
+            drop(reply);
+        }
+    }
 }
 
 /// What a guest is called for.
@@ -48,13 +60,24 @@ const LEFT: u8 = 2;
 pub struct Claim {
     state: AtomicU8,
     taker: OnceLock<(Arc<Instance>, Instant)>,
+    returned: Mutex<Option<Box<Request>>>,
     pool: Weak<Pool>,
 }
 
 impl Claim {
     /// Returns the claim of a request that nobody has taken yet.
     pub fn new(pool: &Arc<Pool>) -> Arc<Self> {
-        Arc::new(Self { state: AtomicU8::new(WAITING), taker: OnceLock::new(), pool: Arc::downgrade(pool) })
+        let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
+        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
+    }
+
+    fn lock_returned(&self) -> MutexGuard<'_, Option<Box<Request>>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the request if it was given back.
+    pub fn returned(&self) -> Option<Request> {
+        self.lock_returned().take().map(|request| *request)
     }
 
     /// Takes the request for an instance. False: its client has left.

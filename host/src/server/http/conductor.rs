@@ -193,6 +193,13 @@ impl Conductor {
         self.groups.iter().filter(move |group| group.routing().has(id))
     }
 
+    /// Returns whether another generation has taken over, wherever this one served.
+    fn has_successor(&self) -> bool {
+        let (id, name) = (self.component.id, &self.component.plan.name);
+        let mut own = self.groups.iter().filter(|group| group.routing().names_one(name)).peekable();
+        own.peek().is_some() && own.all(|group| !group.routing().has(id))
+    }
+
     fn intake_is_over(&self) -> bool {
         let over =
             |group: &Arc<Group>| group.intake_is_over() || (self.alone && group.stage() < Stage::Drain);
@@ -244,6 +251,9 @@ impl Conductor {
         }
         self.notice = Some(notice);
         self.component.drain();
+        if self.has_successor() {
+            self.component.pool.give_back();
+        }
         self.component.standing.set_ready();
         self.component.standing.set_asked();
         self.own_groups().for_each(|group| group.look());

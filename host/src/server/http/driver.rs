@@ -280,7 +280,7 @@ async fn handle(
     job: Job,
     instance: &Instance,
 ) -> wasmtime::Result<()> {
-    let Job { work, claim } = job;
+    let Job { work, claim, .. } = job;
     match (work, handler) {
         (Work::Request(request, reply), Handler::Http(proxy)) => {
             let prepared = accessor.with(|mut store| {

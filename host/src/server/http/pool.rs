@@ -130,7 +130,8 @@ impl Pool {
             return Err((Refusal::Stopped, Box::new(job)));
         }
         let waiting = self.waiting.load(Ordering::SeqCst);
-        if waiting >= self.limits.queue && waiting >= self.limits.queue + self.free(&state) {
+        let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + self.free(&state);
+        if !job.has_waited && full() {
             return Err((Refusal::QueueFull, Box::new(job)));
         }
         // First this, then the look at who can take: `finished` does it the other way round.
@@ -236,15 +237,22 @@ impl Pool {
 
     /// Drops requests whose clients have left while they waited.
     pub fn drop_left(&self) {
-        let mut after = Aftermath::default();
+        // Dropped without the lock.
+        let _left = self.remove(|job| job.claim.was_left());
+    }
+
+    /// Takes some of what waits out of the queues.
+    fn remove(&self, goes: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut removed = Vec::new();
         let mut state = self.lock();
         let State { slots, global, .. } = &mut *state;
         for queue in slots.iter_mut().map(|slot| &mut slot.local).chain([global]) {
-            let (left, stay) = queue.drain(..).partition::<Vec<_>, _>(|job| job.claim.was_left());
+            let (go, stay) = queue.drain(..).partition::<Vec<_>, _>(&goes);
             queue.extend(stay);
-            after.drop.extend(left);
+            removed.extend(go);
         }
-        self.no_longer_wait(&state, after.drop.len());
+        self.no_longer_wait(&state, removed.len());
+        removed
     }
 
     /// Notes that so many requests have left the queues. If they were the last, and no more come, everybody ends.

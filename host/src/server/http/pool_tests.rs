@@ -56,7 +56,7 @@ impl World {
         let (reply, answer) = oneshot::channel();
         let claim = Claim::new(&self.pool);
         let interest = Some(Interest(claim.clone()));
-        let job = Job { work: Work::Request(http::Request::new(body), reply), claim };
+        let job = Job { work: Work::Request(http::Request::new(body), reply), claim, has_waited: false };
         self.pool.submit(home, job).map_err(|(refusal, _job)| refusal)?;
         self.clients.push(Client { answer, interest });
         Ok(())
@@ -174,18 +174,43 @@ fn who_is_refused_gets_the_request_back() {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let (reply, answer) = oneshot::channel();
     let request = http::Request::get("/again").body(body).unwrap();
-    let job = Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool) };
+    let job = Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool), has_waited: false };
     let (refusal, job) = old.pool.submit(None, job).unwrap_err();
     let Work::Request(request, reply) = job.work else { panic!("it is another job") };
     assert_eq!((refusal, request.uri().path()), (Refusal::Stopped, "/again"));
     let claim = Claim::new(&new.pool);
     let interest = Some(Interest(claim.clone()));
-    let job = Job { work: Work::Request(request, reply), claim };
+    let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
     new.pool.submit(None, job).map_err(|_| ()).unwrap();
     new.clients.push(Client { answer, interest });
     new.hear_starts();
     new.open(0);
     assert_eq!(new.calls.len(), 1);
+}
+
+#[test]
+fn whoever_waits_when_another_takes_over_gets_the_request_back() {
+    let (mut old, mut new) = (World::new(1, 1, 0, 2), World::new(1, 1, 0, 1));
+    for _ in 0..3 {
+        old.submit(Some(0)).unwrap();
+    }
+    old.hear_starts();
+    old.open(0);
+    assert_eq!(old.calls.len(), 1);
+    old.pool.stop();
+    old.pool.give_back();
+    assert!(!old.pool.has_waiting());
+    assert!(old.clients[0].answer.try_recv().unwrap().is_none(), "one is in hand");
+    new.submit(None).unwrap();
+    for client in &mut old.clients[1..] {
+        assert!(client.answer.try_recv().is_err());
+        let claim = &client.interest.as_ref().unwrap().0;
+        let (reply, _answer) = oneshot::channel();
+        let work = Work::Request(claim.returned().unwrap(), reply);
+        // One waits there already, which is all that may: but these have waited before.
+        new.pool.submit(None, Job { work, claim: Claim::new(&new.pool), has_waited: true }).unwrap();
+    }
+    assert_eq!(new.submit(None), Err(Refusal::QueueFull));
 }
 
 #[test]

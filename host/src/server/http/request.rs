@@ -96,15 +96,21 @@ async fn pass(
     entry: &mut Entry,
 ) -> Result<Passed, Refused> {
     let admitted = admit(connection, &component, request, id);
-    let (reply, answer) = oneshot::channel();
     let submitted = admitted.and_then(|(request, upload)| {
-        let waiting = submit(connection, component, request, reply, entry)?;
+        let waiting = submit(connection, component, request, entry, false)?;
         Ok((waiting, upload))
     });
     connection.request_taken();
-    let (waiting, upload) = submitted?;
+    let (mut waiting, upload) = submitted?;
+    let answer = loop {
+        let answer = waiting.answer().await;
+        // It waited in vain: another generation has taken over.
+        match waiting.returned() {
+            Some(request) => waiting = submit(connection, waiting.component.clone(), request, entry, true)?,
+            None => break answer,
+        }
+    };
     let component = waiting.component.clone();
-    let answer = waiting.answer(answer).await;
     let Some((instance, interest)) = waiting.end() else {
         return Err(match answer {
             Err(_late) => Refused::Busy,
@@ -139,15 +145,17 @@ fn submit(
     connection: &Connection,
     mut component: Arc<Component>,
     mut request: Request<WasiBody>,
-    mut reply: oneshot::Sender<Answer>,
     entry: &mut Entry,
+    has_waited: bool,
 ) -> Result<Waiting, Refused> {
+    let (mut reply, answer) = oneshot::channel();
     loop {
         let claim = Claim::new(&component.pool);
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &component.lanes).then_some(connection.lane);
-        let job = match component.pool.submit(home, Job { work: Work::Request(request, reply), claim }) {
-            Ok(()) => return Ok(Waiting { component, interest: Some(interest) }),
+        let job = Job { work: Work::Request(request, reply), claim, has_waited };
+        let job = match component.pool.submit(home, job) {
+            Ok(()) => return Ok(Waiting { component, answer, interest: Some(interest) }),
             Err((Refusal::QueueFull, _)) => return Err(Refused::Busy),
             Err((Refusal::Stopped, job)) => *job,
         };
@@ -174,19 +182,17 @@ pub fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
 /// A request whose answer has not begun. Dropping it is how a client leaves.
 struct Waiting {
     component: Arc<Component>,
+    answer: oneshot::Receiver<Answer>,
     interest: Option<Interest>,
 }
 
 impl Waiting {
     /// Returns the answer, or that it did not come in time: the queue and the guest have the same time each.
-    async fn answer(
-        &self,
-        mut answer: oneshot::Receiver<Answer>,
-    ) -> Result<Result<Answer, oneshot::Canceled>, Elapsed> {
+    async fn answer(&mut self) -> Result<Result<Answer, oneshot::Canceled>, Elapsed> {
         let limit = self.component.plan.http.request_timeout;
         let mut waits_until = Instant::now() + limit;
         loop {
-            match timeout_at(waits_until.into(), &mut answer).await {
+            match timeout_at(waits_until.into(), &mut self.answer).await {
                 Ok(answer) => return Ok(answer),
                 Err(late) => {
                     let taken = self.interest.as_ref().and_then(|interest| interest.0.taken_at());
@@ -197,6 +203,11 @@ impl Waiting {
                 }
             }
         }
+    }
+
+    /// Returns the request if nobody took it and it was given back.
+    fn returned(&self) -> Option<Request<WasiBody>> {
+        self.interest.as_ref()?.0.returned()
     }
 
     /// Returns who took it, if anybody did.

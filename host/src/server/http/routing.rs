@@ -45,6 +45,11 @@ impl Routing {
         names.join(", ")
     }
 
+    /// Returns whether a component of this name is on it.
+    pub fn names_one(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member.plan.name == name)
+    }
+
     /// Returns of which kind its members are: a loaded plan has one kind on an address.
     pub fn kind(&self) -> Kind {
         self.members.first().map_or(Kind::Http, |first| first.loaded.kind)

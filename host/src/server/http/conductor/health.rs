@@ -79,12 +79,12 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
     let (reply, answer) = oneshot::channel();
     let claim = Claim::new(pool);
     let interest = Interest(claim.clone());
-    pool.submit(None, Job { work: Work::Request(request, reply), claim }).map_err(|(refusal, _)| {
-        match refusal {
+    pool.submit(None, Job { work: Work::Request(request, reply), claim, has_waited: false }).map_err(
+        |(refusal, _)| match refusal {
             Refusal::QueueFull => "too many requests wait".to_owned(),
             Refusal::Stopped => "it takes no requests".to_owned(),
-        }
-    })?;
+        },
+    )?;
     let response = match timeout(limit, answer).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(_)) | Err(_)) => return Err("no answer".to_owned()),

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Pool, State};
+use crate::server::http::call::{Job, Work};
 
 impl Pool {
     /// Takes no more requests; those that wait are still served.
@@ -11,6 +12,12 @@ impl Pool {
         state.stopped = true;
         self.intake_over.store(true, Ordering::SeqCst);
         self.wake_all(&state);
+    }
+
+    /// Gives the requests that wait back, for whoever has taken over. Connections are still served.
+    pub fn give_back(&self) {
+        let requests = self.remove(|job| matches!(job.work, Work::Request(..)));
+        requests.into_iter().for_each(Job::give_back);
     }
 
     /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no

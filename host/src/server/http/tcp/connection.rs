@@ -161,7 +161,8 @@ fn hand_in(arrival: &Arrival) -> Option<Handed> {
         let claim = Claim::new(&component.pool);
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&arrival.host, &component.lanes).then_some(arrival.lane);
-        let refused = match component.pool.submit(home, Job { work: Work::Connection(talk), claim }) {
+        let job = Job { work: Work::Connection(talk), claim, has_waited: false };
+        let refused = match component.pool.submit(home, job) {
             Ok(()) => return Some(Handed { visit, interest, input, output }),
             Err((Refusal::QueueFull, _)) => return None,
             Err((Refusal::Stopped, job)) => *job,
