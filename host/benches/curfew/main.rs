@@ -4,6 +4,7 @@
 //! Invariant: a figure that misses its bound is printed as `MISSED`, here and in the summary; it is no error,
 //! because a machine with something else to do misses bounds too. What fails is a host that does not run.
 #![expect(clippy::print_stdout, reason = "a bench is there to print")]
+#![expect(clippy::disallowed_methods, reason = "a load has a pace, which is a sleep")]
 
 mod capture;
 mod cut_lag;

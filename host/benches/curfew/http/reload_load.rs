@@ -64,11 +64,13 @@ fn quantiles() -> [(&'static str, Of); 4] {
     ]
 }
 
+type Count = fn(&Seen) -> u32;
+
 /// Everything that is not the right answer: there must be none.
 fn lost(table: &mut Table, with: &[Seen], without: &[Seen]) {
     let all = with.iter().chain(without);
     table.note(format!("{} requests answered", all.clone().map(|seen| seen.answered).sum::<u32>()));
-    let kinds: [(&str, fn(&Seen) -> u32); 4] = [
+    let kinds: [(&str, Count); 4] = [
         ("refused", |seen| seen.refused),
         ("reset", |seen| seen.reset),
         ("wrong", |seen| seen.wrong),

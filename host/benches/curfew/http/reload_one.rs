@@ -23,8 +23,8 @@ const VERSIONS: [(&str, Is); 2] = [
 ];
 /// Between two questions whether the new one is there.
 const PAUSE: Duration = Duration::from_micros(500);
-/// After a reload the one that was replaced gets time to end.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Reloads that are asked for within half a second are one, and the one that was replaced gets time to end.
+const SETTLE: Duration = Duration::from_millis(600);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Is = fn(&str) -> bool;
