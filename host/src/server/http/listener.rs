@@ -1,7 +1,7 @@
 //! A socket that is bound: before anything starts, or before a switch.
 //!
-//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us is never taken
-//! away from where it is: no file of it is removed.
+//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us stays theirs: no
+//! file of it is removed, and nothing is set on it that would outlast us.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +27,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Whether clients can connect.
     listens: bool,
+    /// Whether it ends with us: one that was given to us goes on with whoever gave it.
+    pub is_ours: bool,
     file: Option<PathBuf>,
 }
 
@@ -78,7 +80,7 @@ impl Listener {
             ListenAddress::Unix(path) => Some(path.clone()),
             ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
         };
-        Ok(Self { socket: Some(socket), address, listens: false, file })
+        Ok(Self { socket: Some(socket), address, listens: false, is_ours: true, file })
     }
 
     /// Returns what whoever started the process listens on already, under this name.
@@ -113,7 +115,7 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        Ok(Self { socket: Some(socket), address, listens: true, file: None })
+        Ok(Self { socket: Some(socket), address, listens: true, is_ours: false, file: None })
     }
 
     fn listen(&mut self) -> io::Result<()> {
