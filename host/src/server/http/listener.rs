@@ -6,13 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::door::Door;
+use crate::leftover;
 use crate::plan::ListenAddress;
 use crate::systemd;
 
@@ -60,7 +60,8 @@ impl Listener {
         let (domain, name) = match address {
             ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             ListenAddress::Unix(path) => {
-                remove_leftover(path)?;
+                // What is taken, or no socket, refuses to be bound.
+                let _found = leftover::clear(path)?;
                 (Domain::UNIX, SockAddr::unix(path)?)
             }
             ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),
@@ -168,18 +169,6 @@ fn beside<T>(doors: &[Arc<Door>], what: impl FnOnce() -> io::Result<T>) -> io::R
         let _shared_on = door.share(false);
     }
     result
-}
-
-/// Removes the file of a unix socket that nobody listens on any more.
-fn remove_leftover(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
