@@ -53,5 +53,5 @@ mod wire;
 pub use access::AccessLog;
 pub use conductor::MakeStdio;
 pub use front::{FreshComponent, Front, FrontError};
-pub use stats::{BUCKETS_MICROS, CLASSES, Counts, Stats};
+pub use stats::{BUCKETS_MICROS, CLASSES, Counts, ENDS, Stats};
 pub use tls::TlsError;
