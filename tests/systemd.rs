@@ -82,6 +82,25 @@ fn systemd_is_told_of_every_reload_and_its_end() {
     app.stop().expect_code(0);
 }
 
+/// R14: a reload that ends while the app still starts makes nobody believe that it is ready.
+#[test]
+fn a_reload_during_the_start_is_no_readiness() {
+    let manager = Manager::at_a_path();
+    let manifest = app("grace = \"20s\"") + &told_to_be_ready(10);
+    let app = Host::manifest(&manifest).managed_by(&manager).start();
+    app.wait_for_log("component started", "lab");
+    app.reload(&manifest);
+    app.reload_fails("[app]\nno-such-key = 1\n");
+    let told = manager.heard();
+    let premature = told.iter().find(|message| message.says("READY=1") || message.says("RELOADING=1"));
+    assert!(premature.is_none(), "{told:#?}");
+    make_ready(&app);
+    manager.wait_for("READY=1");
+    app.reload(&manifest);
+    manager.wait_for_nth("READY=1", 2);
+    app.stop().expect_code(0);
+}
+
 /// R14: a stop that may take longer than systemd's 90 s is announced.
 #[test]
 fn systemd_is_asked_for_the_time_that_a_stop_may_take() {

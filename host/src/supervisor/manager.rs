@@ -1,5 +1,6 @@
-//! What the service manager (systemd) is told, and when. Invariant: it hears READY after each reload, also a failed one;
-//! STOPPING once; and signs of life from the control thread alone, for that is what must not hang.
+//! What the service manager (systemd) is told, and when. Invariant: it hears READY when the app is, no sooner, and after
+//! each reload then, also a failed one; STOPPING once; and signs of life from the control thread alone, for that is what
+//! must not hang.
 
 use std::time::Duration;
 
@@ -36,16 +37,18 @@ impl Manager {
         }
     }
 
-    /// Says that a reload begins.
+    /// Says that a reload begins. During the start it is a part of that: its end would be taken for the app's readiness.
     pub fn reloading(&mut self) {
-        if let Some(notifier) = &mut self.notifier {
+        if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
             notifier.reloading();
         }
     }
 
     /// Says that a reload has ended, one way or the other.
     pub fn reloaded(&mut self, what: &str) {
-        self.ready(what);
+        if self.ready {
+            self.ready(what);
+        }
     }
 
     /// Says that the app stops, and how long that can take.
