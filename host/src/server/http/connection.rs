@@ -23,7 +23,7 @@ use super::admit::forwarded_for;
 use super::group::{Counted, Group, Intake, Stage};
 use super::lanes::{Lanes, Seat};
 use super::linger::{LINGER, linger};
-use super::pace::{Pace, STRAGGLE};
+use super::pace::{LAST_LOOK, Pace, STRAGGLE};
 use super::peer::Peer;
 use super::request::handle;
 use super::tcp;
@@ -243,7 +243,7 @@ async fn greet<S: Peer>(connection: &Connection, tls: &TlsAcceptor, stream: S) -
     let mut greeting = pin!(timeout(limit, tls.accept(Wire::new(stream, meter.clone()))));
     let last_look = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        tokio::task::yield_now().await;
+        sleep(LAST_LOOK).await;
     };
     tokio::select! {
         biased;
@@ -279,7 +279,7 @@ async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut 
     // What has come until the address drains is served. A socket that is new here has to be looked at first.
     let last_look = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        tokio::task::yield_now().await;
+        sleep(LAST_LOOK).await;
     };
     tokio::select! {
         biased;
@@ -356,7 +356,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     let last_look = async {
         match connection.is_late.load(SeqCst) {
             true => drop(timeout(STRAGGLE, connection.first_request.notified()).await),
-            false => tokio::task::yield_now().await,
+            false => sleep(LAST_LOOK).await,
         }
     };
     tokio::select! {

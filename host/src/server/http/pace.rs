@@ -14,6 +14,9 @@ use super::connection::Connection;
 
 /// How long a connection without a request in flight may live on when its address drains.
 pub const STRAGGLE: Duration = Duration::from_secs(1);
+/// How long a socket is looked at when its address drains: what has come to it until then is known when the thread has asked
+/// the system once more. A timer fires behind that. A task that only yields can be woken before, by something else.
+pub const LAST_LOOK: Duration = Duration::from_millis(1);
 /// Least time between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -14,11 +14,12 @@ use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
-use tokio::task::{unconstrained, yield_now};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::pipe::{End, Found, Reader, Room, Writer};
 use super::visit::{Bytes, Ending};
+use crate::server::http::pace::LAST_LOOK;
 use crate::server::http::peer::Peer;
 use crate::server::http::standing::Call;
 
@@ -27,6 +28,9 @@ const READ: usize = 16 << 10;
 /// When the component is asked to stop, a client that has only just connected has so long after that to say its first
 /// word: it is under way as a rule.
 const FIRST_WORD: Duration = Duration::from_millis(50);
+/// For so long after that, bytes that follow each other closely are read on: they were sent before, as a rule, and waited
+/// for room in the socket's buffer.
+const STILL_COMING: Duration = Duration::from_millis(50);
 /// Most that is read of a client after its component was asked to stop: more than a socket's own buffer holds.
 const LAST_BYTES: u64 = 8 << 20;
 
@@ -123,12 +127,17 @@ impl Traffic<'_> {
         }
         let sent = self.bytes.sent();
         let most = self.bytes.received().saturating_add(LAST_BYTES);
+        let until = Instant::now() + STILL_COMING;
         while self.bytes.received() < most {
             if poll_fn(|context| input.poll_room(context)).await == Room::Closed {
                 break;
             }
-            // Nothing to read is the answer here, and must not be one of tokio's budget.
-            match unconstrained(self.step(read, &input)).now_or_never() {
+            let step = match Instant::now() < until {
+                true => timeout(LAST_LOOK, self.step(read, &input)).await.ok(),
+                // Nothing to read is the answer here, and must not be one of tokio's budget.
+                false => unconstrained(self.step(read, &input)).now_or_never(),
+            };
+            match step {
                 Some(Step::Moved) => {}
                 Some(Step::Lost) => return Fed::Lost,
                 Some(Step::Ended) => {
@@ -156,8 +165,6 @@ impl Traffic<'_> {
             () = has_spoken => {}
             () = sleep_until(self.accepted + FIRST_WORD) => {}
         }
-        // What has come to the socket is known after one more look at it.
-        yield_now().await;
     }
 
     /// Moves some bytes to the guest.
