@@ -36,16 +36,18 @@ impl Manager {
         }
     }
 
-    /// Says that a reload begins.
+    /// Says that a reload begins; while the app starts, that is part of the start.
     pub fn reloading(&mut self) {
-        if let Some(notifier) = &mut self.notifier {
+        if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
             notifier.reloading();
         }
     }
 
     /// Says that a reload has ended, one way or the other.
     pub fn reloaded(&mut self, what: &str) {
-        self.ready(what);
+        if self.ready {
+            self.ready(what);
+        }
     }
 
     /// Says that the app stops, and how long that can take.
