@@ -40,7 +40,7 @@ impl Control {
             Question::Reload(answer) => match self.may_change() {
                 Err(refusal) if refusal.why == RefusalKind::Stopping => tell(answer, Err(refusal)),
                 _ if self.plan.manifest.is_none() => {
-                    tell(answer, refusal(RefusalKind::Failed, "there is no manifest to read again"));
+                    tell(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
                 }
                 // One that is under way may have read an older manifest: the next one is theirs.
                 Ok(()) | Err(_) => {
@@ -115,7 +115,7 @@ impl Control {
                 "{} came after it and would be left without it: stop that first",
                 dependents.join(", ")
             );
-            return refusal(RefusalKind::Failed, text);
+            return refusal(RefusalKind::Busy, text);
         }
         self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));
         if self.machine.phase(id) == Phase::Ended {

@@ -27,6 +27,9 @@ const READ: usize = 16 << 10;
 /// When the component is asked to stop, a client that has only just connected has so long after that to say its first
 /// word: it is under way as a rule.
 const FIRST_WORD: Duration = Duration::from_millis(50);
+/// So often a client's socket has to be empty in a row before no more is taken of it, with a look of the event loop at it between
+/// two: what was read made room, and its system may have sent more at once.
+const LOOKS: u32 = 3;
 /// Most that is read of a client after its component was asked to stop: more than a socket's own buffer holds.
 const LAST_BYTES: u64 = 8 << 20;
 
@@ -123,13 +126,18 @@ impl Traffic<'_> {
         }
         let sent = self.bytes.sent();
         let most = self.bytes.received().saturating_add(LAST_BYTES);
+        let mut looks = 0;
         while self.bytes.received() < most {
             if poll_fn(|context| input.poll_room(context)).await == Room::Closed {
                 break;
             }
             // Nothing to read is the answer here, and must not be one of tokio's budget.
             match unconstrained(self.step(read, &input)).now_or_never() {
-                Some(Step::Moved) => {}
+                Some(Step::Moved) => looks = 0,
+                None if looks < LOOKS => {
+                    looks += 1;
+                    yield_now().await;
+                }
                 Some(Step::Lost) => return Fed::Lost,
                 Some(Step::Ended) => {
                     input.finish();
