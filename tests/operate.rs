@@ -4,13 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, SERVER};
+use artifacts::{ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, SERVER};
 use nix::sys::signal::Signal::SIGTERM;
 use serde_json::Value;
 
 use crate::harness::{
     Address, Answer, App, Fate, Host, Output, Wire, app, assert_within, component, keys, until, web,
 };
+use crate::tcp::client::{Client, End};
 
 const SCHEMA: &str = include_str!("../docs/status.schema.json");
 const OPERATED: &str = "control = \"control.sock\"\nadmin = \"127.0.0.1:0\"\n";
@@ -132,6 +133,30 @@ fn the_admin_listener_tells_and_takes_no_orders() {
     }
     assert!(!shop.app.has_ended());
     shop.app.stop().expect_code(0);
+}
+
+/// A connection that went well is none of the requests that got no answer.
+#[test]
+fn connections_have_counters_of_their_own() {
+    let shop = start("", &web("echo", ECHO_HANDLER, ""));
+    let mut client = Client::new(&shop.app, "echo");
+    client.say("hello");
+    client.0.finish();
+    assert_eq!(client.rest(), (Vec::new(), End::Clean));
+    let metrics = until("the connection is counted", || {
+        let metrics = ask(&shop.admin, "GET", "/metrics").expect(200).text();
+        let ended = "curfew_connections_total{component=\"echo\",end=\"complete\"} 1\n";
+        metrics.contains(ended).then_some(metrics)
+    });
+    for expected in
+        ["end=\"cut-short\"} 0\n", "curfew_connection_duration_seconds_count{component=\"echo\"} 1\n"]
+    {
+        assert!(metrics.contains(expected), "{expected} in {metrics}");
+    }
+    assert!(!metrics.contains("curfew_request"), "{metrics}");
+    let output = shop.app.stop();
+    output.expect_code(0);
+    assert_eq!(output.report["components"][0]["http"]["answered"]["complete"], 1);
 }
 
 /// Issue 4, point 6: `curfew stop` is a stop like by TERM, with the operator as its cause.

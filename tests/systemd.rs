@@ -1,7 +1,7 @@
 //! R14 and socket activation: what curfew tells systemd, and what it gets from it.
 
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, NO_HOOK, SERVER, SERVICE_LAB};
@@ -79,6 +79,25 @@ fn systemd_is_told_of_every_reload_and_its_end() {
     let changes = heard.iter().filter(|message| message.says("READY=1") || message.says("RELOADING=1"));
     let order: Vec<bool> = changes.map(|message| message.says("READY=1")).collect();
     assert_eq!(order, [true, false, true, false, true, false, true]);
+    app.stop().expect_code(0);
+}
+
+/// R14: a reload that ends while the app still starts makes nobody believe that it is ready.
+#[test]
+fn a_reload_during_the_start_is_no_readiness() {
+    let manager = Manager::at_a_path();
+    let manifest = app("grace = \"20s\"") + &told_to_be_ready(10);
+    let app = Host::manifest(&manifest).managed_by(&manager).start();
+    app.wait_for_log("component started", "lab");
+    app.reload(&manifest);
+    app.reload_fails("[app]\nno-such-key = 1\n");
+    let told = manager.heard();
+    let premature = told.iter().find(|message| message.says("READY=1") || message.says("RELOADING=1"));
+    assert!(premature.is_none(), "{told:#?}");
+    make_ready(&app);
+    manager.wait_for("READY=1");
+    app.reload(&manifest);
+    manager.wait_for_nth("READY=1", 2);
     app.stop().expect_code(0);
 }
 
@@ -189,5 +208,47 @@ fn the_first_client_of_an_activated_socket_is_served() {
     let address = Address::Unix(path);
     let mut first = until("the socket", || Wire::try_connect(&address).ok());
     assert_eq!(first.get("/").expect(200).text(), "Hello");
+    app.stop().expect_code(0);
+}
+
+/// The sockets are systemd's: who connects while nobody runs is served by the next process, and so is who was in the queue when
+/// the one before it was asked to stop.
+#[test]
+fn an_activated_socket_outlives_the_hosts_that_accept_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let (tcp, unix) = (TcpListener::bind("127.0.0.1:0").unwrap(), UnixListener::bind(&path).unwrap());
+    let addresses = [Address::Tcp(tcp.local_addr().unwrap()), Address::Unix(path)];
+    let waiting = || {
+        let mut wires = addresses.clone().map(|address| Wire::connect(&address));
+        wires.iter_mut().for_each(|wire| wire.send_get("/"));
+        wires
+    };
+    for _ in 0..3 {
+        let wires = waiting();
+        let host = Host::manifest(&hello("fd:web")).passing(&[("web", &tcp), ("web", &unix)]);
+        let app = host.start_ready();
+        for mut wire in wires {
+            assert_eq!(wire.fate().answered().expect(200).text(), "Hello");
+        }
+        app.stop().expect_code(0);
+    }
+    drop(waiting());
+}
+
+/// A reload that drops the address, and one that brings it back.
+#[test]
+fn an_activated_socket_can_be_dropped_and_taken_again() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(tcp.local_addr().unwrap());
+    let app = Host::manifest(&hello("fd:web")).passing(&[("web", &tcp)]).start_ready();
+    for _ in 0..3 {
+        assert_eq!(Wire::connect(&address).get("/").expect(200).text(), "Hello");
+        app.reload(&hello("127.0.0.1:0"));
+        let mut wire = Wire::connect(&address);
+        wire.send_get("/");
+        app.reload(&hello("fd:web"));
+        assert_eq!(wire.fate().answered().expect(200).text(), "Hello");
+    }
     app.stop().expect_code(0);
 }

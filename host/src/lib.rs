@@ -30,6 +30,7 @@
 
 pub mod cli;
 mod fail_point;
+mod leftover;
 pub mod operate;
 pub mod output;
 pub mod plan;

@@ -3,6 +3,7 @@
 //! `CURFEW_RELOADS=100` makes the hundred reloads in a row of R2.
 
 mod coalesce;
+mod deadlines;
 mod generations;
 mod other_address;
 mod rollback;

@@ -8,6 +8,10 @@ use artifacts::{
     ODD_HOOK, SERVER, SERVICE_LAB, SPIN_AT_START, TRAP_AT_START,
 };
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use super::shop::{Shop, Witness, free_address};
 use crate::harness::{App, Host, component, keys, until, web};
 
@@ -176,6 +180,37 @@ fn an_address_that_cannot_be_had_changes_nothing() {
     trial.refuses_manifest("a move to an address in use", &moved, &taken.to_string());
     let foreign = component("bad", HTTP_LAB, "listen = [\"192.0.2.1:80\"]");
     trial.refuses("an address of somebody else", &foreign, "192.0.2.1:80");
+    trial.ends_well();
+}
+
+/// I3: nothing that a manifest names can hold the thread that hears signals: neither a certificate that is a pipe without a writer,
+/// nor a socket whose process hangs with its queue full.
+#[test]
+fn what_would_block_its_reader_changes_nothing() {
+    let mut trial = Trial::new();
+    let at = |name: &str| trial.app.path().join(name);
+    mkfifo(&at("pipe.pem"), Mode::S_IRWXU).unwrap();
+    let hung = at("hung.sock");
+    let new = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+    let address = SockAddr::unix(&hung).unwrap();
+    let listener = new();
+    listener.bind(&address).unwrap();
+    listener.listen(0).unwrap();
+    let mut clients = vec![new()];
+    while clients.last().is_some_and(|client| client.connect(&address).is_ok()) {
+        clients.push(new());
+    }
+    trial.refuses(
+        "a certificate that is a pipe",
+        &web("bad", HTTP_LAB, "tls = { cert = \"pipe.pem\", key = \"pipe.pem\" }"),
+        "pipe.pem: it is not a regular file",
+    );
+    trial.refuses(
+        "a socket whose process hangs",
+        &component("bad", HTTP_LAB, "listen = [\"unix:hung.sock\"]"),
+        "hung.sock",
+    );
+    assert!(hung.exists(), "it is somebody else's");
     trial.ends_well();
 }
 

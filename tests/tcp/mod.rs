@@ -3,7 +3,7 @@
 //!
 //! Each test ends with a stop of its host. `lab` has what several of them need.
 
-mod client;
+pub mod client;
 mod drain;
 mod lab;
 mod limits;

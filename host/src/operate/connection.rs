@@ -31,12 +31,43 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1 << 20;
 
+/// A client, as whoever needs its place sees it.
+#[derive(Debug, Default)]
+pub struct Guest {
+    asked: Arc<AtomicBool>,
+    leaves: Notify,
+}
+
+impl Guest {
+    /// Returns whether it has asked something: it is not sent away then.
+    pub fn has_asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
+    /// Has it leave, unless it asks something first.
+    pub fn send_away(&self) {
+        self.leaves.notify_one();
+    }
+
+    async fn sent_away(&self) {
+        self.leaves.notified().await;
+        if self.has_asked() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Serves a connection to its end.
-pub async fn serve<S>(stream: S, desk: Arc<Desk>, scope: Scope, mut closing: watch::Receiver<bool>)
-where
+pub async fn serve<S>(
+    stream: S,
+    desk: Arc<Desk>,
+    scope: Scope,
+    mut closing: watch::Receiver<bool>,
+    guest: Arc<Guest>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let asked = Arc::new(AtomicBool::new(false));
+    let asked = guest.asked.clone();
     let answered = Notify::new();
     let service = service_fn(|request| {
         asked.store(true, Relaxed);
@@ -57,6 +88,7 @@ where
         result = poll_fn(|context| Pin::new(&mut connection).poll_without_shutdown(context)) => result,
         () = unread(&answered) => return,
         () = nothing_asked(&mut closing, &asked) => return,
+        () = guest.sent_away() => return,
     };
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     if let Err(cause) = &result

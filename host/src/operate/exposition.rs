@@ -8,9 +8,9 @@ use prometheus::proto::{
 };
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use super::metrics::{ComponentMetrics, Times};
+use super::metrics::{ComponentMetrics, Durations, Times};
 use super::question::Snapshot;
-use crate::server::http::{BUCKETS_MICROS, CLASSES};
+use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS};
 
 /// The type of the text, for the head of an answer.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -25,6 +25,7 @@ type Labels<'a> = &'a [(&'static str, &'a str)];
 pub fn text(snapshot: &Snapshot) -> prometheus::Result<String> {
     let mut families = app(snapshot);
     families.extend(requests(&snapshot.metrics.components));
+    families.extend(connections(&snapshot.metrics.components));
     families.extend(components(&snapshot.metrics.components));
     families.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new().encode_to_string(&families)
@@ -70,24 +71,7 @@ fn requests(components: &[ComponentMetrics]) -> [MetricFamily; 3] {
             .map(move |(class, count)| counter(&[("component", name), ("class", class)], count))
     });
     let aborted = counted().map(|(name, requests)| counter(&[("component", name)], requests.aborted));
-    let durations = counted().map(|(name, requests)| {
-        let mut below = 0;
-        let bounds = BUCKETS_MICROS.iter().zip(requests.buckets);
-        let buckets = bounds.map(|(bound, count)| {
-            below += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(*bound as f64 / 1e6);
-            bucket.set_cumulative_count(below);
-            bucket
-        });
-        let mut histogram = Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(requests.buckets.iter().sum());
-        histogram.set_sample_sum(requests.micros as f64 / 1e6);
-        let mut metric = Metric::from_label(pairs(&[("component", name)]));
-        metric.set_histogram(histogram);
-        metric
-    });
+    let durations = counted().map(|(name, requests)| histogram(name, &requests.durations));
     [
         counters(
             "curfew_requests_total",
@@ -102,6 +86,25 @@ fn requests(components: &[ComponentMetrics]) -> [MetricFamily; 3] {
         family(
             "curfew_request_duration_seconds",
             "Time from a request's head to the end of its answer.",
+            MetricType::HISTOGRAM,
+            durations,
+        ),
+    ]
+}
+
+fn connections(components: &[ComponentMetrics]) -> [MetricFamily; 2] {
+    let counted = || components.iter().filter_map(|one| Some((one.name.as_str(), one.connections.as_ref()?)));
+    let by_end = counted().flat_map(|(name, connections)| {
+        ENDS.iter()
+            .zip(connections.ends)
+            .map(move |(end, count)| counter(&[("component", name), ("end", end)], count))
+    });
+    let durations = counted().map(|(name, connections)| histogram(name, &connections.durations));
+    [
+        counters("curfew_connections_total", "Connections that have ended, by how they did.", by_end),
+        family(
+            "curfew_connection_duration_seconds",
+            "Time from a connection's acceptance to its end.",
             MetricType::HISTOGRAM,
             durations,
         ),
@@ -181,6 +184,25 @@ fn gauge(labels: Labels<'_>, value: f64) -> Metric {
     gauge.set_value(value);
     let mut metric = Metric::from_label(pairs(labels));
     metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(component: &str, durations: &Durations) -> Metric {
+    let mut below = 0;
+    let bounds = BUCKETS_MICROS.iter().zip(durations.buckets);
+    let buckets = bounds.map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound as f64 / 1e6);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(durations.buckets.iter().sum());
+    histogram.set_sample_sum(durations.micros as f64 / 1e6);
+    let mut metric = Metric::from_label(pairs(&[("component", component)]));
+    metric.set_histogram(histogram);
     metric
 }
 

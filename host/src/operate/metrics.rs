@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::server::http::{BUCKETS_MICROS, CLASSES, Stats};
+use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
 
 /// The figures of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct ComponentMetrics {
     pub kind: String,
     /// Counters of its requests; `None` for a kind that has none.
     pub requests: Option<RequestMetrics>,
+    /// Counters of its connections; `None` for every kind but `tcp`.
+    pub connections: Option<ConnectionMetrics>,
     /// Gauge: requests or connections under way; of a service 1 while its `run` is.
     pub in_flight: u64,
     /// Gauge: instances that are alive, of all generations.
@@ -53,13 +55,29 @@ pub struct ComponentMetrics {
 }
 
 /// What is counted of requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestMetrics {
     /// Requests that have ended, by the class of their answer, as in [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
     /// Answers that broke off because their instance failed or was cut off.
     pub aborted: u64,
-    /// Requests by how long they took: one count for each bound of [`BUCKETS_MICROS`], and one for all above.
+    /// How long they took.
+    pub durations: Durations,
+}
+
+/// What is counted of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionMetrics {
+    /// Connections by how they ended, as in [`ENDS`].
+    pub ends: [u64; ENDS.len()],
+    /// How long they were there.
+    pub durations: Durations,
+}
+
+/// How long many things took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// One count for each bound of [`BUCKETS_MICROS`], and one for all above.
     pub buckets: [u64; BUCKETS_MICROS.len() + 1],
     /// All their times together, in microseconds.
     pub micros: u64,
@@ -82,17 +100,19 @@ impl Times {
     }
 }
 
-impl Default for RequestMetrics {
-    fn default() -> Self {
-        Self { classes: [0; CLASSES.len()], aborted: 0, buckets: [0; BUCKETS_MICROS.len() + 1], micros: 0 }
-    }
-}
-
 impl ComponentMetrics {
     /// Adds the counters of another generation of the same component. Gauges stay as they are.
     pub fn add_counts(&mut self, other: &Self) {
         if let Some(other) = &other.requests {
-            self.requests.get_or_insert_default().add_counts(other);
+            let mine = self.requests.get_or_insert_default();
+            add(&mut mine.classes, &other.classes);
+            mine.aborted += other.aborted;
+            mine.durations.add_counts(&other.durations);
+        }
+        if let Some(other) = &other.connections {
+            let mine = self.connections.get_or_insert_default();
+            add(&mut mine.ends, &other.ends);
+            mine.durations.add_counts(&other.durations);
         }
         for (mine, theirs) in [
             (&mut self.instances_started, other.instances_started),
@@ -110,27 +130,39 @@ impl ComponentMetrics {
     }
 }
 
+fn add(mine: &mut [u64], theirs: &[u64]) {
+    mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+}
+
+fn count_of<const N: usize>(stats: &Stats, words: [&str; N]) -> [u64; N] {
+    let answered = stats.counts().answered;
+    words.map(|word| answered.get(word).copied().unwrap_or_default())
+}
+
 impl From<&Stats> for RequestMetrics {
     fn from(stats: &Stats) -> Self {
-        let counts = stats.counts();
-        let (buckets, micros) = stats.latencies();
-        let mut buckets = buckets.into_iter();
-        Self {
-            classes: CLASSES.map(|class| counts.answered.get(class).copied().unwrap_or_default()),
-            aborted: counts.aborted,
-            buckets: std::array::from_fn(|_| buckets.next().unwrap_or_default()),
-            micros,
-        }
+        let (classes, aborted) = (count_of(stats, CLASSES), stats.counts().aborted);
+        Self { classes, aborted, durations: stats.into() }
     }
 }
 
-impl RequestMetrics {
+impl From<&Stats> for ConnectionMetrics {
+    fn from(stats: &Stats) -> Self {
+        Self { ends: count_of(stats, ENDS), durations: stats.into() }
+    }
+}
+
+impl From<&Stats> for Durations {
+    fn from(stats: &Stats) -> Self {
+        let (buckets, micros) = stats.latencies();
+        let mut buckets = buckets.into_iter();
+        Self { buckets: std::array::from_fn(|_| buckets.next().unwrap_or_default()), micros }
+    }
+}
+
+impl Durations {
     fn add_counts(&mut self, other: &Self) {
-        let mine = self.classes.iter_mut().chain(&mut self.buckets);
-        for (mine, theirs) in mine.zip(other.classes.iter().chain(&other.buckets)) {
-            *mine += theirs;
-        }
-        self.aborted += other.aborted;
+        add(&mut self.buckets, &other.buckets);
         self.micros = self.micros.saturating_add(other.micros);
     }
 }
@@ -145,22 +177,33 @@ mod tests {
         stats.began(0);
         stats.ended(0, 404, Duration::from_micros(60), false);
         let requests = RequestMetrics::from(&stats);
-        assert_eq!((requests.classes, requests.buckets[1], requests.micros), ([0, 0, 0, 0, 1, 0], 1, 60));
+        let durations = &requests.durations;
+        assert_eq!((requests.classes, durations.buckets[1], durations.micros), ([0, 0, 0, 0, 1, 0], 1, 60));
+        let stats = Stats::of_connections(1);
+        stats.began(0);
+        stats.connection_ended(0, "client-left", Duration::from_micros(60), false);
+        let connections = ConnectionMetrics::from(&stats);
+        assert_eq!((connections.ends, connections.durations.micros), ([0, 0, 1], 60));
     }
 
     #[test]
     fn counters_of_generations_add_up_and_gauges_stay() {
-        let mut requests = RequestMetrics { aborted: 1, micros: 70, ..Default::default() };
-        (requests.classes[2], requests.buckets[1]) = (1, 1);
+        let mut requests = RequestMetrics { aborted: 1, ..Default::default() };
+        requests.durations.micros = 70;
+        (requests.classes[2], requests.durations.buckets[1]) = (1, 1);
+        let connections = ConnectionMetrics { ends: [1, 0, 2], durations: requests.durations.clone() };
         let mut old = ComponentMetrics { traps: 2, instances: 5, ..Default::default() };
         old.hook.add(Duration::from_millis(3));
-        old.requests = Some(requests.clone());
+        (old.requests, old.connections) = (Some(requests), Some(connections));
         let mut new = ComponentMetrics { traps: 1, instances: 1, ..Default::default() };
         new.add_counts(&old);
         assert_eq!((new.traps, new.instances), (3, 1));
         assert_eq!(new.hook, Times { count: 1, total: Duration::from_millis(3) });
         new.add_counts(&old);
         let sum = new.requests.unwrap();
-        assert_eq!((sum.aborted, sum.micros, sum.classes[2], sum.buckets[1]), (2, 140, 2, 2));
+        let durations = &sum.durations;
+        assert_eq!((sum.aborted, durations.micros, sum.classes[2], durations.buckets[1]), (2, 140, 2, 2));
+        let sum = new.connections.unwrap();
+        assert_eq!((sum.ends, sum.durations.micros, sum.durations.buckets[1]), ([2, 0, 4], 140, 2));
     }
 }

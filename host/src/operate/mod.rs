@@ -22,7 +22,7 @@ mod socket;
 mod status;
 
 pub use error::{ControlProblem, OperateError};
-pub use metrics::{ComponentMetrics, Metrics, RequestMetrics, Times};
+pub use metrics::{ComponentMetrics, ConnectionMetrics, Durations, Metrics, RequestMetrics, Times};
 pub use question::{Answer, Operator, Question, Refusal, RefusalKind, Snapshot};
 pub use server::{Operate, OperateParts};
 pub use status::{ComponentStatus, LastReload, Status};

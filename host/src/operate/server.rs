@@ -1,8 +1,10 @@
 //! The thread behind the control socket and the admin listener.
 //!
 //! Invariant: at most [`CONNECTIONS`] clients at a time on each of the two, so that whoever floods the one does not
-//! lock out the other; the thread ends when its owner drops it, and by nothing else.
+//! lock out the other, and who asks nothing locks out nobody; the thread ends when its owner drops it, and by nothing
+//! else.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::connection::serve;
+use super::connection::{Guest, serve};
 use super::desk::{Desk, Scope};
 use super::error::OperateError;
 use super::harmless::one_line;
@@ -27,7 +29,7 @@ use super::question::Operator;
 use super::socket::{ControlFile, bind_admin};
 use crate::fail_point;
 
-/// Most clients at a time on one listener; more wait.
+/// Most clients at a time on one listener. More take the places of those that have not asked anything, or wait.
 const CONNECTIONS: usize = 64;
 /// Pause after an error that only time or others can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -198,12 +200,20 @@ impl Work {
     {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut clients = JoinSet::new();
+        let mut guests = VecDeque::<Arc<Guest>>::new();
         let mut closes = self.closes.clone();
         let mut told = false;
+        let mut arrived = None;
         loop {
             let next = async {
-                let place = room.clone().acquire_owned().await;
-                (place, poll_fn(&mut accept).await)
+                let accepted = match &arrived {
+                    Some(_waits) => Ok(()),
+                    None => poll_fn(&mut accept).await.map(|stream| arrived = Some(stream)),
+                };
+                if room.available_permits() == 0 {
+                    make_room(&mut guests);
+                }
+                (room.clone().acquire_owned().await, accepted)
             };
             let (place, accepted) = tokio::select! {
                 biased;
@@ -218,10 +228,14 @@ impl Work {
                 next = next => next,
             };
             match accepted {
-                Ok(stream) => {
+                Ok(()) => {
                     fail_point::reach("operate");
                     told = false;
-                    let served = serve(stream, self.desk.clone(), scope, self.closes.clone());
+                    let Some(stream) = arrived.take() else { continue };
+                    let guest = Arc::new(Guest::default());
+                    guests.retain(|guest| Arc::strong_count(guest) > 1);
+                    guests.push_back(guest.clone());
+                    let served = serve(stream, self.desk.clone(), scope, self.closes.clone(), guest);
                     clients.spawn(async move {
                         fail_point::reach("operate-client");
                         served.await;
@@ -241,6 +255,15 @@ impl Work {
         let last = async { while clients.join_next().await.is_some() {} };
         // Who does not read is cut off with the thread.
         let _unread = timeout(LAST_ANSWERS, last).await;
+    }
+}
+
+/// Sends the one away that has been there longest without asking anything.
+fn make_room(guests: &mut VecDeque<Arc<Guest>>) {
+    if let Some(at) = guests.iter().position(|guest| !guest.has_asked())
+        && let Some(guest) = guests.remove(at)
+    {
+        guest.send_away();
     }
 }
 

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::error::ControlProblem;
+use crate::leftover::{self, Found};
 
 /// Connections that the system keeps for us.
 const BACKLOG: i32 = 128;
@@ -38,7 +39,11 @@ impl ControlFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let name = path.file_name().unwrap_or_else(|| OsStr::new(""));
         let _alone = claim(folder.unwrap_or(Path::new(".")), name)?;
-        remove_leftover(path)?;
+        match leftover::clear(path)? {
+            Found::Nothing => {}
+            Found::NoSocket => return Err(ControlProblem::NoSocket),
+            Found::Taken => return Err(ControlProblem::Taken),
+        }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         // Linux makes the file with the mode of the socket, so that there is no moment with another one.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR).map_err(io::Error::from)?;
@@ -82,24 +87,6 @@ fn claim(folder: &Path, name: &OsStr) -> Result<UnixListener, ControlProblem> {
         io::ErrorKind::AddrInUse => ControlProblem::Taken,
         _ => ControlProblem::System(error),
     })
-}
-
-/// Removes the file of a socket that nobody listens on any more.
-fn remove_leftover(path: &Path) -> Result<(), ControlProblem> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-        Ok(found) if !found.file_type().is_socket() => return Err(ControlProblem::NoSocket),
-        Ok(_) => {}
-    }
-    // One that does not block: a process that hangs, with its queue full, lives all the same.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(std::fs::remove_file(path)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
-        Ok(()) | Err(_) => Err(ControlProblem::Taken),
-    }
 }
 
 /// Binds the admin address; clients can connect from then on.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::board::Record;
-use crate::operate::{ComponentMetrics, RequestMetrics, Times};
+use crate::operate::{ComponentMetrics, ConnectionMetrics, RequestMetrics, Times};
 use crate::teardown::Outcome;
 
 /// The books of one component.
@@ -75,10 +75,13 @@ impl Ledger {
 
 /// Returns what one generation has counted by itself.
 fn counts(record: &Record) -> ComponentMetrics {
-    let requests = record.stats.as_ref().map(|stats| RequestMetrics::from(stats.as_ref()));
+    let stats = record.stats.as_deref();
+    let of_connections = stats.filter(|stats| stats.is_of_connections());
+    let of_requests = stats.filter(|stats| !stats.is_of_connections());
     let counted = record.stats.as_ref().map(|stats| stats.counts());
     ComponentMetrics {
-        requests,
+        requests: of_requests.map(RequestMetrics::from),
+        connections: of_connections.map(ConnectionMetrics::from),
         instances_started: counted.as_ref().map_or(0, |counts| counts.instances),
         traps: counted.as_ref().map_or(0, |counts| counts.failed_instances),
         dropped_lines: record.dropped_lines(),

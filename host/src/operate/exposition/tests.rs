@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::{LastReload, Metrics, RequestMetrics, Status};
+use super::super::{ConnectionMetrics, LastReload, Metrics, RequestMetrics, Status};
 use super::*;
 
 const DOC: &str = include_str!("../../../../docs/metrics.md");
@@ -81,17 +81,21 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// Everything that there can be, for two components.
+/// Everything that there can be, for three components.
 fn full() -> Snapshot {
-    let mut requests = RequestMetrics { aborted: 1, micros: 1_500_040, ..Default::default() };
+    let mut durations = Durations { micros: 1_500_040, ..Default::default() };
+    (durations.buckets[0], durations.buckets[22], durations.buckets[30]) = (1, 1, 1);
+    let connections = ConnectionMetrics { ends: [2, 0, 1], durations: durations.clone() };
+    let mut requests = RequestMetrics { aborted: 1, durations, ..Default::default() };
     (requests.classes[2], requests.classes[5]) = (2, 1);
-    (requests.buckets[0], requests.buckets[22], requests.buckets[30]) = (1, 1, 1);
     let mut web = ComponentMetrics { name: "web".into(), kind: "http".into(), ..Default::default() };
     web.requests = Some(requests);
     web.hook.add(Duration::from_millis(1500));
     web.hook.add(Duration::from_millis(250));
     let clock =
         ComponentMetrics { name: "clock".into(), kind: "service".into(), in_flight: 1, ..Default::default() };
+    let mut echo = ComponentMetrics { name: "echo".into(), kind: "tcp".into(), ..Default::default() };
+    echo.connections = Some(connections);
     let status = Status {
         app: "a \"quoted\"\\ shop".into(),
         version: "1.2.3".into(),
@@ -101,7 +105,7 @@ fn full() -> Snapshot {
         last_reload: Some(LastReload { ok: false, ..Default::default() }),
         ..Default::default()
     };
-    let metrics = Metrics { components: vec![web, clock], reloads_failed: 3, ..Default::default() };
+    let metrics = Metrics { components: vec![web, clock, echo], reloads_failed: 3, ..Default::default() };
     Snapshot { status, metrics }
 }
 
@@ -123,6 +127,13 @@ fn the_format_holds_and_the_figures_are_right() {
     assert_eq!(plain("curfew_requests_total", "component=\"web\",class=\"2xx\""), 2.0);
     assert_eq!(plain("curfew_requests_total", "component=\"web\",class=\"none\""), 0.0);
     assert_eq!(plain("curfew_in_flight", "component=\"clock\""), 1.0);
+    assert_eq!(plain("curfew_connections_total", "component=\"echo\",end=\"complete\""), 2.0);
+    assert_eq!(plain("curfew_connections_total", "component=\"echo\",end=\"cut-short\""), 0.0);
+    let lives = "curfew_connection_duration_seconds";
+    assert_eq!(sample(lives, &format!("{lives}_sum"), "component=\"echo\""), 1.50004);
+    let of_requests = families.keys().filter(|name| name.starts_with("curfew_request"));
+    let of_requests = of_requests.flat_map(|name| families[name].samples.keys());
+    assert!(!of_requests.map(|(_, labels)| labels).any(|labels| labels.contains("echo")), "{text}");
     let duration = |suffix: &str, labels: &str| {
         let name = "curfew_request_duration_seconds";
         sample(name, &format!("{name}{suffix}"), labels)
@@ -140,11 +151,13 @@ fn the_format_holds_and_the_figures_are_right() {
 }
 
 #[test]
-fn an_app_without_components_of_kind_http_has_no_empty_family() {
+fn an_app_of_services_alone_has_no_empty_family() {
     let mut snapshot = full();
-    snapshot.metrics.components.retain(|component| component.requests.is_none());
+    snapshot.metrics.components.retain(|component| component.kind == "service");
     let families = parse(&text(&snapshot).unwrap());
-    assert!(!families.contains_key("curfew_requests_total"));
+    assert!(
+        !families.contains_key("curfew_requests_total") && !families.contains_key("curfew_connections_total")
+    );
     assert!(families.values().all(|family| !family.samples.is_empty()));
     snapshot.metrics.components.clear();
     parse(&text(&snapshot).unwrap());

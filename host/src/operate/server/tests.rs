@@ -218,17 +218,39 @@ fn a_slow_head_is_ended() {
 
 #[test]
 fn clients_beyond_the_limit_wait_for_a_place_and_keep_nobody_else_out() {
-    let lab = lab(Some(ready()));
-    let mut idle: Vec<TcpStream> = (0..CONNECTIONS).map(|_| lab.admin()).collect();
-    assert_eq!(exchange(lab.control(), format!("GET /livez{GET}").as_bytes()).0, 200);
-    let mut late = lab.admin();
+    let lab = lab(None);
+    let waits = || {
+        let mut stream = lab.control();
+        stream.write_all(format!("GET /readyz{GET}").as_bytes()).unwrap();
+        lab.asked.recv_timeout(PATIENCE).unwrap();
+        stream
+    };
+    let waiting: Vec<UnixStream> = (0..CONNECTIONS).map(|_| waits()).collect();
+    assert_eq!(exchange(lab.admin(), format!("GET /livez{GET}").as_bytes()).0, 200);
+    let mut late = lab.control();
     late.write_all(format!("GET /livez{GET}").as_bytes()).unwrap();
     late.set_nonblocking(true).unwrap();
     let error = late.read(&mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     late.set_nonblocking(false).unwrap();
-    idle.pop();
-    assert_eq!(answer(late).0, 200);
+    assert_eq!(answer(late).0, 200, "when the others have their answers");
+    assert!(waiting.into_iter().all(|stream| answer(stream).0 == 503));
+}
+
+/// Kubernetes gives up on a probe after a second, and kills the app after three.
+#[test]
+fn who_asks_nothing_makes_room_for_who_does() {
+    let lab = lab(Some(ready()));
+    let mut idle: Vec<TcpStream> = (0..CONNECTIONS * 2).map(|_| lab.admin()).collect();
+    idle.iter_mut().for_each(|stream| stream.write_all(b"GET /live").unwrap());
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(exchange(lab.admin(), format!("GET /livez{GET}").as_bytes()).0, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let mut last = idle.pop().unwrap();
+    last.write_all(format!("z{GET}").as_bytes()).unwrap();
+    assert_eq!(answer(last).0, 200, "the oldest ones were sent away");
 }
 
 #[test]

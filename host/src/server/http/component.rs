@@ -74,10 +74,11 @@ impl Component {
             *lanes = Lanes::new(plan.name.clone());
             lanes.join(id, max, tell.clone());
         }
+        let stats = if loaded.kind == Kind::Tcp { Stats::of_connections(max) } else { Stats::new(max) };
         let component = Arc::new(Self {
             id,
             pool: Pool::new(limits, want),
-            stats: Arc::new(Stats::new(max)),
+            stats: Arc::new(stats),
             lanes: lanes.clone(),
             alive: AtomicUsize::new(0),
             standing: Standing::default(),

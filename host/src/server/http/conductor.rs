@@ -4,8 +4,9 @@
 //! Invariant: the supervisor hears that the component has started when its first instance takes requests, and that
 //! it has ended, once, when nothing of it is left: no instance, no connection, no thread, as far as those are not for
 //! others. The order of a stop is: notice to the guests, listeners closed, idle connections closed, requests answered,
-//! hooks, end. Who was replaced has no listeners and connections; who is asked alone on a shared address leaves them to
-//! the others.
+//! hooks, end. Who was replaced has no listeners, but requests on connections perhaps; who is asked alone on a shared
+//! address leaves both to the others. Each ends with its own requests: whoever is the last on an address that drains, of
+//! whatever generation, sees its connections closed.
 
 mod health;
 mod hold;
@@ -162,8 +163,7 @@ impl Conductor {
                 Some(()) = OptionFuture::from(self.last_words.as_mut()) => {
                     self.last_words = None;
                     self.said_all = true;
-                    self.component.standing.set_over();
-                    self.own_groups().for_each(|group| group.look());
+                    self.set_over();
                 }
                 what = self.health.failed(), if serving => self.link.tell(InstanceEvent::Unhealthy(what)),
                 () = component.rung(), if draining => {}
@@ -183,6 +183,8 @@ impl Conductor {
         }
         if !self.disconnected && pool.intake_is_over() && self.is_disconnected() {
             self.disconnected = true;
+            // At once: the next one that looks is the last, and waits for the connections.
+            self.set_over();
             self.link.tell(InstanceEvent::Drained);
         }
     }
@@ -191,6 +193,18 @@ impl Conductor {
     fn own_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         let id = self.component.id;
         self.groups.iter().filter(move |group| group.routing().has(id))
+    }
+
+    /// Returns the addresses whose connections it may work for: also those on which others have taken over.
+    fn served_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let id = self.component.id;
+        self.groups.iter().filter(move |group| group.concerns(id))
+    }
+
+    /// Has no more use for connections.
+    fn set_over(&self) {
+        self.component.standing.set_over();
+        self.groups.iter().for_each(|group| group.look());
     }
 
     /// Returns whether another generation has taken over, wherever this one served.
@@ -211,16 +225,16 @@ impl Conductor {
     fn is_disconnected(&self) -> bool {
         let closed = |group: &Arc<Group>| {
             let stays = group.stage() < Stage::Drain;
-            stays || group.connections() == 0 || !group.routing().all_over(Some(self.component.id))
+            stays || group.connections() == 0 || !group.all_over(Some(self.component.id))
         };
-        self.component.stats.in_flight() == 0 && self.own_groups().all(closed)
+        self.component.stats.in_flight() == 0 && self.served_groups().all(closed)
     }
 
     fn is_over(&self) -> bool {
         // Connections that are for others, too, are not closed by force when it was cut off.
         let leaves_some = || {
-            let mut own = self.own_groups().peekable();
-            own.peek().is_none() || own.any(|group| group.stage() < Stage::Cut)
+            let mut served = self.served_groups().peekable();
+            served.peek().is_none() || served.any(|group| group.stage() < Stage::Cut)
         };
         let disconnected = self.disconnected || (self.said_all && leaves_some());
         self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
@@ -291,8 +305,7 @@ impl Conductor {
 
     /// Leaves its addresses and threads to others, or waits until nothing is left of them.
     async fn end(mut self) {
-        self.component.standing.set_over();
-        self.own_groups().for_each(|group| group.look());
+        self.set_over();
         let lanes = self.component.lanes.clone();
         // Threads that still serve connections for others end with those.
         if lanes.leave(self.component.id) && lanes.connections() == 0 {

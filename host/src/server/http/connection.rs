@@ -13,16 +13,16 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admit::forwarded_for;
 use super::group::{Counted, Group, Intake, Stage};
 use super::lanes::{Lanes, Seat};
+use super::linger::{LINGER, linger};
 use super::pace::{Pace, STRAGGLE};
 use super::peer::Peer;
 use super::request::handle;
@@ -31,10 +31,6 @@ use super::wire::{Meter, Protocol, Wire};
 use crate::plan::LimitsPlan;
 use crate::runtime::Kind;
 
-/// How long, and how much, is read of a client that still sends when it has its answer: closing at once would
-/// make the system take the answer back. nginx calls it `lingering_close`.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 << 20;
 /// Streams at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// How often an HTTP/2 client is asked whether it is still there.
@@ -371,29 +367,17 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     connection.drain();
     end(conversation.as_mut());
     pace.hurry();
+    let late = async {
+        sleep(STRAGGLE).await;
+        // With a request under way an HTTP/2 connection stays, but nobody has to wait for another one.
+        connection.release_intake();
+        std::future::pending().await
+    };
     tokio::select! {
         biased;
         result = conversation => Some(result),
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => None,
         _ = pace.give_up() => None,
-    }
-}
-
-/// Reads what the client still sends, for so long at most, so that it gets its answer.
-pub(super) async fn linger(group: &Group, most: Duration, mut stream: impl Peer) {
-    let mut stage = group.watch();
-    let read_on = timeout(most, async {
-        let mut waste = vec![0; 16 << 10];
-        let mut read = 0;
-        while let Ok(some @ 1..) = stream.read(&mut waste).await {
-            read += some;
-            if read > LINGER_BYTES {
-                return;
-            }
-        }
-    });
-    tokio::select! {
-        _over = read_on => {}
-        _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+        () = late => None,
     }
 }

@@ -2,7 +2,8 @@
 //! elsewhere from now on, or with its address when that drains.
 //!
 //! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
-//! nobody else is: what is left in the queue when a socket is closed would be reset.
+//! nobody else is: what is left in the queue when a socket is closed would be reset. A socket that was given to us is
+//! not closed by us letting go of it: its queue is for whoever accepts from it next.
 
 use std::io;
 use std::net::SocketAddr;
@@ -99,6 +100,7 @@ impl Opening {
     /// Accepts connections from when all can serve until the address drains, or the door closes.
     pub async fn accept(self) {
         let Self { door, group, listener, intake } = self;
+        let is_ours = listener.is_ours;
         let Some((socket, file)) = listener.into_parts() else { return };
         let mut stage = group.watch();
         let mut closes = door.closes.subscribe();
@@ -119,7 +121,8 @@ impl Opening {
                     () = accept => false,
                 };
                 drop(door.lock().take());
-                if let Err(error) = close(entrance, &group, alone).await {
+                // A filter would stay on a socket that is not ours, and nobody could connect to it ever again.
+                if is_ours && let Err(error) = close(entrance, &group, alone).await {
                     tracing::debug!(%error, "a client that connects in this moment can be reset");
                 }
             }

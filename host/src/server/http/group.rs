@@ -2,20 +2,22 @@
 //!
 //! Invariant: the stage only rises; who serves what is swapped in one step, under connections that stay. The listeners and
 //! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
-//! hears that no more requests come from here.
+//! hears that no more requests come from here. Nobody's end closes a connection that another generation still works for.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
 
 use super::access::AccessLog;
+use super::component::Component;
 use super::door::Door;
 use super::lanes::Lanes;
 use super::routing::Routing;
 use super::standing;
+use crate::teardown::ComponentId;
 
 /// How the connections of an address are treated. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,8 @@ pub struct Group {
     /// Where ended requests are written, if anywhere.
     pub access: Option<Arc<AccessLog>>,
     routing: ArcSwap<Routing>,
+    /// Those that others have taken over from: they may still work for connections.
+    former: Mutex<Vec<Weak<Component>>>,
     doors: Mutex<Vec<Arc<Door>>>,
     closed: Condvar,
     stage: watch::Sender<Stage>,
@@ -84,6 +88,7 @@ impl Group {
         Arc::new(Self {
             access,
             routing: ArcSwap::from_pointee(routing),
+            former: Mutex::default(),
             doors: Mutex::default(),
             closed: Condvar::new(),
             stage: watch::Sender::new(Stage::Serving),
@@ -102,11 +107,40 @@ impl Group {
 
     /// Has others serve from now on.
     pub fn swap(&self, routing: Routing) {
+        self.keep_former(&routing);
         let before = self.routing.swap(Arc::new(routing));
         // There may be room for more connections now.
         self.freed.notify_one();
         before.members.iter().for_each(|member| member.ring());
         self.look();
+    }
+
+    fn lock_former(&self) -> MutexGuard<'_, Vec<Weak<Component>>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an eye on those that this routing leaves out. Call it before they are.
+    fn keep_former(&self, next: &Routing) {
+        let now = self.routing();
+        let mut former = self.lock_former();
+        former.retain(|one| one.upgrade().is_some_and(|one| !one.standing.is_over()));
+        former.extend(now.members.iter().filter(|one| !next.has(one.id)).map(Arc::downgrade));
+    }
+
+    /// Returns those that others have taken over from, as far as they are left.
+    fn former(&self) -> Vec<Arc<Component>> {
+        self.lock_former().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns whether this generation is on it, or was and may still work for its connections.
+    pub fn concerns(&self, id: ComponentId) -> bool {
+        self.routing().has(id) || self.former().iter().any(|one| one.id == id)
+    }
+
+    /// Returns whether nobody, of whatever generation, has any more use for its connections; `but` is not looked at.
+    pub fn all_over(&self, but: Option<ComponentId>) -> bool {
+        let is_over = |one: &Arc<Component>| one.standing.is_over() || Some(one.id) == but;
+        self.routing().members.iter().all(is_over) && self.former().iter().all(is_over)
     }
 
     /// Returns the sockets on which it listens, to add or take away.
@@ -180,7 +214,7 @@ impl Group {
         if standing::all_asked(routing.standings()) {
             self.drain_unless_claimed();
         }
-        if routing.all_over(None) && self.stage() >= Stage::Drain {
+        if self.stage() >= Stage::Drain && self.all_over(None) {
             self.raise(Stage::Cut);
         }
         self.ring();
@@ -212,9 +246,10 @@ impl Group {
         });
     }
 
-    /// Has all members look again how far it is.
+    /// Has all members look again how far it is, and those that were.
     fn ring(&self) {
         self.routing().members.iter().for_each(|member| member.ring());
+        self.former().iter().for_each(|one| one.ring());
     }
 
     /// Returns once connections may be accepted.

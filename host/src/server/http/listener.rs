@@ -1,18 +1,18 @@
 //! A socket that is bound: before anything starts, or before a switch.
 //!
-//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us is never taken
-//! away from where it is: no file of it is removed.
+//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us stays theirs: no
+//! file of it is removed, and nothing is set on it that would outlast us.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::door::Door;
+use crate::leftover;
 use crate::plan::ListenAddress;
 use crate::systemd;
 
@@ -27,6 +27,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Whether clients can connect.
     listens: bool,
+    /// Whether it ends with us: one that was given to us goes on with whoever gave it.
+    pub is_ours: bool,
     file: Option<PathBuf>,
 }
 
@@ -58,7 +60,8 @@ impl Listener {
         let (domain, name) = match address {
             ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             ListenAddress::Unix(path) => {
-                remove_leftover(path)?;
+                // What is taken, or no socket, refuses to be bound.
+                let _found = leftover::clear(path)?;
                 (Domain::UNIX, SockAddr::unix(path)?)
             }
             ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),
@@ -78,7 +81,7 @@ impl Listener {
             ListenAddress::Unix(path) => Some(path.clone()),
             ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
         };
-        Ok(Self { socket: Some(socket), address, listens: false, file })
+        Ok(Self { socket: Some(socket), address, listens: false, is_ours: true, file })
     }
 
     /// Returns what whoever started the process listens on already, under this name.
@@ -113,7 +116,7 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        Ok(Self { socket: Some(socket), address, listens: true, file: None })
+        Ok(Self { socket: Some(socket), address, listens: true, is_ours: false, file: None })
     }
 
     fn listen(&mut self) -> io::Result<()> {
@@ -166,18 +169,6 @@ fn beside<T>(doors: &[Arc<Door>], what: impl FnOnce() -> io::Result<T>) -> io::R
         let _shared_on = door.share(false);
     }
     result
-}
-
-/// Removes the file of a unix socket that nobody listens on any more.
-fn remove_leftover(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! | `driver`, `instance` | how far one instance is |
 //! | `group`, `routing` | who serves what on an address; how that drains |
 //! | `door`, `listener` | how a socket is bound, accepted from and closed |
-//! | `connection`, `pace`, `peer`, `wire`, `tls` | how a connection begins and ends |
+//! | `connection`, `pace`, `linger`, `peer`, `wire`, `tls` | how a connection begins and ends |
 //! | `request`, `admit`, `answer`, `body`, `call` | what becomes of one request |
 //! | `entry`, `stats`, `access` | what is counted and logged of it |
 //! | `tcp` | what becomes of one connection of kind `tcp` |
@@ -34,6 +34,7 @@ mod group;
 mod instance;
 mod lane;
 mod lanes;
+mod linger;
 mod listener;
 mod pace;
 mod peer;
@@ -52,5 +53,5 @@ mod wire;
 pub use access::AccessLog;
 pub use conductor::MakeStdio;
 pub use front::{FreshComponent, Front, FrontError};
-pub use stats::{BUCKETS_MICROS, CLASSES, Counts, Stats};
+pub use stats::{BUCKETS_MICROS, CLASSES, Counts, ENDS, Stats};
 pub use tls::TlsError;

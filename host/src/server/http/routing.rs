@@ -64,9 +64,4 @@ impl Routing {
     pub fn standings(&self) -> impl Iterator<Item = &Standing> + Clone {
         self.members.iter().map(|member| &member.standing)
     }
-
-    /// Returns whether no member has any more use for connections; `but` is not looked at.
-    pub fn all_over(&self, but: Option<ComponentId>) -> bool {
-        self.members.iter().all(|member| member.standing.is_over() || Some(member.id) == but)
-    }
 }

@@ -1,4 +1,5 @@
-//! What is counted of a component's requests: how many, how they were answered, how long they took.
+//! What is counted of a component's requests, or of its connections where those are all that the host sees: how many, how
+//! they were answered or ended, how long they took.
 //!
 //! Invariant: counting takes no lock and shares no cache line between threads; sums are made by whoever reads.
 
@@ -18,9 +19,14 @@ pub const BUCKETS_MICROS: [u64; 30] = [
 /// Classes of answers: none at all, then 1xx to 5xx.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// How connections end.
+pub const ENDS: [&str; 3] = ["complete", "cut-short", "client-left"];
+
 /// The counts of one component.
 #[derive(Debug)]
 pub struct Stats {
+    /// What its classes are called.
+    words: &'static [&'static str],
     shards: Box<[Shard]>,
     instances: AtomicU64,
     failed_instances: AtomicU64,
@@ -42,9 +48,9 @@ struct Shard {
 /// The counts at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Counts {
-    /// Requests that have ended.
+    /// Requests that have ended, or connections.
     pub requests: u64,
-    /// The same by the class of their status; `none` got no answer.
+    /// The same by the class of their status (`none` got no answer), or by how they ended.
     pub answered: std::collections::BTreeMap<&'static str, u64>,
     /// Answers that broke off because their instance failed or was cut off.
     pub aborted: u64,
@@ -59,15 +65,30 @@ pub struct Counts {
 }
 
 impl Stats {
-    /// Returns counts of zero, for so many threads.
+    /// Returns counts of zero of requests, for so many threads.
     pub fn new(threads: usize) -> Self {
+        Self::with(&CLASSES, threads)
+    }
+
+    /// The same of connections.
+    pub fn of_connections(threads: usize) -> Self {
+        Self::with(&ENDS, threads)
+    }
+
+    fn with(words: &'static [&'static str], threads: usize) -> Self {
         let shards = (0..threads.max(1)).map(|_| Shard::default()).collect();
         Self {
+            words,
             shards,
             instances: AtomicU64::new(0),
             failed_instances: AtomicU64::new(0),
             at_cut: AtomicU64::new(0),
         }
+    }
+
+    /// Returns whether connections are counted.
+    pub fn is_of_connections(&self) -> bool {
+        self.words == ENDS
     }
 
     fn shard(&self, thread: usize) -> Option<&Shard> {
@@ -90,8 +111,17 @@ impl Stats {
 
     /// Counts it out. `status` is 0 when it got no answer.
     pub fn ended(&self, thread: usize, status: u16, took: Duration, cut_short: bool) {
+        self.count_out(thread, usize::from(status / 100).min(CLASSES.len() - 1), took, cut_short);
+    }
+
+    /// Counts a connection out, by its end as in [`ENDS`].
+    pub fn connection_ended(&self, thread: usize, end: &'static str, took: Duration, cut_short: bool) {
+        let class = ENDS.iter().position(|word| *word == end).unwrap_or_default();
+        self.count_out(thread, class, took, cut_short);
+    }
+
+    fn count_out(&self, thread: usize, class: usize, took: Duration, cut_short: bool) {
         let Some(shard) = self.shard(thread) else { return };
-        let class = usize::from(status / 100).min(CLASSES.len() - 1);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.partition_point(|bound| *bound < micros);
         for (counts, at) in [(&shard.classes[..], class), (&shard.buckets[..], bucket)] {
@@ -150,7 +180,7 @@ impl Stats {
     pub fn counts(&self) -> Counts {
         let sum = |count: &dyn Fn(&Shard) -> u64| self.shards.iter().map(count).sum::<u64>();
         let class = |at: usize| sum(&|shard| shard.classes.get(at).map_or(0, |count| count.load(Relaxed)));
-        let answered = CLASSES.iter().enumerate().map(|(at, word)| (*word, class(at)));
+        let answered = self.words.iter().enumerate().map(|(at, word)| (*word, class(at)));
         let (buckets, _) = self.latencies();
         Counts {
             requests: buckets.iter().sum(),
@@ -194,6 +224,19 @@ mod tests {
         assert_eq!((stats.in_flight(), counts.requests, counts.aborted), (1, 3, 1));
         assert_eq!(counts.answered.into_iter().collect::<Vec<_>>(), [("2xx", 2), ("5xx", 1)]);
         assert_eq!((counts.p50_ms, counts.p99_ms), (0.08, 32_000.0));
+    }
+
+    #[test]
+    fn connections_are_counted_by_their_ends() {
+        let stats = Stats::of_connections(1);
+        (0..3).for_each(|_| stats.began(0));
+        ["complete", "cut-short", "complete"].iter().enumerate().for_each(|(at, end)| {
+            stats.connection_ended(0, end, Duration::from_micros(10), at == 1);
+        });
+        let counts = stats.counts();
+        assert_eq!((stats.in_flight(), counts.requests, counts.aborted), (0, 3, 1));
+        assert_eq!(counts.answered.into_iter().collect::<Vec<_>>(), [("complete", 2), ("cut-short", 1)]);
+        assert!(stats.is_of_connections() && !Stats::new(1).is_of_connections());
     }
 
     #[test]

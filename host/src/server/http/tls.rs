@@ -1,8 +1,13 @@
-//! TLS for an address: its certificate and key, and what is spoken over it.
+//! TLS for an address: its certificate and key, and what is spoken over it. Invariant: reading them blocks nobody:
+//! what is no file on a disk is refused.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::libc::O_NONBLOCK;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,6 +15,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::plan::TlsPlan;
 use crate::runtime::Kind;
+
+/// No chain of certificates is larger.
+const LARGEST: u64 = 1 << 20;
 
 /// Why a certificate or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +63,53 @@ pub fn acceptor(plan: &TlsPlan, kind: Kind) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Reads a file. It is read while everybody waits, so it must not be a pipe that nobody writes to.
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError {
+    let unreadable = |error: io::Error| TlsError {
         path: path.to_owned(),
         what: format!("cannot be read: {error}"),
         unreadable: true,
-    })
+    };
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(wrong(path, "it is not a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(wrong(path, format!("it has more than {} MiB", LARGEST >> 20))),
+        false => Ok(bytes),
+    }
 }
 
 fn wrong(path: &Path, what: String) -> TlsError {
     TlsError { path: path.to_owned(), what, unreadable: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+        let huge = File::create(at("huge")).unwrap();
+        huge.set_len(LARGEST + 1).unwrap();
+        for (name, expected) in [
+            ("pipe", "it is not a regular file"),
+            ("", "it is not a regular file"),
+            ("huge", "it has more than 1 MiB"),
+        ] {
+            let error = read(&at(name)).unwrap_err();
+            assert!(error.what == expected && !error.unreadable, "{error}");
+        }
+        assert!(read(&at("none")).unwrap_err().unreadable);
+        std::fs::write(at("cert"), "PEM").unwrap();
+        assert_eq!(read(&at("cert")).unwrap(), b"PEM");
+    }
 }

@@ -48,6 +48,17 @@ pub enum Ending {
     ClientLeft,
 }
 
+impl Ending {
+    /// Its word in logs and metrics.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CutShort => "cut-short",
+            Self::ClientLeft => "client-left",
+        }
+    }
+}
+
 /// A connection that has ended, as the access log has it.
 #[derive(Debug)]
 pub struct Closed<'a> {
@@ -111,15 +122,12 @@ impl Drop for Visit {
                 received: self.bytes.received(),
                 sent: self.bytes.sent(),
                 took,
-                end: match self.ending {
-                    Ending::Complete => "complete",
-                    Ending::CutShort => "cut-short",
-                    Ending::ClientLeft => "client-left",
-                },
+                end: self.ending.word(),
             });
         }
         // Behind everything else: its component may end with it.
-        self.component.stats.ended(self.lane, 0, took, self.ending == Ending::CutShort);
+        let (end, cut_short) = (self.ending.word(), self.ending == Ending::CutShort);
+        self.component.stats.connection_ended(self.lane, end, took, cut_short);
         self.component.request_ended();
     }
 }
