@@ -55,8 +55,9 @@ fn key(id: &str) -> (u64, u64) {
 }
 
 fn check(redis: &mut Redis, stream: &str, all: &BTreeSet<String>, when: &str) {
-    let pending = pending(redis, stream);
+    // In this order it holds at any moment, also while messages are worked on.
     let delivered = delivered(redis, stream, all);
+    let pending = pending(redis, stream);
     let processed = processed(redis, stream);
     let acknowledged: BTreeSet<String> = delivered.difference(&pending).cloned().collect();
     let early: Vec<_> = acknowledged.difference(&processed).collect();

@@ -46,7 +46,7 @@ pub use notify::Manager;
 pub use operator::CONTROL;
 pub use output::Output;
 pub use patience::{assert_within, patience};
-pub use process::until;
+pub use process::{unsent, until};
 pub use pty::Terminal;
 pub use redis::{Redis, Reply};
 pub use sockets::free_port;

@@ -42,14 +42,24 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// How many bytes of a client's connection wait in the socket of its server, which is on this machine, too. `None`
 /// while there is no such socket.
 pub fn unread(client: &TcpStream) -> Option<u64> {
-    let (server, client) = (in_table(client.peer_addr().ok()?), in_table(client.local_addr().ok()?));
+    queues(client.peer_addr().ok()?, client.local_addr().ok()?).map(|(_, unread)| unread)
+}
+
+/// How many bytes that a client has sent have not arrived in the socket of its server.
+pub fn unsent(client: &TcpStream) -> Option<u64> {
+    queues(client.local_addr().ok()?, client.peer_addr().ok()?).map(|(unsent, _)| unsent)
+}
+
+/// What waits to be sent and to be read in the socket between these addresses.
+fn queues(own: SocketAddr, other: SocketAddr) -> Option<(u64, u64)> {
+    let (own, other) = (in_table(own), in_table(other));
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let row = table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        (words.get(1) == Some(&server.as_str()) && words.get(2) == Some(&client.as_str())).then_some(words)
+        (words.get(1) == Some(&own.as_str()) && words.get(2) == Some(&other.as_str())).then_some(words)
     })?;
-    // The queues are `to be sent:to be read`.
-    u64::from_str_radix(row.get(4)?.split_once(':')?.1, 16).ok()
+    let (unsent, unread) = row.get(4)?.split_once(':')?;
+    Some((u64::from_str_radix(unsent, 16).ok()?, u64::from_str_radix(unread, 16).ok()?))
 }
 
 /// An IPv4 address as `/proc/net/tcp` has it.

@@ -4,3 +4,4 @@ mod backoff;
 mod budget;
 mod health;
 mod http;
+mod orders;

@@ -57,7 +57,7 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The app is stopping.
     Stopping,
-    /// Another order is under way that this one cannot be next to.
+    /// It was not tried: another order is under way, or what the app is made of does not allow it.
     Busy,
     /// There is no such component.
     Unknown,

@@ -21,6 +21,8 @@ pub struct Record {
     pub generation: u64,
     /// When it was started the last time.
     pub started: Option<Duration>,
+    /// When it became ready the last time.
+    pub ready: Option<Duration>,
     /// Whether its guest has said that it is ready.
     pub said_ready: bool,
     /// Whether it was found not to be alive.
@@ -47,7 +49,7 @@ pub struct Record {
     hooks_open: BTreeMap<Option<u32>, Duration>,
     /// What it failed with.
     pub failure: Option<Failure>,
-    /// What the first of its instances failed with that failed alone.
+    /// What went wrong without ending it: an instance failed alone, or it was not alive.
     pub lost: Option<Failure>,
     /// When it ended.
     pub ended: Option<Duration>,
@@ -62,6 +64,7 @@ impl Record {
             plan,
             generation,
             started: None,
+            ready: None,
             said_ready: false,
             unhealthy: false,
             link: None,
@@ -260,7 +263,7 @@ impl Record {
             (Outcome::CutOff, ..) => Some("work behind its `run` overran the grace".to_owned()),
             _ => None,
         };
-        let lost = self.lost.as_ref().map(|failure| format!("an instance {}", failure.summary));
+        let lost = self.lost.as_ref().map(|failure| failure.summary.clone());
         self.failure.as_ref().map(|failure| failure.summary.clone()).or(hook).or(forced).or(lost)
     }
 }

@@ -202,6 +202,8 @@ impl Control {
         if before == Level::Running && self.machine.cause().is_some() {
             self.stop_began = Some(self.now);
             self.tell_readiness();
+        }
+        if before == Level::Running && self.machine.level() > Level::Running {
             self.refuse_orders();
             self.give_up_reading();
             let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));

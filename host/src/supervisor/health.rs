@@ -34,7 +34,8 @@ impl Control {
             let health = record.plan.health.as_ref()?;
             let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
             let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
-            let last = record.link.as_ref().filter(|_| watched)?.alive().max(record.started?);
+            // Before it is ready it has its start-timeout.
+            let last = record.link.as_ref().filter(|_| watched)?.alive().max(record.ready?);
             Some((id, record, last.saturating_add(health.every.saturating_mul(health.failures))))
         })
     }
@@ -43,8 +44,8 @@ impl Control {
     pub(super) fn unhealthy(&mut self, id: ComponentId, why: String) {
         let name = self.name(id);
         narrate::unhealthy(&name, &why);
-        if let Some((record, ledger)) = self.roster.with_ledger(id) {
-            ledger.last_failure = Some(why.clone());
+        self.note_failure(id, why.clone());
+        if let Some(record) = self.roster.get_mut(id) {
             let failure = crate::runtime::Failure { summary: why, backtrace: None, exit_code: None };
             match record.loaded.as_ref().map(|loaded| loaded.kind) {
                 Some(Kind::Service) => record.failure = Some(failure),
@@ -63,8 +64,9 @@ impl Control {
             && self.machine.in_service().all(|id| self.machine.is_ready(id));
         if ready && !self.readiness.started {
             self.readiness.started = true;
-            narrate::app_started(self.plan.components.len(), self.now);
-            self.manager.started(&self.plan.app.name, self.plan.components.len());
+            let count = self.machine.in_service().count();
+            narrate::app_started(count, self.now);
+            self.manager.started(&self.plan.app.name, count);
         } else if ready && !self.readiness.ready {
             narrate::app_ready();
         } else if !ready && self.readiness.ready || (self.stop_began.is_some() && !self.readiness.stop_told) {

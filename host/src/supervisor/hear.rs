@@ -9,7 +9,7 @@ use super::narrate;
 use crate::output::Channel;
 use crate::plan::ReadyWhen;
 use crate::runtime::{Failure, InstanceEvent, LoadEvent};
-use crate::teardown::{ComponentId, Event, Outcome, Requester};
+use crate::teardown::{ComponentId, Event, Outcome, Phase, Requester};
 
 impl Control {
     /// Hears one message.
@@ -58,8 +58,8 @@ impl Control {
             InstanceEvent::Failed(failure) => {
                 narrate::failed(&name, &failure);
                 ledger.traps += u64::from(record.stats.is_none());
-                ledger.last_failure = Some(failure.summary.clone());
-                record.failure = Some(failure);
+                record.failure = Some(failure.clone());
+                self.note_failure(id, failure.summary);
                 self.feed(Event::Failed(id));
             }
             InstanceEvent::HookStarted | InstanceEvent::HookEnded(_) | InstanceEvent::Down { .. } => {
@@ -90,6 +90,9 @@ impl Control {
     }
 
     fn is_ready(&mut self, id: ComponentId) {
+        if let Some(record) = self.roster.get_mut(id) {
+            record.ready = Some(self.now);
+        }
         self.feed(Event::Ready(id));
         self.now_ready(id);
     }
@@ -108,6 +111,9 @@ impl Control {
         }
         narrate::ended(&report);
         self.now_ended(id, report.outcome);
+        if self.machine.phase(id) == Phase::Ended {
+            self.never_ready(id, &self.why_failed(id));
+        }
         self.follow(before, actions);
     }
 
@@ -131,7 +137,7 @@ impl Control {
             InstanceEvent::Entered => narrate::instance_started(&name, number),
             InstanceEvent::Failed(failure) => {
                 narrate::instance_failed(&name, number, &failure);
-                ledger.last_failure = Some(failure.summary.clone());
+                self.note_failure(id, failure.summary.clone());
                 self.lost(id, failure);
             }
             InstanceEvent::Down { why, requests, outcome } => {
@@ -141,9 +147,18 @@ impl Control {
         }
     }
 
+    /// Notes the last failure of a component, for status; what only was on trial is told of with its reload.
+    pub(super) fn note_failure(&mut self, id: ComponentId, summary: String) {
+        let serves = !self.reloads.is_on_trial(id) && !self.machine.is_retired(id);
+        if let Some((_, ledger)) = self.roster.with_ledger(id).filter(|_| serves) {
+            ledger.last_failure = Some(summary);
+        }
+    }
+
     fn lost(&mut self, id: ComponentId, failure: Failure) {
         if let Some(record) = self.roster.get_mut(id) {
-            record.lost = Some(failure);
+            let summary = format!("an instance {}", failure.summary);
+            record.lost = Some(Failure { summary, ..failure });
         }
         self.feed(Event::Lost(id));
     }

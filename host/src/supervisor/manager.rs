@@ -1,6 +1,5 @@
-//! What the service manager (systemd) is told, and when. Invariant: it hears READY when the app is, no sooner, and after
-//! each reload then, also a failed one; STOPPING once; and signs of life from the control thread alone, for that is what
-//! must not hang.
+//! What the service manager (systemd) is told, and when. Invariant: it hears READY after each reload, also a failed one;
+//! STOPPING once; and signs of life from the control thread alone, for that is what must not hang.
 
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ impl Manager {
         }
     }
 
-    /// Says that a reload begins. During the start it is a part of that: its end would be taken for the app's readiness.
+    /// Says that a reload begins; while the app starts, that is part of the start.
     pub fn reloading(&mut self) {
         if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
             notifier.reloading();

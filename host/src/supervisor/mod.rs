@@ -19,6 +19,7 @@ mod perform;
 mod policies;
 mod reload;
 mod report;
+mod restarts;
 mod roster;
 mod signals;
 mod snapshot;

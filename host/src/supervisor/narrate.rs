@@ -48,8 +48,12 @@ pub fn restarted(what: &str) {
     info!(what, "restarted");
 }
 
-pub fn restart_failed(error: &str) {
-    error!(error, note = "nothing has changed", "restart failed");
+pub fn restart_failed(component: &str, error: &str) {
+    error!(component, error, "restart failed");
+}
+
+pub fn cannot_start(component: &str, why: &str) {
+    error!(component, why, "component cannot start");
 }
 
 pub fn restarts(component: &str, restart: u64, pause: Duration, because: &str) {

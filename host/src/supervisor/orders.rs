@@ -10,7 +10,7 @@ use crate::teardown::{Cause, ComponentId, Event, Level, Phase, Requester, Urgenc
 /// Who waits for the end of a component.
 #[derive(Debug, Default)]
 pub struct Orders {
-    stops: Vec<(ComponentId, oneshot::Sender<Answer>)>,
+    stops: Vec<(String, oneshot::Sender<Answer>)>,
 }
 
 fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, Refusal> {
@@ -31,16 +31,16 @@ impl Control {
             }
             Question::Stop { component: None, now, answer } => tell(answer, self.stop_app(now)),
             Question::Stop { component: Some(name), now, answer } => match self.stop_component(&name, now) {
-                Ok(id) if self.machine.phase(id) == Phase::Ended => {
+                Ok(()) if self.alive(&name).next().is_none() => {
                     tell(answer, Ok(format!("{name} has stopped")))
                 }
-                Ok(id) => self.orders.stops.push((id, answer)),
+                Ok(()) => self.orders.stops.push((name, answer)),
                 Err(refusal) => tell(answer, Err(refusal)),
             },
             Question::Reload(answer) => match self.may_change() {
                 Err(refusal) if refusal.why == RefusalKind::Stopping => tell(answer, Err(refusal)),
                 _ if self.plan.manifest.is_none() => {
-                    tell(answer, refusal(RefusalKind::Failed, "there is no manifest to read again"));
+                    tell(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
                 }
                 // One that is under way may have read an older manifest: the next one is theirs.
                 Ok(()) | Err(_) => {
@@ -99,7 +99,7 @@ impl Control {
         )
     }
 
-    fn stop_component(&mut self, name: &str, now: bool) -> Result<ComponentId, Refusal> {
+    fn stop_component(&mut self, name: &str, now: bool) -> Result<(), Refusal> {
         let id = self.known(name)?;
         self.may_change()?;
         let needs = |(other, other_id): &(&String, &ComponentId)| {
@@ -115,10 +115,16 @@ impl Control {
                 "{} came after it and would be left without it: stop that first",
                 dependents.join(", ")
             );
-            return refusal(RefusalKind::Failed, text);
+            return refusal(RefusalKind::Busy, text);
         }
         self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));
-        Ok(id)
+        if self.machine.phase(id) == Phase::Ended {
+            self.never_ready(id, "it was stopped before it was ready");
+        }
+        // Older ones are on the way out already; who has no time for it stops them, too.
+        let older: Vec<_> = self.alive(name).filter(|other| now && *other != id).collect();
+        older.into_iter().for_each(|id| self.feed(Event::StopOne(id, Urgency::Now)));
+        Ok(())
     }
 
     fn restart_component(&mut self, name: &str, answer: oneshot::Sender<Answer>) {
@@ -127,16 +133,16 @@ impl Control {
             Ok(id) => id,
             Err(refusal) => return tell(answer, Err(refusal)),
         };
-        let cause = Cause::Request(Requester::Operator);
-        if let Err(why) = self.renew(id, cause, Some(answer)) {
-            self.restart_came_to_nothing(&why);
-        }
+        self.renew(id, Cause::Request(Requester::Operator), Some(answer));
     }
 
-    /// Tells whoever waits for the end of this component how it ended.
+    /// Tells whoever waits for the end of this component how it ended, if this was all that was left of it.
     pub(super) fn now_ended(&mut self, id: ComponentId, how: &str) {
         let name = self.name(id);
-        for (_, answer) in self.orders.stops.extract_if(.., |(whose, _)| *whose == id) {
+        if self.alive(&name).next().is_some() {
+            return;
+        }
+        for (_, answer) in self.orders.stops.extract_if(.., |(whose, _)| *whose == name) {
             tell(answer, Ok(format!("{name} has ended: {how}")));
         }
     }

@@ -112,11 +112,8 @@ impl Control {
             Action::GiveUp(id) => {
                 narrate::gave_up(&self.name(id), self.machine.restarts(id));
             }
-            Action::Renew(id) => {
-                if let Err(why) = self.renew(id, Cause::Failure(id), None) {
-                    self.restart_came_to_nothing(&why);
-                }
-            }
+            Action::CannotStart(id) => self.cannot_start(id),
+            Action::Renew(id) => self.renew(id, Cause::Failure(id), None),
             Action::Prepare => self.prepare_reload(),
             Action::Switch => self.switch(),
             Action::RollBack(because) => self.roll_back(because),
@@ -205,6 +202,22 @@ impl Control {
         }
     }
 
+    fn cannot_start(&mut self, id: ComponentId) {
+        let needed = self.roster.get(id).map(|record| record.plan.after.clone()).unwrap_or_default();
+        let lost = |name: &&String| {
+            let id = self.roster.id_of(name);
+            id.is_none_or(|id| self.machine.phase(id) == Phase::Ended && !self.machine.is_ready(id))
+        };
+        let lost: Vec<_> = needed.iter().filter(lost).map(String::as_str).collect();
+        let why = format!("it comes after {}, which has ended and was never ready", lost.join(", "));
+        narrate::cannot_start(&self.name(id), &why);
+        self.note_failure(id, why.clone());
+        if let Some(record) = self.roster.get_mut(id) {
+            record.lost = Some(Failure { summary: why.clone(), backtrace: None, exit_code: None });
+        }
+        self.never_ready(id, &why);
+    }
+
     fn fail_start(&mut self, id: ComponentId) {
         let entered =
             self.machine.phase(id) > Phase::Starting && self.roster.get(id).is_some_and(Record::has_entered);
@@ -218,8 +231,9 @@ impl Control {
         let summary = format!("{what} within its start-timeout of {limit}");
         let failure = Failure { summary, backtrace: None, exit_code: None };
         narrate::failed(&record.plan.name, &failure);
-        ledger.last_failure = Some(failure.summary.clone());
-        record.failure = Some(failure);
+        ledger.traps += u64::from(record.stats.is_none());
+        record.failure = Some(failure.clone());
+        self.note_failure(id, failure.summary);
     }
 
     fn ask(&mut self, now: Duration, id: ComponentId, cause: Cause, deadline: Duration) {

@@ -1,5 +1,4 @@
-//! Reloads and restarts: from a manifest that is read again, or one component that is to be replaced, to a change for the machine,
-//! and what became of it. Invariant (I10): until the machine says `Switch`, the running app is not touched.
+//! Reloads: from a manifest that is read again to a change for the machine, and what became of it. Invariant (I10): until the machine says `Switch`, the running app is not touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +11,12 @@ use super::control::Control;
 use super::inbox::Message;
 use super::narrate;
 use super::policies::{is_pooled, member_policy, policy};
+use super::restarts::Restarts;
 use crate::operate::{Answer, Refusal, RefusalKind};
 use crate::plan::{Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::http::FreshComponent;
-use crate::teardown::{Cause, Change, ComponentId, Event, Fresh, Level, Phase};
+use crate::teardown::{Cause, Change, ComponentId, Event, Fresh, Level};
 
 /// What the threads of a reload tell.
 #[derive(Debug)]
@@ -28,11 +28,15 @@ pub enum ReloadEvent {
 }
 
 /// What takes over at the switch.
-struct TakeOver {
-    plan: Option<Box<Plan>>,
-    ids: BTreeMap<String, ComponentId>,
-    fresh: Vec<ComponentId>,
-    what: String,
+pub(super) struct TakeOver {
+    /// The plan that holds then, if it is another one.
+    pub(super) plan: Option<Box<Plan>>,
+    /// What names mean then.
+    pub(super) ids: BTreeMap<String, ComponentId>,
+    /// Those that are new.
+    pub(super) fresh: Vec<ComponentId>,
+    /// What has changed, in words.
+    pub(super) what: String,
 }
 
 /// Reloads and restarts, under way and done.
@@ -53,8 +57,8 @@ pub struct Reloads {
     answers: Vec<oneshot::Sender<Answer>>,
     /// Who waits for the one after it.
     queued: Vec<oneshot::Sender<Answer>>,
-    /// Who waits for this generation to be ready.
-    restarts: Vec<(ComponentId, oneshot::Sender<Answer>)>,
+    /// Generations that restarts wait for.
+    pub(super) restarts: Restarts,
 }
 
 impl std::fmt::Debug for Reloads {
@@ -69,6 +73,11 @@ impl Reloads {
         self.reads || self.taking_over.as_ref().is_some_and(|it| it.plan.is_some())
     }
 
+    /// Returns whether this generation has not taken over yet.
+    pub fn is_on_trial(&self, id: ComponentId) -> bool {
+        self.taking_over.as_ref().is_some_and(|it| it.fresh.contains(&id))
+    }
+
     /// Notes who wants to know how the next reload ends.
     pub fn wait(&mut self, answer: oneshot::Sender<Answer>) {
         self.queued.push(answer);
@@ -77,7 +86,7 @@ impl Reloads {
     /// Tells everybody who waits that it comes to nothing.
     pub fn refuse_all(&mut self, refusal: &Refusal) {
         let all = self.answers.drain(..).chain(self.queued.drain(..));
-        for answer in all.chain(self.restarts.drain(..).map(|(_, answer)| answer)) {
+        for answer in all.chain(self.restarts.drain()) {
             // Whoever asked can be gone by now.
             let _gone = answer.send(Err(refusal.clone()));
         }
@@ -195,43 +204,8 @@ impl Control {
         self.begin_change(change, made, TakeOver { plan: Some(plan), ids, fresh, what })
     }
 
-    /// Replaces a component by a fresh generation of itself.
-    ///
-    /// # Errors
-    /// When what it needs cannot be had; it goes on as it is.
-    pub(super) fn renew(
-        &mut self,
-        id: ComponentId,
-        cause: Cause,
-        answer: Option<oneshot::Sender<Answer>>,
-    ) -> Result<(), String> {
-        let Some(record) = self.roster.get(id) else { return Err("it is gone".to_owned()) };
-        let (plan, loaded) = (record.plan.clone(), record.loaded.clone());
-        let what = format!("{} has been restarted", plan.name);
-        let mut ids = self.roster.current().clone();
-        let fresh = self.roster.add(plan.clone(), loaded);
-        ids.insert(plan.name.clone(), fresh);
-        let policies = |(name, id): (&String, &ComponentId)| {
-            let record = self.roster.get(*id).filter(|_| name != &plan.name)?;
-            Some((*id, member_policy(&record.plan, &ids)))
-        };
-        let kept = ids.iter().filter_map(policies).collect();
-        let keeps_budget = matches!(cause, Cause::Failure(_));
-        let change =
-            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
-        if let Some(answer) = answer {
-            self.reloads.restarts.push((fresh, answer));
-        }
-        let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what };
-        let begun = self.begin_change(change, vec![(fresh, Some(id))], taking_over);
-        if let Err(why) = &begun {
-            self.never_ready(fresh, why);
-        }
-        begun
-    }
-
     /// Gets what the fresh ones need, then lets the machine begin.
-    fn begin_change(
+    pub(super) fn begin_change(
         &mut self,
         mut change: Change,
         made: Vec<(ComponentId, Option<ComponentId>)>,
@@ -243,10 +217,11 @@ impl Control {
         for (id, old) in &made {
             let Some(record) = self.roster.get(*id) else { continue };
             let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
-            let lives = old.is_some_and(|old| self.machine.phase(old) != Phase::Ended);
-            let waits = lives && !is_pooled && !plan.overlap;
+            // Also those of an earlier manifest, or of a restart that was not waited for.
+            let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
+            let waits = !before.is_empty() && !is_pooled && !plan.overlap;
             let policy = member_policy(&plan, &taking_over.ids);
-            fresh.push(Fresh { id: *id, policy, replaces: *old, waits });
+            fresh.push(Fresh { id: *id, policy, replaces: *old, before, waits });
             if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
                 pooled.push(FreshComponent { id: *id, plan, loaded });
             }
@@ -280,13 +255,7 @@ impl Control {
         let Some(TakeOver { plan, ids, fresh, what }) = self.reloads.taking_over.take() else { return };
         self.roster.set_current(ids);
         let Some(plan) = plan else {
-            for id in fresh {
-                if let Some((_, ledger)) = self.roster.with_ledger(id) {
-                    ledger.restarts += 1;
-                }
-                self.now_ready(id);
-            }
-            return narrate::restarted(&what);
+            return fresh.into_iter().for_each(|id| self.took_over(id));
         };
         for component in &plan.components {
             if let Some(id) = self.roster.id_of(&component.name)
@@ -299,25 +268,6 @@ impl Control {
         self.reloads.ok += 1;
         narrate::reloaded(self.reloads.ok, &what, self.now.saturating_sub(self.reloads.began));
         self.reload_ended(Ok(what));
-    }
-
-    /// Whoever waits for this generation can be told, if it is ready and has taken over.
-    pub(super) fn now_ready(&mut self, id: ComponentId) {
-        if !self.machine.is_ready(id) || self.reloads.taking_over.is_some() {
-            return;
-        }
-        let name = self.name(id);
-        let mine = self.reloads.restarts.extract_if(.., |(whose, _)| *whose == id);
-        for (_, answer) in mine {
-            let _gone = answer.send(Ok(format!("{name} has been restarted")));
-        }
-    }
-
-    /// Tells whoever waits for this generation that it came to nothing.
-    pub(super) fn never_ready(&mut self, id: ComponentId, why: &str) {
-        for (_, answer) in self.reloads.restarts.extract_if(.., |(whose, _)| *whose == id) {
-            let _gone = answer.send(Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
-        }
     }
 
     /// The app stops while a manifest is read, or what it says is loaded: nothing comes of it.
@@ -337,13 +287,11 @@ impl Control {
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
-        for id in &taking_over.fresh {
-            self.never_ready(*id, &why);
-        }
+        // The machine has done so already, and can be at the next one.
         if taking_over.plan.is_some() {
-            self.reload_failed(why);
+            self.note_reload_failed(why);
         } else {
-            narrate::restart_failed(&why);
+            taking_over.fresh.iter().for_each(|id| self.never_ready(*id, &why));
         }
     }
 
@@ -354,17 +302,16 @@ impl Control {
         failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
     }
 
-    /// Says that a restart could not even begin.
-    pub(super) fn restart_came_to_nothing(&mut self, why: &str) {
-        narrate::restart_failed(why);
+    /// A reload came to nothing before it changed anything.
+    fn reload_failed(&mut self, why: String) {
+        self.note_reload_failed(why);
         self.feed(Event::NothingToChange);
     }
 
-    fn reload_failed(&mut self, why: String) {
+    fn note_reload_failed(&mut self, why: String) {
         self.reloads.failed += 1;
         narrate::reload_failed(&why);
         self.reload_ended(Err(why));
-        self.feed(Event::NothingToChange);
     }
 
     fn reload_ended(&mut self, result: Result<String, String>) {

@@ -25,7 +25,9 @@ pub struct Fresh {
     pub policy: MemberPolicy,
     /// The generation that it replaces, if there is one.
     pub replaces: Option<ComponentId>,
-    /// Whether it starts only when that one has ended: it needs something that only one can have.
+    /// Older generations of its name that still end, the youngest first.
+    pub before: Vec<ComponentId>,
+    /// Whether it starts only when all those have ended: it needs something that only one can have.
     pub waits: bool,
 }
 
@@ -61,7 +63,7 @@ impl Machine {
             for fresh in &change.fresh {
                 let member = Member {
                     trial: true,
-                    waits: fresh.waits && fresh.replaces.is_some(),
+                    waits: fresh.waits && (fresh.replaces.is_some() || !fresh.before.is_empty()),
                     ..Member::new(fresh.policy.clone())
                 };
                 self.members.insert(fresh.id, member);
@@ -154,16 +156,16 @@ impl Machine {
             }
         }
         self.policy = change.policy.unwrap_or_else(|| self.policy.clone());
+        for fresh in &change.fresh {
+            self.queue_up(fresh);
+        }
         let replaced = change.fresh.iter().filter_map(|fresh| Some((fresh.replaces?, fresh.id)));
         let replaced: BTreeMap<_, _> = replaced.collect();
         let stale: BTreeSet<_> = replaced.keys().chain(&change.removed).copied().collect();
         self.come_after(&replaced, &stale);
-        for (old, fresh) in &replaced {
-            self.queue_up(*old, *fresh);
-        }
         self.retire(now, &stale, change.cause);
-        for fresh in replaced.values() {
-            self.end_the_oldest(now, *fresh);
+        for fresh in &change.fresh {
+            self.end_the_oldest(now, fresh.id);
         }
         self.starts_due = true;
         self.start_whoever_may(now);
@@ -204,10 +206,12 @@ impl Machine {
     }
 
     /// Notes which generations of a component there are besides the one that takes part.
-    fn queue_up(&mut self, old: ComponentId, fresh: ComponentId) {
-        let before = self.members.get(&old).map(|member| member.line.clone()).unwrap_or_default();
-        let line = [old].into_iter().chain(before).filter(|id| self.members.contains_key(id)).collect();
-        if let Some(member) = self.members.get_mut(&fresh) {
+    fn queue_up(&mut self, fresh: &Fresh) {
+        let old = fresh.replaces.and_then(|old| self.members.get(&old));
+        let before = old.map(|member| member.line.clone()).unwrap_or_default();
+        let all: BTreeSet<_> = fresh.replaces.into_iter().chain(before).chain(fresh.before.clone()).collect();
+        let line = all.into_iter().rev().filter(|id| self.members.contains_key(id)).collect();
+        if let Some(member) = self.members.get_mut(&fresh.id) {
             member.line = line;
         }
     }

@@ -16,7 +16,7 @@ const A2: ComponentId = ComponentId(10);
 const B2: ComponentId = ComponentId(11);
 
 fn fresh(id: ComponentId, replaces: ComponentId) -> Fresh {
-    Fresh { id, policy: member(), replaces: Some(replaces), waits: false }
+    Fresh { id, policy: member(), replaces: Some(replaces), before: vec![], waits: false }
 }
 
 fn reload(fresh: Vec<Fresh>) -> Change {
@@ -118,7 +118,7 @@ fn a_fresh_one_that_needs_one_that_never_was_ready_is_taken_back() {
     let _ = app.on(s(0), Event::Ended(A, Outcome::Failed));
     let hopeless = Fresh { policy: after([A]), ..fresh(B2, B) };
     let done = prepared(&mut app, s(1), reload(vec![hopeless]));
-    assert_eq!(done, [Action::RollBack(Some(B2)), Action::Forget(B2)]);
+    assert_eq!(done, [Action::CannotStart(B2), Action::RollBack(Some(B2)), Action::Forget(B2)]);
 }
 
 #[test]
@@ -311,4 +311,26 @@ fn during_a_stop_nothing_changes() {
     let _ = app.change(s(1), reload(vec![fresh(A2, A)]));
     assert_eq!(app.change(s(1), reload(vec![fresh(B2, B)])), [Action::RollBack(None)]);
     assert!(app.is_changing());
+}
+
+#[test]
+fn who_is_found_dead_on_trial_does_not_take_over() {
+    let mut app = pair();
+    prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    assert_eq!(runs(&mut app, s(2), A2), []);
+    let done = app.on(s(3), Event::Unhealthy(A2));
+    assert_eq!(done.first(), Some(&Action::RollBack(Some(A2))), "{done:?}");
+    assert_eq!((app.phase(A), app.is_changing()), (Phase::Running, false));
+}
+
+#[test]
+fn one_that_comes_back_waits_for_its_older_generations() {
+    // A reload without it, and another with it again while the first one still ends.
+    let mut app = pair();
+    let gone = Change { removed: vec![A], ..reload(vec![]) };
+    assert_eq!(prepared(&mut app, s(1), gone), [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
+    let back = Fresh { replaces: None, before: vec![A], waits: true, ..fresh(A2, A) };
+    assert_eq!(prepared(&mut app, s(2), reload(vec![back])), [Action::Switch]);
+    assert_eq!(app.phase(A2), Phase::Pending);
+    assert_eq!(app.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A), Action::Start(A2)]);
 }

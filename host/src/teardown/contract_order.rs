@@ -167,7 +167,9 @@ fn whoever_needs_one_that_never_was_ready_never_starts() {
     let _ = runs(&mut app, s(0), ComponentId(3));
     let _ = app.on(s(1), Event::Entered(A));
     let _ = app.on(s(1), Event::Failed(A));
-    assert_eq!((app.on(s(1), Event::Ended(A, Outcome::Failed)), app.level()), (vec![], Level::Running));
+    let told = [Action::CannotStart(B), Action::CannotStart(C)];
+    assert_eq!(app.on(s(1), Event::Ended(A, Outcome::Failed)), told);
+    assert_eq!(app.level(), Level::Running);
     assert_eq!([B, C].map(|id| app.outcome(id)), [Outcome::NotStarted; 2]);
     assert_eq!([B, C].map(|id| app.phase(id)), [Phase::Ended; 2]);
     let mut app = starting(SignalProfile::Standard, vec![ignored(member()), after([A]), after([B])]);

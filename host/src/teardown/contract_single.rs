@@ -13,7 +13,7 @@ const OPERATOR: Cause = Cause::Request(Requester::Operator);
 
 /// A fresh generation of A, and what it stands for.
 fn again(policy: MemberPolicy, cause: Cause, keeps_budget: bool) -> Change {
-    let fresh = vec![Fresh { id: A2, policy, replaces: Some(A), waits: false }];
+    let fresh = vec![Fresh { id: A2, policy, replaces: Some(A), before: Vec::new(), waits: false }];
     Change { fresh, removed: Vec::new(), kept: Vec::new(), policy: None, cause, keeps_budget }
 }
 
@@ -148,7 +148,13 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
         let mut app = pair();
         let mut change = again(job(on_exit), Cause::Reload, false);
         let b2 = ComponentId(11);
-        change.fresh.push(Fresh { id: b2, policy: member(), replaces: Some(B), waits: false });
+        change.fresh.push(Fresh {
+            id: b2,
+            policy: member(),
+            replaces: Some(B),
+            before: Vec::new(),
+            waits: false,
+        });
         let _ = app.change(s(1), change);
         let _ = runs(&mut app, s(1), A2);
         assert_eq!(kinds(&app.on(s(1), Event::Returned(A2))), ["Ask"]);
@@ -164,7 +170,13 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     let mut app = pair();
     let none = RestartPlan { max: 0, ..RestartPlan::default() };
     let mut change = again(MemberPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
-    change.fresh.push(Fresh { id: ComponentId(11), policy: member(), replaces: None, waits: false });
+    change.fresh.push(Fresh {
+        id: ComponentId(11),
+        policy: member(),
+        replaces: None,
+        before: Vec::new(),
+        waits: false,
+    });
     let _ = app.change(s(1), change);
     let _ = runs(&mut app, s(1), A2);
     let done = app.on(s(1), Event::Ended(A2, Outcome::Finished));
@@ -176,7 +188,13 @@ fn a_generation_that_was_taken_back_and_hangs_in_its_start_is_cut_off() {
     // I12: nothing is left behind: it does not heed that it is abandoned.
     let mut app = pair();
     let mut change = again(member(), Cause::Reload, false);
-    change.fresh.push(Fresh { id: ComponentId(11), policy: member(), replaces: None, waits: false });
+    change.fresh.push(Fresh {
+        id: ComponentId(11),
+        policy: member(),
+        replaces: None,
+        before: Vec::new(),
+        waits: false,
+    });
     let _ = app.change(s(1), change);
     let done = app.on(s(2), Event::Failed(ComponentId(11)));
     assert_eq!(kinds(&done), ["RollBack", "Abandon"]);

@@ -93,6 +93,8 @@ pub enum Action {
     RollBack(Option<ComponentId>),
     /// Forget this component: it has been replaced or removed, and has ended.
     Forget(ComponentId),
+    /// Say that this component will not start: one that it comes after has ended and was never ready.
+    CannotStart(ComponentId),
     /// Say that a signal came which changes nothing.
     NoteSignal(Signal),
     /// Say that a reload is not possible: there is no manifest, or the app stops.

@@ -136,7 +136,10 @@ impl Machine {
     pub(super) fn unhealthy(&mut self, now: Duration, id: ComponentId) {
         let running = |phase: Phase| phase == Phase::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| running(member.phase)) else { return };
-        if self.level > Level::Running || !member.counts() || member.trial || member.renew.is_some() {
+        if member.trial && self.change.is_some() {
+            return self.roll_back(now, Some(id));
+        }
+        if self.level > Level::Running || !member.counts() || member.renew.is_some() {
             return;
         }
         match (member.policy.on_failure, member.policy.pooled) {

@@ -33,6 +33,11 @@ impl Machine {
                 return;
             }
             for id in hopeless {
+                // It can be gone with another one that was taken back.
+                if self.phase(id) != Phase::Pending {
+                    continue;
+                }
+                self.actions.push(Action::CannotStart(id));
                 self.finish(id, self.last_outcome(id));
                 if self.members.get(&id).is_some_and(|member| member.trial) && self.change.is_some() {
                     self.roll_back(now, Some(id));

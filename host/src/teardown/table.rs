@@ -179,6 +179,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Switch => "Switch",
         Action::RollBack(_) => "RollBack",
         Action::Forget(_) => "Forget",
+        Action::CannotStart(_) => "CannotStart",
         Action::NoteSignal(_) => "NoteSignal",
         Action::RefuseReload => "RefuseReload",
         Action::PrintStatus => "PrintStatus",

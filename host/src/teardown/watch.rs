@@ -93,7 +93,7 @@ impl Watch {
         }
         for fresh in &change.fresh {
             let root = fresh.replaces.map_or(fresh.id, |old| self.books.get(old).root);
-            let waits = fresh.waits && fresh.replaces.is_some();
+            let waits = fresh.waits && (fresh.replaces.is_some() || !fresh.before.is_empty());
             let book = Book { trial: true, waits, ..Book::new(fresh.policy.clone(), root) };
             self.books.0.insert(fresh.id, book);
         }
@@ -172,6 +172,10 @@ impl Watch {
                 book.gave_up = true;
                 book.ended = book.ended.map(|_| Outcome::GaveUp);
                 assert_eq!(self.machine.cause, Some(Cause::Failure(id)), "R11");
+            }
+            Action::CannotStart(id) => {
+                let book = self.books.get(id);
+                assert!(!book.lives() && book.counts() && self.books.lacks(id), "{id:?} waits in vain");
             }
             Action::Renew(id) => {
                 let book = self.books.get(id);

@@ -210,7 +210,13 @@ impl World {
                 _ => {
                     let policy = MemberPolicy { after: book.policy.after.clone(), ..policy.clone() };
                     let id = (ComponentId(self.next), Some(*id));
-                    change.fresh.push(Fresh { id: id.0, policy, replaces: id.1, waits: fate == 3 });
+                    change.fresh.push(Fresh {
+                        id: id.0,
+                        policy,
+                        replaces: id.1,
+                        before: Vec::new(),
+                        waits: fate == 3,
+                    });
                     self.next += 1;
                 }
             }
@@ -229,7 +235,13 @@ impl World {
             let after = change.kept.iter().map(|(id, _)| *id).take(1);
             let after = after.chain(change.fresh.iter().map(|fresh| fresh.id).take(1)).collect();
             let policy = MemberPolicy { after, ..edit.policies[0].clone() };
-            change.fresh.push(Fresh { id: ComponentId(self.next), policy, replaces: None, waits: false });
+            change.fresh.push(Fresh {
+                id: ComponentId(self.next),
+                policy,
+                replaces: None,
+                before: Vec::new(),
+                waits: false,
+            });
             self.next += 1;
         }
         change
