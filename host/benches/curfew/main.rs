@@ -44,7 +44,7 @@ const BENCHES: &[Bench] = &[
     ("http-p99-02", 9, http::p99_classic),
     ("http-stream", 5, http::stream),
     ("http-twenty", 5, http::twenty),
-    ("reload-load", 5, http::reload_load),
+    ("reload-load", 13, http::reload_load),
     ("reload-one-of-100", 15, http::reload_one),
     ("status-load", 5, http::status_load),
     ("metrics-cost", 6, http::metrics_cost),
