@@ -23,6 +23,11 @@ fn pool() -> MemberPolicy {
     MemberPolicy { on_failure, on_lost, restart, pooled: true, ..member() }
 }
 
+/// One that was not there before.
+fn added(id: ComponentId) -> Fresh {
+    Fresh { id, policy: member(), replaces: None, before: Vec::new(), waits: false }
+}
+
 #[test]
 fn an_operator_stops_one_and_the_others_go_on() {
     // `stop COMPONENT`: with its grace, cause request; whatever its end means otherwise, it means nothing now.
@@ -170,13 +175,7 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     let mut app = pair();
     let none = RestartPlan { max: 0, ..RestartPlan::default() };
     let mut change = again(MemberPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
-    change.fresh.push(Fresh {
-        id: ComponentId(11),
-        policy: member(),
-        replaces: None,
-        before: Vec::new(),
-        waits: false,
-    });
+    change.fresh.push(added(ComponentId(11)));
     let _ = app.change(s(1), change);
     let _ = runs(&mut app, s(1), A2);
     let done = app.on(s(1), Event::Ended(A2, Outcome::Finished));
@@ -188,13 +187,7 @@ fn a_generation_that_was_taken_back_and_hangs_in_its_start_is_cut_off() {
     // I12: nothing is left behind: it does not heed that it is abandoned.
     let mut app = pair();
     let mut change = again(member(), Cause::Reload, false);
-    change.fresh.push(Fresh {
-        id: ComponentId(11),
-        policy: member(),
-        replaces: None,
-        before: Vec::new(),
-        waits: false,
-    });
+    change.fresh.push(added(ComponentId(11)));
     let _ = app.change(s(1), change);
     let done = app.on(s(2), Event::Failed(ComponentId(11)));
     assert_eq!(kinds(&done), ["RollBack", "Abandon"]);
