@@ -28,6 +28,7 @@ mod hooks;
 mod hostile;
 mod http;
 mod labs;
+mod languages;
 mod layout;
 mod operate;
 mod order;

@@ -34,6 +34,7 @@ mod leftover;
 pub mod operate;
 pub mod output;
 pub mod plan;
+pub mod project;
 pub mod runtime;
 pub mod server;
 pub mod supervisor;

@@ -11,6 +11,7 @@ use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
 use crate::plan::units::parse_duration;
 use crate::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
+use crate::project::{Language, ProjectKind, ProjectName};
 
 /// Runs WebAssembly components as one app and stops them well
 #[derive(Debug, Parser)]
@@ -31,6 +32,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what one component is and what it needs
     Inspect(InspectArgs),
+    /// Write a project for a component, with a hook, a test and a CI recipe
+    #[command(after_help = NEW_HELP)]
+    New(NewArgs),
     /// Tell what a running app is doing
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
@@ -56,6 +60,13 @@ manifest or a component is invalid; 124 a component was cut off at the end of it
 single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
+
+const NEW_HELP: &str = "\
+Examples:
+  curfew new hello --lang python                 a service: prints each second, ends when it is asked to
+  curfew new web --lang rust --kind http --async an HTTP handler for WASI 0.3
+
+Exit codes: 0 written; 2 usage, or there is no such project; 69 it cannot be written.";
 
 const STATUS_HELP: &str = "\
 Examples:
@@ -90,6 +101,23 @@ Example:
   curfew restart web
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+
+/// Arguments of `new`.
+#[derive(Args, Clone, Debug)]
+pub struct NewArgs {
+    /// Its name, and that of its folder: a-z, 0-9 and `-`
+    #[arg(value_name = "NAME")]
+    pub name: ProjectName,
+    /// The language
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Language,
+    /// What it is
+    #[arg(long, value_name = "KIND", default_value = "service")]
+    pub kind: ProjectKind,
+    /// For WASI 0.3: its hook is called beside its work
+    #[arg(long = "async")]
+    pub is_async: bool,
+}
 
 /// Which app a command is about.
 #[derive(Args, Clone, Debug)]

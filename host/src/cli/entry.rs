@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command};
 use super::say::say;
-use super::{check, operate, run};
+use super::{check, new, operate, run};
 use crate::output::{Channel, LogFormat, Output, install_panic_hook};
 use crate::supervisor::{block_signals, hard_exit, release_signals};
 use crate::systemd::activation;
@@ -52,6 +52,7 @@ fn command(output: &Output) -> ExitCode {
         Command::Run(args) => run::run(output, args),
         Command::Check(args) => check::check(output, &args),
         Command::Inspect(args) => check::inspect(output, &args),
+        Command::New(args) => new::new(output, &args),
         Command::Status(args) => operate::status(output, &args),
         Command::Stop(args) => operate::stop(output, &args),
         Command::Reload(args) => operate::reload(output, &args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
+use crate::project::{NewError, Unavailable};
 use crate::supervisor::AppError;
 use crate::teardown::ExitCode;
 
@@ -19,6 +20,12 @@ pub enum CliError {
     /// A running app could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There is no such project.
+    #[error(transparent)]
+    NoProject(#[from] Unavailable),
+    /// A project cannot be written.
+    #[error(transparent)]
+    New(#[from] NewError),
     /// The command line cannot be meant so.
     #[error("{0}")]
     Usage(&'static str),
@@ -52,10 +59,12 @@ impl CliError {
             },
             Self::App(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
-            Self::Usage(_) => ExitCode::USAGE,
-            Self::Cache(_) | Self::Report { .. } | Self::Thread(_) | Self::Signals(_) => {
-                ExitCode::UNAVAILABLE
-            }
+            Self::Usage(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => ExitCode::USAGE,
+            Self::New(NewError::Unwritable { .. })
+            | Self::Cache(_)
+            | Self::Report { .. }
+            | Self::Thread(_)
+            | Self::Signals(_) => ExitCode::UNAVAILABLE,
         }
     }
 }

@@ -1,0 +1,172 @@
+//! Which projects there are, and of which files. A file that is not listed here is not part of a project; a test compares
+//! the lists with the folders.
+
+use clap::ValueEnum;
+
+/// The language of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust, built by cargo
+    Rust,
+    /// JavaScript, built by npm and componentize-js
+    #[value(alias = "javascript")]
+    Js,
+    /// Python, built by componentize-py
+    #[value(alias = "py")]
+    Python,
+    /// C, built by make, clang and wit-bindgen
+    C,
+    /// Go, built by its own compiler
+    Go,
+}
+
+/// What a project is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProjectKind {
+    /// It runs by itself: a timer that is asked to stop
+    Service,
+    /// It answers HTTP requests
+    Http,
+}
+
+impl ProjectKind {
+    /// Returns the word that users read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Language {
+    /// Returns the word that users write.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Js => "js",
+            Self::Python => "python",
+            Self::C => "c",
+            Self::Go => "go",
+        }
+    }
+
+    /// Returns its name as people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Rust => "Rust",
+            Self::Js => "JavaScript",
+            Self::Python => "Python",
+            Self::C => "C",
+            Self::Go => "Go",
+        }
+    }
+}
+
+/// One project that can be copied.
+#[derive(Debug)]
+pub struct Template {
+    /// The folder below `guest-components/`.
+    pub folder: &'static str,
+    /// Its language.
+    pub language: Language,
+    /// What it is.
+    pub kind: ProjectKind,
+    /// Whether it is for WASI 0.3.
+    pub is_async: bool,
+    /// The paths and contents of its files.
+    pub files: &'static [(&'static str, &'static str)],
+}
+
+impl Template {
+    /// Returns the name that stands in its files for that of the project.
+    pub fn name(&self) -> &'static str {
+        self.folder.split('/').next().unwrap_or(self.folder)
+    }
+}
+
+macro_rules! template {
+    ($folder:literal, $language:ident, $kind:ident, $is_async:literal, [$($file:literal),+ $(,)?]) => {
+        Template {
+            folder: $folder,
+            language: Language::$language,
+            kind: ProjectKind::$kind,
+            is_async: $is_async,
+            files: &[$((
+                $file,
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-components/", $folder, "/", $file)),
+            )),+],
+        }
+    };
+}
+
+/// All projects.
+pub const TEMPLATES: &[Template] = &[];
+
+/// Why there is no such project.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} project in {}: {why}\nhint: {hint}", language.title())]
+pub struct Unavailable {
+    language: Language,
+    what: &'static str,
+    why: &'static str,
+    hint: &'static str,
+}
+
+/// Returns the project in a language, of a kind.
+///
+/// # Errors
+/// When the language's tools cannot build such a component.
+pub fn find(language: Language, kind: ProjectKind, is_async: bool) -> Result<&'static Template, Unavailable> {
+    let fits = |template: &&Template| {
+        template.language == language && template.kind == kind && template.is_async == is_async
+    };
+    TEMPLATES.iter().find(fits).ok_or_else(|| unavailable(language, kind, is_async))
+}
+
+fn unavailable(language: Language, kind: ProjectKind, is_async: bool) -> Unavailable {
+    let _ = (kind, is_async);
+    Unavailable { language, what: "", why: "", hint: "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_template_has_all_files_of_its_sample() {
+        for template in TEMPLATES {
+            let folder =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-components").join(template.folder);
+            let listed = Command::new("git")
+                .args(["ls-files", "-co", "--exclude-standard"])
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            let mut there: Vec<&str> = listed.lines().collect();
+            let mut here: Vec<&str> = template.files.iter().map(|(path, _)| *path).collect();
+            there.sort_unstable();
+            here.sort_unstable();
+            assert_eq!(here, there, "{}", template.folder);
+        }
+    }
+
+    #[test]
+    fn what_there_is_none_of_is_told_with_the_reason() {
+        for language in Language::value_variants() {
+            for kind in ProjectKind::value_variants() {
+                for is_async in [false, true] {
+                    if let Err(error) = find(*language, *kind, is_async) {
+                        let text = error.to_string();
+                        assert!(!error.why.is_empty() && text.contains("hint: "), "{text}");
+                    }
+                }
+            }
+            assert!(find(*language, ProjectKind::Service, false).is_ok());
+        }
+    }
+}
