@@ -17,8 +17,8 @@ static bool wait_a_second_for(wasi_io_poll_borrow_pollable_t stop) {
     return wasi_io_poll_method_pollable_ready(stop);
 }
 
-/* The service: it returns as soon as the host asks for the stop. */
-int main(void) {
+/* The service: it returns as soon as the host asks for the stop; true means that it went well. */
+bool exports_wasi_cli_run_run(void) {
     wasi_io_poll_own_pollable_t stop = curfew_lifecycle_host_subscribe_stop();
     char line[32];
     do {
@@ -27,10 +27,10 @@ int main(void) {
         fflush(stdout);
     } while (!wait_a_second_for(wasi_io_poll_borrow_pollable(stop)));
     wasi_io_poll_pollable_drop_own(stop);
-    return 0;
+    return true;
 }
 
-/* The hook: called once, when main has returned. */
+/* The hook: called once, when run has returned. */
 void exports_app_shutdown(void) {
     printf("ticked %u times\n", beats);
     fflush(stdout);
