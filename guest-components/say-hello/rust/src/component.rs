@@ -2,7 +2,8 @@
 
 use crate::greeting;
 use std::cell::Cell;
-use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{Fields, OutgoingBody, OutgoingResponse};
+use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
 wit_bindgen::generate!({ inline: "package my:app; world app { export shutdown: func(); }" });
 
@@ -20,7 +21,8 @@ impl wasip2::exports::http::incoming_handler::Guest for App {
         let n = REQUESTS.get() + 1;
         REQUESTS.set(n);
         let headers = [("content-type".to_string(), b"text/plain".to_vec())];
-        let response = OutgoingResponse::new(Fields::from_list(&headers).expect("the header is valid"));
+        let fields = Fields::from_list(&headers).expect("the header is valid");
+        let response = OutgoingResponse::new(fields);
         let body = response.body().expect("the first body");
         ResponseOutparam::set(out, Ok(response));
         let stream = body.write().expect("the first stream");

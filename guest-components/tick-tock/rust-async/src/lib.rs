@@ -5,7 +5,8 @@ mod component;
 
 /// What the clock says at its `n`th beat.
 pub fn beat(n: u64) -> String {
-    if n % 2 == 1 { format!("tick {n}") } else { format!("tock {n}") }
+    let word = if n % 2 == 1 { "tick" } else { "tock" };
+    format!("{word} {n}")
 }
 
 #[cfg(test)]
