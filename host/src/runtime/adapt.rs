@@ -22,6 +22,8 @@ pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
+/// The memory that it shares with its host.
+const MEMORY: &str = "memory";
 /// The interfaces that the command adapter exports, or that make a component something else than a command.
 const CALLED: [&str; 4] =
     ["wasi:cli/run@", "wasi:http/incoming-handler@", "wasi:http/handler@", "curfew:lifecycle/tcp-handler@"];
@@ -67,6 +69,8 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     };
     match foreign_import(&module) {
         Some(refusal) => Err(refusal),
+        // What it reads and writes there is all that WASI preview 1 knows of it.
+        None if !module.has(MEMORY) => Err(foreign::without_memory()),
         None => Ok(Some(adaptation)),
     }
 }

@@ -23,6 +23,15 @@ pub fn extension(function: &str) -> Refusal {
     )
 }
 
+/// Says that there is nothing to share with the host.
+pub fn without_memory() -> Refusal {
+    let found = "it is a core module that does not export its `memory`";
+    Refusal::new(
+        found,
+        "export it, as every compiler for WASI does: in text `(memory (export \"memory\") 1)`",
+    )
+}
+
 fn not_linked(module: &Module) -> Option<Refusal> {
     if module.is_shared_library {
         let found = "it is a shared library, not a program";
@@ -97,8 +106,10 @@ fn is_emscripten(name: &str) -> bool {
 fn missing_symbol(module: &Module) -> Option<Refusal> {
     let (_, name) = module.import_from(|from| from == "env")?;
     Some(Refusal::new(
-        format!("it imports `env.{name}`: a symbol that nothing defined when it was linked"),
-        "link the library or the object that defines it, without `--allow-undefined`",
+        format!(
+            "it imports `env.{name}`: a symbol that nothing defined when it was linked, or a function of another host"
+        ),
+        "link the library or the object that defines it (without `--allow-undefined` the linker tells what is missing)",
     ))
 }
 

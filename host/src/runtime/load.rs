@@ -243,6 +243,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     if let Some(component) = cached {
         return Ok(File { component, stamp, digest, adapted });
     }
+    fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
     let component =
         Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
