@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::alone::AloneArgs;
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
@@ -57,7 +58,15 @@ stops), USR1 prints the status.
 Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
 an address could not be bound; 70 a bug in curfew; 75 a component failed more often than its `restart` allows; 78 the
 manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n forced by signal n. A
-single .wasm file passes its own exit status on.
+single .wasm file passes its own exit status on; when it traps, the code is 1.
+
+A single .wasm file runs as with `wasmtime run`: its standard streams pass through as they are, and it is granted what the flags
+say and nothing else. One that handles HTTP is served, as with `wasmtime serve`. A core module for WASI preview 1 is adapted
+while it is loaded.
+
+Examples:
+  curfew run app.wasm --env LOG=debug --env HOME --dir data::/data -- arg1 arg2
+  curfew run hello.wasm --listen 127.0.0.1:9000
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
 
@@ -186,13 +195,9 @@ pub struct RunArgs {
     /// Arguments of the component, when there is a single .wasm file
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
-    /// An address to listen on, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), when there is a single .wasm
-    /// file that handles HTTP
-    #[arg(long, value_name = "ADDR", value_parser = listen)]
-    pub listen: Vec<ListenAddress>,
-    /// A server such as https://api.example.com that a single .wasm file may send requests to
-    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_outbound_http: Vec<Origin>,
+    /// What a single .wasm file is granted.
+    #[command(flatten)]
+    pub alone: AloneArgs,
     /// Longest graceful stop of the whole app [default: 25s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub grace: Option<Duration>,
@@ -265,11 +270,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-fn listen(text: &str) -> Result<ListenAddress, String> {
+pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
     parse_listen_address(text).map_err(with_hint)
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
+pub(super) fn origin(text: &str) -> Result<Origin, String> {
     parse_origin(text).map_err(with_hint)
 }
 
@@ -316,9 +321,9 @@ mod tests {
             "https://*.b",
         ]);
         let args = args.unwrap();
-        let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+        let listen: Vec<String> = args.alone.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock", "fd:web"]);
-        assert_eq!(args.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
+        assert_eq!(args.alone.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
         let told = run(&["a.wasm", "--listen", ":80"]).unwrap_err();
         assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");
         let told = run(&["a.wasm", "--allow-outbound-http", "ftp://x"]).unwrap_err();

@@ -1,5 +1,6 @@
 //! The command line: what can be said on it, and what each command does with the library below.
 
+mod alone;
 mod args;
 mod check;
 mod client;

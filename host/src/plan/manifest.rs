@@ -226,7 +226,12 @@ fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
 fn network(section: &Section) -> NetworkGrant {
     let listen = section.list("listen").iter().filter_map(Item::address);
     let connect = section.list("connect").iter().filter_map(Item::peer).cloned();
-    NetworkGrant { listen: listen.collect(), connect: connect.collect(), names: section.flag("names") }
+    NetworkGrant {
+        listen: listen.collect(),
+        connect: connect.collect(),
+        names: section.flag("names"),
+        all: false,
+    }
 }
 
 fn http(component: &Section, base: &Path) -> HttpPlan {

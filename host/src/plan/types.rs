@@ -235,6 +235,8 @@ pub struct NetworkGrant {
     pub connect: Vec<Peer>,
     /// Whether it may look up names.
     pub names: bool,
+    /// All of it, whatever else is said; only the command line can.
+    pub all: bool,
 }
 
 /// One peer a component may connect to.

@@ -1,0 +1,139 @@
+//! Core modules become components while they are loaded: WASI preview 1 is translated by wasmtime's adapters.
+//!
+//! Invariant: the same module always becomes the same component, and [`MADE_BY`] names what it depends on besides; so a
+//! compiled one can be kept under what its file has in it. The words for a module that cannot be adapted are in `foreign`.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::Parser;
+use wit_component::{ComponentEncoder, metadata};
+
+use super::module::Module;
+use super::refusal::Refusal;
+use super::{exit_code, foreign};
+
+/// What makes components of modules: with another version of it, a module becomes another component.
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8";
+
+/// What a module calls when the host starts it.
+const START: &str = "_start";
+/// The memory that it shares with its host.
+const MEMORY: &str = "memory";
+/// The interfaces that the command adapter exports, or that make a component something else than a command.
+const CALLED: [&str; 4] =
+    ["wasi:cli/run@", "wasi:http/incoming-handler@", "wasi:http/handler@", "curfew:lifecycle/tcp-handler@"];
+
+/// How a core module becomes a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adaptation {
+    /// It is a program: its `_start` becomes `wasi:cli/run`.
+    Command,
+    /// It exports what its embedded world says.
+    Reactor,
+    /// Both: a program that exports more, its hook for instance.
+    CommandWithWorld,
+}
+
+impl fmt::Display for Adaptation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "a core module with `_start`, adapted as a WASI preview-1 command",
+            Self::Reactor => "a core module with an embedded world, adapted as a WASI preview-1 reactor",
+            Self::CommandWithWorld => {
+                "a core module with `_start` and an embedded world, adapted as a WASI preview-1 command"
+            }
+        })
+    }
+}
+
+/// Returns how a file becomes a component, `None` if it is one. Reads its sections, not its code.
+///
+/// # Errors
+/// When it is a module that cannot be adapted.
+pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
+    if !Parser::is_core_wasm(bytes) {
+        return Ok(None);
+    }
+    let module = Module::read(bytes).map_err(|error| damaged(&error))?;
+    let adaptation = match (module.has(START), module.has_world) {
+        (true, true) if exports_what_is_called(bytes) => Adaptation::Reactor,
+        (true, true) => Adaptation::CommandWithWorld,
+        (false, true) => Adaptation::Reactor,
+        (true, false) => Adaptation::Command,
+        (false, false) => return Err(foreign::words(&module)),
+    };
+    match foreign_import(&module) {
+        Some(refusal) => Err(refusal),
+        // What it reads and writes there is all that WASI preview 1 knows of it.
+        None if !module.has(MEMORY) => Err(foreign::without_memory()),
+        None => Ok(Some(adaptation)),
+    }
+}
+
+/// Makes a component of a module.
+///
+/// # Errors
+/// When the module does not fit the world that is embedded in it, or imports what is in none.
+pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+    let adapter = match adaptation {
+        Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    let encoded = ComponentEncoder::default()
+        .module(&exit_code::divert(bytes))
+        .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
+        .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
+        // The adapter needs memory before the language's own runtime has been initialized: Go's cannot give it any then.
+        .and_then(|encoder| encoder.realloc_via_memory_grow(true).encode());
+    encoded.map_err(|error| match adaptation {
+        Adaptation::Command => Refusal::new(
+            format!("its core module cannot be adapted: {error:#}"),
+            "build it for WASI preview 1 or 2 with tools of today",
+        ),
+        Adaptation::Reactor | Adaptation::CommandWithWorld => Refusal::new(
+            format!("its core module does not fit the world that is embedded in it: {error:#}"),
+            "make the bindings again from the same WIT, and define each function that the world exports",
+        ),
+    })
+}
+
+fn damaged(error: &str) -> Refusal {
+    Refusal::new(
+        format!("it is not a valid core module: {error}"),
+        "build it again; it may be cut short (`wasm-tools validate --features all FILE` tells more)",
+    )
+}
+
+/// Whether the embedded world itself has what the host calls, so that the command adapter would only add to it.
+fn exports_what_is_called(bytes: &[u8]) -> bool {
+    exported_by_world(bytes).iter().any(|name| CALLED.iter().any(|called| name.starts_with(called)))
+}
+
+/// Returns what the world exports that is embedded in a module. One that cannot be read is told when the component is made.
+pub(super) fn exported_by_world(bytes: &[u8]) -> Vec<String> {
+    let Ok((_, bindgen)) = metadata::decode(bytes) else { return Vec::new() };
+    let Some(world) = bindgen.resolve.worlds.get(bindgen.world) else { return Vec::new() };
+    world.exports.keys().map(|key| bindgen.resolve.name_world_key(key)).collect()
+}
+
+/// What is wrong with what a module imports. Of one with a world only what no world can have: the rest is told when the
+/// component is made.
+fn foreign_import(module: &Module) -> Option<Refusal> {
+    static FUNCTIONS: LazyLock<Module> =
+        LazyLock::new(|| Module::read(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER).unwrap_or_default());
+    let extension = module
+        .imports
+        .iter()
+        .find(|(from, function)| from == PREVIEW_1 && !FUNCTIONS.has(function))
+        .map(|(_, function)| foreign::extension(function));
+    let elsewhere = || match module.has_world {
+        true => foreign::known_import(module),
+        false => module.import_from(|from| from != PREVIEW_1).map(|_| foreign::words(module)),
+    };
+    extension.or_else(elsewhere)
+}
