@@ -177,6 +177,9 @@ pub struct RunArgs {
     /// Which table of signals holds [default: standard]
     #[arg(long, value_name = "PROFILE")]
     pub signals: Option<Profile>,
+    /// The control socket, which `curfew status` and its siblings talk to [default: `control` of the manifest]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// Write a report of the end to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -192,6 +195,12 @@ pub struct RunArgs {
     /// Compile each time
     #[arg(long)]
     pub no_cache: bool,
+    /// Die with this process, which started it: for `drill`.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub leave_with: Option<i32>,
+    /// Run this component beside the others, after all of them: for `drill`.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub drill_peer: Option<PathBuf>,
 }
 
 /// Arguments of `check`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::client::ClientError;
+use crate::operate::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
 use crate::supervisor::AppError;
 use crate::teardown::ExitCode;

@@ -2,7 +2,6 @@
 
 mod args;
 mod check;
-mod client;
 mod describe;
 mod entry;
 mod error;
