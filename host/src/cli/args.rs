@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::drill::Try;
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
@@ -31,6 +32,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what one component is and what it needs
     Inspect(InspectArgs),
+    /// Hold a fire drill: stop the app in every way there is, and say how it went
+    #[command(after_help = DRILL_HELP)]
+    Drill(DrillArgs),
     /// Tell what a running app is doing
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
@@ -56,6 +60,25 @@ manifest or a component is invalid; 124 a component was cut off at the end of it
 single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
+
+const DRILL_HELP: &str = "\
+The app runs in processes of its own, one after the other. Tried are: TERM (term), INT INT (int), QUIT (quit), TERM at ten
+moments of the start (start), a component beside the others that fails (peer), and a reload that changes nothing with a
+fresh generation of each component (reload). Each is tried idle and, where somebody answers HTTP, under load.
+
+What must hold: every hook runs once, nothing that was accepted is lost, everybody leaves within the grace, and no
+descriptor, thread, process or socket stays behind.
+
+Examples:
+  curfew drill                           the app of ./curfew.toml
+  curfew drill --junit drill.xml         for CI
+  curfew drill hello.wasm --listen 127.0.0.1:0
+  curfew drill --load http://127.0.0.1:8080/cart --only term,peer
+
+The document that --json prints is described in docs/drill.schema.json.
+
+Exit codes: 0 all went well; 1 something did not; 2 usage; 69 the app cannot start: an address or a file cannot be had;
+78 it cannot start: the manifest or a component is invalid.";
 
 const STATUS_HELP: &str = "\
 Examples:
@@ -203,6 +226,47 @@ pub struct RunArgs {
     pub drill_peer: Option<PathBuf>,
 }
 
+/// Arguments of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// A manifest, or one or more .wasm files [default: curfew.toml]
+    #[arg(value_name = "MANIFEST|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Arguments of the component, when there is a single .wasm file
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+    /// Send requests there, instead of to the first address and route of each http component
+    #[arg(long, value_name = "URL")]
+    pub load: Vec<String>,
+    /// How many clients each of them has; every other one connects anew for each request
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub clients: u16,
+    /// Try only these
+    #[arg(long, value_name = "TRY", value_delimiter = ',', value_parser = named_try)]
+    pub only: Vec<Try>,
+    /// Write the outcome to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// As of `run`
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub listen: Vec<ListenAddress>,
+    /// As of `run`
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_outbound_http: Vec<Origin>,
+    /// As of `run`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub grace: Option<Duration>,
+    /// As of `run`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub fail_grace: Option<Duration>,
+    /// As of `run`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub drain_delay: Option<Duration>,
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -263,6 +327,12 @@ fn component(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("no component has such a name".to_owned()),
     }
+}
+
+fn named_try(text: &str) -> Result<Try, String> {
+    let words = Try::ALL.map(Try::word);
+    let known = Try::ALL.into_iter().find(|what| what.word() == text);
+    known.ok_or_else(|| format!("accepted are {}", words.join(", ")))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::drill::DrillError;
 use crate::operate::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
 use crate::supervisor::AppError;
@@ -19,6 +20,9 @@ pub enum CliError {
     /// A running app could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A drill could not be held.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
     /// The command line cannot be meant so.
     #[error("{0}")]
     Usage(&'static str),
@@ -52,6 +56,7 @@ impl CliError {
             },
             Self::App(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
+            Self::Drill(error) => error.exit_code(),
             Self::Usage(_) => ExitCode::USAGE,
             Self::Cache(_) | Self::Report { .. } | Self::Thread(_) | Self::Signals(_) => {
                 ExitCode::UNAVAILABLE

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod describe;
+mod drill;
 mod entry;
 mod error;
 mod operate;

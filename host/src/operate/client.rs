@@ -151,8 +151,8 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
 
-    use super::*;
     use super::super::{Operate, OperateParts, Operator, Question, Refusal, RefusalKind};
+    use super::*;
 
     /// Reloads, and refuses the rest with a text that a terminal would obey.
     struct Reloads;

@@ -47,7 +47,10 @@ mod tests {
         plan.add_peer(files[2].clone()).unwrap();
         assert_eq!(plan.components[..2], before);
         let peer = &plan.components[2];
-        assert_eq!((peer.name.as_str(), &peer.after), ("drill-peer-2", &vec!["b".into(), "drill-peer".into()]));
+        assert_eq!(
+            (peer.name.as_str(), &peer.after),
+            ("drill-peer-2", &vec!["b".into(), "drill-peer".into()])
+        );
         let mut plan = Plan::from_files(&files[1..2], &Bare::default()).unwrap();
         plan.add_peer(files[2].clone()).unwrap();
         let readers = plan.components.iter().map(|component| component.stdin).collect::<Vec<_>>();
