@@ -29,6 +29,7 @@
 //! ```
 
 pub mod cli;
+pub mod drill;
 mod fail_point;
 mod leftover;
 pub mod operate;

@@ -95,9 +95,9 @@ impl Project {
     /// When it cannot be read, or names one that is not there.
     pub fn samples() -> io::Result<Vec<Self>> {
         let manifest = fs::read_to_string(Path::new(COMPONENTS).join("languages.toml"))?;
-        let files = manifest.lines().filter_map(|line| {
-            line.strip_prefix("source = \"../target/guests/")?.split(".wasm").next()
-        });
+        let files = manifest
+            .lines()
+            .filter_map(|line| line.strip_prefix("source = \"../target/guests/")?.split(".wasm").next());
         files.map(|name| Self::sample(&folder(name)?)).collect()
     }
 

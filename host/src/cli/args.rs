@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::alone::AloneArgs;
+use super::times::TimeArgs;
+use crate::drill::Try;
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
@@ -36,6 +38,9 @@ pub enum Command {
     /// Write a project for a component, with a hook, a test and a CI recipe
     #[command(after_help = NEW_HELP)]
     New(NewArgs),
+    /// Hold a fire drill: stop the app in every way there is, and say how it went
+    #[command(after_help = DRILL_HELP)]
+    Drill(DrillArgs),
     /// Tell what a running app is doing
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
@@ -76,6 +81,25 @@ Examples:
   curfew new web --lang rust --kind http --async an HTTP handler for WASI 0.3
 
 Exit codes: 0 written; 2 usage, or there is no such project; 69 it cannot be written.";
+
+const DRILL_HELP: &str = "\
+The app runs in processes of its own, one after the other. Tried are: TERM (term), INT INT (int), QUIT (quit), TERM at ten
+moments of the start (start), a component beside the others that fails (peer), and a reload that changes nothing with a
+fresh generation of each component (reload). Each is tried idle and, where somebody answers HTTP, under load.
+
+What must hold: every hook runs once, nothing that was accepted is lost, everybody leaves within the grace, and no
+descriptor, thread, process or socket stays behind.
+
+Examples:
+  curfew drill                           the app of ./curfew.toml
+  curfew drill --junit drill.xml         for CI
+  curfew drill hello.wasm --listen 127.0.0.1:0
+  curfew drill --load http://127.0.0.1:8080/cart --only term,peer
+
+The document that --json prints is described in docs/drill.schema.json.
+
+Exit codes: 0 all went well; 1 something did not; 2 usage; 69 the app cannot start: an address or a file cannot be had;
+78 it cannot start: the manifest or a component is invalid.";
 
 const STATUS_HELP: &str = "\
 Examples:
@@ -198,18 +222,15 @@ pub struct RunArgs {
     /// What a single .wasm file is granted.
     #[command(flatten)]
     pub alone: AloneArgs,
-    /// Longest graceful stop of the whole app [default: 25s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub grace: Option<Duration>,
-    /// The same when a component has failed [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub fail_grace: Option<Duration>,
-    /// Not ready, but still serving, for this long first when stopped by TERM [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub drain_delay: Option<Duration>,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
     /// Which table of signals holds [default: standard]
     #[arg(long, value_name = "PROFILE")]
     pub signals: Option<Profile>,
+    /// The control socket, which `curfew status` and its siblings talk to [default: `control` of the manifest]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// Write a report of the end to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -225,6 +246,44 @@ pub struct RunArgs {
     /// Compile each time
     #[arg(long)]
     pub no_cache: bool,
+    /// Die with this process, which started it: for `drill`.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub leave_with: Option<i32>,
+    /// Run this component beside the others, after all of them: for `drill`.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub drill_peer: Option<PathBuf>,
+}
+
+/// Arguments of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// A manifest, or one or more .wasm files [default: curfew.toml]
+    #[arg(value_name = "MANIFEST|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Arguments of the component, when there is a single .wasm file
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+    /// Send requests there, instead of to the first address and route of each http component
+    #[arg(long, value_name = "URL")]
+    pub load: Vec<String>,
+    /// How many clients each of them has; every other one connects anew for each request
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub clients: u16,
+    /// Try only these
+    #[arg(long, value_name = "TRY", value_delimiter = ',', value_parser = named_try)]
+    pub only: Vec<Try>,
+    /// Write the outcome to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What a single file is granted.
+    #[command(flatten)]
+    pub alone: AloneArgs,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
 }
 
 /// Arguments of `check`.
@@ -266,7 +325,7 @@ impl From<Profile> for SignalProfile {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
@@ -287,6 +346,12 @@ fn component(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("no component has such a name".to_owned()),
     }
+}
+
+fn named_try(text: &str) -> Result<Try, String> {
+    let words = Try::ALL.map(Try::word);
+    let known = Try::ALL.into_iter().find(|what| what.word() == text);
+    known.ok_or_else(|| format!("accepted are {}", words.join(", ")))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

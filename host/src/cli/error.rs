@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::client::ClientError;
+use crate::drill::DrillError;
+use crate::operate::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
 use crate::project::{NewError, Unavailable};
 use crate::supervisor::AppError;
@@ -26,6 +27,9 @@ pub enum CliError {
     /// A project cannot be written.
     #[error(transparent)]
     New(#[from] NewError),
+    /// A drill could not be held.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
     /// The command line cannot be meant so.
     #[error("{0}")]
     Usage(&'static str),
@@ -59,6 +63,7 @@ impl CliError {
             },
             Self::App(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
+            Self::Drill(error) => error.exit_code(),
             Self::Usage(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => ExitCode::USAGE,
             Self::New(NewError::Unwritable { .. })
             | Self::Cache(_)

@@ -3,8 +3,8 @@
 mod alone;
 mod args;
 mod check;
-mod client;
 mod describe;
+mod drill;
 mod entry;
 mod error;
 mod new;
@@ -13,6 +13,7 @@ mod run;
 mod say;
 mod status_table;
 mod supervision;
+mod times;
 mod waves;
 
 pub use entry::main;
