@@ -28,6 +28,7 @@ setup-build:
 setup: setup-build target/venv/$(GRPCIO) ## install what building and testing needs, or say what is missing
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
+	$(call install,groff,the pages of the manual are not rendered by a test,groff-base)
 	$(call install,systemd-socket-activate,the test with systemd's own socket activation is skipped,systemd)
 
 # The gRPC client that the tests use.

@@ -29,6 +29,7 @@ mod hostile;
 mod http;
 mod labs;
 mod layout;
+mod manual;
 mod operate;
 mod order;
 mod profiles;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::manual::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs, SCHEMA_HELP};
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
@@ -28,8 +29,10 @@ pub enum Command {
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Load and validate everything, start nothing
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Say what one component is and what it needs
+    #[command(after_help = CHECK_HELP)]
     Inspect(InspectArgs),
     /// Tell what a running app is doing
     #[command(after_help = STATUS_HELP)]
@@ -43,6 +46,15 @@ pub enum Command {
     /// Replace a component of a running app by a fresh one
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Print the JSON Schema of a manifest, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Print what a shell needs to complete curfew's command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    #[command(after_help = MAN_HELP)]
+    Man(ManArgs),
 }
 
 const RUN_HELP: &str = "\
@@ -56,6 +68,8 @@ manifest or a component is invalid; 124 a component was cut off at the end of it
 single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
+
+const CHECK_HELP: &str = "Exit codes: 0 it can run; 2 usage; 69 a file could not be read; 78 the manifest or a component is invalid.";
 
 const STATUS_HELP: &str = "\
 Examples:

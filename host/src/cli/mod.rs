@@ -6,6 +6,7 @@ mod client;
 mod describe;
 mod entry;
 mod error;
+mod manual;
 mod operate;
 mod run;
 mod say;
