@@ -73,8 +73,9 @@ check: lint test ## what CI runs
 bench: peer ## measure: prints medians and bounds (NAME=stop for one of them)
 	$(CARGO) bench -p curfew --bench curfew -- $(NAME)
 
-docs: setup ## write the tables in docs/ from what the tests and the benchmarks see
+docs: setup ## write the tables in docs/ from the source, and from what the tests and the benchmarks see
 	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration hostile
+	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration guide::generated
 	CURFEW_WRITE_DOCS=1 $(CARGO) bench -p curfew --bench curfew -- epoch
 
 soak: setup ## run one test many times: make soak NAME=signals TIMES=50

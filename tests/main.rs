@@ -23,6 +23,7 @@ mod echo;
 mod exit;
 mod files;
 mod grants;
+mod guide;
 mod harness;
 mod hooks;
 mod hostile;

@@ -33,7 +33,7 @@ mod wat;
 pub use app::App;
 pub use balancer::{Balancer, Look, Probe};
 pub use browser::Browser;
-pub use host::Host;
+pub use host::{Host, curfew};
 pub use http_address::{Address, Stream, web};
 pub use http_h2::{H2, Lost, answer, block_on, in_time, send_all};
 pub use http_load::{End, Load, Tally, Target};

@@ -3,7 +3,7 @@
 
 use super::{Outcome, Signal};
 
-/// The codes the process leaves with; each has its meaning in the README's table.
+/// The codes the process leaves with; each has its meaning in [`ExitCode::MEANINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitCode(pub u8);
 
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(named, codes.iter().map(String::as_str).chain(["128+n"]).collect::<Vec<_>>());
     }
 
-    /// The README's precedence: 70, 128+n, 75, 1, 124, 3, 0.
+    /// The guide's precedence: 70, 128+n, 75, 1, 124, 3, 0.
     #[test]
     fn the_worst_outcome_decides_and_the_cause_can_overrule() {
         use Outcome::*;
