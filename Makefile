@@ -33,6 +33,7 @@ setup-build:
 setup: setup-build target/venv/$(GRPCIO) setup-languages ## install what building and testing needs, or say what is missing
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
+	$(call install,groff,the pages of the manual are not rendered by a test,groff-base)
 	$(call install,systemd-socket-activate,the test with systemd's own socket activation is skipped,systemd)
 
 .PHONY: setup-languages
@@ -99,8 +100,9 @@ check: lint test ## what CI runs
 bench: peer ## measure: prints medians and bounds (NAME=stop for one of them)
 	$(CARGO) bench -p curfew --bench curfew -- $(NAME)
 
-docs: setup ## write the tables in docs/ from what the tests and the benchmarks see
+docs: setup ## write the tables in docs/ from the source, and from what the tests and the benchmarks see
 	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration hostile
+	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration guide::generated
 	CURFEW_WRITE_DOCS=1 $(CARGO) bench -p curfew --bench curfew -- epoch
 
 soak: setup ## run one test many times: make soak NAME=signals TIMES=50

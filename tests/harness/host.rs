@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{App, Output};
+use super::{App, Output, valid_manifest};
 
 /// The host under test. `CURFEW_TEST_BINARY` runs the same tests against another build of it.
 pub fn curfew() -> PathBuf {
@@ -166,6 +166,10 @@ impl Host {
     pub fn start_ready(self) -> App {
         let app = self.start();
         app.wait_for_log("app started", "");
+        // What runs is never marked as wrong by an editor.
+        if let Ok(text) = fs::read_to_string(app.path().join("curfew.toml")) {
+            assert_eq!(valid_manifest(&text), Ok(()), "{text}");
+        }
         app
     }
 

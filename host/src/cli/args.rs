@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::alone::AloneArgs;
+use super::manual::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs, SCHEMA_HELP};
 use super::times::TimeArgs;
 use crate::drill::Try;
 use crate::output::LogFormat;
@@ -32,8 +33,10 @@ pub enum Command {
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Load and validate everything, start nothing
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Say what one component is and what it needs
+    #[command(after_help = CHECK_HELP)]
     Inspect(InspectArgs),
     /// Write a project for a component, with a hook, a test and a CI recipe
     #[command(after_help = NEW_HELP)]
@@ -53,6 +56,15 @@ pub enum Command {
     /// Replace a component of a running app by a fresh one
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Print the JSON Schema of a manifest, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Print what a shell needs to complete curfew's command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    #[command(after_help = MAN_HELP)]
+    Man(ManArgs),
 }
 
 const RUN_HELP: &str = "\
@@ -100,6 +112,7 @@ The document that --json prints is described in docs/drill.schema.json.
 
 Exit codes: 0 all went well; 1 something did not; 2 usage; 69 the app cannot start: an address or a file cannot be had;
 78 it cannot start: the manifest or a component is invalid.";
+const CHECK_HELP: &str = "Exit codes: 0 it can run; 2 usage; 69 a file could not be read; 78 the manifest or a component is invalid.";
 
 const STATUS_HELP: &str = "\
 Examples:

@@ -44,6 +44,17 @@ pub enum CliError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// A page of the manual cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// There is no such command.
+    #[error("curfew has no command {0:?}\nhint: `curfew --help` lists them")]
+    NoCommand(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -64,10 +75,13 @@ impl CliError {
             Self::App(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
             Self::Drill(error) => error.exit_code(),
-            Self::Usage(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => ExitCode::USAGE,
+            Self::Usage(_) | Self::NoCommand(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => {
+                ExitCode::USAGE
+            }
             Self::New(NewError::Unwritable { .. })
             | Self::Cache(_)
             | Self::Report { .. }
+            | Self::Page { .. }
             | Self::Thread(_)
             | Self::Signals(_) => ExitCode::UNAVAILABLE,
         }

@@ -7,6 +7,7 @@ mod describe;
 mod drill;
 mod entry;
 mod error;
+mod manual;
 mod new;
 mod operate;
 mod run;
