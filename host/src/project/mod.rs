@@ -4,9 +4,11 @@
 //! built and drilled in our tests is what users get.
 
 mod create;
+mod files;
 mod name;
 mod template;
 
 pub use create::{NewError, create};
+pub use files::TEMPLATES;
 pub use name::{NameError, ProjectName};
-pub use template::{Language, ProjectKind, TEMPLATES, Template, Unavailable, find};
+pub use template::{Language, ProjectKind, Template, Unavailable, find};

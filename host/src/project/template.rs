@@ -1,7 +1,8 @@
-//! Which projects there are, and of which files. A file that is not listed here is not part of a project; a test compares
-//! the lists with the folders.
+//! What a project can be: its language and its kind; and why there is none of some sort. The files are in `files`.
 
 use clap::ValueEnum;
+
+use super::files::TEMPLATES;
 
 /// The language of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,24 +86,6 @@ impl Template {
     }
 }
 
-macro_rules! template {
-    ($folder:literal, $language:ident, $kind:ident, $is_async:literal, [$($file:literal),+ $(,)?]) => {
-        Template {
-            folder: $folder,
-            language: Language::$language,
-            kind: ProjectKind::$kind,
-            is_async: $is_async,
-            files: &[$((
-                $file,
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-components/", $folder, "/", $file)),
-            )),+],
-        }
-    };
-}
-
-/// All projects.
-pub const TEMPLATES: &[Template] = &[];
-
 /// Why there is no such project.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {what} project in {}: {why}\nhint: {hint}", language.title())]
@@ -131,29 +114,7 @@ fn unavailable(language: Language, kind: ProjectKind, is_async: bool) -> Unavail
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::process::Command;
-
     use super::*;
-
-    #[test]
-    fn a_template_has_all_files_of_its_sample() {
-        for template in TEMPLATES {
-            let folder =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-components").join(template.folder);
-            let listed = Command::new("git")
-                .args(["ls-files", "-co", "--exclude-standard"])
-                .current_dir(&folder)
-                .output()
-                .unwrap();
-            let listed = String::from_utf8(listed.stdout).unwrap();
-            let mut there: Vec<&str> = listed.lines().collect();
-            let mut here: Vec<&str> = template.files.iter().map(|(path, _)| *path).collect();
-            there.sort_unstable();
-            here.sort_unstable();
-            assert_eq!(here, there, "{}", template.folder);
-        }
-    }
 
     #[test]
     fn what_there_is_none_of_is_told_with_the_reason() {
