@@ -69,7 +69,9 @@ single .wasm file passes its own exit status on.
 
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
 
-const CHECK_HELP: &str = "Exit codes: 0 it can run; 2 usage; 69 a file could not be read; 78 the manifest or a component is invalid.";
+const CHECK_HELP: &str = "\
+Exit codes: 0 it can run; 2 usage; 69 a file could not be read, or a name not looked up; 78 the manifest or a component is
+invalid.";
 
 const STATUS_HELP: &str = "\
 Examples:
