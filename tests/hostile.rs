@@ -21,6 +21,8 @@ use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 use self::cases::{CASES, Case, Kind};
 use crate::harness::{App, Host, Output, app, assert_within, component, keys};
 
+/// The grace of guests in Rust, in milliseconds.
+const GRACE: u32 = 400;
 const MS: Duration = Duration::from_millis(1);
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
@@ -36,25 +38,26 @@ enum Event {
 const EVENTS: [Event; 4] = [Event::Term, Event::IntInt, Event::Quit, Event::PeerFailure];
 
 impl Event {
-    /// The times of the app, short enough for a test of some hundred cells.
-    fn times(self) -> (&'static str, Duration) {
+    /// The times of the app with this grace, in milliseconds, and the longest time to the exit.
+    fn times(self, grace: u32) -> (String, Duration) {
+        let app = |grace: u32, fail: u32| format!("grace = \"{grace}ms\"\nfail-grace = \"{fail}ms\"");
         match self {
-            Event::Term => ("grace = \"400ms\"\nfail-grace = \"30s\"", 400 * MS),
+            Event::Term => (app(grace, 30_000), MS * grace),
             // The second INT comes first.
-            Event::IntInt => ("grace = \"60s\"\nfail-grace = \"30s\"", Duration::ZERO),
-            Event::Quit => ("grace = \"100ms\"\nfail-grace = \"30s\"", 400 * MS),
-            Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"400ms\"", 400 * MS),
+            Event::IntInt => (app(60_000, 30_000), Duration::ZERO),
+            Event::Quit => (app(grace / 4, 30_000), MS * grace),
+            Event::PeerFailure => (app(30_000, grace), MS * grace),
         }
     }
 
     /// Makes it happen and says from when on the bound counts.
-    fn happen(self, app: &App, peer: TcpListener) -> Instant {
+    fn happen(self, app: &App, peer: TcpListener, grace: u32) -> Instant {
         match self {
             Event::Term => app.signal(SIGTERM),
             Event::Quit => app.signal(SIGQUIT),
             Event::IntInt => {
                 let first = app.signal(SIGINT);
-                if app.ends_within(600 * MS) { first } else { app.signal(SIGINT) }
+                if app.ends_within(MS * grace * 3 / 2) { first } else { app.signal(SIGINT) }
             }
             Event::PeerFailure => {
                 let now = Instant::now();
@@ -66,9 +69,9 @@ impl Event {
 }
 
 /// The manifest of a cell: the guest, a sibling that behaves, and a peer that fails once its server has gone.
-fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
+fn manifest(event: Event, grace: u32, guest: &str, peer: &TcpListener) -> String {
     let address = peer.local_addr().unwrap().to_string();
-    let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
+    let mut text = app(&event.times(grace).0) + guest + &component("sibling", SERVER, "");
     if event == Event::PeerFailure {
         // It never is ready by its own word: nobody answers it.
         let keys = keys(&[&address, "stream", "group", "consumer"]) + "\nready = \"started\"";
@@ -111,14 +114,15 @@ fn start(manifest: &str) -> App {
 
 fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-    let app = start(&manifest(event, &component("guest", source_of(kind), &keys_of(case)), &peer));
+    let guest = component("guest", source_of(kind), &keys_of(case));
+    let app = start(&manifest(event, kind.grace(), &guest, &peer));
     app.wait_for_line("guest | run entered");
     if case.early {
         app.wait_for_log("component ended", "guest");
     }
-    let counted_from = event.happen(&app, peer);
+    let counted_from = event.happen(&app, peer, kind.grace());
     let output = app.wait();
-    assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+    assert_within(output.after(counted_from), event.times(kind.grace()).1 + 250 * MS, "exit");
     output
 }
 
@@ -232,11 +236,12 @@ fn compare_docs(page: &str, table: &str) {
 fn a_guest_that_spins_while_it_starts_is_ended_by_every_event() {
     crate::in_parallel(2, EVENTS.to_vec(), |event| {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = Host::manifest(&manifest(event, &component("guest", SPIN_AT_START, ""), &peer)).start();
+        let app =
+            Host::manifest(&manifest(event, GRACE, &component("guest", SPIN_AT_START, ""), &peer)).start();
         app.wait_for_line("sibling | start");
-        let counted_from = event.happen(&app, peer);
+        let counted_from = event.happen(&app, peer, GRACE);
         let output = app.wait();
-        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        assert_within(output.after(counted_from), event.times(GRACE).1 + 250 * MS, "exit");
         output.expect_outcome("sibling", "stopped").expect_hook("guest", "none");
     });
 }
@@ -252,10 +257,10 @@ fn more_spinning_guests_than_cores_are_all_cut_off() {
     }
     for event in EVENTS {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = start(&manifest(event, &guests, &peer));
-        let counted_from = event.happen(&app, peer);
+        let app = start(&manifest(event, GRACE, &guests, &peer));
+        let counted_from = event.happen(&app, peer, GRACE);
         let output = app.wait();
-        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        assert_within(output.after(counted_from), event.times(GRACE).1 + 250 * MS, "exit");
         output.expect_code(exit_code(event, "cut-off")).expect_outcome("sibling", "stopped");
         for number in 0..cores + 2 {
             output.expect_outcome(&format!("spin{number}"), "cut-off");

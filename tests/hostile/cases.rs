@@ -28,6 +28,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The grace of its cells, in milliseconds: short enough for a test of some hundred cells. An interpreter has more to do
+    /// on its way out.
+    pub fn grace(self) -> u32 {
+        match self {
+            Kind::Async | Kind::Classic => super::GRACE,
+            Kind::JavaScript | Kind::Python | Kind::AsyncPython => 1600,
+        }
+    }
+
     /// As the tables call it.
     pub fn word(self) -> &'static str {
         match self {
