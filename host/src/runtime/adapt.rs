@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 use super::{exit_code, foreign, hidden_memory};
 
 /// What makes components of modules: with another version of it, a module becomes another component.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 1";
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 3";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
@@ -121,7 +121,8 @@ impl AdapterMemory {
         if module.is_made_by("Go") {
             // Its runtime cannot give any before it has been initialized, and that already calls WASI.
             Self::Grown
-        } else if module.has("cabi_realloc") {
+        } else if module.has("cabi_realloc") && !module.has(START) {
+            // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: not a way to get memory.
             Self::OfModule
         } else {
             Self::Hidden
