@@ -29,11 +29,13 @@
 //! ```
 
 pub mod cli;
+pub mod drill;
 mod fail_point;
 mod leftover;
 pub mod operate;
 pub mod output;
 pub mod plan;
+pub mod project;
 pub mod runtime;
 pub mod server;
 pub mod supervisor;

@@ -1,6 +1,7 @@
 //! What a single `.wasm` file is granted on the command line, in the ways of `wasmtime run`. In a manifest each component has
 //! keys of its own for it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -54,6 +55,27 @@ impl AloneArgs {
             allow_net: self.allow_net,
             outbound_http: self.allow_outbound_http,
         }
+    }
+}
+
+impl AloneArgs {
+    /// Returns it as another process of this program takes it.
+    pub fn words(&self) -> Vec<OsString> {
+        let listen = self.listen.iter().map(|address| format!("--listen={address}").into());
+        let env = self.env.iter().filter_map(|variable| {
+            let Variable { name, value } = variable;
+            Some(format!("--env={name}={}", value.as_ref()?).into())
+        });
+        let dirs = self.dir.iter().map(|dir| {
+            let mut word = OsString::from("--dir=");
+            word.push(&dir.host);
+            word.push(format!("::{}", dir.guest));
+            word
+        });
+        let net = self.allow_net.then(|| "--allow-net".into());
+        let origins =
+            self.allow_outbound_http.iter().map(|origin| format!("--allow-outbound-http={origin}").into());
+        listen.chain(env).chain(dirs).chain(net).chain(origins).collect()
     }
 }
 

@@ -7,11 +7,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::alone::AloneArgs;
+use super::help::{
+    CHECK_HELP, DRILL_HELP, NEW_HELP, RELOAD_HELP, RESTART_HELP, RUN_HELP, STATUS_HELP, STOP_HELP,
+};
+use super::manual::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs, SCHEMA_HELP};
+use super::times::TimeArgs;
+use crate::drill::Try;
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
 use crate::plan::units::parse_duration;
 use crate::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
+use crate::project::{Language, ProjectKind, ProjectName};
 
 /// Runs WebAssembly components as one app and stops them well
 #[derive(Debug, Parser)]
@@ -29,9 +36,17 @@ pub enum Command {
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Load and validate everything, start nothing
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Say what one component is and what it needs
+    #[command(after_help = CHECK_HELP)]
     Inspect(InspectArgs),
+    /// Write a project for a component, with a hook, a test and a CI recipe
+    #[command(after_help = NEW_HELP)]
+    New(NewArgs),
+    /// Hold a fire drill: stop the app in every way there is, and say how it went
+    #[command(after_help = DRILL_HELP)]
+    Drill(DrillArgs),
     /// Tell what a running app is doing
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
@@ -44,61 +59,33 @@ pub enum Command {
     /// Replace a component of a running app by a fresh one
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Print the JSON Schema of a manifest, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Print what a shell needs to complete curfew's command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    #[command(after_help = MAN_HELP)]
+    Man(ManArgs),
 }
 
-const RUN_HELP: &str = "\
-Signals: TERM and INT stop gracefully (INT once more ends the delay, then cuts off now, then exits at once),
-QUIT stops with four times the grace, HUP reads the manifest again (without one, or when the terminal is gone, it
-stops), USR1 prints the status.
-
-Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
-an address could not be bound; 70 a bug in curfew; 75 a component failed more often than its `restart` allows; 78 the
-manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n forced by signal n. A
-single .wasm file passes its own exit status on; when it traps, the code is 1.
-
-A single .wasm file runs as with `wasmtime run`: its standard streams pass through as they are, and it is granted what the flags
-say and nothing else. One that handles HTTP is served, as with `wasmtime serve`. A core module for WASI preview 1 is adapted
-while it is loaded.
-
-Examples:
-  curfew run app.wasm --env LOG=debug --env HOME --dir data::/data -- arg1 arg2
-  curfew run hello.wasm --listen 127.0.0.1:9000
-
-The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
-
-const STATUS_HELP: &str = "\
-Examples:
-  curfew status                          the app of ./curfew.toml
-  curfew status --watch --control /run/shop.sock
-  curfew status --json | jq .components
-
-The document that --json prints is described in docs/status.schema.json. --watch ends when the app is gone.
-
-Exit codes: 0 told; 1 the app does not answer; 2 usage; 69 nobody listens on the control socket.";
-
-const STOP_HELP: &str = "\
-Examples:
-  curfew stop                            as TERM does, with the app's drain-delay
-  curfew stop --now                      without it; also ends a drain-delay that is under way
-  curfew stop web                        only this component: returns when it has ended
-  curfew stop web --now                  the same without its grace: it is cut off
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
-
-const RELOAD_HELP: &str = "\
-Returns when the new version of the app has taken over (0), or when the reload has failed and changed nothing (1).
-HUP does the same without waiting.
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
-
-const RESTART_HELP: &str = "\
-The fresh one starts first and takes over without a gap, then the old one is stopped. Of a service the old one ends first,
-unless its manifest says `overlap = true`.
-
-Example:
-  curfew restart web
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+/// Arguments of `new`.
+#[derive(Args, Clone, Debug)]
+pub struct NewArgs {
+    /// Its name, and that of its folder: a-z, 0-9 and `-`
+    #[arg(value_name = "NAME")]
+    pub name: ProjectName,
+    /// The language
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Language,
+    /// What it is
+    #[arg(long, value_name = "KIND", default_value = "service")]
+    pub kind: ProjectKind,
+    /// For WASI 0.3: its hook is called beside its work
+    #[arg(long = "async")]
+    pub is_async: bool,
+}
 
 /// Which app a command is about.
 #[derive(Args, Clone, Debug)]
@@ -170,18 +157,15 @@ pub struct RunArgs {
     /// What a single .wasm file is granted.
     #[command(flatten)]
     pub alone: AloneArgs,
-    /// Longest graceful stop of the whole app [default: 25s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub grace: Option<Duration>,
-    /// The same when a component has failed [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub fail_grace: Option<Duration>,
-    /// Not ready, but still serving, for this long first when stopped by TERM [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub drain_delay: Option<Duration>,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
     /// Which table of signals holds [default: standard]
     #[arg(long, value_name = "PROFILE")]
     pub signals: Option<Profile>,
+    /// The control socket, which `curfew status` and its siblings talk to [default: `control` of the manifest]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// Write a report of the end to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -197,6 +181,44 @@ pub struct RunArgs {
     /// Compile each time
     #[arg(long)]
     pub no_cache: bool,
+    /// Die with this process, which started it: for `drill`.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub leave_with: Option<i32>,
+    /// Run this component beside the others, after all of them: for `drill`.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub drill_peer: Option<PathBuf>,
+}
+
+/// Arguments of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// A manifest, or one or more .wasm files [default: curfew.toml]
+    #[arg(value_name = "MANIFEST|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Arguments of the component, when there is a single .wasm file
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+    /// Send requests there, instead of to the first address and route of each http component
+    #[arg(long, value_name = "URL")]
+    pub load: Vec<String>,
+    /// How many clients each of them has; every other one connects anew for each request
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub clients: u16,
+    /// Try only these
+    #[arg(long, value_name = "TRY", value_delimiter = ',', value_parser = named_try)]
+    pub only: Vec<Try>,
+    /// Write the outcome to this file, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What a single file is granted.
+    #[command(flatten)]
+    pub alone: AloneArgs,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
 }
 
 /// Arguments of `check`.
@@ -238,7 +260,7 @@ impl From<Profile> for SignalProfile {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
@@ -259,6 +281,12 @@ fn component(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("no component has such a name".to_owned()),
     }
+}
+
+fn named_try(text: &str) -> Result<Try, String> {
+    let words = Try::ALL.map(Try::word);
+    let known = Try::ALL.into_iter().find(|what| what.word() == text);
+    known.ok_or_else(|| format!("accepted are {}", words.join(", ")))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -3,15 +3,19 @@
 mod alone;
 mod args;
 mod check;
-mod client;
 mod describe;
+mod drill;
 mod entry;
 mod error;
+mod help;
+mod manual;
+mod new;
 mod operate;
 mod run;
 mod say;
 mod status_table;
 mod supervision;
+mod times;
 mod waves;
 
 pub use entry::main;

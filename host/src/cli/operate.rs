@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
-use super::client::{Client, ClientError};
 use super::error::CliError;
 use super::say::say;
 use super::status_table;
+use crate::operate::client::{Client, ClientError};
 use crate::operate::{Status, harmless};
 use crate::output::{Channel, Output};
 use crate::plan::DEFAULT_MANIFEST;

@@ -9,7 +9,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use nix::libc::O_NONBLOCK;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::RunArgs;
@@ -52,6 +55,9 @@ struct Prepared {
 /// # Errors
 /// When the app could not run; nothing was started then.
 pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
+    if let Some(parent) = args.leave_with {
+        die_with(parent);
+    }
     raise_descriptor_limit();
     let mut signals = SignalSource::listen().map_err(CliError::Signals)?;
     let format = args.log_format;
@@ -93,6 +99,15 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     hard_exit(report.exit_code())
 }
 
+/// Whoever started this process may be killed at any time; what it started dies then, too.
+fn die_with(parent: i32) {
+    // From here on the system sees to it; before, the parent can have gone already.
+    let _refused = set_pdeathsig(Signal::SIGKILL);
+    if getppid().as_raw() != parent {
+        hard_exit(ExitCode::UNAVAILABLE);
+    }
+}
+
 /// Each instance needs some descriptors of its own; the soft limit is often 1024 where the hard one is far higher.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -129,13 +144,12 @@ fn prepare_unless_signalled(
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let bare = args.alone.bare(args.args);
     let mut plan = plan(&args.paths, &bare)?;
-    let overrides = Overrides {
-        grace: args.grace,
-        fail_grace: args.fail_grace,
-        drain_delay: args.drain_delay,
-        signals: args.signals.map(Into::into),
-    };
+    let overrides =
+        Overrides { signals: args.signals.map(Into::into), control: args.control, ..args.times.overrides() };
     plan.apply(overrides.clone());
+    if let Some(peer) = args.drill_peer {
+        plan.add_peer(peer)?;
+    }
     let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
@@ -180,7 +194,7 @@ fn write_report(report: &Report, path: &Path, mut file: File) {
 }
 
 /// Returns the plan that the paths on the command line mean.
-fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
+pub fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
     let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
     if no_files {

@@ -9,6 +9,7 @@
 //!
 //! What does not belong here: what the answers are, and the commands that ask (`curfew status` and its siblings).
 
+pub mod client;
 mod connection;
 mod desk;
 mod error;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is not named stays as it is. How options are spelled is not known here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{Plan, SignalProfile};
@@ -17,17 +18,22 @@ pub struct Overrides {
     pub drain_delay: Option<Duration>,
     /// The table of signals.
     pub signals: Option<SignalProfile>,
+    /// The control socket; a relative path starts at the working directory.
+    pub control: Option<PathBuf>,
 }
 
 impl Plan {
     /// Applies `overrides`. With a longer `fail_grace`, a budget of restarts may need a longer period to be spent
     /// in; it gets one.
     pub fn apply(&mut self, overrides: Overrides) {
-        let Overrides { grace, fail_grace, drain_delay, signals } = overrides;
+        let Overrides { grace, fail_grace, drain_delay, signals, control } = overrides;
         self.app.grace = grace.unwrap_or(self.app.grace);
         self.app.fail_grace = fail_grace.unwrap_or(self.app.fail_grace);
         self.app.drain_delay = drain_delay.unwrap_or(self.app.drain_delay);
         self.app.signals = signals.unwrap_or(self.app.signals);
+        if let Some(control) = control {
+            self.app.control = Some(std::path::absolute(&control).unwrap_or(control));
+        }
         self.keep_budgets_possible();
     }
 }
@@ -44,6 +50,9 @@ mod tests {
         let before = plan.app.clone();
         plan.apply(Overrides { signals: Some(SignalProfile::Nginx), ..Overrides::default() });
         assert_eq!((plan.app.grace, plan.app.signals), (before.grace, SignalProfile::Nginx));
+        assert_eq!(plan.app.control, None);
+        plan.apply(Overrides { control: Some("a.sock".into()), ..Overrides::default() });
+        assert_eq!(plan.app.control, Some(std::env::current_dir().unwrap().join("a.sock")));
         plan.apply(Overrides {
             grace: Some(Duration::from_secs(3)),
             fail_grace: Some(Duration::from_secs(1)),

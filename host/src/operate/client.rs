@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::operate::harmless;
+use super::harmless;
 use crate::teardown::ExitCode;
 
 /// Longest wait for an app that only has to tell something. It answers within five seconds itself.
@@ -151,8 +151,8 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
 
+    use super::super::{Operate, OperateParts, Operator, Question, Refusal, RefusalKind};
     use super::*;
-    use crate::operate::{Operate, OperateParts, Operator, Question, Refusal, RefusalKind};
 
     /// Reloads, and refuses the rest with a text that a terminal would obey.
     struct Reloads;

@@ -1,0 +1,213 @@
+//! Clients at work while an app is drilled: each asks, waits for the whole answer, and asks again; some over one
+//! connection, some over a new one each time.
+//!
+//! Invariant: clients go on until nobody listens any more or they are told to end, and none of them holds the drill up
+//! after that. What counts as a loss is in `tally`.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONNECTION, HOST};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use super::aim::Aim;
+use super::error::DrillError;
+use super::stream::Stream;
+use super::tally::{Asked, End, Tally};
+
+/// Time between an answer and the next request: the app is to be busy, the machine is not to run out of ports.
+const PAUSE: Duration = Duration::from_millis(2);
+/// The same for a client that connects anew each time.
+const PAUSE_NEW: Duration = Duration::from_millis(10);
+/// How long a request may go on when the load is to end.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
+
+/// Clients at work on a thread of their own.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    ended: mpsc::Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    aims: Vec<Aim>,
+    tallies: Mutex<Vec<Tally>>,
+    /// Nobody may ask again.
+    leave: AtomicBool,
+    /// Somebody who refuses is about to be gone.
+    stopping: AtomicBool,
+}
+
+impl Load {
+    /// Starts so many clients for each aim, half of them with new connections.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(aims: &[Aim], clients: usize) -> Result<Self, DrillError> {
+        let shared = Arc::new(Shared {
+            aims: aims.to_vec(),
+            tallies: Mutex::new(vec![Tally::default(); aims.len()]),
+            leave: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        });
+        let (tell, ended) = mpsc::channel();
+        let work = shared.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(DrillError::system("make an event loop"))?;
+        let run = move || {
+            let local = LocalSet::new();
+            for aim in 0..work.aims.len() {
+                for client in 0..clients.max(1) {
+                    local.spawn_local(drive(work.clone(), aim, client % 2 == 0));
+                }
+            }
+            runtime.block_on(local);
+            let _gone = tell.send(());
+        };
+        let thread = thread::Builder::new().name("drill-load".to_owned()).spawn(run);
+        thread.map_err(DrillError::system("start a thread"))?;
+        Ok(Self { shared, ended })
+    }
+
+    /// Returns the aims of which `is_behind` is true.
+    pub fn behind(&self, is_behind: impl Fn(&Tally) -> bool) -> Vec<&Aim> {
+        let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.shared.aims.iter().zip(tallies.iter());
+        all.filter(|(_, tally)| is_behind(tally)).map(|(aim, _)| aim).collect()
+    }
+
+    /// From now on a refusal is the end of a client.
+    pub fn stopping(&self) {
+        self.shared.stopping.store(true, SeqCst);
+    }
+
+    /// Ends the clients and returns what became of their requests.
+    pub fn end(self) -> Vec<(Aim, Tally)> {
+        self.shared.leave.store(true, SeqCst);
+        // Longer than any client takes; one that hangs all the same loses what it has counted of its last request.
+        let _late = self.ended.recv_timeout(LAST_ANSWER * 2);
+        let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.shared.aims.iter().cloned().zip(tallies).collect()
+    }
+}
+
+impl Shared {
+    fn tell(&self, aim: usize, tell: impl FnOnce(&mut Tally)) {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tally) = tallies.get_mut(aim) {
+            tell(tally);
+        }
+    }
+
+    fn count(&self, aim: usize, asked: Asked) {
+        self.tell(aim, |tally| tally.add(asked));
+    }
+
+    fn leaves(&self) -> bool {
+        self.leave.load(SeqCst)
+    }
+}
+
+/// A connection that is kept.
+struct Kept {
+    sender: SendRequest<Empty<Bytes>>,
+    came: Arc<std::sync::atomic::AtomicU64>,
+    used: bool,
+}
+
+/// One client.
+async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
+    let Some(aim) = shared.aims.get(number) else { return };
+    let mut kept: Option<Kept> = None;
+    while !shared.leaves() {
+        let sent = Instant::now();
+        let connection = match ready(kept.take()).await {
+            Some(connection) => Ok(connection),
+            None => connect(aim).await,
+        };
+        let Ok(mut connection) = connection else {
+            let is_final = shared.stopping.load(SeqCst);
+            shared.count(number, Asked { sent, kept: false, end: End::Refused });
+            if is_final {
+                return;
+            }
+            tokio::time::sleep(PAUSE_NEW).await;
+            continue;
+        };
+        let sent = Instant::now();
+        let end = ask(&shared, number, &mut connection, keeps).await;
+        // A stream without an end is none of the app's faults when nobody was to end it.
+        if let Some(end) = end {
+            shared.count(number, Asked { sent, kept: connection.used, end });
+        }
+        connection.used = true;
+        kept = Some(connection).filter(|_| keeps && matches!(end, Some(End::Answered(_))));
+        tokio::time::sleep(if keeps { PAUSE } else { PAUSE_NEW }).await;
+    }
+}
+
+/// Returns the connection if it can take one more request.
+async fn ready(kept: Option<Kept>) -> Option<Kept> {
+    let mut kept = kept?;
+    kept.sender.ready().await.is_ok().then_some(kept)
+}
+
+async fn connect(aim: &Aim) -> io::Result<Kept> {
+    let stream = Stream::connect(&aim.at).await?;
+    let came = stream.came();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(connection);
+    Ok(Kept { sender, came, used: false })
+}
+
+/// Returns what became of one request; `None` if it was under way when the load was to end.
+async fn ask(shared: &Shared, number: usize, connection: &mut Kept, keeps: bool) -> Option<End> {
+    let aim = shared.aims.get(number)?;
+    let mut request = Request::builder().uri(aim.path.as_str()).header(HOST, aim.host.as_str());
+    if !keeps {
+        request = request.header(CONNECTION, "close");
+    }
+    let Ok(request) = request.body(Empty::new()) else { return Some(End::Refused) };
+    let before = connection.came.load(Relaxed);
+    let mut asked = std::pin::pin!(exchange(shared, number, &mut connection.sender, request));
+    let answered = loop {
+        match timeout(LAST_ANSWER, asked.as_mut()).await {
+            Ok(answered) => break answered,
+            Err(_) if shared.leaves() => return Some(End::Hung).filter(|_| shared.stopping.load(SeqCst)),
+            Err(_) => {}
+        }
+    };
+    Some(match answered {
+        Some(status) => End::Answered(status),
+        None if connection.came.load(Relaxed) == before => End::Unanswered,
+        None => End::CutShort,
+    })
+}
+
+/// Returns the status of a whole answer.
+async fn exchange(
+    shared: &Shared,
+    number: usize,
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+) -> Option<u16> {
+    let answer = sender.send_request(request).await.ok()?;
+    shared.tell(number, Tally::begun);
+    let status = answer.status().as_u16();
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        frame.ok()?;
+    }
+    Some(status)
+}

@@ -1,0 +1,233 @@
+//! What to think of how each component ended: its outcome, its hook, and how much of its grace it used.
+//!
+//! Invariant: pure, like `judge`, which it is a part of.
+
+use std::time::Duration;
+
+use super::finding::Finding;
+use super::record::{Record, count};
+use super::report::Component;
+use super::seen::Seen;
+use super::tries::Try;
+use crate::plan::{PEER_NAME, Plan};
+
+/// Shares of the grace, in percent, above which a stop is slow, and above which it is close.
+const SLOW: u64 = 50;
+const CLOSE: u64 = 80;
+/// What is shorter than this is not slow, however short the grace is.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// How much of its grace a component used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its name.
+    pub component: String,
+    /// From the notice to its end.
+    pub took: Duration,
+    /// What it had.
+    pub grace: Duration,
+}
+
+impl Used {
+    /// Returns the share that was used.
+    pub fn percent(&self) -> u64 {
+        let grace = self.grace.as_millis().max(1);
+        u64::try_from(self.took.as_millis() * 100 / grace).unwrap_or(u64::MAX)
+    }
+}
+
+/// Returns how much of its grace each component used in the last stop of it that was seen.
+pub fn used(records: &[Record]) -> Vec<Used> {
+    let mut all: Vec<Used> = Vec::new();
+    for (at, asked) in records.iter().enumerate().filter(|(_, record)| record.said.message == "asked to stop")
+    {
+        let Some(component) = asked.said.component.clone() else { continue };
+        let later = records.get(at..).unwrap_or_default();
+        let ended = later.iter().find(|record| record.is("component ended", &component));
+        let (Some(ended), Some(grace)) = (ended, asked.said.grace_ms) else { continue };
+        all.retain(|used| used.component != component);
+        let took = ended.at.saturating_duration_since(asked.at);
+        all.push(Used { component, took, grace: Duration::from_millis(grace) });
+    }
+    all
+}
+
+/// Adds what is to be said about each component.
+pub fn findings(seen: &Seen, plan: &Plan, found: &mut Vec<Finding>) {
+    let used = used(&seen.records);
+    let components = seen.report.as_ref().map(|report| report.components.as_slice()).unwrap_or_default();
+    for component in components.iter().filter(|component| !component.name.starts_with(PEER_NAME)) {
+        let used = used.iter().find(|used| used.component == component.name);
+        found.extend(outcome(component, seen, used).map(|finding| finding.of(&component.name)));
+        found.extend(hooks(component, seen).map(|finding| finding.of(&component.name)));
+        if let Some(used) = used.filter(|_| !seen.forced && component.outcome != "cut-off") {
+            found.extend(slow(component, seen, used).map(|finding| finding.of(&component.name)));
+        }
+        if component.hook == "none" && seen.what == Try::Term {
+            let text = "it has no hook: it is not told that it must stop, unless it asks for it itself";
+            let advice = "export `shutdown` if there is something to finish, flush or close";
+            found.push(Finding::note("no-hook", text).of(&component.name).advise(advice));
+        }
+    }
+    replaced(seen, found);
+    let _ = plan;
+}
+
+/// Generations that ended before the stop are not in the report.
+fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
+    if seen.what != Try::Reload {
+        return;
+    }
+    for record in seen.records.iter().filter(|record| record.said.message == "component ended") {
+        let (Some(name), Some(outcome)) = (&record.said.component, record.said.outcome.as_deref()) else {
+            continue;
+        };
+        let told = found.iter().any(|finding| finding.component.as_deref() == Some(name));
+        if !told && !matches!(outcome, "stopped" | "finished" | "not-started") {
+            let text = format!("a generation that was replaced ended as {outcome}");
+            found.push(Finding::failure("replaced-badly", text).of(name));
+        }
+    }
+}
+
+fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Finding> {
+    let grace = used.map_or_else(String::new, |used| format!(" of {}", seconds(used.grace)));
+    let detail = component.detail.as_deref().map(|detail| detail.trim_start_matches("hook: "));
+    let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+    match component.outcome.as_str() {
+        "cut-off" if seen.forced => None,
+        "cut-off" => Some(cut_off(component, seen, &grace)),
+        "leaked" => Some(
+            Finding::failure("leaked", format!("it was blocked in a call of the system at the end of its grace{grace}"))
+                .advise("opening a FIFO, a file on a dead network file system or a device can block for ever: avoid it, \
+                         or give it to a component of its own"),
+        ),
+        "hook-failed" if detail.contains("exit") => Some(
+            Finding::failure("hook-exit", format!("its hook failed{detail}"))
+                .advise("return from the hook: curfew ends the app when all of it has ended"),
+        ),
+        "hook-failed" if component.hook == "trapped" => Some(
+            Finding::failure("hook-trapped", format!("its hook trapped{detail}"))
+                .advise("the backtrace above says where; a hook reports trouble by returning an error"),
+        ),
+        "hook-failed" => Some(
+            Finding::failure("hook-error", format!("its hook failed{detail}"))
+                .advise("that is what the hook itself says: mend what it tells of, or do not let it count as an error"),
+        ),
+        "failed" => Some(
+            Finding::failure("failed", format!("it failed{detail}"))
+                .advise("the drill does nothing to it but stop it: look at its output and its backtrace"),
+        ),
+        "gave-up" => Some(
+            Finding::failure("gave-up", format!("it failed more often than its `restart` allows{detail}")),
+        ),
+        _ => None,
+    }
+}
+
+fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
+    let requests = match component.in_flight_ended {
+        0 => String::new(),
+        1 if component.http.is_some() => "; 1 request was under way".to_owned(),
+        _ if component.http.is_none() => String::new(),
+        many => format!("; {many} requests were under way"),
+    };
+    let (code, why, advice) = match component.hook.as_str() {
+        "none" => (
+            "cut-off",
+            "it went on to the end of its grace",
+            "it has no hook: wait for the stop (`stop-requested`, or `subscribe-stop` in WASI 0.2) and return from `run`, \
+             or export `shutdown`",
+        ),
+        "not-called" => (
+            "hook-not-entered",
+            "its hook was never entered, and it went on to the end of its grace",
+            "a guest can be entered only while it awaits: a sync one has to watch `subscribe-stop` and return, an async \
+             one must not compute or block (WASI 0.2 calls, `thread::sleep`, `println!`) for so long",
+        ),
+        "ok" => (
+            "run-goes-on",
+            "its hook returned, but its work went on to the end of its grace",
+            "let the hook tell `run` to return, and end endless answers when the stop is requested",
+        ),
+        _ => (
+            "hook-cut-off",
+            "its hook was still at work at the end of its grace",
+            "raise `grace`, or do less in the hook; `remaining` of `curfew:lifecycle/host` says how much time is left",
+        ),
+    };
+    let advice = match seen.what {
+        Try::Peer => advice.replace("`grace`", "`fail-grace`"),
+        _ => advice.to_owned(),
+    };
+    Finding::failure(code, format!("{why}{grace}, and was cut off{requests}")).advise(advice)
+}
+
+/// I1: once for each instance that was started, unless it failed or was cut off first.
+fn hooks(component: &Component, seen: &Seen) -> Option<Finding> {
+    if component.hook == "none" {
+        return None;
+    }
+    let name = &component.name;
+    let of = |message: &str| count(&seen.records, message, name);
+    let instances = if component.http.is_some() { of("instance started") } else { of("component started") };
+    let called = of("hook started");
+    if called > instances {
+        let text = format!("its hook was called {called} times for {instances} instances");
+        return Some(Finding::failure("hook-twice", text).advise("please report it"));
+    }
+    let failed = of("instance failed") + of("failed") + of("component restarts") + of("cut off");
+    let excused = seen.forced || component.outcome != "stopped" || seen.what == Try::Start;
+    (called + failed < instances && !excused).then(|| {
+        let text = format!("its hook was called {called} times for {instances} instances");
+        Finding::failure("hook-missing", text).advise(
+            "an instance that ends by itself (`exit`, the end of `run`) before the stop is not entered again",
+        )
+    })
+}
+
+fn slow(component: &Component, seen: &Seen, used: &Used) -> Option<Finding> {
+    if used.took < SHORT || used.percent() <= SLOW {
+        return None;
+    }
+    let hook = component.hook_ms.map(Duration::from_millis).unwrap_or_default();
+    let part = hook.as_millis() * 100 / used.took.as_millis().max(1);
+    let queued = queued(component, seen);
+    let (code, text, advice) = match queued {
+        _ if part > 50 => (
+            "slow-hook",
+            format!("its hook took {} of {}", seconds(hook), seconds(used.grace)),
+            "raise `grace`, or do less in the hook",
+        ),
+        Some(queued) if queued * 2 > used.took => (
+            "hook-queued",
+            format!("its hook was entered only after {} of {}", seconds(queued), seconds(used.grace)),
+            "a guest can be entered only while it awaits: watch for the stop, and do not compute or block for so long",
+        ),
+        _ => (
+            "slow-stop",
+            format!("it took {} of {} to stop", seconds(used.took), seconds(used.grace)),
+            "raise `grace`, or let go of work sooner: busy machines take longer than this one",
+        ),
+    };
+    let advice = match used.percent() > CLOSE {
+        true => format!("{advice}; it was close: {} % were used", used.percent()),
+        false => advice.to_owned(),
+    };
+    Some(Finding::warning(code, text).advise(advice))
+}
+
+/// How long the hook waited to be let in.
+fn queued(component: &Component, seen: &Seen) -> Option<Duration> {
+    let last = |message: &str| seen.records.iter().rfind(|record| record.is(message, &component.name));
+    Some(last("hook started")?.at.saturating_duration_since(last("asked to stop")?.at))
+}
+
+/// A time for people: `9.1 s`, or `120 ms`.
+pub fn seconds(time: Duration) -> String {
+    match time.as_millis() {
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        ms => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+    }
+}

@@ -1,0 +1,52 @@
+//! The component that fails in a drill: it waits a moment, then traps.
+
+use std::time::Duration;
+
+/// Returns it as a file's content, in the text format, with its time from the start to the trap.
+pub fn text(after: Duration) -> String {
+    let nanos = after.as_nanos();
+    format!(
+        r#"(component
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $p (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $p))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (alias outer 1 $pollable (type $p))
+    (export "subscribe-duration" (func (param "when" u64) (result (own $p))))))
+  (core func $block (canon lower (func $poll "[method]pollable.block")))
+  (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+  (core module $m
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "block" (func $block (param i32)))
+    (func $the-drill-fails-here (unreachable))
+    (func (export "run") (result i32)
+      (call $block (call $subscribe (i64.const {nanos})))
+      (call $the-drill-fails-here)
+      (i32.const 0)))
+  (core instance $i (instantiate $m
+    (with "host" (instance (export "subscribe" (func $subscribe)) (export "block" (func $block))))))
+  (func $run (result (result)) (canon lift (core func $i "run")))
+  (instance $cli (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $cli)))
+"#
+    )
+}
+
+/// The same as a component.
+///
+/// # Errors
+/// None that can happen: the text is ours.
+pub fn component(after: Duration) -> Result<Vec<u8>, wat::Error> {
+    wat::parse_str(text(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_component() {
+        assert!(component(Duration::from_millis(1)).unwrap().starts_with(b"\0asm"));
+    }
+}

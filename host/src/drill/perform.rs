@@ -1,0 +1,313 @@
+//! Carries a try out: runs the app, does to it what is tried, and notes what is seen.
+//!
+//! Invariant: nothing here waits for a clock where there is an event to wait for, and every wait has an end. What is good
+//! and what is bad is not known here.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::aim::Aim;
+use super::child::Child;
+use super::error::DrillError;
+use super::finding::Finding;
+use super::interrupt::Interrupt;
+use super::load::Load;
+use super::record::Record;
+use super::report::Report;
+use super::seen::{Exit, Seen};
+use super::table::shown;
+use super::tally::{Counts, Tally, Turns};
+use super::tries::{NOISE, Try};
+use super::{peer, steady};
+use crate::plan::{ListenAddress, PEER_NAME, Plan};
+
+/// The same signal within 500 ms counts once.
+const BETWEEN_INTS: Duration = Duration::from_millis(600);
+/// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
+const START: Duration = Duration::from_secs(600);
+/// When a peer fails after its start, without load and with.
+const PEER_IDLE: Duration = Duration::from_millis(100);
+const PEER_LOADED: Duration = Duration::from_millis(700);
+/// How much longer than allowed the end of a process is waited for, to see whether it comes at all.
+const OVERTIME: Duration = Duration::from_secs(3);
+
+/// What is drilled.
+#[derive(Debug)]
+pub struct Subject {
+    /// The binary that runs it: ourselves.
+    pub program: PathBuf,
+    /// What to run, and its flags.
+    pub arguments: Vec<OsString>,
+    /// Arguments of a single file.
+    pub guest_arguments: Vec<String>,
+    /// What they mean.
+    pub plan: Plan,
+    /// Where requests go; empty: to each http component.
+    pub aims: Vec<Aim>,
+    /// How many clients each aim has.
+    pub clients: usize,
+}
+
+/// Where tries are carried out.
+#[derive(Debug)]
+pub struct Stage {
+    subject: Subject,
+    pub(super) interrupt: Interrupt,
+    folder: TempDir,
+}
+
+/// An app that runs, with its load.
+pub struct Scene {
+    pub(super) child: Child,
+    pub(super) load: Option<Load>,
+    /// From the start of the process until everything had started.
+    ready: Option<Duration>,
+    pub(super) found: Vec<Finding>,
+    /// What became of a load that has ended.
+    pub(super) loads: Vec<(String, Counts)>,
+    pub(super) aims: Vec<Aim>,
+}
+
+impl Stage {
+    /// Makes the folder that all its files are in.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new(subject: Subject, interrupt: Interrupt) -> Result<Self, DrillError> {
+        let folder = tempfile::Builder::new().prefix("curfew-drill-").tempdir();
+        let folder = folder.map_err(DrillError::system("make a folder for temporary files"))?;
+        Ok(Self { subject, interrupt, folder })
+    }
+
+    /// Returns what is drilled.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Carries out one try.
+    ///
+    /// # Errors
+    /// When the app does not start, or the drill is to end.
+    pub fn perform(&self, what: Try, loaded: bool) -> Result<Seen, DrillError> {
+        match what {
+            Try::Peer => self.peer(loaded),
+            Try::Reload => self.reload(loaded),
+            Try::Term | Try::Start => self.signal(what, Signal::SIGTERM, loaded),
+            Try::Int => self.signal(what, Signal::SIGINT, loaded),
+            Try::Quit => self.signal(what, Signal::SIGQUIT, loaded),
+        }
+    }
+
+    /// Stops the app by a signal once it runs.
+    fn signal(&self, what: Try, signal: Signal, loaded: bool) -> Result<Seen, DrillError> {
+        let mut scene = self.start(&[])?;
+        if loaded {
+            self.load(&mut scene)?;
+        }
+        let asked = scene.ask(signal);
+        let mut forced = false;
+        if what == Try::Int && scene.child.wait_for_end(asked + BETWEEN_INTS)?.is_none() {
+            scene.child.signal(signal);
+            forced = true;
+        }
+        let turns = if forced { Turns::AnyTime } else { Turns::Since(asked) };
+        let seen = self.end(scene, what, Some(asked), turns)?;
+        Ok(Seen { forced, ..seen })
+    }
+
+    /// Stops the app so long after its process has started, however far it is. These are asked meanwhile.
+    ///
+    /// # Errors
+    /// When the drill is to end.
+    pub fn during_start(&self, moment: Duration, aims: &[Aim]) -> Result<Seen, DrillError> {
+        let load = (!aims.is_empty()).then(|| Load::start(aims, self.subject.clients)).transpose()?;
+        let child = Child::start(self.command(&[]), &self.interrupt)?;
+        let until = child.started + moment;
+        child.wait(until, |all| all.exit)?;
+        let scene = Scene { load, ..Scene::new(child, None) };
+        let asked = scene.ask(Signal::SIGTERM);
+        // Nobody promises that it listens already.
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::AnyTime)?;
+        Ok(Seen { moment: Some(moment), ..seen })
+    }
+
+    fn peer(&self, loaded: bool) -> Result<Seen, DrillError> {
+        let file = self.folder.path().join("drill-peer.wasm");
+        let bytes = peer::component(if loaded { PEER_LOADED } else { PEER_IDLE });
+        let written = bytes.map_err(std::io::Error::other).and_then(|bytes| std::fs::write(&file, bytes));
+        written.map_err(|cause| DrillError::Write { path: file.clone(), cause })?;
+        let mut scene = self.start(&["--drill-peer".into(), file.into()])?;
+        if loaded {
+            self.load(&mut scene)?;
+        }
+        let failed = |record: &Record| {
+            let whose = record.said.component.as_deref().unwrap_or_default();
+            record.said.message == "failed" && whose.starts_with(PEER_NAME)
+        };
+        let until = Instant::now() + PEER_LOADED + START;
+        let asked = scene.child.wait(until, |all| {
+            let at = all.records.iter().find(|record| failed(record)).map(|record| record.at);
+            at.map(Some).or_else(|| all.exit.map(|_| None))
+        })?;
+        if let Some(load) = &scene.load {
+            load.stopping();
+        }
+        self.end(scene, Try::Peer, asked.flatten(), Turns::AnyTime)
+    }
+
+    fn reload(&self, loaded: bool) -> Result<Seen, DrillError> {
+        let mut scene = self.start(&[])?;
+        steady::reload(self, &mut scene, loaded)?;
+        let asked = scene.ask(Signal::SIGTERM);
+        self.end(scene, Try::Reload, Some(asked), Turns::Since(asked))
+    }
+
+    /// Starts the app and waits until all of it has started.
+    fn start(&self, more: &[OsString]) -> Result<Scene, DrillError> {
+        let child = Child::start(self.command(more), &self.interrupt)?;
+        let until = child.started + START;
+        let ready = child.wait(until, |all| {
+            let started = all.records.iter().find(|record| record.is("app started", ""));
+            started.map(|record| Ok(record.at)).or_else(|| all.exit.map(|(status, _)| Err(status)))
+        })?;
+        match ready {
+            Some(Ok(at)) => {
+                let ready = Some(at.saturating_duration_since(child.started));
+                Ok(Scene::new(child, ready))
+            }
+            Some(Err(status)) => {
+                child.wait_for_end(Instant::now() + OVERTIME)?;
+                if status.success() {
+                    // It had nothing more to do: there is nothing to stop, and nothing wrong.
+                    return Ok(Scene::new(child, None));
+                }
+                Err(DrillError::CannotStart { code: code(status), said: said(&child) })
+            }
+            None => {
+                let said = format!("{}\nit has not started within {} s", said(&child), START.as_secs());
+                Err(DrillError::CannotStart { code: 1, said })
+            }
+        }
+    }
+
+    fn command(&self, more: &[OsString]) -> Command {
+        let mut command = Command::new(&self.subject.program);
+        command.arg("run").args(&self.subject.arguments).args(more);
+        command.args(["--log-format", "json", "--log-level", "info"]);
+        command.arg("--report").arg(self.report_file()).arg("--control").arg(self.control_file());
+        command.arg("--leave-with").arg(std::process::id().to_string());
+        if !self.subject.guest_arguments.is_empty() {
+            command.arg("--").args(&self.subject.guest_arguments);
+        }
+        let _none = std::fs::remove_file(self.report_file());
+        command
+    }
+
+    fn report_file(&self) -> PathBuf {
+        self.folder.path().join("report.json")
+    }
+
+    pub(super) fn control_file(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
+    /// Waits for the end of the app, by force if it is long overdue, and collects what there is to see.
+    fn end(&self, scene: Scene, what: Try, asked: Option<Instant>, turns: Turns) -> Result<Seen, DrillError> {
+        let Scene { child, load, ready, found, loads, aims } = scene;
+        let bound = what.bound(&self.subject.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
+        let ended = child.wait_for_end(asked.unwrap_or_else(Instant::now) + bound)?;
+        if ended.is_none() {
+            child.kill();
+        }
+        let report = Report::read(&self.report_file());
+        let exit = exit(ended.map(|(status, _)| status), what, report.as_ref());
+        let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
+        let mut left = Vec::new();
+        if ended.is_some() && !child.group_is_gone()? {
+            left.push("a process of its group".to_owned());
+        }
+        left.extend(self.files_left().filter(|_| matches!(exit, Exit::Code(_) | Exit::Early(_))));
+        let loads = load.map_or(loads, |load| counts(load.end(), turns));
+        let (records, tail) = child.look(|all| (all.records.clone(), all.tail.iter().cloned().collect()));
+        let (moment, forced) = (None, false);
+        Ok(Seen {
+            what,
+            moment,
+            ready,
+            asked,
+            exit,
+            took,
+            forced,
+            records,
+            report,
+            loads,
+            aims,
+            found,
+            left,
+            tail,
+        })
+    }
+
+    /// The sockets that it should have taken away.
+    fn files_left(&self) -> impl Iterator<Item = String> {
+        let listen = self.subject.plan.components.iter().flat_map(|component| &component.http.listen);
+        let sockets = listen.filter_map(|address| match address {
+            ListenAddress::Unix(path) => Some(path.clone()),
+            ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
+        });
+        let files = sockets.chain([self.control_file()]).filter(|path| path.exists());
+        files.map(|path| format!("the socket {}", path.display()))
+    }
+}
+
+impl Scene {
+    fn new(child: Child, ready: Option<Duration>) -> Self {
+        Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
+    }
+
+    /// Asks it to stop.
+    fn ask(&self, signal: Signal) -> Instant {
+        if let Some(load) = &self.load {
+            load.stopping();
+        }
+        // What is sent from here on may be turned away.
+        let asked = Instant::now();
+        self.child.signal(signal);
+        asked
+    }
+}
+
+/// Returns what became of the load, by the names of its aims.
+pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Counts)> {
+    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns))).collect()
+}
+
+/// Returns how it ended; what it stopped for says whether it was asked to.
+fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
+    let Some(status) = status else { return Exit::Never };
+    let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
+    let asked = report.is_none_or(|report| {
+        report.cause.as_ref().is_some_and(|cause| match what {
+            Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),
+            Try::Term | Try::Int | Try::Quit | Try::Start | Try::Reload => cause.kind == "signal",
+        })
+    });
+    if asked { Exit::Code(code) } else { Exit::Early(code) }
+}
+
+/// Returns why it left: the message of its own, or the end of what it said.
+fn said(child: &Child) -> String {
+    let lines: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
+    let message = lines.iter().position(|line| line.starts_with("error: ")).unwrap_or_default();
+    lines.iter().skip(message).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

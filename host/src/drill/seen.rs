@@ -1,0 +1,56 @@
+//! Everything that was seen in one run of the app; what to think of it is in `judge`.
+
+use std::time::{Duration, Instant};
+
+use super::aim::Aim;
+use super::finding::Finding;
+use super::record::Record;
+use super::report::Report;
+use super::tally::Counts;
+use super::tries::Try;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What was tried.
+    pub what: Try,
+    /// When during the start, where that was tried.
+    pub moment: Option<Duration>,
+    /// From the start of the process until everything had started; `None` if that was not waited for.
+    pub ready: Option<Duration>,
+    /// When the app was asked to stop, or had to.
+    pub asked: Option<Instant>,
+    /// What it left with.
+    pub exit: Exit,
+    /// From then to the exit.
+    pub took: Option<Duration>,
+    /// A second INT was needed.
+    pub forced: bool,
+    /// Its log.
+    pub records: Vec<Record>,
+    /// Its report.
+    pub report: Option<Report>,
+    /// What became of the load, by aim; empty without a load.
+    pub loads: Vec<(String, Counts)>,
+    /// Where the load went.
+    pub aims: Vec<Aim>,
+    /// What was found while it ran.
+    pub found: Vec<Finding>,
+    /// What was still there after it had gone.
+    pub left: Vec<String>,
+    /// The last lines that it said.
+    pub tail: Vec<String>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code, when it was asked or had to.
+    Code(i32),
+    /// With this code, before anybody asked.
+    Early(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It had to be killed.
+    Never,
+}

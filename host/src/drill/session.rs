@@ -1,0 +1,170 @@
+//! A whole drill: what is tried, in which order, and what is left out because of what was seen before.
+
+use std::time::{Duration, Instant};
+
+use super::aim::Aim;
+use super::document::{Drill, Tried, Verdict};
+use super::error::DrillError;
+use super::finding::Finding;
+use super::judge::{NO_ANSWER, findings};
+use super::perform::Stage;
+use super::seen::{Exit, Seen};
+use super::tries::Try;
+use crate::plan::ListenAddress;
+
+/// Stops during the start are tried at so many moments.
+const MOMENTS: u32 = 10;
+
+/// Holds a drill of these tries. `tell` hears of each before it is begun: how many came before it, how many there are,
+/// and which it is.
+///
+/// # Errors
+/// When the app does not start at all, or the drill is to end.
+pub fn hold(
+    stage: &Stage,
+    tries: &[Try],
+    mut tell: impl FnMut(usize, usize, &str),
+) -> Result<Drill, DrillError> {
+    let began = Instant::now();
+    let app = &stage.subject().plan.app;
+    let mut session = Session {
+        stage,
+        ready: Duration::ZERO,
+        loadable: false,
+        aims: Vec::new(),
+        unanswered: false,
+        over: None,
+        tried: Vec::new(),
+    };
+    let total = tries.len() * 2;
+    if tries.first() != Some(&Try::Term) {
+        tell(0, total, "a first start");
+        session.learn()?;
+    }
+    for (number, what) in tries.iter().enumerate() {
+        for load in [false, true] {
+            let mut tried = Tried::empty(*what, load);
+            tell(number * 2 + usize::from(load), total, &tried.title());
+            let began = Instant::now();
+            match session.why_not(*what, load) {
+                Some(because) if because.is_empty() => continue,
+                Some(because) => tried = Tried::skipped(*what, load, because),
+                None => session.hold(*what, &mut tried)?,
+            }
+            tried.took_ms = millis(began.elapsed());
+            session.tried.push(tried);
+        }
+    }
+    let ok = session.tried.iter().all(|tried| tried.verdict != Verdict::Failed);
+    Ok(Drill {
+        app: app.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        ok,
+        took_ms: millis(began.elapsed()),
+        error: None,
+        tries: session.tried,
+    })
+}
+
+struct Session<'a> {
+    stage: &'a Stage,
+    /// How long the last start took.
+    ready: Duration,
+    /// Whether somebody can be asked over HTTP.
+    loadable: bool,
+    /// Who was asked the last time.
+    aims: Vec<Aim>,
+    /// Whether they did not answer.
+    unanswered: bool,
+    /// Why nothing more makes sense.
+    over: Option<String>,
+    tried: Vec<Tried>,
+}
+
+impl Session<'_> {
+    /// Runs the app once, to know how long it takes to start and who listens.
+    fn learn(&mut self) -> Result<(), DrillError> {
+        let seen = self.stage.perform(Try::Term, false)?;
+        self.know(&seen);
+        Ok(())
+    }
+
+    /// Returns who can be asked before the app has started: their addresses are the same each time.
+    fn aims(&self) -> Vec<Aim> {
+        let subject = self.stage.subject();
+        let mut listen = subject.plan.components.iter().flat_map(|component| &component.http.listen);
+        let is_known = !subject.aims.is_empty() || !listen.any(ListenAddress::is_any_port);
+        if is_known { self.aims.clone() } else { Vec::new() }
+    }
+
+    fn know(&mut self, seen: &Seen) {
+        if !seen.aims.is_empty() {
+            self.aims.clone_from(&seen.aims);
+        }
+        self.ready = seen.ready.unwrap_or(self.ready);
+        let listens =
+            |address: &str| ["http://", "https://", "unix:"].iter().any(|kind| address.starts_with(kind));
+        let addresses = seen.records.iter().filter_map(|record| record.said.address.as_deref());
+        self.loadable =
+            self.loadable || !self.stage.subject().aims.is_empty() || addresses.into_iter().any(listens);
+        if matches!(seen.exit, Exit::Early(_)) {
+            self.over = Some("the app ends by itself".to_owned());
+        }
+    }
+
+    /// Says why something is left out; an empty text for what nobody would expect.
+    fn why_not(&self, what: Try, load: bool) -> Option<String> {
+        if load && !self.loadable {
+            return Some(String::new());
+        }
+        if load && self.unanswered {
+            return Some("nobody answered before".to_owned());
+        }
+        if let Some(over) = &self.over {
+            return Some(over.clone());
+        }
+        if let Some(because) = what.makes_no_sense(&self.stage.subject().plan.app) {
+            return Some(because.to_owned());
+        }
+        if what == Try::Start && load && self.aims().is_empty() {
+            return Some(String::new());
+        }
+        let overran = |tried: &Tried| tried.name == Try::Term.word() && tried.findings.iter().any(overruns);
+        (what == Try::Quit && self.tried.iter().any(overran))
+            .then(|| "TERM has used up the whole grace, and QUIT has four times as much of it".to_owned())
+    }
+
+    fn hold(&mut self, what: Try, tried: &mut Tried) -> Result<(), DrillError> {
+        let plan = &self.stage.subject().plan;
+        if what == Try::Start {
+            let aims = if tried.load { self.aims() } else { Vec::new() };
+            for moment in 0..MOMENTS {
+                let seen = self.stage.during_start(self.ready * moment / (MOMENTS - 1), &aims)?;
+                tried.add(&seen, findings(&seen, plan));
+            }
+            return Ok(());
+        }
+        match self.stage.perform(what, tried.load) {
+            Ok(seen) => {
+                self.know(&seen);
+                self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);
+                tried.add(&seen, findings(&seen, plan));
+                Ok(())
+            }
+            // It did before: that it does not now is a finding.
+            Err(error @ DrillError::CannotStart { .. }) if !self.ready.is_zero() => {
+                tried.fail(Finding::failure("cannot-start", error.to_string()));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn overruns(finding: &Finding) -> bool {
+    matches!(finding.code, "cut-off" | "hook-not-entered" | "hook-cut-off" | "run-goes-on" | "leaked")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

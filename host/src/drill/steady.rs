@@ -1,0 +1,182 @@
+//! The try that stops nothing: a reload without a change, and a fresh generation of each component, after which no more
+//! descriptors and threads are there than before.
+//!
+//! Invariant: what is compared was taken in the same state: newest generations only, idle, just started.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::error::DrillError;
+use super::finding::Finding;
+use super::perform::{Scene, Stage, counts};
+use super::tally::Turns;
+
+/// How long what was taken may take to be given back.
+const SETTLING: Duration = Duration::from_secs(10);
+/// What does not change in so many looks has settled.
+const SAME_LOOKS: u32 = 40;
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+/// What is made only when it is needed for the first time is there from then on: only what grows in each of so many
+/// rounds has been left behind.
+const ROUNDS: u32 = 4;
+/// What instances and caches that a load brought about may keep.
+const GROWTH: usize = 64;
+/// What carrying out an order may take besides the app's own times.
+const ORDER: Duration = Duration::from_secs(10);
+
+/// What a process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    descriptors: usize,
+    threads: usize,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// When the drill is to end.
+pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), DrillError> {
+    restart_all(stage, scene)?;
+    let mut before = settled(stage, scene, Taken::default())?;
+    for round in 1..=ROUNDS {
+        if loaded {
+            stage.load(scene)?;
+        }
+        if round == 1 {
+            reload_nothing(stage, scene)?;
+        }
+        restart_all(stage, scene)?;
+        if let Some(load) = scene.load.take() {
+            scene.loads.extend(counts(load.end(), Turns::Never));
+            let most = Taken { descriptors: before.descriptors + GROWTH, threads: usize::MAX };
+            let after = settled(stage, scene, most)?;
+            grown(scene, before, after, most.descriptors);
+            restart_all(stage, scene)?;
+        }
+        let after = settled(stage, scene, before)?;
+        if after.descriptors <= before.descriptors && after.threads <= before.threads {
+            break;
+        }
+        if round == ROUNDS {
+            stayed_behind(scene, before, after);
+        }
+        before = after;
+    }
+    Ok(())
+}
+
+fn reload_nothing(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
+    if stage.subject().plan.manifest.is_none() {
+        let text = "a reload was not tried: there is no manifest to read again";
+        scene.found.push(Finding::note("no-manifest", text));
+        return Ok(());
+    }
+    let before = generations(stage)?;
+    if let Err(told) = stage.order("/reload", ORDER + stage.patience())? {
+        scene.found.push(Finding::failure("reload-failed", format!("a reload failed: {told}")));
+        return Ok(());
+    }
+    let after = generations(stage)?;
+    for (name, generation) in &after {
+        if before.get(name).is_some_and(|before| before != generation) {
+            let text = "a reload replaced it although nothing had changed";
+            let advice = "its file, or a file that its manifest names, changes while it runs";
+            scene.found.push(Finding::failure("reload-changed", text).of(name).advise(advice));
+        }
+    }
+    Ok(())
+}
+
+/// Replaces each component by a fresh generation, as a new build of it would be.
+fn restart_all(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
+    let plan = &stage.subject().plan;
+    for name in plan.components.iter().map(|component| &component.name) {
+        if scene.child.has_ended() {
+            return Ok(());
+        }
+        if let Err(told) = stage.order(&format!("/restart?component={name}"), ORDER + stage.patience())? {
+            let finding = Finding::failure("restart-failed", format!("a restart failed: {told}")).of(name);
+            if !scene.found.iter().any(|found| found.is_same(&finding)) {
+                scene.found.push(finding);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the newest generation of each component.
+fn generations(stage: &Stage) -> Result<BTreeMap<String, u64>, DrillError> {
+    let mut newest = BTreeMap::new();
+    for component in stage.status()?.components {
+        let known = newest.entry(component.name).or_insert(component.generation);
+        *known = component.generation.max(*known);
+    }
+    Ok(newest)
+}
+
+/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that does not change
+/// any more. Returns what is taken then.
+fn settled(stage: &Stage, scene: &Scene, most: Taken) -> Result<Taken, DrillError> {
+    let end = Instant::now() + SETTLING + stage.patience();
+    // Older generations end within their grace; descriptors and threads are gone soon after that.
+    while Instant::now() < end && !scene.child.has_ended() {
+        let status = stage.status()?;
+        let old = status.components.len() > stage.subject().plan.components.len();
+        if !old && !status.components.is_empty() {
+            break;
+        }
+        scene.child.pause(LOOK)?;
+    }
+    let (mut last, mut same) = (taken(scene), 0);
+    let end = Instant::now() + SETTLING;
+    while Instant::now() < end && !scene.child.has_ended() {
+        let enough = most.descriptors >= last.descriptors && most.threads >= last.threads;
+        if enough || same >= SAME_LOOKS {
+            break;
+        }
+        scene.child.pause(LOOK)?;
+        let now = taken(scene);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    Ok(last)
+}
+
+fn taken(scene: &Scene) -> Taken {
+    let entries = |what: &str| {
+        let folder: PathBuf = format!("/proc/{}/{what}", scene.child.pid()).into();
+        std::fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
+    };
+    Taken { descriptors: entries("fd"), threads: entries("task") }
+}
+
+fn grown(scene: &mut Scene, before: Taken, after: Taken, most: usize) {
+    if after.descriptors > most {
+        let text = format!(
+            "{} descriptors were open before the load, {} after it, with nobody connected any more",
+            before.descriptors, after.descriptors
+        );
+        let advice = "a component opens files or connections for a request and does not close them";
+        scene.found.push(Finding::failure("descriptors-grow", text).advise(advice));
+    }
+}
+
+fn stayed_behind(scene: &mut Scene, before: Taken, after: Taken) {
+    if scene.child.has_ended() {
+        return;
+    }
+    for (code, what, before, after) in [
+        ("descriptors-left", "descriptors", before.descriptors, after.descriptors),
+        ("threads-left", "threads", before.threads, after.threads),
+    ] {
+        if after > before {
+            let text = format!(
+                "{what} stayed behind: {before} before the reload and the restarts, {after} after them"
+            );
+            let advice = "that is curfew's fault, not the app's: please report it";
+            scene.found.push(Finding::failure(code, text).advise(advice));
+        }
+    }
+}

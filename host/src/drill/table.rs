@@ -1,0 +1,143 @@
+//! The drill as text: a row for each try, what was found with what to do about it, and what failed tries said.
+
+use super::document::{Drill, Tried, Verdict};
+use super::finding::{Finding, Weight};
+use crate::operate::harmless;
+
+const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used", "requests"];
+/// Of so many failed tries the output is shown; `--json` has all of it.
+const SHOWN: usize = 2;
+
+/// Returns the whole text.
+pub fn text(drill: &Drill) -> String {
+    let mut text = rows(&drill.tries);
+    text.push_str(&grouped(&drill.tries));
+    for tried in drill.tries.iter().filter(|tried| !tried.output.is_empty()).take(SHOWN) {
+        text.push_str(&format!("\nthe last lines of {:?}:\n", tried.title()));
+        tried.output.iter().for_each(|line| text.push_str(&format!("  {}\n", shown(line))));
+    }
+    text.push_str(&format!("\n{}\n", verdict(drill)));
+    text
+}
+
+fn verdict(drill: &Drill) -> String {
+    let count = |verdict| drill.tries.iter().filter(|tried| tried.verdict == verdict).count();
+    let seconds = drill.took_ms as f64 / 1000.0;
+    let skipped = match count(Verdict::Skipped) {
+        0 => String::new(),
+        many => format!(", {many} not tried"),
+    };
+    match count(Verdict::Failed) {
+        0 => format!("{}: {} tries ok{skipped}, in {seconds:.1} s", drill.app, count(Verdict::Ok)),
+        failed => {
+            format!(
+                "{}: {failed} of {} tries FAILED{skipped}, in {seconds:.1} s",
+                drill.app,
+                drill.tries.len()
+            )
+        }
+    }
+}
+
+fn rows(tries: &[Tried]) -> String {
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(tries.iter().map(row));
+    let widths: [usize; 6] = std::array::from_fn(|column| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(tried: &Tried) -> [String; 6] {
+    let none = || "-".to_owned();
+    if let Some(because) = &tried.skipped_because {
+        return [tried.title(), "not tried".to_owned(), none(), none(), none(), because.clone()];
+    }
+    let most = tried.grace.iter().max_by_key(|grace| grace.percent);
+    [
+        tried.title(),
+        if tried.verdict == Verdict::Failed { "FAIL".to_owned() } else { "ok".to_owned() },
+        tried.exit_code.map_or_else(none, |code| code.to_string()),
+        tried.exit_ms.map_or_else(none, |ms| format!("{ms} ms")),
+        most.map_or_else(none, |most| format!("{} % ({})", most.percent, most.component)),
+        tried
+            .requests
+            .map_or_else(none, |requests| format!("{} answered, {} lost", requests.answered, requests.lost)),
+    ]
+}
+
+/// What was found, worst first; the same thing once, with the tries that it was found in.
+fn grouped(tries: &[Tried]) -> String {
+    let mut groups: Vec<(&Finding, Vec<String>)> = Vec::new();
+    for tried in tries {
+        for finding in &tried.findings {
+            match groups.iter_mut().find(|(known, _)| known.is_same(finding)) {
+                Some((_, titles)) => titles.push(tried.title()),
+                None => groups.push((finding, vec![tried.title()])),
+            }
+        }
+    }
+    groups.sort_by_key(|(finding, _)| std::cmp::Reverse(finding.weight));
+    let mut text = String::new();
+    for (finding, titles) in groups {
+        let word = match finding.weight {
+            Weight::Failure => "FAIL",
+            Weight::Warning => "slow",
+            Weight::Note => "note",
+        };
+        let who = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        text.push_str(&format!("\n{word}  {who}{}\n", harmless::one_line(&finding.text)));
+        if finding.weight != Weight::Note {
+            text.push_str(&format!("      in: {}\n", titles.join("; ")));
+        }
+        if let Some(advice) = &finding.advice {
+            text.push_str(&format!("      to do: {advice}\n"));
+        }
+    }
+    text
+}
+
+/// A line as people read it: a record of the log without its braces.
+pub fn shown(line: &str) -> String {
+    let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
+    let Some(record) = record.filter(|record| record.contains_key("level") && record.contains_key("message"))
+    else {
+        return harmless::one_line(line);
+    };
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let head = ["level", "message"].iter().filter_map(|key| record.get(*key)).map(text);
+    let rest = record.iter().filter(|(key, _)| !matches!(key.as_str(), "timestamp" | "level" | "message"));
+    let rest = rest.map(|(key, value)| format!("{key}={}", text(value)));
+    harmless::one_line(&head.chain(rest).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tries::Try;
+    use super::*;
+
+    #[test]
+    fn the_same_finding_is_told_once_and_the_worst_comes_first() {
+        let mut tries = vec![Tried::empty(Try::Term, false), Tried::empty(Try::Quit, true)];
+        tries[0].findings.push(Finding::note("no-hook", "it has none").of("web"));
+        for tried in &mut tries {
+            tried.fail(Finding::failure("cut-off", "it was cut off\u{1b}[2J").of("web").advise("be quick"));
+        }
+        let expected = "\nFAIL  web: it was cut off [2J\n      in: TERM, idle; QUIT, under load\n      to do: be quick\n\
+                        \nnote  web: it has none\n";
+        assert_eq!(grouped(&tries), expected);
+    }
+
+    #[test]
+    fn records_are_shown_without_their_braces() {
+        let line = r#"{"timestamp":"x","level":"WARN","message":"cut off","component":"web","n":1}"#;
+        assert_eq!(shown(line), "WARN cut off component=web n=1");
+        assert_eq!(shown("web | {}\u{1b}"), "web | {} ");
+    }
+}

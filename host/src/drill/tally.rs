@@ -1,0 +1,237 @@
+//! What became of the requests of a load.
+//!
+//! Invariant: each request that was begun is counted once. What is a loss is decided here, and depends on when the app
+//! was asked to stop: what it never promised to answer is none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// What became of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// A whole answer with this status.
+    Answered(u16),
+    /// No connection was to be had.
+    Refused,
+    /// The connection was closed before the first byte of an answer.
+    Unanswered,
+    /// The answer began and broke off.
+    CutShort,
+    /// No end at all.
+    Hung,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// When it was sent.
+    pub sent: Instant,
+    /// Whether its connection had been used before.
+    pub kept: bool,
+    /// What became of it.
+    pub end: End,
+}
+
+/// Since when an app may turn requests away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// Never: it is not asked to stop.
+    Never,
+    /// Since then.
+    Since(Instant),
+    /// It is not known since when.
+    AnyTime,
+}
+
+/// A kind of loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// The answer broke off.
+    CutShort,
+    /// Accepted, sent, and closed without an answer.
+    Unanswered,
+    /// An error of the server that was not there before the stop.
+    Status(u16),
+    /// Nobody accepted it, though nobody was to stop.
+    Refused,
+    /// Nothing came.
+    Hung,
+}
+
+/// The requests of one aim.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    asked: Vec<Asked>,
+    begun: usize,
+}
+
+/// What came out for one aim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Whole answers.
+    pub answered: u64,
+    /// Refused, or closed before the first byte, when that was to be: clients ask again elsewhere.
+    pub turned_away: u64,
+    /// Lost, by how.
+    pub lost: BTreeMap<Loss, u64>,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, asked: Asked) {
+        self.asked.push(asked);
+    }
+
+    /// Counts an answer whose head has come.
+    pub fn begun(&mut self) {
+        self.begun += 1;
+    }
+
+    /// How many answers have begun.
+    pub fn heads(&self) -> usize {
+        self.begun
+    }
+
+    /// How many whole answers there are.
+    pub fn answers(&self) -> usize {
+        self.asked.iter().filter(|asked| matches!(asked.end, End::Answered(_))).count()
+    }
+
+    /// Counts what became of them all.
+    pub fn counts(&self, turns: Turns) -> Counts {
+        let before = |sent: Instant| match turns {
+            Turns::Never => true,
+            Turns::Since(then) => sent < then,
+            Turns::AnyTime => false,
+        };
+        let usual: BTreeSet<u16> = self
+            .asked
+            .iter()
+            .filter(|asked| turns == Turns::Never || before(asked.sent))
+            .filter_map(|asked| if let End::Answered(status) = asked.end { Some(status) } else { None })
+            .collect();
+        let mut counts = Counts::default();
+        for asked in &self.asked {
+            let loss = match asked.end {
+                End::Answered(status) if status >= 500 && !self.is_usual(status, &usual, turns) => {
+                    Some(Loss::Status(status))
+                }
+                End::Answered(_) => {
+                    counts.answered += 1;
+                    continue;
+                }
+                // A client may ask again, and does: RFC 9112, 9.3.1.
+                End::Unanswered if asked.kept => None,
+                End::Unanswered => Some(Loss::Unanswered).filter(|_| before(asked.sent)),
+                End::Refused => Some(Loss::Refused).filter(|_| before(asked.sent)),
+                End::CutShort => Some(Loss::CutShort),
+                End::Hung => Some(Loss::Hung),
+            };
+            match loss {
+                Some(loss) => *counts.lost.entry(loss).or_default() += 1,
+                None => counts.turned_away += 1,
+            }
+        }
+        counts
+    }
+
+    /// Whether this status is what the app answers anyway. Without a stop there is no before: then it is one that
+    /// at least every tenth answer has.
+    fn is_usual(&self, status: u16, usual: &BTreeSet<u16>, turns: Turns) -> bool {
+        let same = self.asked.iter().filter(|asked| asked.end == End::Answered(status)).count();
+        match turns {
+            Turns::Since(_) => usual.contains(&status),
+            Turns::Never | Turns::AnyTime => same * 10 >= self.answers(),
+        }
+    }
+}
+
+impl Counts {
+    /// How many were lost.
+    pub fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+impl Loss {
+    /// Says what was lost, for so many of them.
+    pub fn text(self, count: u64) -> String {
+        let (noun, were) = if count == 1 { ("request", "was") } else { ("requests", "were") };
+        match self {
+            Self::CutShort if count == 1 => "1 answer was cut short".to_owned(),
+            Self::CutShort => format!("{count} answers were cut short"),
+            Self::Unanswered => format!("{count} {noun} {were} accepted and got no answer"),
+            Self::Status(status) => format!("{count} {noun} got {status}, which did not occur before"),
+            Self::Refused => format!("{count} {noun} {were} refused while the app was not to stop"),
+            Self::Hung => format!("{count} {noun} got no end"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn lost(asked: &[(i32, bool, End)], turns: impl Fn(Instant) -> Turns) -> (u64, u64, Vec<(Loss, u64)>) {
+        let zero = Instant::now();
+        let mut tally = Tally::default();
+        for (at, kept, end) in asked {
+            let sent = if *at < 0 { zero } else { zero + MS * 2 };
+            tally.add(Asked { sent, kept: *kept, end: *end });
+        }
+        let counts = tally.counts(turns(zero + MS));
+        (counts.answered, counts.turned_away, counts.lost.into_iter().collect())
+    }
+
+    #[test]
+    fn what_was_sent_before_the_stop_must_be_answered() {
+        let asked = [
+            (-1, false, End::Answered(200)),
+            (-1, true, End::Answered(200)),
+            (-1, false, End::Unanswered),
+            (-1, true, End::Unanswered),
+            (-1, true, End::CutShort),
+            (-1, false, End::Refused),
+        ];
+        let losses = vec![(Loss::CutShort, 1), (Loss::Unanswered, 1), (Loss::Refused, 1)];
+        assert_eq!(lost(&asked, Turns::Since), (2, 1, losses.clone()));
+        assert_eq!(lost(&asked, |_| Turns::Never), (2, 1, losses));
+        assert_eq!(lost(&asked, |_| Turns::AnyTime), (2, 3, vec![(Loss::CutShort, 1)]));
+    }
+
+    #[test]
+    fn what_was_sent_after_it_may_be_turned_away_and_never_be_cut_short() {
+        let asked = [
+            (1, false, End::Refused),
+            (1, false, End::Unanswered),
+            (1, false, End::CutShort),
+            (1, false, End::Hung),
+            (1, true, End::Answered(404)),
+        ];
+        assert_eq!(lost(&asked, Turns::Since), (1, 2, vec![(Loss::CutShort, 1), (Loss::Hung, 1)]));
+    }
+
+    #[test]
+    fn an_error_is_a_loss_unless_it_was_there_before() {
+        let new = [(-1, true, End::Answered(200)), (1, true, End::Answered(503))];
+        assert_eq!(lost(&new, Turns::Since), (1, 0, vec![(Loss::Status(503), 1)]));
+        let old =
+            [(-1, true, End::Answered(500)), (1, true, End::Answered(500)), (1, true, End::Answered(404))];
+        assert_eq!(lost(&old, Turns::Since), (3, 0, vec![]));
+        let mut rare = vec![(-1, true, End::Answered(200)); 20];
+        rare.push((-1, true, End::Answered(502)));
+        assert_eq!(lost(&rare, |_| Turns::Never), (20, 0, vec![(Loss::Status(502), 1)]));
+        assert_eq!(lost(&[(-1, true, End::Answered(500))], |_| Turns::Never), (1, 0, vec![]));
+    }
+
+    #[test]
+    fn losses_are_told_in_words() {
+        assert_eq!(Loss::CutShort.text(1), "1 answer was cut short");
+        assert_eq!(Loss::Unanswered.text(2), "2 requests were accepted and got no answer");
+        assert_eq!(Loss::Status(503).text(1), "1 request got 503, which did not occur before");
+    }
+}
