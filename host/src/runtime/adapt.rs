@@ -15,10 +15,10 @@ use wit_component::{ComponentEncoder, metadata};
 
 use super::module::Module;
 use super::refusal::Refusal;
-use super::{exit_code, foreign};
+use super::{exit_code, foreign, hidden_memory};
 
 /// What makes components of modules: with another version of it, a module becomes another component.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8";
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 3";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
@@ -84,12 +84,15 @@ pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
+    let own = AdapterMemory::of(bytes);
+    let hidden = matches!(own, AdapterMemory::Hidden).then(|| hidden_memory::hide(bytes)).flatten();
     let encoded = ComponentEncoder::default()
-        .module(&exit_code::divert(bytes))
+        .module(&exit_code::divert(hidden.as_deref().unwrap_or(bytes)))
         .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
         .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
-        // The adapter needs memory before the language's own runtime has been initialized: Go's cannot give it any then.
-        .and_then(|encoder| encoder.realloc_via_memory_grow(true).encode());
+        .and_then(|encoder| {
+            encoder.realloc_via_memory_grow(!matches!(own, AdapterMemory::OfModule)).encode()
+        });
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),
@@ -100,6 +103,31 @@ pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
             "make the bindings again from the same WIT, and define each function that the world exports",
         ),
     })
+}
+
+/// Where the adapter gets its memory, which it needs as soon as the module calls WASI.
+enum AdapterMemory {
+    /// From the module's own allocator.
+    OfModule,
+    /// Behind all that the module has.
+    Grown,
+    /// The same, and the module's own allocator must not find it.
+    Hidden,
+}
+
+impl AdapterMemory {
+    fn of(bytes: &[u8]) -> Self {
+        let module = Module::read(bytes).unwrap_or_default();
+        if module.is_made_by("Go") {
+            // Its runtime cannot give any before it has been initialized, and that already calls WASI.
+            Self::Grown
+        } else if module.has("cabi_realloc") && !module.has(START) {
+            // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: not a way to get memory.
+            Self::OfModule
+        } else {
+            Self::Hidden
+        }
+    }
 }
 
 fn damaged(error: &str) -> Refusal {
@@ -148,8 +176,9 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         let is_locked =
             |name: &str, version: &str| lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\""));
-        let (encoder, adapters) = MADE_BY.split_once(", adapters ").unwrap();
-        assert!(is_locked("wit-component", encoder.strip_prefix("wit-component ").unwrap()));
+        let parts: Vec<&str> = MADE_BY.split(", ").collect();
+        assert!(is_locked("wit-component", parts[0].strip_prefix("wit-component ").unwrap()));
+        let adapters = parts[1].strip_prefix("adapters ").unwrap();
         assert!(is_locked("wasi-preview1-component-adapter-provider", adapters));
     }
 
@@ -172,7 +201,8 @@ mod tests {
     #[test]
     fn a_damaged_module_is_refused_or_adapted_and_never_a_panic() {
         let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))
-            (memory (export \"memory\") 1) (func (export \"_start\") (call 0 (i32.const 1))))";
+            (memory (export \"memory\") 1) (global (mut i32) (i32.const 0))
+            (func (export \"_start\") (call 0 (memory.grow (memory.size)))))";
         let whole = wat::parse_str(text).unwrap();
         for at in 8..whole.len() {
             for bit in 0..8 {

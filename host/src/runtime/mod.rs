@@ -11,6 +11,7 @@ mod exit_code;
 mod exports;
 mod foreign;
 mod handler;
+mod hidden_memory;
 mod hook;
 mod hook_shape;
 mod imports;
