@@ -214,6 +214,7 @@ mod tests {
     use super::super::address::parse_listen_address;
     use super::super::error::PlanErrorKind;
     use super::super::origin::parse_origin;
+    use super::super::types::Access;
     use super::*;
 
     fn files(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -289,6 +290,30 @@ mod tests {
         assert_eq!((only.outbound_http.as_slice(), only.on_failure), ([origin].as_slice(), None));
         let plan = Plan::from_files(&files, &Bare::default()).unwrap();
         assert_eq!(plan.components[0].http, HttpPlan::default());
+    }
+
+    #[test]
+    fn a_single_file_has_what_is_named() {
+        let (dir, files) = files(&["a.wasm"]);
+        let folder = |guest: &str| DirGrant {
+            host: dir.path().to_owned(),
+            guest: guest.to_owned(),
+            access: Access::ReadWrite,
+        };
+        let env: BTreeMap<_, _> = [("A".to_owned(), "b".to_owned())].into();
+        let bare = Bare { env: env.clone(), dirs: vec![folder("/d")], allow_net: true, ..Bare::default() };
+        let plan = Plan::from_files(&files, &bare).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        assert_eq!((&only.env, only.dirs.as_slice(), only.network.all), (&env, &[folder("/d")][..], true));
+        let servers: Vec<String> = only.outbound_http.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["http://*:*", "https://*:*"]);
+        let twice = Bare { dirs: vec![folder("/d"), folder("/d/")], ..Bare::default() };
+        assert_eq!(Plan::from_files(&files, &twice).unwrap_err().kind(), PlanErrorKind::Usage);
+        let no_folder = DirGrant { host: files[0].clone(), ..folder("/d") };
+        let error = Plan::from_files(&files, &Bare { dirs: vec![no_folder], ..Bare::default() }).unwrap_err();
+        assert!(error.to_string().contains("not a directory"), "{error}");
+        let served = Plan::from_files(&files, &Bare::default().on_default_address()).unwrap();
+        assert_eq!(served.components[0].http.listen[0].to_string(), "127.0.0.1:8080");
     }
 
     #[test]

@@ -137,3 +137,52 @@ fn foreign_import(module: &Module) -> Option<Refusal> {
     };
     extension.or_else(elsewhere)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept compiled is found by it again.
+    #[test]
+    fn what_made_a_component_is_named_with_its_versions() {
+        let lock = include_str!("../../../Cargo.lock");
+        let is_locked =
+            |name: &str, version: &str| lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\""));
+        let (encoder, adapters) = MADE_BY.split_once(", adapters ").unwrap();
+        assert!(is_locked("wit-component", encoder.strip_prefix("wit-component ").unwrap()));
+        assert!(is_locked("wasi-preview1-component-adapter-provider", adapters));
+    }
+
+    fn planned(text: &str) -> Result<Option<Adaptation>, Refusal> {
+        plan(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_module_says_itself_how_it_is_adapted() {
+        assert_eq!(planned("(component)"), Ok(None));
+        let program = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
+        assert_eq!(planned(program), Ok(Some(Adaptation::Command)));
+        assert!(planned("(module)").unwrap_err().found.contains("`_start`"));
+        let unknown =
+            "(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (func (export \"_start\")))";
+        assert!(planned(unknown).unwrap_err().found.contains("`sock_open`"));
+    }
+
+    /// Whatever is in a file, there is an answer.
+    #[test]
+    fn a_damaged_module_is_refused_or_adapted_and_never_a_panic() {
+        let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))
+            (memory (export \"memory\") 1) (func (export \"_start\") (call 0 (i32.const 1))))";
+        let whole = wat::parse_str(text).unwrap();
+        for at in 8..whole.len() {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                if let Ok(Some(adaptation)) = plan(&damaged) {
+                    let _either = adapt(&damaged, adaptation);
+                }
+            }
+            assert!(plan(&whole[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

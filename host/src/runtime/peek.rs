@@ -42,3 +42,41 @@ fn has_export(component: &[u8], is_it: impl Fn(&str) -> bool) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serves(text: &str) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), wat::parse_str(text).unwrap()).unwrap();
+        serves_http(file.path())
+    }
+
+    #[test]
+    fn only_what_the_component_itself_exports_counts() {
+        let exports = |name: &str| format!("(instance $i) (export \"{name}\" (instance $i))");
+        for (name, http) in [
+            ("wasi:http/incoming-handler@0.2.3", true),
+            ("wasi:http/handler@0.3.0", true),
+            ("wasi:cli/run@0.2.0", false),
+        ] {
+            assert_eq!(serves(&format!("(component {})", exports(name))), http, "{name}");
+            assert!(!serves(&format!("(component (component {}))", exports(name))), "{name} of one inside");
+        }
+        assert!(serves(&format!("(component (component) {})", exports("wasi:http/handler@0.3.0"))));
+        assert!(!serves("(module)"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_serves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let text = dir.path().join("text");
+        std::fs::write(&text, "wasi:http/handler@0.3.0").unwrap();
+        for path in [dir.path(), &fifo, &text, &dir.path().join("none")] {
+            assert!(!serves_http(path), "{}", path.display());
+        }
+    }
+}
