@@ -15,7 +15,7 @@ use wit_component::{ComponentEncoder, metadata};
 
 use super::module::Module;
 use super::refusal::Refusal;
-use super::{exit_code, foreign};
+use super::{adapter_memory, exit_code, foreign};
 
 /// What makes components of modules: with another version of it, a module becomes another component.
 pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8";
@@ -84,12 +84,12 @@ pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
+    let provided = adapter_memory::provide(bytes)?;
     let encoded = ComponentEncoder::default()
-        .module(&exit_code::divert(bytes))
+        .module(&exit_code::divert(&provided.module))
         .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
         .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
-        // The adapter needs memory before the language's own runtime has been initialized: Go's cannot give it any then.
-        .and_then(|encoder| encoder.realloc_via_memory_grow(true).encode());
+        .and_then(|encoder| encoder.realloc_via_memory_grow(provided.by_growing).encode());
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),

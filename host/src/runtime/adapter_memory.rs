@@ -1,0 +1,105 @@
+//! Where the memory comes from that the preview-1 adapter keeps in its program's: two pages, for good.
+//!
+//! Invariant: no program gets an adapter whose pages its own runtime takes for free memory. How room is made in a Go program
+//! is in `go_memory`.
+
+use std::borrow::Cow;
+
+use super::go_memory;
+use super::module::Module;
+use super::refusal::Refusal;
+
+/// What the adapter asks first for its pages, and what it asks without that.
+pub const FOR_ADAPTER: &str = "cabi_realloc_adapter";
+const REALLOC: &str = "cabi_realloc";
+
+/// A module, and whether its adapter takes its pages by `memory.grow`.
+#[derive(Debug)]
+pub struct Provided<'a> {
+    /// The module, changed or not.
+    pub module: Cow<'a, [u8]>,
+    /// False: it calls what the module exports for it.
+    pub by_growing: bool,
+}
+
+/// Returns from where the adapter of a module takes its pages.
+///
+/// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
+/// does not, and who asks `memory.grow` where its own new pages are is not disturbed. These do: wasi-libc (dlmalloc and
+/// emmalloc; so C, C++, Swift), Rust, Zig, AssemblyScript's `tlsf`. Go and `TinyGo` do not ask.
+///
+/// # Errors
+/// When the two would overwrite each other.
+pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
+    // What is damaged has been refused before.
+    let module = Module::read(bytes).unwrap_or_default();
+    if is_of_tinygo(&module) {
+        return match module.has(FOR_ADAPTER) || module.has(REALLOC) {
+            // It is called with the first call of the program, when TinyGo's heap is there.
+            true => Ok(Provided { module: bytes.into(), by_growing: false }),
+            false => Err(tinygo()),
+        };
+    }
+    if !module.made_by.iter().any(|maker| maker == "Go") {
+        return Ok(Provided { module: bytes.into(), by_growing: true });
+    }
+    if module.has(FOR_ADAPTER) {
+        return Ok(Provided { module: bytes.into(), by_growing: false });
+    }
+    // Before what its author exports: that may be written in Go that cannot run in the middle of a call of the host.
+    match go_memory::reserve(bytes, FOR_ADAPTER) {
+        Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
+        None if module.has(REALLOC) => Ok(Provided { module: bytes.into(), by_growing: false }),
+        None => Err(go()),
+    }
+}
+
+/// `TinyGo` with `-no-debug` leaves no names of tools; what it exports is its own all the same.
+fn is_of_tinygo(module: &Module) -> bool {
+    let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
+    module.is_made_by("TinyGo") || exported.iter().all(|name| module.has(name))
+}
+
+fn go() -> Refusal {
+    Refusal::new(
+        "it is built by Go, and it cannot be seen where its heap begins: Go takes all memory from there for its own, also \
+         what its host needs a part of",
+        "build it with Go 1.21 to 1.27, and change nothing in what `go build` makes of it; or export `cabi_realloc`, as a \
+         project of `curfew new --lang go` does",
+    )
+}
+
+fn tinygo() -> Refusal {
+    Refusal::new(
+        "it is built by TinyGo for WASI preview 1: it takes all memory for its own, also what its host needs a part of",
+        "build it for WASI 0.2: `tinygo build -target=wasip2 -o app.wasm`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provided(made_by: &str, exports: &[&str]) -> Result<bool, Refusal> {
+        let text = |text: &str| format!("\\{:02x}{text}", text.len());
+        let maker = format!("\\01{}\\01{}{}", text("language"), text(made_by), text(""));
+        let functions = exports.iter().map(|name| format!("(func (export \"{name}\"))")).collect::<String>();
+        let module = format!("(module (memory 1) {functions} (@custom \"producers\" \"{maker}\"))");
+        provide(&wat::parse_str(module).unwrap()).map(|provided| provided.by_growing)
+    }
+
+    #[test]
+    fn who_takes_all_memory_is_asked_or_refused() {
+        assert_eq!(provided("C11", &[]), Ok(true));
+        assert_eq!(provided("C11", &[REALLOC]), Ok(true));
+        assert_eq!(provided("Golem", &[]), Ok(true));
+        assert_eq!(provided("Go", &[REALLOC]), Ok(false));
+        assert_eq!(provided("Go", &[FOR_ADAPTER]), Ok(false));
+        assert_eq!(provided("Go", &[]), Err(go()));
+        assert_eq!(provided("TinyGo", &[REALLOC]), Ok(false));
+        assert_eq!(provided("TinyGo", &[]), Err(tinygo()));
+        let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
+        assert_eq!(provided("C11", &exported), Err(tinygo()));
+        assert_eq!(provided("C11", &exported[..4]), Ok(true));
+    }
+}
