@@ -26,31 +26,35 @@ pub struct Provided<'a> {
 ///
 /// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
 /// does not, and who asks `memory.grow` where its own new pages are is not disturbed. These do: wasi-libc (dlmalloc and
-/// emmalloc; so C, C++, Swift), Rust, Zig, AssemblyScript's `tlsf`. Go and `TinyGo` do not ask.
+/// emmalloc; so C, C++, Swift), Rust, Zig, AssemblyScript's `tlsf`. Go and `TinyGo` do not ask. Nor does AssemblyScript's
+/// `--runtime stub`, which nothing in a module tells from its other ones.
+///
+/// Tried: C and Go with each way, AssemblyScript's three runtimes, Rust. Read: the others.
 ///
 /// # Errors
 /// When the two would overwrite each other.
 pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     // What is damaged has been refused before.
     let module = Module::read(bytes).unwrap_or_default();
-    if is_of_tinygo(&module) {
-        return match module.has(FOR_ADAPTER) || module.has(REALLOC) {
-            // It is called with the first call of the program, when TinyGo's heap is there.
-            true => Ok(Provided { module: bytes.into(), by_growing: false }),
-            false => Err(tinygo()),
-        };
-    }
-    if !module.made_by.iter().any(|maker| maker == "Go") {
-        return Ok(Provided { module: bytes.into(), by_growing: true });
-    }
+    let grown = Provided { module: bytes.into(), by_growing: true };
+    let asked = Provided { module: bytes.into(), by_growing: false };
     if module.has(FOR_ADAPTER) {
-        return Ok(Provided { module: bytes.into(), by_growing: false });
+        return Ok(asked);
+    }
+    if is_of_tinygo(&module) {
+        // It is called with the first call of the program, when TinyGo's heap is there.
+        return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo()) };
+    }
+    let says_go = module.made_by.iter().any(|maker| maker == "Go");
+    if !says_go && !go_memory::is_likely(bytes) {
+        return Ok(grown);
     }
     // Before what its author exports: that may be written in Go that cannot run in the middle of a call of the host.
     match go_memory::reserve(bytes, FOR_ADAPTER) {
         Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
-        None if module.has(REALLOC) => Ok(Provided { module: bytes.into(), by_growing: false }),
-        None => Err(go()),
+        None if module.has(REALLOC) => Ok(asked),
+        None if says_go => Err(go()),
+        None => Ok(grown),
     }
 }
 

@@ -37,6 +37,14 @@ pub fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
     layout.extend(&moved, &room, name)
 }
 
+/// Whether the table of functions that Go's runtime needs may be in a module. It stays when a tool has stripped all that
+/// says who made it; a Go program that another one carries with it has it, too.
+pub fn is_likely(module: &[u8]) -> bool {
+    // Since Go 1.20: the magic number, two zeros, the size of an instruction and of a pointer.
+    const PCLNTAB: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+    module.windows(PCLNTAB.len()).any(|bytes| bytes == PCLNTAB)
+}
+
 /// The addresses that are handed out.
 struct Room {
     first: u32,
