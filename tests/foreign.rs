@@ -111,6 +111,39 @@ fn other_worlds_are_named() {
     }
 }
 
+const PROGRAM_AND_SERVER: &str = r#"(component
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $out))
+  (core module $m
+    (func (export "handle") (param i32 i32))
+    (func (export "run") (result i32) (i32.const 0)))
+  (core instance $i (instantiate $m))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $out)) (canon lift (core func $i "handle")))
+  (func $run (result (result)) (canon lift (core func $i "run")))
+  (instance $handler (export "handle" (func $handle)))
+  (instance $cli (export "run" (func $run)))
+  (export "wasi:http/incoming-handler@0.2.3" (instance $handler))
+  (export "wasi:cli/run@0.2.9" (instance $cli)))"#;
+
+/// A program with an empty `main` is a command as well as a server: the host calls its handler.
+#[test]
+fn a_handler_comes_before_a_main() {
+    let output = single(bytes(PROGRAM_AND_SERVER)).call(&["inspect", "app.wasm"]);
+    output.expect_code(0).expect_line("kind      http, WASI 0.2.3");
+    output.expect_line("its `wasi:cli/run@0.2.9` is never called");
+    let both = [("wasi:http/handler@0.3.0", "handle"), ("curfew:lifecycle/tcp-handler@0.3.0", "handle")];
+    refused(exporting(&both, ""), &["of both `wasi:http` and", "build two"]);
+}
+
+#[test]
+fn a_wit_package_is_none() {
+    let text = "(component (type $t (component (export \"run\" (func)))) (export \"run\" (type $t)))";
+    refused(bytes(text), &["a WIT package"]);
+}
+
 #[test]
 fn a_run_of_another_form_is_shown() {
     let text = r#"(component

@@ -66,6 +66,18 @@ fn a_module_runs_and_its_exit_status_is_the_exit_code() {
     assert_eq!(output.stderr_text(), "");
 }
 
+/// AssemblyScript imports it twice when both its runtime and its author call it.
+#[test]
+fn each_import_of_the_exit_keeps_its_status() {
+    let module = r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+  (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $again (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (call $again (i32.const 5))))"#;
+    single(bytes(module)).run().expect_code(5);
+}
+
 /// One that imports nothing at all is a program, too.
 #[test]
 fn a_module_without_imports_runs() {
@@ -76,6 +88,36 @@ fn a_module_without_imports_runs() {
     let output = single(bytes(&module("unreachable"))).run();
     let failed = output.expect_code(1).records("failed", "app");
     assert!(failed[0].text("error").starts_with("trapped: wasm `unreachable`"), "{}", output.said());
+}
+
+/// An allocator that takes all the memory there is when it begins, as that of older C and Rust does, and then more of it.
+const GREEDY: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (global $a-global (mut i32) (i32.const 7))
+  (data (i32.const 0) "\10\00\00\00\01\00\00\00")
+  (data (i32.const 16) ".")
+  (func $say (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then (unreachable))))
+  (func $sbrk (param $pages i32) (result i32)
+    (i32.shl
+      (if (result i32) (local.get $pages) (then (memory.grow (local.get $pages))) (else (memory.size)))
+      (i32.const 16)))
+  (func (export "_start")
+    (call $say)
+    (memory.fill (i32.const 1024) (i32.const 0xAA) (i32.sub (call $sbrk (i32.const 0)) (i32.const 1024)))
+    (call $say)
+    (memory.fill (call $sbrk (i32.const 1)) (i32.const 0xAA) (i32.const 65536))
+    (call $say)
+    ;; What it has got by now ends where the memory does.
+    (i32.store8 (i32.sub (call $sbrk (i32.const 0)) (i32.const 1)) (i32.const 0xAA))
+    (call $exit (i32.load8_u (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 1))))))"#;
+
+/// The adapter needs memory of its own, and the allocator of the module must not find it.
+#[test]
+fn a_greedy_allocator_does_not_take_the_memory_of_the_adapter() {
+    let output = single(bytes(GREEDY)).text_logs().run();
+    assert_eq!((output.code(), output.stdout_text().as_str()), (0xAA, "..."), "{}", output.said());
 }
 
 const SAID: &str = "a core module with `_start`, adapted as a WASI preview-1 command";

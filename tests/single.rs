@@ -29,7 +29,7 @@ fn its_environment_is_what_is_named() {
         "B=2",
     ];
     let output = run(&["env"], &flags);
-    assert_eq!(output.expect_code(0).stdout_text(), "A=b=c\nB=2\nEMPTY=\nINHERITED=from outside\n");
+    assert_eq!(output.expect_code(0).stdout_text(), "A=b=c\nEMPTY=\nINHERITED=from outside\nB=2\n");
     let output = run(&["env"], &["--env", "=x"]);
     output.expect_code(2).expect_line("the name is missing");
 }

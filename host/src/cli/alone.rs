@@ -41,11 +41,16 @@ pub struct Variable {
 impl AloneArgs {
     /// Returns it as the plan of a bare file takes it; `args` are those of the component.
     pub fn bare(self, args: Vec<String>) -> Bare {
-        let variables = self.env.into_iter().filter_map(|variable| Some((variable.name, variable.value?)));
+        let mut env: Vec<(String, String)> = Vec::with_capacity(self.env.len());
+        for Variable { name, value } in self.env {
+            // The last one counts, as in a shell.
+            env.retain(|(other, _)| *other != name);
+            env.extend(value.map(|value| (name, value)));
+        }
         Bare {
             args,
             listen: self.listen,
-            env: variables.collect(),
+            env,
             dirs: self.dir,
             allow_net: self.allow_net,
             outbound_http: self.allow_outbound_http,

@@ -150,7 +150,9 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
              `curfew:lifecycle/hook`"
         )
     };
+    let unused = |run: &String| format!("its `{run}` is never called: the host calls its handler");
     let mut warnings: Vec<_> = loaded.stray_hooks.iter().map(stray).collect();
+    warnings.extend(loaded.run.unused.as_ref().map(unused));
     if let Some(hook) = &loaded.hook {
         if loaded.run.is_async && !hook.is_async {
             warnings.push(

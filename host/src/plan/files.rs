@@ -3,7 +3,7 @@
 //! Invariant: a bare file is granted what the command line names, and nothing else: no directory, no network, no
 //! environment. What stands in a manifest is read in `manifest`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,8 @@ pub struct Bare {
     pub args: Vec<String>,
     /// The addresses the host listens on for it; a relative path of a socket starts at the working directory.
     pub listen: Vec<ListenAddress>,
-    /// Its whole environment.
-    pub env: BTreeMap<String, String>,
+    /// Its whole environment, in this order; names are unique.
+    pub env: Vec<(String, String)>,
     /// The directories it sees; a relative path starts at the working directory.
     pub dirs: Vec<DirGrant>,
     /// Whether it has the whole network, HTTP servers included.
@@ -300,7 +300,7 @@ mod tests {
             guest: guest.to_owned(),
             access: Access::ReadWrite,
         };
-        let env: BTreeMap<_, _> = [("A".to_owned(), "b".to_owned())].into();
+        let env = vec![("A".to_owned(), "b".to_owned())];
         let bare = Bare { env: env.clone(), dirs: vec![folder("/d")], allow_net: true, ..Bare::default() };
         let plan = Plan::from_files(&files, &bare).unwrap();
         let [only] = plan.components.as_slice() else { panic!("one component") };

@@ -159,7 +159,7 @@ fn component_plan(name: &str, section: &Section, base: &Path, fail_grace: Durati
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),
         args: texts(section, "args"),
-        env: pairs(section.table("env")),
+        env: pairs(section.table("env")).into_iter().collect(),
         dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
         network: section.table("network").map(network).unwrap_or_default(),
         http: http(section, base),

@@ -1,17 +1,19 @@
 //! Where the memory comes from that the preview-1 adapter keeps in its program's: two pages, for good.
 //!
-//! Invariant: no program gets an adapter whose pages its own runtime takes for free memory. How room is made in a Go program
-//! is in `go_memory`.
+//! Invariant: a program of which it is known that its runtime takes all memory for its own gets no adapter with pages in it. How
+//! room is made in a Go program is in `go_memory`, how what has been grown is kept from an allocator in `hidden_memory`.
 
 use std::borrow::Cow;
 
-use super::go_memory;
 use super::module::Module;
 use super::refusal::Refusal;
+use super::{go_memory, hidden_memory};
 
 /// What the adapter asks first for its pages, and what it asks without that.
 pub const FOR_ADAPTER: &str = "cabi_realloc_adapter";
 const REALLOC: &str = "cabi_realloc";
+/// What a program exports, and a library does not.
+const START: &str = "_start";
 
 /// A module, and whether its adapter takes its pages by `memory.grow`.
 #[derive(Debug)]
@@ -25,18 +27,22 @@ pub struct Provided<'a> {
 /// Returns from where the adapter of a module takes its pages.
 ///
 /// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
-/// does not, and who asks `memory.grow` where its own new pages are is not disturbed. These do: wasi-libc (dlmalloc and
-/// emmalloc; so C, C++, Swift), Rust, Zig, AssemblyScript's `tlsf`. Go and `TinyGo` do not ask. Nor does AssemblyScript's
-/// `--runtime stub`, which nothing in a module tells from its other ones.
+/// programs does not, and does not disturb who asks `memory.grow` where its own new pages are. These do: wasi-libc (dlmalloc
+/// and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do
+/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which write over the adapter's pages when they need more
+/// than a program began with: nothing in a module tells them.
 ///
-/// Tried: C and Go with each way, AssemblyScript's three runtimes, Rust. Read: the others.
+/// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
 ///
 /// # Errors
 /// When the two would overwrite each other.
 pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     // What is damaged has been refused before.
     let module = Module::read(bytes).unwrap_or_default();
-    let grown = Provided { module: bytes.into(), by_growing: true };
+    let grown = || {
+        let module = hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from);
+        Provided { module, by_growing: true }
+    };
     let asked = Provided { module: bytes.into(), by_growing: false };
     if module.has(FOR_ADAPTER) {
         return Ok(asked);
@@ -47,14 +53,15 @@ pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
     let says_go = module.made_by.iter().any(|maker| maker == "Go");
     if !says_go && !go_memory::is_likely(bytes) {
-        return Ok(grown);
+        // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: no way to get memory.
+        return Ok(if module.has(REALLOC) && !module.has(START) { asked } else { grown() });
     }
     // Before what its author exports: that may be written in Go that cannot run in the middle of a call of the host.
     match go_memory::reserve(bytes, FOR_ADAPTER) {
         Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
         None if module.has(REALLOC) => Ok(asked),
         None if says_go => Err(go()),
-        None => Ok(grown),
+        None => Ok(grown()),
     }
 }
 
@@ -95,7 +102,8 @@ mod tests {
     #[test]
     fn who_takes_all_memory_is_asked_or_refused() {
         assert_eq!(provided("C11", &[]), Ok(true));
-        assert_eq!(provided("C11", &[REALLOC]), Ok(true));
+        assert_eq!(provided("C11", &[REALLOC]), Ok(false));
+        assert_eq!(provided("C11", &[REALLOC, START]), Ok(true));
         assert_eq!(provided("Golem", &[]), Ok(true));
         assert_eq!(provided("Go", &[REALLOC]), Ok(false));
         assert_eq!(provided("Go", &[FOR_ADAPTER]), Ok(false));

@@ -93,6 +93,14 @@ pub fn exports(names: &[String]) -> Refusal {
     )
 }
 
+/// Says what a file of nothing but types is.
+pub fn wit_package() -> Refusal {
+    Refusal::new(
+        "it is a WIT package in binary form: it has types, and no code",
+        "give the component that is built with it",
+    )
+}
+
 /// Says why a version of an export cannot be called.
 pub fn export_version(name: &str) -> Refusal {
     wrong_version("exports", name)

@@ -54,23 +54,31 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
 /// Returns the module with its `proc_exit` imported from [`MODULE`]; unchanged if it has none.
 pub fn divert(module: &[u8]) -> Vec<u8> {
     let mut diverted = module.to_vec();
-    if let Some(at) = name_of_proc_exit(module)
-        && let Some(name) = diverted.get_mut(at..at + MODULE.len())
-    {
-        name.copy_from_slice(MODULE.as_bytes());
+    for at in places(module).unwrap_or_default() {
+        if let Some(name) = diverted.get_mut(at..at + MODULE.len()) {
+            name.copy_from_slice(MODULE.as_bytes());
+        }
     }
     diverted
 }
 
-/// Returns where in the file the name is of the module that `proc_exit` is imported from, if no other import uses these bytes.
-fn name_of_proc_exit(module: &[u8]) -> Option<usize> {
+/// Returns where in the file the name is of the module that `proc_exit` is imported from: of each such import (AssemblyScript
+/// has two), unless another function's import uses the same bytes.
+fn places(module: &[u8]) -> wasmparser::Result<Vec<usize>> {
     let place = |name: &str| name.as_ptr().addr().wrapping_sub(module.as_ptr().addr());
+    let (mut exits, mut others) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(module) {
-        let Payload::ImportSection(section) = payload.ok()? else { continue };
-        let imports: Vec<_> = section.into_imports().flatten().collect();
-        let exit = imports.iter().find(|import| (import.module, import.name) == (PREVIEW_1, "proc_exit"))?;
-        let shared = imports.iter().filter(|import| place(import.module) == place(exit.module)).count() > 1;
-        return (!shared).then(|| place(exit.module));
+        if let Payload::ImportSection(section) = payload? {
+            for import in section.into_imports() {
+                let import = import?;
+                match (import.module, import.name) {
+                    (PREVIEW_1, "proc_exit") => exits.push(place(import.module)),
+                    (other, _) => others.push(place(other)),
+                }
+            }
+            break;
+        }
     }
-    None
+    exits.retain(|exit| !others.contains(exit));
+    Ok(exits)
 }

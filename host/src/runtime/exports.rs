@@ -1,6 +1,6 @@
 //! Which of its exports a component is called by, and so of which kind it is.
 //!
-//! Invariant: the highest version that is known here wins, compared as versions are; what cannot be called is refused with what
+//! Invariant: a handler comes before `run`, which every program has; the highest version that is known here wins, compared as versions are; what cannot be called is refused with what
 //! was found.
 
 use semver::Version;
@@ -48,6 +48,8 @@ pub struct RunExport {
     pub version: String,
     /// Whether it is an `async func`.
     pub is_async: bool,
+    /// A `wasi:cli/run` that is exported besides a handler, and never called: programs whose `main` is empty have one.
+    pub unused: Option<String>,
     pub(super) index: ComponentExportIndex,
 }
 
@@ -118,8 +120,10 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
     let ty = component.component_type();
     let mut found = Vec::new();
     let mut exports = Vec::new();
+    let mut only_types = true;
     for (name, item) in ty.exports(&runtime.engine) {
         exports.push(name.to_owned());
+        only_types &= matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Component(_));
         if let ComponentItem::ComponentInstance(instance) = item.ty {
             found.extend(callable(runtime, name, &instance));
         }
@@ -127,12 +131,21 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
     if found.iter().any(Found::is_known) {
         found.retain(Found::is_known);
     }
+    let unused = found.iter().find(|found| found.callable.kind == Kind::Service).map(|run| run.name.clone());
+    if found.iter().any(|found| found.callable.kind.is_listened_for()) {
+        found.retain(|found| found.callable.kind.is_listened_for());
+    }
     if let Some(several) = several_kinds(&found) {
         return Err(Refusal::new(several, "a component is of one kind: build two, one for each"));
     }
     // Within one kind the interface with the higher version is also the later generation.
     found.sort_by(|a, b| a.version.cmp(&b.version));
-    let Some(best) = found.pop() else { return Err(elsewhere::exports(&exports)) };
+    let Some(best) = found.pop() else {
+        return Err(match only_types && !exports.is_empty() {
+            true => elsewhere::wit_package(),
+            false => elsewhere::exports(&exports),
+        });
+    };
     let Some(version) = best.version.as_ref().filter(|_| best.is_known()) else {
         return Err(elsewhere::export_version(&best.name));
     };
@@ -144,23 +157,17 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
     let index =
         interface.and_then(|interface| component.get_export_index(Some(&interface), best.callable.function));
     let (version, is_async) = (version.to_string(), best.is_async);
+    let unused = unused.filter(|_| best.callable.kind != Kind::Service);
     index
-        .map(|index| (best.callable.kind, RunExport { version, is_async, index }))
+        .map(|index| (best.callable.kind, RunExport { version, is_async, unused, index }))
         .ok_or_else(|| Refusal::new("its function cannot be found", "this is a bug in curfew"))
 }
 
-/// Names what makes the component one of several kinds, if anything does.
-fn several_kinds(found: &[Found]) -> Option<String> {
-    let words = [
-        (Kind::Service, "`wasi:cli/run`"),
-        (Kind::Http, "`wasi:http`"),
-        (Kind::Tcp, "`curfew:lifecycle/tcp-handler`"),
-    ];
-    let exported = words.iter().filter(|(kind, _)| found.iter().any(|found| found.callable.kind == *kind));
-    let mut names: Vec<_> = exported.map(|(_, word)| *word).collect();
-    let last = names.pop().filter(|_| !names.is_empty())?;
-    let both = if names.len() == 1 { "both " } else { "" };
-    Some(format!("it exports {both}{} and {last}", names.join(", ")))
+/// Says what makes the component one of two kinds, if anything does.
+fn several_kinds(found: &[Found]) -> Option<&'static str> {
+    let has = |kind| found.iter().any(|found| found.callable.kind == kind);
+    let both = "it exports a handler of both `wasi:http` and `curfew:lifecycle/tcp-handler`";
+    (has(Kind::Http) && has(Kind::Tcp)).then_some(both)
 }
 
 fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Option<Found> {

@@ -13,6 +13,7 @@ mod exports;
 mod foreign;
 mod go_memory;
 mod handler;
+mod hidden_memory;
 mod hook;
 mod hook_shape;
 mod imports;

@@ -162,7 +162,7 @@ fn every_key_reaches_the_plan() {
     );
     assert!(web.stdin && web.network.names);
     assert_eq!(web.args, ["-v", "x"]);
-    assert_eq!((web.env["LOG"].as_str(), web.config["greeting"].as_str()), ("info", "hello"));
+    assert_eq!((web.env[0].1.as_str(), web.config["greeting"].as_str()), ("info", "hello"));
     assert_eq!((a.grace, a.start_timeout, a.memory), (None, DEFAULT_START_TIMEOUT, DEFAULT_MEMORY));
     assert_eq!((a.hook, a.on_exit, a.on_failure, a.stdin), (None, OnEnd::StopApp, None, false));
     assert!(a.args.is_empty() && a.env.is_empty() && a.dirs.is_empty() && a.config.is_empty());
