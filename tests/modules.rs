@@ -7,7 +7,7 @@ use nix::sys::signal::Signal::SIGTERM;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::harness::{Host, Output, app, component};
+use crate::harness::{Host, Output, app, component, sample};
 
 /// Says hello, and leaves with the status that is its first argument's length; no argument is its end by itself.
 const COMMAND: &str = r#"(module
@@ -140,6 +140,37 @@ fn what_was_done_is_said_in_one_line() {
     let output = host().call(&["inspect", "--json", "old.wasm"]);
     let value: serde_json::Value = serde_json::from_str(&output.stdout_text()).unwrap();
     assert_eq!(value["adapted"], SAID);
+}
+
+/// Go takes all memory for its own heap; what the adapter keeps in it stays, and so does the program's.
+#[test]
+fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
+    let Some(file) = sample("hostile/plain-go") else { return };
+    let host = Host::files(&[file]);
+    std::fs::create_dir(host.path().join("work")).unwrap();
+    let input = host.path().join("input");
+    std::fs::write(&input, "through stdin").unwrap();
+    let work = format!("{}::/work", host.path().join("work").display());
+    let flags = ["--env", "GIVEN=as-variable", "--dir", &work];
+    let output = host
+        .text_logs()
+        .flags(&flags)
+        .stdin(std::fs::File::open(input).unwrap())
+        .guest_args(&["100", "an argument"])
+        .run();
+    assert_eq!(output.code(), 7, "{}", output.said());
+    let expected = "given [100 an argument] as-variable through stdin\n100 MiB, 0 bad bytes\n";
+    assert_eq!(output.stdout_text(), expected);
+}
+
+/// Issue 5: runtimes that would overwrite what the host keeps in their memory, and of which nobody can see where.
+#[test]
+fn runtimes_that_take_all_memory_are_refused() {
+    let program = r#"(memory (export "memory") 1) (func (export "_start"))"#;
+    let old = refused(bytes(&format!("(module {program} {})", made_by("Go"))));
+    assert!(old.contains("where its heap begins") && old.contains("`cabi_realloc`"), "{old}");
+    let tiny = refused(bytes(&format!("(module {program} {})", made_by("TinyGo"))));
+    assert!(tiny.contains("tinygo build -target=wasip2"), "{tiny}");
 }
 
 /// What was compiled of a module is kept under what its file has in it: the next start neither adapts nor compiles.

@@ -15,10 +15,11 @@ use wit_component::{ComponentEncoder, metadata};
 
 use super::module::Module;
 use super::refusal::Refusal;
-use super::{exit_code, foreign, hidden_memory};
+use super::{adapter_memory, exit_code, foreign};
 
-/// What makes components of modules: with another version of it, a module becomes another component.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 3";
+/// What makes components of modules: with another version of it, a module becomes another component. The last number grows
+/// when what is done here makes another one of a module that could be adapted before.
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 4";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
@@ -84,15 +85,12 @@ pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
-    let own = AdapterMemory::of(bytes);
-    let hidden = matches!(own, AdapterMemory::Hidden).then(|| hidden_memory::hide(bytes)).flatten();
+    let provided = adapter_memory::provide(bytes)?;
     let encoded = ComponentEncoder::default()
-        .module(&exit_code::divert(hidden.as_deref().unwrap_or(bytes)))
+        .module(&exit_code::divert(&provided.module))
         .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
         .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
-        .and_then(|encoder| {
-            encoder.realloc_via_memory_grow(!matches!(own, AdapterMemory::OfModule)).encode()
-        });
+        .and_then(|encoder| encoder.realloc_via_memory_grow(provided.by_growing).encode());
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),
@@ -103,31 +101,6 @@ pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
             "make the bindings again from the same WIT, and define each function that the world exports",
         ),
     })
-}
-
-/// Where the adapter gets its memory, which it needs as soon as the module calls WASI.
-enum AdapterMemory {
-    /// From the module's own allocator.
-    OfModule,
-    /// Behind all that the module has.
-    Grown,
-    /// The same, and the module's own allocator must not find it.
-    Hidden,
-}
-
-impl AdapterMemory {
-    fn of(bytes: &[u8]) -> Self {
-        let module = Module::read(bytes).unwrap_or_default();
-        if module.is_made_by("Go") {
-            // Its runtime cannot give any before it has been initialized, and that already calls WASI.
-            Self::Grown
-        } else if module.has("cabi_realloc") && !module.has(START) {
-            // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: not a way to get memory.
-            Self::OfModule
-        } else {
-            Self::Hidden
-        }
-    }
 }
 
 fn damaged(error: &str) -> Refusal {

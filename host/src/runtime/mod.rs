@@ -2,6 +2,7 @@
 //! code is interrupted. Knows nothing of servers, supervisors or signals.
 
 mod adapt;
+mod adapter_memory;
 mod cache;
 mod clock;
 mod component;
@@ -10,6 +11,7 @@ mod engine;
 mod exit_code;
 mod exports;
 mod foreign;
+mod go_memory;
 mod handler;
 mod hidden_memory;
 mod hook;
