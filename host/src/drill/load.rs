@@ -29,6 +29,8 @@ use super::tally::{Asked, End, Tally};
 const PAUSE: Duration = Duration::from_millis(2);
 /// The same for a client that connects anew each time.
 const PAUSE_NEW: Duration = Duration::from_millis(10);
+/// Most that clients are apart.
+const LONGEST_STAGGER: Duration = Duration::from_secs(2);
 /// How long a request may go on when the load is to end.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 
@@ -69,7 +71,8 @@ impl Load {
             let local = LocalSet::new();
             for aim in 0..work.aims.len() {
                 for client in 0..clients.max(1) {
-                    local.spawn_local(drive(work.clone(), aim, client % 2 == 0));
+                    let late = (client, clients.max(1));
+                    local.spawn_local(drive(work.clone(), aim, client % 2 == 0, late));
                 }
             }
             runtime.block_on(local);
@@ -127,9 +130,10 @@ struct Kept {
 }
 
 /// One client.
-async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
+async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients): (usize, usize)) {
     let Some(aim) = shared.aims.get(number) else { return };
     let mut kept: Option<Kept> = None;
+    let mut is_first = true;
     while !shared.leaves() {
         let sent = Instant::now();
         let connection = match ready(kept.take()).await {
@@ -138,7 +142,7 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
         };
         let Ok(mut connection) = connection else {
             let is_final = shared.stopping.load(SeqCst);
-            shared.count(number, Asked { sent, kept: false, end: End::Refused });
+            shared.count(number, Asked { sent, took: sent.elapsed(), kept: false, end: End::Refused });
             if is_final {
                 return;
             }
@@ -149,11 +153,15 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
         let end = ask(&shared, number, &mut connection, keeps).await;
         // A stream without an end is none of the app's faults when nobody was to end it.
         if let Some(end) = end {
-            shared.count(number, Asked { sent, kept: connection.used, end });
+            shared.count(number, Asked { sent, took: sent.elapsed(), kept: connection.used, end });
         }
         connection.used = true;
         kept = Some(connection).filter(|_| keeps && matches!(end, Some(End::Answered(_))));
-        tokio::time::sleep(if keeps { PAUSE } else { PAUSE_NEW }).await;
+        // After the first answer clients stand in a row: in each moment there are young requests and old ones.
+        let share = sent.elapsed().mul_f64(client as f64 / clients as f64).min(LONGEST_STAGGER);
+        let pause = if keeps { PAUSE } else { PAUSE_NEW };
+        tokio::time::sleep(if is_first { pause + share } else { pause }).await;
+        is_first = false;
     }
 }
 

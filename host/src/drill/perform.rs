@@ -31,6 +31,8 @@ use crate::plan::{ListenAddress, PEER_NAME, Plan};
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
 const START: Duration = Duration::from_secs(600);
+/// What the app leaves with after a second INT.
+const FORCED_BY_INT: i32 = 130;
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
@@ -285,13 +287,18 @@ impl Scene {
 
 /// Returns what became of the load, by the names of its aims.
 pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Counts)> {
-    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns))).collect()
+    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
 }
 
 /// Returns how it ended; what it stopped for says whether it was asked to.
 fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
+    let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
+    if cause == Some("finished") && code == FORCED_BY_INT {
+        // Its end was under way; the signals that came on top of it say nothing.
+        return Exit::Early(0);
+    }
     let asked = report.is_none_or(|report| {
         report.cause.as_ref().is_some_and(|cause| match what {
             Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),
