@@ -31,8 +31,12 @@ const PAUSE: Duration = Duration::from_millis(2);
 const PAUSE_NEW: Duration = Duration::from_millis(10);
 /// Most that clients are apart.
 const LONGEST_STAGGER: Duration = Duration::from_secs(2);
-/// How long a request may go on when the load is to end.
+/// How long a request may go on when the app has gone.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
+/// How long it may when only the load is to end.
+const LAST_OF_MANY: Duration = Duration::from_millis(300);
+/// How often a client that waits looks whether that is so.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Clients at work on a thread of their own.
 #[derive(Debug)]
@@ -88,6 +92,12 @@ impl Load {
         let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.shared.aims.iter().zip(tallies.iter());
         all.filter(|(_, tally)| is_behind(tally)).map(|(aim, _)| aim).collect()
+    }
+
+    /// Returns how many answers there are.
+    pub fn answers(&self) -> usize {
+        let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.iter().map(Tally::answers).sum()
     }
 
     /// From now on a refusal is the end of a client.
@@ -151,7 +161,6 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients
         };
         let sent = Instant::now();
         let end = ask(&shared, number, &mut connection, keeps).await;
-        // A stream without an end is none of the app's faults when nobody was to end it.
         if let Some(end) = end {
             shared.count(number, Asked { sent, took: sent.elapsed(), kept: connection.used, end });
         }
@@ -189,10 +198,18 @@ async fn ask(shared: &Shared, number: usize, connection: &mut Kept, keeps: bool)
     let Ok(request) = request.body(Empty::new()) else { return Some(End::Refused) };
     let before = connection.came.load(Relaxed);
     let mut asked = std::pin::pin!(exchange(shared, number, &mut connection.sender, request));
+    let mut left = None;
     let answered = loop {
-        match timeout(LAST_ANSWER, asked.as_mut()).await {
+        match timeout(LOOK, asked.as_mut()).await {
             Ok(answered) => break answered,
-            Err(_) if shared.leaves() => return Some(End::Hung).filter(|_| shared.stopping.load(SeqCst)),
+            Err(_) if shared.leaves() => {
+                let left: Instant = *left.get_or_insert_with(Instant::now);
+                let is_stopping = shared.stopping.load(SeqCst);
+                // A stream without an end is none of the app's faults when nobody was to end it.
+                if left.elapsed() > if is_stopping { LAST_ANSWER } else { LAST_OF_MANY } {
+                    return Some(End::Hung).filter(|_| is_stopping);
+                }
+            }
             Err(_) => {}
         }
     };

@@ -56,6 +56,15 @@ pub struct Subject {
     pub clients: usize,
 }
 
+/// A moment of a start.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// So long after the process was started.
+    After(Duration),
+    /// When the log has so many records: machines differ in how long that takes.
+    Record(usize),
+}
+
 /// Where tries are carried out.
 #[derive(Debug)]
 pub struct Stage {
@@ -123,17 +132,21 @@ impl Stage {
         Ok(Seen { forced, ..seen })
     }
 
-    /// Stops the app so long after its process has started, however far it is. These are asked meanwhile.
+    /// Stops the app at a moment of its start, however far it is. These are asked meanwhile.
     ///
     /// # Errors
     /// When the drill is to end.
-    pub fn during_start(&self, moment: Duration, aims: &[Aim]) -> Result<Seen, DrillError> {
+    pub fn during_start(&self, moment: Moment, aims: &[Aim]) -> Result<Seen, DrillError> {
         let load = (!aims.is_empty()).then(|| Load::start(aims, self.subject.clients)).transpose()?;
         let child = Child::start(self.command(&[]), &self.interrupt)?;
-        let until = child.started + moment;
-        child.wait(until, |all| all.exit)?;
+        let (until, records) = match moment {
+            Moment::After(time) => (child.started + time, usize::MAX),
+            Moment::Record(number) => (child.started + START, number),
+        };
+        child.wait(until, |all| (all.records.len() >= records || all.exit.is_some()).then_some(()))?;
         let scene = Scene { load, ..Scene::new(child, None) };
         let asked = scene.ask(Signal::SIGTERM);
+        let moment = asked.saturating_duration_since(scene.child.started);
         // Nobody promises that it listens already.
         let seen = self.end(scene, Try::Start, Some(asked), Turns::AnyTime)?;
         Ok(Seen { moment: Some(moment), ..seen })

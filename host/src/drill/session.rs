@@ -7,7 +7,7 @@ use super::document::{Drill, Tried, Verdict};
 use super::error::DrillError;
 use super::finding::Finding;
 use super::judge::{NO_ANSWER, SLOW_START, findings};
-use super::perform::Stage;
+use super::perform::{Moment, Stage};
 use super::seen::{Exit, Seen};
 use super::tries::Try;
 use crate::plan::ListenAddress;
@@ -30,6 +30,7 @@ pub fn hold(
     let mut session = Session {
         stage,
         ready: Duration::ZERO,
+        records: 1,
         loadable: false,
         aims: Vec::new(),
         unanswered: false,
@@ -70,6 +71,8 @@ struct Session<'a> {
     stage: &'a Stage,
     /// How long the last start took.
     ready: Duration,
+    /// How many records its log had then.
+    records: usize,
     /// Whether somebody can be asked over HTTP.
     loadable: bool,
     /// Who was asked the last time.
@@ -89,6 +92,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Spreads them over the time that the last start took, and over what the log says meanwhile.
+    fn moments(&self) -> impl Iterator<Item = Moment> + use<> {
+        let (ready, records) = (self.ready, self.records);
+        let times = (0..MOMENTS / 2).map(move |number| Moment::After(ready * number / (MOMENTS / 2)));
+        let parts = 1..=MOMENTS as usize / 2;
+        times
+            .chain(parts.map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize))))
+    }
+
     /// Returns who can be asked before the app has started: their addresses are the same each time.
     fn aims(&self) -> Vec<Aim> {
         let subject = self.stage.subject();
@@ -102,6 +114,8 @@ impl Session<'_> {
             self.aims.clone_from(&seen.aims);
         }
         self.ready = seen.ready.unwrap_or(self.ready);
+        let started = seen.records.iter().position(|record| record.is("app started", ""));
+        self.records = started.map_or(self.records, |before| before + 1);
         let listens =
             |address: &str| ["http://", "https://", "unix:"].iter().any(|kind| address.starts_with(kind));
         let addresses = seen.records.iter().filter_map(|record| record.said.address.as_deref());
@@ -138,10 +152,8 @@ impl Session<'_> {
         let plan = &self.stage.subject().plan;
         if what == Try::Start {
             let aims = if tried.load { self.aims() } else { Vec::new() };
-            // A little longer than the last start took: this one may take longer, too.
-            let end = self.ready.mul_f64(1.3);
-            for moment in 0..MOMENTS {
-                let seen = self.stage.during_start(end * moment / (MOMENTS - 1), &aims)?;
+            for moment in self.moments() {
+                let seen = self.stage.during_start(moment, &aims)?;
                 tried.add(&seen, findings(&seen, plan));
             }
             return Ok(());
