@@ -25,6 +25,8 @@ pub struct Drilled {
 pub fn drill(host: Host, flags: &[&str]) -> Drilled {
     let app = start(host, flags);
     let (pid, temporary) = (app.pid().as_raw(), app.path().join("tmp"));
+    // A drill is many starts and stops.
+    app.ends_within(patience() * 4);
     let output = app.wait();
     expect_gone(pid, &temporary);
     let document = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -65,7 +67,9 @@ impl Drilled {
     /// Fails unless the document is as the schema says, and the exit code is this one.
     #[track_caller]
     pub fn expect(&self, code: i32) -> &Drilled {
-        self.output.expect_code(code);
+        let failed: Vec<Value> =
+            self.tries().into_iter().filter(|tried| tried["verdict"] == "failed").collect();
+        assert_eq!(self.output.code(), code, "{failed:#?}");
         let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
         compiler.add_resource("drill.json", serde_json::from_str(SCHEMA).unwrap()).unwrap();
         let schema = compiler.compile("drill.json", &mut schemas).unwrap();

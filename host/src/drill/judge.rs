@@ -117,7 +117,8 @@ fn code(seen: &Seen, found: &[Finding]) -> Option<Finding> {
                 .advise("please report it"),
         ),
         (Exit::Code(0), _) => None,
-        (Exit::Code(130), Try::Int) if seen.forced => None,
+        // Its grace can be over in the moment of the second INT.
+        (Exit::Code(130 | 124), Try::Int) if seen.forced => None,
         (Exit::Code(code), _) if !told => Some(Finding::failure(
             "exit-code",
             format!("the app left with {code} instead of {}", i32::from(seen.what == Try::Peer)),

@@ -308,8 +308,8 @@ fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit 
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
     let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && code == FORCED_BY_INT {
-        // Its end was under way; the signals that came on top of it say nothing.
+    if cause == Some("finished") && (code == FORCED_BY_INT || what == Try::Peer) {
+        // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
         return Exit::Early(0);
     }
     let asked = report.is_none_or(|report| {

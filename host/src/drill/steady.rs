@@ -44,7 +44,7 @@ struct Taken {
 /// When the drill is to end.
 pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), DrillError> {
     restart_all(stage, scene)?;
-    let mut before = settled(stage, scene, Taken::default())?;
+    let mut before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
     for round in 1..=ROUNDS {
         if loaded {
             stage.load(scene)?;
@@ -59,11 +59,12 @@ pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), Dril
             scene.loads.extend(counts(load.end(), Turns::Never));
             let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
             let most = Taken { descriptors: most, threads: usize::MAX };
-            let after = settled(stage, scene, most)?;
+            let after = settled(stage, scene, most, SAME_LOOKS)?;
             grown(scene, before, after, most.descriptors);
             restart_all(stage, scene)?;
         }
-        let after = settled(stage, scene, before)?;
+        let patience = if round == ROUNDS { u32::MAX } else { SAME_LOOKS };
+        let after = settled(stage, scene, before, patience)?;
         if after.descriptors <= before.descriptors && after.threads <= before.threads {
             break;
         }
@@ -134,9 +135,9 @@ fn generations(stage: &Stage) -> Result<BTreeMap<String, u64>, DrillError> {
     Ok(newest)
 }
 
-/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that does not change
-/// any more. Returns what is taken then.
-fn settled(stage: &Stage, scene: &Scene, most: Taken) -> Result<Taken, DrillError> {
+/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that has not
+/// changed in so many looks. Returns what is taken then.
+fn settled(stage: &Stage, scene: &Scene, most: Taken, looks: u32) -> Result<Taken, DrillError> {
     let end = Instant::now() + SETTLING + stage.patience();
     // Older generations end within their grace; descriptors and threads are gone soon after that.
     while Instant::now() < end && !scene.child.has_ended() {
@@ -151,7 +152,7 @@ fn settled(stage: &Stage, scene: &Scene, most: Taken) -> Result<Taken, DrillErro
     let end = Instant::now() + SETTLING;
     while Instant::now() < end && !scene.child.has_ended() {
         let enough = most.descriptors >= last.descriptors && most.threads >= last.threads;
-        if enough || same >= SAME_LOOKS {
+        if enough || same >= looks {
             break;
         }
         scene.child.pause(LOOK)?;
