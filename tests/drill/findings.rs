@@ -16,10 +16,10 @@ fn shop() -> String {
     app("grace = \"20s\"")
         + &component("queue", SERVER, "")
         + &component("clock", SERVER_CLASSIC, "after = [\"queue\"]")
-        + &component("hello", HELLO_HTTP, &on("routes = [\"shop.example/hello\"]\nafter = [\"clock\"]"))
+        + &component("hello", HELLO_HTTP, &on("routes = [\"shop.example/hello\"]"))
         + &component("events", EVENTS, &on("routes = [\"/events\"]"))
         + &component("rest", HELLO_HTTP_CLASSIC, &on(""))
-        + &component("private", HELLO_HTTP_CLASSIC, "listen = [\"unix:private.sock\"]")
+        + &component("private", HELLO_HTTP_CLASSIC, "listen = [\"unix:private.sock\"]\nafter = [\"clock\"]")
 }
 
 #[track_caller]

@@ -148,7 +148,7 @@ impl Stage {
         let asked = scene.ask(Signal::SIGTERM);
         let moment = asked.saturating_duration_since(scene.child.started);
         // Nobody promises that it listens already.
-        let seen = self.end(scene, Try::Start, Some(asked), Turns::AnyTime)?;
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting)?;
         Ok(Seen { moment: Some(moment), ..seen })
     }
 

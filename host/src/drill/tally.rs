@@ -46,6 +46,8 @@ pub enum Turns {
     Since(Instant),
     /// It is not known since when.
     AnyTime,
+    /// Whoever waited for its start in vain, too: the system accepts connections before the app does.
+    Starting,
 }
 
 /// A kind of loss.
@@ -109,7 +111,7 @@ impl Tally {
         let before = |sent: Instant| match turns {
             Turns::Never => true,
             Turns::Since(then) => sent < then,
-            Turns::AnyTime => false,
+            Turns::AnyTime | Turns::Starting => false,
         };
         let usual: BTreeSet<u16> = self
             .asked
@@ -128,6 +130,7 @@ impl Tally {
                     counts.answered += 1;
                     continue;
                 }
+                End::Unanswered if turns == Turns::Starting => None,
                 // A client may ask again, and does: RFC 9112, 9.3.1.
                 End::Unanswered if asked.took < RACE && asked.kept => None,
                 End::Unanswered if asked.took < RACE && !before(asked.sent) => None,
@@ -150,7 +153,7 @@ impl Tally {
         let same = self.asked.iter().filter(|asked| asked.end == End::Answered(status)).count();
         match turns {
             Turns::Since(_) => usual.contains(&status),
-            Turns::Never | Turns::AnyTime => same * 10 >= self.answers(),
+            Turns::Never | Turns::AnyTime | Turns::Starting => same * 10 >= self.answers(),
         }
     }
 }
@@ -213,11 +216,13 @@ mod tests {
     #[test]
     fn what_was_under_way_for_long_was_accepted() {
         let sent = Instant::now();
-        for turns in [Turns::Since(sent), Turns::Never, Turns::AnyTime] {
+        for (turns, lost) in
+            [(Turns::Since(sent), 1), (Turns::Never, 1), (Turns::AnyTime, 1), (Turns::Starting, 0)]
+        {
             for kept in [false, true] {
                 let mut tally = Tally::default();
                 tally.add(Asked { sent, took: RACE, kept, end: End::Unanswered });
-                assert_eq!(tally.counts(turns, false).lost(), 1, "{turns:?} {kept}");
+                assert_eq!(tally.counts(turns, false).lost(), lost, "{turns:?} {kept}");
             }
         }
     }
