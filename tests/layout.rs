@@ -49,6 +49,18 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "systemd",
         &["wasmtime", "hyper", "tokio", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"],
     ),
+    (
+        "drill",
+        &[
+            "wasmtime",
+            "clap",
+            "crate::supervisor",
+            "crate::server",
+            "crate::cli",
+            "crate::runtime",
+            "crate::output",
+        ],
+    ),
     ("output", &["wasmtime", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"]),
 ];
 

@@ -19,6 +19,7 @@
 mod cache;
 mod causes;
 mod check;
+mod drill;
 mod echo;
 mod exit;
 mod files;

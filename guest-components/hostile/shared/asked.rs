@@ -128,6 +128,7 @@ pub fn step(path_with_query: Option<String>) -> Step {
         },
         "/break" => break_down(value(query, "how").unwrap_or("error")),
         "/fetch" => return Step::Fetch(url(query)),
+        "/leak" => leak(value(query, "path").unwrap_or("/data/leak")),
         "/grow" => grow(number(query, "mib", 1)),
         "/status-line" => Answer::text("status").with_status(number(query, "code", 200).min(65535) as u16),
         other => Answer::text(format!("the lab knows no {other}")).with_status(404),
@@ -175,6 +176,17 @@ fn break_down(how: &str) -> Answer {
         other => return Answer::text(format!("unknown: how={other}")).with_status(400),
     });
     Answer::text("broken")
+}
+
+/// Opens a file for good.
+fn leak(path: &str) -> Answer {
+    match std::fs::File::open(path) {
+        Ok(file) => {
+            std::mem::forget(file);
+            Answer::text("leaked")
+        }
+        Err(error) => Answer::text(error.to_string()).with_status(500),
+    }
 }
 
 /// Takes memory for good, and touches it.

@@ -20,6 +20,8 @@ pub struct Aim {
     pub host: String,
     /// Path and query.
     pub path: String,
+    /// Whether others answer at its address, too: then it cannot be closed when this one ends.
+    pub is_shared: bool,
 }
 
 /// Where to connect.
@@ -76,7 +78,7 @@ impl Aim {
     }
 
     fn new(name: &str, at: At, host: &str, path: &str) -> Self {
-        Self { name: name.to_owned(), at, host: host.to_owned(), path: path.to_owned() }
+        Self { name: name.to_owned(), at, host: host.to_owned(), path: path.to_owned(), is_shared: false }
     }
 }
 

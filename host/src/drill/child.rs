@@ -22,7 +22,7 @@ use super::interrupt::Interrupt;
 use super::record::Record;
 
 /// Lines of output that are kept for whoever wants to know why.
-const TAIL_LINES: usize = 40;
+const TAIL_LINES: usize = 100;
 /// Longest line that is kept, in bytes.
 const LINE_BYTES: u64 = 64 << 10;
 /// Records that are kept; an app that says more is not understood to its end.

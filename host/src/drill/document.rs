@@ -130,7 +130,7 @@ impl Tried {
         if !seen.forced {
             used(&seen.records).iter().for_each(|used| self.add_grace(used));
         }
-        if self.load {
+        if self.load && !seen.forced {
             let requests = self.requests.get_or_insert_default();
             for (_, counts) in &seen.loads {
                 requests.answered += counts.answered;

@@ -12,8 +12,10 @@ use crate::plan::Plan;
 
 /// The code of the finding that nobody answers the load.
 pub const NO_ANSWER: &str = "no-answer";
+/// The code of the finding that the start takes long.
+pub const SLOW_START: &str = "slow-start";
 /// Slower starts are told.
-const SLOW_START: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(10);
 /// A second INT has to end everything at once; what the cut itself and the exit may take.
 const AT_ONCE: Duration = Duration::from_millis(2_100);
 
@@ -30,7 +32,7 @@ pub fn findings(seen: &Seen, plan: &Plan) -> Vec<Finding> {
     found.extend(left(seen));
     found.extend(lost(seen));
     found.extend(slow_start(seen));
-    outcomes::findings(seen, plan, &mut found);
+    outcomes::findings(seen, &mut found);
     found.extend(code(seen, &found));
     found
 }
@@ -91,14 +93,14 @@ fn lost(seen: &Seen) -> Vec<Finding> {
 }
 
 fn slow_start(seen: &Seen) -> Option<Finding> {
-    let ready = seen.ready.filter(|ready| *ready > SLOW_START)?;
+    let ready = seen.ready.filter(|ready| *ready > LONG)?;
     let text = format!(
         "it took {} ms from the start of the process until everything had started",
         ready.as_millis()
     );
     let advice = "compiling counts only the first time, if the compile cache can be written (CURFEW_CACHE_DIR); after that \
                   it is what components do before their `run` is entered, or before they say `ready`";
-    Some(Finding::warning("slow-start", text).advise(advice))
+    Some(Finding::warning(SLOW_START, text).advise(advice))
 }
 
 /// The code itself says something only where no component has been found to be why.
@@ -115,7 +117,8 @@ fn code(seen: &Seen, found: &[Finding]) -> Option<Finding> {
                 .advise("please report it"),
         ),
         (Exit::Code(0), _) => None,
-        (Exit::Code(130), Try::Int) if seen.forced => None,
+        // Its grace can be over in the moment of the second INT.
+        (Exit::Code(130 | 124), Try::Int) if seen.forced => None,
         (Exit::Code(code), _) if !told => Some(Finding::failure(
             "exit-code",
             format!("the app left with {code} instead of {}", i32::from(seen.what == Try::Peer)),

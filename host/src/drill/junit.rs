@@ -17,7 +17,7 @@ pub fn xml(drill: &Drill) -> String {
         text,
         "<testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{errors}\" skipped=\"{skipped}\" \
          time=\"{}\">",
-        escaped(&drill.app),
+        attribute(&drill.app),
         seconds(drill.took_ms),
     );
     if let Some(error) = &drill.error {
@@ -26,7 +26,7 @@ pub fn xml(drill: &Drill) -> String {
             "  <testcase classname=\"curfew drill\" name=\"start\" time=\"{}\">\n    <error message=\"{}\">{}</error>\n  \
              </testcase>",
             seconds(drill.took_ms),
-            escaped(error.lines().next().unwrap_or_default()),
+            attribute(error.lines().next().unwrap_or_default()),
             escaped(error),
         );
     }
@@ -36,10 +36,10 @@ pub fn xml(drill: &Drill) -> String {
 }
 
 fn case(text: &mut String, tried: &Tried) {
-    let (name, time) = (escaped(&tried.title()), seconds(tried.took_ms));
+    let (name, time) = (attribute(&tried.title()), seconds(tried.took_ms));
     let _fits = write!(text, "  <testcase classname=\"curfew drill\" name=\"{name}\" time=\"{time}\"");
     if let Some(because) = &tried.skipped_because {
-        let _fits = writeln!(text, ">\n    <skipped message=\"{}\"/>\n  </testcase>", escaped(because));
+        let _fits = writeln!(text, ">\n    <skipped message=\"{}\"/>\n  </testcase>", attribute(because));
         return;
     }
     let failures: Vec<String> =
@@ -87,8 +87,7 @@ fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&apos;"),
-            '\n' => safe.push_str("&#10;"),
-            '\t' => safe.push_str("&#9;"),
+            '\n' | '\t' => safe.push(c),
             c if c < ' ' || matches!(c, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}') => {
                 safe.push('\u{fffd}')
             }
@@ -96,6 +95,11 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The same in an attribute, where line ends need escapes to stay what they are.
+fn attribute(text: &str) -> String {
+    escaped(text).replace('\n', "&#10;").replace('\t', "&#9;")
 }
 
 #[cfg(test)]
@@ -114,7 +118,7 @@ mod tests {
             <testsuite name=\"a&amp;b\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"1.234\">\n  \
             <testcase classname=\"curfew drill\" name=\"TERM, under load\" time=\"0.000\">\n    \
             <failure message=\"web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;\u{fffd}\">\
-            web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;\u{fffd}&#10;&#10;]]&gt;</failure>\n  </testcase>\n  \
+            web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;\u{fffd}\n\n]]&gt;</failure>\n  </testcase>\n  \
             <testcase classname=\"curfew drill\" name=\"QUIT, idle\" time=\"0.000\">\n    \
             <skipped message=\"a &lt; b\"/>\n  </testcase>\n  \
             <testcase classname=\"curfew drill\" name=\"a peer fails, idle\" time=\"0.000\"/>\n</testsuite>\n";

@@ -29,8 +29,14 @@ use super::tally::{Asked, End, Tally};
 const PAUSE: Duration = Duration::from_millis(2);
 /// The same for a client that connects anew each time.
 const PAUSE_NEW: Duration = Duration::from_millis(10);
-/// How long a request may go on when the load is to end.
+/// Most that clients are apart.
+const LONGEST_STAGGER: Duration = Duration::from_secs(2);
+/// How long a request may go on when the app has gone.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
+/// How long it may when only the load is to end.
+const LAST_OF_MANY: Duration = Duration::from_millis(300);
+/// How often a client that waits looks whether that is so.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Clients at work on a thread of their own.
 #[derive(Debug)]
@@ -69,7 +75,8 @@ impl Load {
             let local = LocalSet::new();
             for aim in 0..work.aims.len() {
                 for client in 0..clients.max(1) {
-                    local.spawn_local(drive(work.clone(), aim, client % 2 == 0));
+                    let late = (client, clients.max(1));
+                    local.spawn_local(drive(work.clone(), aim, client % 2 == 0, late));
                 }
             }
             runtime.block_on(local);
@@ -85,6 +92,12 @@ impl Load {
         let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.shared.aims.iter().zip(tallies.iter());
         all.filter(|(_, tally)| is_behind(tally)).map(|(aim, _)| aim).collect()
+    }
+
+    /// Returns how many answers there are.
+    pub fn answers(&self) -> usize {
+        let tallies = self.shared.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.iter().map(Tally::answers).sum()
     }
 
     /// From now on a refusal is the end of a client.
@@ -127,9 +140,10 @@ struct Kept {
 }
 
 /// One client.
-async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
+async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients): (usize, usize)) {
     let Some(aim) = shared.aims.get(number) else { return };
     let mut kept: Option<Kept> = None;
+    let mut is_first = true;
     while !shared.leaves() {
         let sent = Instant::now();
         let connection = match ready(kept.take()).await {
@@ -138,7 +152,7 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
         };
         let Ok(mut connection) = connection else {
             let is_final = shared.stopping.load(SeqCst);
-            shared.count(number, Asked { sent, kept: false, end: End::Refused });
+            shared.count(number, Asked { sent, took: sent.elapsed(), kept: false, end: End::Refused });
             if is_final {
                 return;
             }
@@ -147,13 +161,16 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool) {
         };
         let sent = Instant::now();
         let end = ask(&shared, number, &mut connection, keeps).await;
-        // A stream without an end is none of the app's faults when nobody was to end it.
         if let Some(end) = end {
-            shared.count(number, Asked { sent, kept: connection.used, end });
+            shared.count(number, Asked { sent, took: sent.elapsed(), kept: connection.used, end });
         }
         connection.used = true;
         kept = Some(connection).filter(|_| keeps && matches!(end, Some(End::Answered(_))));
-        tokio::time::sleep(if keeps { PAUSE } else { PAUSE_NEW }).await;
+        // After the first answer clients stand in a row: in each moment there are young requests and old ones.
+        let share = sent.elapsed().mul_f64(client as f64 / clients as f64).min(LONGEST_STAGGER);
+        let pause = if keeps { PAUSE } else { PAUSE_NEW };
+        tokio::time::sleep(if is_first { pause + share } else { pause }).await;
+        is_first = false;
     }
 }
 
@@ -181,10 +198,18 @@ async fn ask(shared: &Shared, number: usize, connection: &mut Kept, keeps: bool)
     let Ok(request) = request.body(Empty::new()) else { return Some(End::Refused) };
     let before = connection.came.load(Relaxed);
     let mut asked = std::pin::pin!(exchange(shared, number, &mut connection.sender, request));
+    let mut left = None;
     let answered = loop {
-        match timeout(LAST_ANSWER, asked.as_mut()).await {
+        match timeout(LOOK, asked.as_mut()).await {
             Ok(answered) => break answered,
-            Err(_) if shared.leaves() => return Some(End::Hung).filter(|_| shared.stopping.load(SeqCst)),
+            Err(_) if shared.leaves() => {
+                let left: Instant = *left.get_or_insert_with(Instant::now);
+                let is_stopping = shared.stopping.load(SeqCst);
+                // A stream without an end is none of the app's faults when nobody was to end it.
+                if left.elapsed() > if is_stopping { LAST_ANSWER } else { LAST_OF_MANY } {
+                    return Some(End::Hung).filter(|_| is_stopping);
+                }
+            }
             Err(_) => {}
         }
     };

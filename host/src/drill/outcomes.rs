@@ -9,7 +9,7 @@ use super::record::{Record, count};
 use super::report::Component;
 use super::seen::Seen;
 use super::tries::Try;
-use crate::plan::{PEER_NAME, Plan};
+use crate::plan::PEER_NAME;
 
 /// Shares of the grace, in percent, above which a stop is slow, and above which it is close.
 const SLOW: u64 = 50;
@@ -53,7 +53,8 @@ pub fn used(records: &[Record]) -> Vec<Used> {
 }
 
 /// Adds what is to be said about each component.
-pub fn findings(seen: &Seen, plan: &Plan, found: &mut Vec<Finding>) {
+pub fn findings(seen: &Seen, found: &mut Vec<Finding>) {
+    replaced(seen, found);
     let used = used(&seen.records);
     let components = seen.report.as_ref().map(|report| report.components.as_slice()).unwrap_or_default();
     for component in components.iter().filter(|component| !component.name.starts_with(PEER_NAME)) {
@@ -69,8 +70,19 @@ pub fn findings(seen: &Seen, plan: &Plan, found: &mut Vec<Finding>) {
             found.push(Finding::note("no-hook", text).of(&component.name).advise(advice));
         }
     }
-    replaced(seen, found);
-    let _ = plan;
+}
+
+fn is_bad(outcome: &str) -> bool {
+    !matches!(outcome, "stopped" | "finished" | "not-started")
+}
+
+/// Whether no generation of the same component ended later: that one is in the report.
+fn is_last(record: &Record, seen: &Seen) -> bool {
+    let name = record.said.component.as_deref().unwrap_or_default();
+    seen.records
+        .iter()
+        .rfind(|other| other.is("component ended", name))
+        .is_some_and(|last| last.at == record.at)
 }
 
 /// Generations that ended before the stop are not in the report.
@@ -82,10 +94,10 @@ fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
         let (Some(name), Some(outcome)) = (&record.said.component, record.said.outcome.as_deref()) else {
             continue;
         };
-        let told = found.iter().any(|finding| finding.component.as_deref() == Some(name));
-        if !told && !matches!(outcome, "stopped" | "finished" | "not-started") {
+        if is_bad(outcome) && !is_last(record, seen) {
             let text = format!("a generation that was replaced ended as {outcome}");
-            found.push(Finding::failure("replaced-badly", text).of(name));
+            let advice = "a restart stops it as TERM does: see there, and in its output";
+            found.push(Finding::failure("replaced-badly", text).of(name).advise(advice));
         }
     }
 }
@@ -126,12 +138,9 @@ fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Fi
 }
 
 fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
-    let requests = match component.in_flight_ended {
-        0 => String::new(),
-        1 if component.http.is_some() => "; 1 request was under way".to_owned(),
-        _ if component.http.is_none() => String::new(),
-        many => format!("; {many} requests were under way"),
-    };
+    if component.http.is_some() && component.in_flight_ended > 0 && component.hook != "cut-off" {
+        return requests_cut(component.in_flight_ended, seen, grace);
+    }
     let (code, why, advice) = match component.hook.as_str() {
         "none" => (
             "cut-off",
@@ -156,11 +165,25 @@ fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
             "raise `grace`, or do less in the hook; `remaining` of `curfew:lifecycle/host` says how much time is left",
         ),
     };
-    let advice = match seen.what {
+    Finding::failure(code, format!("{why}{grace}, and was cut off")).advise(raise(seen, advice))
+}
+
+fn requests_cut(many: u64, seen: &Seen, grace: &str) -> Finding {
+    let text = match many {
+        1 => format!("1 request was still under way at the end of its grace{grace}, and was cut off"),
+        _ => format!("{many} requests were still under way at the end of its grace{grace}, and were cut off"),
+    };
+    let advice =
+        "raise `grace` above what a request can take, or end answers sooner when the stop is requested";
+    Finding::failure("requests-cut", text).advise(raise(seen, advice))
+}
+
+/// Names the key that holds after a failure.
+fn raise(seen: &Seen, advice: &str) -> String {
+    match seen.what {
         Try::Peer => advice.replace("`grace`", "`fail-grace`"),
         _ => advice.to_owned(),
-    };
-    Finding::failure(code, format!("{why}{grace}, and was cut off{requests}")).advise(advice)
+    }
 }
 
 /// I1: once for each instance that was started, unless it failed or was cut off first.
@@ -177,7 +200,9 @@ fn hooks(component: &Component, seen: &Seen) -> Option<Finding> {
         return Some(Finding::failure("hook-twice", text).advise("please report it"));
     }
     let failed = of("instance failed") + of("failed") + of("component restarts") + of("cut off");
-    let excused = seen.forced || component.outcome != "stopped" || seen.what == Try::Start;
+    let ended = seen.records.iter().filter(|record| record.is("component ended", name));
+    let bad = ended.filter_map(|record| record.said.outcome.as_deref()).any(is_bad);
+    let excused = seen.forced || bad || component.outcome != "stopped" || seen.what == Try::Start;
     (called + failed < instances && !excused).then(|| {
         let text = format!("its hook was called {called} times for {instances} instances");
         Finding::failure("hook-missing", text).advise(

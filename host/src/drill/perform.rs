@@ -31,6 +31,8 @@ use crate::plan::{ListenAddress, PEER_NAME, Plan};
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
 const START: Duration = Duration::from_secs(600);
+/// What the app leaves with after a second INT.
+const FORCED_BY_INT: i32 = 130;
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
@@ -52,6 +54,15 @@ pub struct Subject {
     pub aims: Vec<Aim>,
     /// How many clients each aim has.
     pub clients: usize,
+}
+
+/// A moment of a start.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// So long after the process was started.
+    After(Duration),
+    /// When the log has so many records: machines differ in how long that takes.
+    Record(usize),
 }
 
 /// Where tries are carried out.
@@ -121,19 +132,23 @@ impl Stage {
         Ok(Seen { forced, ..seen })
     }
 
-    /// Stops the app so long after its process has started, however far it is. These are asked meanwhile.
+    /// Stops the app at a moment of its start, however far it is. These are asked meanwhile.
     ///
     /// # Errors
     /// When the drill is to end.
-    pub fn during_start(&self, moment: Duration, aims: &[Aim]) -> Result<Seen, DrillError> {
+    pub fn during_start(&self, moment: Moment, aims: &[Aim]) -> Result<Seen, DrillError> {
         let load = (!aims.is_empty()).then(|| Load::start(aims, self.subject.clients)).transpose()?;
         let child = Child::start(self.command(&[]), &self.interrupt)?;
-        let until = child.started + moment;
-        child.wait(until, |all| all.exit)?;
+        let (until, records) = match moment {
+            Moment::After(time) => (child.started + time, usize::MAX),
+            Moment::Record(number) => (child.started + START, number),
+        };
+        child.wait(until, |all| (all.records.len() >= records || all.exit.is_some()).then_some(()))?;
         let scene = Scene { load, ..Scene::new(child, None) };
         let asked = scene.ask(Signal::SIGTERM);
+        let moment = asked.saturating_duration_since(scene.child.started);
         // Nobody promises that it listens already.
-        let seen = self.end(scene, Try::Start, Some(asked), Turns::AnyTime)?;
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting)?;
         Ok(Seen { moment: Some(moment), ..seen })
     }
 
@@ -285,13 +300,18 @@ impl Scene {
 
 /// Returns what became of the load, by the names of its aims.
 pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Counts)> {
-    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns))).collect()
+    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
 }
 
 /// Returns how it ended; what it stopped for says whether it was asked to.
 fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
+    let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
+    if cause == Some("finished") && (code == FORCED_BY_INT || what == Try::Peer) {
+        // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
+        return Exit::Early(0);
+    }
     let asked = report.is_none_or(|report| {
         report.cause.as_ref().is_some_and(|cause| match what {
             Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),

@@ -21,8 +21,13 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What is made only when it is needed for the first time is there from then on: only what grows in each of so many
 /// rounds has been left behind.
 const ROUNDS: u32 = 4;
-/// What instances and caches that a load brought about may keep.
-const GROWTH: usize = 64;
+/// What caches that a load brought about may keep, and instances, of which each client can bring one about.
+const GROWTH: usize = 32;
+const GROWTH_FOR_EACH: usize = 4;
+/// So many answers of each client tell a component that keeps something of each request from one that does not.
+const MANY_ANSWERS: usize = 16;
+/// How long they are waited for.
+const SERVING: Duration = Duration::from_secs(2);
 /// What carrying out an order may take besides the app's own times.
 const ORDER: Duration = Duration::from_secs(10);
 
@@ -39,7 +44,7 @@ struct Taken {
 /// When the drill is to end.
 pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), DrillError> {
     restart_all(stage, scene)?;
-    let mut before = settled(stage, scene, Taken::default())?;
+    let mut before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
     for round in 1..=ROUNDS {
         if loaded {
             stage.load(scene)?;
@@ -48,14 +53,18 @@ pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), Dril
             reload_nothing(stage, scene)?;
         }
         restart_all(stage, scene)?;
+        serve(stage, scene)?;
         if let Some(load) = scene.load.take() {
+            let clients = stage.subject().clients * scene.aims.len();
             scene.loads.extend(counts(load.end(), Turns::Never));
-            let most = Taken { descriptors: before.descriptors + GROWTH, threads: usize::MAX };
-            let after = settled(stage, scene, most)?;
+            let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
+            let most = Taken { descriptors: most, threads: usize::MAX };
+            let after = settled(stage, scene, most, SAME_LOOKS)?;
             grown(scene, before, after, most.descriptors);
             restart_all(stage, scene)?;
         }
-        let after = settled(stage, scene, before)?;
+        let patience = if round == ROUNDS { u32::MAX } else { SAME_LOOKS };
+        let after = settled(stage, scene, before, patience)?;
         if after.descriptors <= before.descriptors && after.threads <= before.threads {
             break;
         }
@@ -64,6 +73,16 @@ pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), Dril
         }
         before = after;
     }
+    Ok(())
+}
+
+/// Lets the load go on with the newest generations for a while.
+fn serve(stage: &Stage, scene: &Scene) -> Result<(), DrillError> {
+    let Some(load) = &scene.load else { return Ok(()) };
+    let before = load.answers();
+    let many = MANY_ANSWERS * stage.subject().clients * scene.aims.len();
+    let until = Instant::now() + SERVING;
+    scene.child.wait(until, |all| (all.exit.is_some() || load.answers() >= before + many).then_some(()))?;
     Ok(())
 }
 
@@ -116,9 +135,9 @@ fn generations(stage: &Stage) -> Result<BTreeMap<String, u64>, DrillError> {
     Ok(newest)
 }
 
-/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that does not change
-/// any more. Returns what is taken then.
-fn settled(stage: &Stage, scene: &Scene, most: Taken) -> Result<Taken, DrillError> {
+/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that has not
+/// changed in so many looks. Returns what is taken then.
+fn settled(stage: &Stage, scene: &Scene, most: Taken, looks: u32) -> Result<Taken, DrillError> {
     let end = Instant::now() + SETTLING + stage.patience();
     // Older generations end within their grace; descriptors and threads are gone soon after that.
     while Instant::now() < end && !scene.child.has_ended() {
@@ -133,7 +152,7 @@ fn settled(stage: &Stage, scene: &Scene, most: Taken) -> Result<Taken, DrillErro
     let end = Instant::now() + SETTLING;
     while Instant::now() < end && !scene.child.has_ended() {
         let enough = most.descriptors >= last.descriptors && most.threads >= last.threads;
-        if enough || same >= SAME_LOOKS {
+        if enough || same >= looks {
             break;
         }
         scene.child.pause(LOOK)?;

@@ -1,7 +1,10 @@
 //! The drill as text: a row for each try, what was found with what to do about it, and what failed tries said.
 
+use std::time::Instant;
+
 use super::document::{Drill, Tried, Verdict};
 use super::finding::{Finding, Weight};
+use super::record::Record;
 use crate::operate::harmless;
 
 const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used", "requests"];
@@ -14,7 +17,9 @@ pub fn text(drill: &Drill) -> String {
     text.push_str(&grouped(&drill.tries));
     for tried in drill.tries.iter().filter(|tried| !tried.output.is_empty()).take(SHOWN) {
         text.push_str(&format!("\nthe last lines of {:?}:\n", tried.title()));
-        tried.output.iter().for_each(|line| text.push_str(&format!("  {}\n", shown(line))));
+        tried.output.iter().filter(|line| !is_routine(line)).for_each(|line| {
+            text.push_str(&format!("  {}\n", shown(line).replace('\n', "\n    ")));
+        });
     }
     text.push_str(&format!("\n{}\n", verdict(drill)));
     text
@@ -103,6 +108,11 @@ fn grouped(tries: &[Tried]) -> String {
     text
 }
 
+/// Whether it is a record of the log that says what happens in every stop.
+fn is_routine(line: &str) -> bool {
+    Record::read(line, Instant::now()).is_some_and(|record| record.said.level == "INFO")
+}
+
 /// A line as people read it: a record of the log without its braces.
 pub fn shown(line: &str) -> String {
     let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
@@ -114,7 +124,7 @@ pub fn shown(line: &str) -> String {
     let head = ["level", "message"].iter().filter_map(|key| record.get(*key)).map(text);
     let rest = record.iter().filter(|(key, _)| !matches!(key.as_str(), "timestamp" | "level" | "message"));
     let rest = rest.map(|(key, value)| format!("{key}={}", text(value)));
-    harmless::one_line(&head.chain(rest).collect::<Vec<_>>().join(" "))
+    harmless::lines(head.chain(rest).collect::<Vec<_>>().join(" ").trim_end())
 }
 
 #[cfg(test)]

@@ -56,7 +56,10 @@ impl Stage {
             let plan = self.subject().plan.components.iter().find(|plan| plan.name == component.name);
             let route = plan.and_then(|plan| plan.http.routes.first());
             let address = component.addresses.first();
-            aims.extend(address.and_then(|address| Aim::of_component(&component.name, address, route)));
+            let aim = address.and_then(|address| Aim::of_component(&component.name, address, route));
+            let shares =
+                status.components.iter().filter(|other| other.addresses.first() == address).count() > 1;
+            aims.extend(aim.map(|aim| Aim { is_shared: shares, ..aim }));
         }
         Ok(aims)
     }

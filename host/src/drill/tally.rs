@@ -4,7 +4,10 @@
 //! was asked to stop: what it never promised to answer is none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A connection that ends so soon after a request was sent may have been closed before it came: nobody accepted it.
+const RACE: Duration = Duration::from_millis(250);
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +29,8 @@ pub enum End {
 pub struct Asked {
     /// When it was sent.
     pub sent: Instant,
+    /// From then to its end.
+    pub took: Duration,
     /// Whether its connection had been used before.
     pub kept: bool,
     /// What became of it.
@@ -41,6 +46,8 @@ pub enum Turns {
     Since(Instant),
     /// It is not known since when.
     AnyTime,
+    /// Whoever waited for its start in vain, too: the system accepts connections before the app does.
+    Starting,
 }
 
 /// A kind of loss.
@@ -98,21 +105,24 @@ impl Tally {
     }
 
     /// Counts what became of them all.
-    pub fn counts(&self, turns: Turns) -> Counts {
+    ///
+    /// 503 is how one is turned away whose component has ended at an address that others still use (`is_shared`).
+    pub fn counts(&self, turns: Turns, is_shared: bool) -> Counts {
         let before = |sent: Instant| match turns {
             Turns::Never => true,
             Turns::Since(then) => sent < then,
-            Turns::AnyTime => false,
+            Turns::AnyTime | Turns::Starting => false,
         };
         let usual: BTreeSet<u16> = self
             .asked
             .iter()
-            .filter(|asked| turns == Turns::Never || before(asked.sent))
+            .filter(|asked| turns == Turns::Never || before(asked.sent + asked.took))
             .filter_map(|asked| if let End::Answered(status) = asked.end { Some(status) } else { None })
             .collect();
         let mut counts = Counts::default();
         for asked in &self.asked {
             let loss = match asked.end {
+                End::Answered(503) if is_shared && !before(asked.sent) => None,
                 End::Answered(status) if status >= 500 && !self.is_usual(status, &usual, turns) => {
                     Some(Loss::Status(status))
                 }
@@ -120,9 +130,11 @@ impl Tally {
                     counts.answered += 1;
                     continue;
                 }
+                End::Unanswered if turns == Turns::Starting => None,
                 // A client may ask again, and does: RFC 9112, 9.3.1.
-                End::Unanswered if asked.kept => None,
-                End::Unanswered => Some(Loss::Unanswered).filter(|_| before(asked.sent)),
+                End::Unanswered if asked.took < RACE && asked.kept => None,
+                End::Unanswered if asked.took < RACE && !before(asked.sent) => None,
+                End::Unanswered => Some(Loss::Unanswered),
                 End::Refused => Some(Loss::Refused).filter(|_| before(asked.sent)),
                 End::CutShort => Some(Loss::CutShort),
                 End::Hung => Some(Loss::Hung),
@@ -141,7 +153,7 @@ impl Tally {
         let same = self.asked.iter().filter(|asked| asked.end == End::Answered(status)).count();
         match turns {
             Turns::Since(_) => usual.contains(&status),
-            Turns::Never | Turns::AnyTime => same * 10 >= self.answers(),
+            Turns::Never | Turns::AnyTime | Turns::Starting => same * 10 >= self.answers(),
         }
     }
 }
@@ -170,8 +182,6 @@ impl Loss {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -181,9 +191,9 @@ mod tests {
         let mut tally = Tally::default();
         for (at, kept, end) in asked {
             let sent = if *at < 0 { zero } else { zero + MS * 2 };
-            tally.add(Asked { sent, kept: *kept, end: *end });
+            tally.add(Asked { sent, took: MS / 2, kept: *kept, end: *end });
         }
-        let counts = tally.counts(turns(zero + MS));
+        let counts = tally.counts(turns(zero + MS), false);
         (counts.answered, counts.turned_away, counts.lost.into_iter().collect())
     }
 
@@ -201,6 +211,20 @@ mod tests {
         assert_eq!(lost(&asked, Turns::Since), (2, 1, losses.clone()));
         assert_eq!(lost(&asked, |_| Turns::Never), (2, 1, losses));
         assert_eq!(lost(&asked, |_| Turns::AnyTime), (2, 3, vec![(Loss::CutShort, 1)]));
+    }
+
+    #[test]
+    fn what_was_under_way_for_long_was_accepted() {
+        let sent = Instant::now();
+        for (turns, lost) in
+            [(Turns::Since(sent), 1), (Turns::Never, 1), (Turns::AnyTime, 1), (Turns::Starting, 0)]
+        {
+            for kept in [false, true] {
+                let mut tally = Tally::default();
+                tally.add(Asked { sent, took: RACE, kept, end: End::Unanswered });
+                assert_eq!(tally.counts(turns, false).lost(), lost, "{turns:?} {kept}");
+            }
+        }
     }
 
     #[test]
@@ -226,6 +250,32 @@ mod tests {
         rare.push((-1, true, End::Answered(502)));
         assert_eq!(lost(&rare, |_| Turns::Never), (20, 0, vec![(Loss::Status(502), 1)]));
         assert_eq!(lost(&[(-1, true, End::Answered(500))], |_| Turns::Never), (1, 0, vec![]));
+    }
+
+    #[test]
+    fn the_error_of_a_request_that_was_cut_off_was_not_there_before() {
+        let sent = Instant::now();
+        let mut tally = Tally::default();
+        tally.add(Asked { sent, took: MS, kept: true, end: End::Answered(200) });
+        tally.add(Asked { sent, took: MS * 9, kept: true, end: End::Answered(503) });
+        assert_eq!(tally.counts(Turns::Since(sent + MS * 5), false).lost(), 1);
+        assert_eq!(tally.counts(Turns::Since(sent + MS * 10), false).lost(), 0);
+    }
+
+    #[test]
+    fn an_address_that_others_use_turns_away_with_503() {
+        let now = Instant::now();
+        let mut tally = Tally::default();
+        for (sent, end) in [(now, End::Answered(200)), (now + MS, End::Answered(503))] {
+            tally.add(Asked { sent, took: MS / 2, kept: true, end });
+        }
+        let counts = |turns, is_shared| {
+            let counts = tally.counts(turns, is_shared);
+            (counts.answered, counts.turned_away, counts.lost())
+        };
+        assert_eq!(counts(Turns::Since(now + MS), true), (1, 1, 0));
+        assert_eq!(counts(Turns::Since(now + MS), false), (1, 0, 1));
+        assert_eq!(counts(Turns::Since(now + MS * 2), true), (2, 0, 0), "it was there before");
     }
 
     #[test]

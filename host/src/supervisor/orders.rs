@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::board::millis;
 use super::control::Control;
+use crate::fail_point;
 use crate::operate::{Answer, Question, Refusal, RefusalKind};
 use crate::teardown::{Cause, ComponentId, Event, Level, Phase, Requester, Urgency};
 
@@ -133,6 +134,7 @@ impl Control {
             Ok(id) => id,
             Err(refusal) => return tell(answer, Err(refusal)),
         };
+        fail_point::leave_behind("restart");
         self.renew(id, Cause::Request(Requester::Operator), Some(answer));
     }
 
