@@ -18,6 +18,7 @@ fn works_as_its_readme_says(folder: &str) {
     output.expect_code(0).expect_line(&format!("{name}/ is a component in {}", template.language.title()));
     let written = output.dir.path().join(&name);
     assert_eq!(parent, output.dir.path());
+    take_a_port_of_its_own(&written.join("curfew.toml"), folder);
     let project = Project::at(&written, &name).unwrap();
     let Some(_file) = built(&project) else { return };
     let workshop = project.workshop();
@@ -25,6 +26,15 @@ fn works_as_its_readme_says(folder: &str) {
     let said = follow(&workshop, "Drill");
     assert!(said.contains("ok") && !said.contains("FAIL"), "{said}");
     expect_one_screen(&workshop.join("README.md"));
+}
+
+/// The projects are all for one port, and several are drilled at a time here. The same port each time: a project is built
+/// again when a file of it has changed.
+fn take_a_port_of_its_own(manifest: &Path, folder: &str) {
+    let number = TEMPLATES.iter().position(|template| template.folder == folder).unwrap();
+    let text = std::fs::read_to_string(manifest).unwrap();
+    std::fs::write(manifest, text.replace("127.0.0.1:8080", &format!("127.0.0.1:{}", 18_400 + number)))
+        .unwrap();
 }
 
 fn arguments<'a>(template: &Template, name: &'a str) -> Vec<&'a str> {
