@@ -6,6 +6,7 @@
 
 mod cases;
 mod hup;
+mod languages;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +22,7 @@ use self::cases::{CASES, Case, Kind};
 use crate::harness::{App, Host, Output, app, assert_within, component, keys};
 
 const MS: Duration = Duration::from_millis(1);
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-guests.md");
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// What makes the app stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +88,11 @@ fn keys_of(case: &Case) -> String {
 }
 
 fn source_of(kind: Kind) -> &'static str {
-    if kind == Kind::Async { HOSTILE_ASYNC } else { HOSTILE_CLASSIC }
+    match kind {
+        Kind::Async => HOSTILE_ASYNC,
+        Kind::Classic => HOSTILE_CLASSIC,
+        Kind::JavaScript | Kind::Python | Kind::AsyncPython => languages::source_of(kind),
+    }
 }
 
 fn start(manifest: &str) -> App {
@@ -157,8 +162,13 @@ type Cells = BTreeMap<(usize, Kind, Column), String>;
 
 #[test]
 fn every_hostile_guest_ends_as_the_table_says() {
+    check_table(CASES, "hostile-guests.md", "# Guests that misbehave\n\n");
+}
+
+/// Tries all cells of these guests, and compares what was seen with a page of the documentation that begins so.
+fn check_table(cases: &[Case], page: &str, title: &str) {
     let mut cells = Vec::new();
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases.iter().enumerate() {
         for kind in case.kinds {
             cells.extend(COLUMNS.map(|column| (number, *kind, column)));
         }
@@ -166,7 +176,7 @@ fn every_hostile_guest_ends_as_the_table_says() {
     let seen = Mutex::new(Cells::new());
     let failures = Mutex::new(Vec::new());
     crate::in_parallel(4, cells, |(number, kind, column)| {
-        let case = &CASES[number];
+        let case = &cases[number];
         // All cells are tried: one that is wrong says little about the others.
         let result = std::panic::catch_unwind(|| check_cell(case, kind, column));
         match result {
@@ -176,13 +186,13 @@ fn every_hostile_guest_ends_as_the_table_says() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n"));
-    compare_docs(&table(&seen.into_inner().unwrap()));
+    compare_docs(page, &table(cases, title, &seen.into_inner().unwrap()));
 }
 
-fn table(cells: &Cells) -> String {
-    let mut text = String::from(
-        "# Guests that misbehave\n\n\
-         What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
+fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
+    let mut text = String::from(title);
+    text.push_str(
+        "What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
          every cell the exit came in bound and the sibling was stopped cleanly. Written by the test run\n\
          (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one. A guest that ends by itself has\n\
          `on-exit` and `on-failure` set to `ignore` here; by default its end is the cause of the stop.\n\n\
@@ -193,10 +203,9 @@ fn table(cells: &Cells) -> String {
          | the guest … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases.iter().enumerate() {
         for kind in case.kinds {
-            let name = if *kind == Kind::Async { "async" } else { "sync" };
-            write!(text, "| {} | {name} |", case.what).unwrap();
+            write!(text, "| {} | {} |", case.what, kind.word()).unwrap();
             for column in COLUMNS {
                 write!(text, " {} |", cells.get(&(number, *kind, column)).map_or("", String::as_str))
                     .unwrap();
@@ -207,14 +216,15 @@ fn table(cells: &Cells) -> String {
     text
 }
 
-fn compare_docs(table: &str) {
+fn compare_docs(page: &str, table: &str) {
+    let path = std::path::Path::new(DOCS).join(page);
     if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::create_dir_all(std::path::Path::new(DOCS).parent().unwrap()).unwrap();
-        std::fs::write(DOCS, table).unwrap();
+        std::fs::create_dir_all(DOCS).unwrap();
+        std::fs::write(&path, table).unwrap();
         return;
     }
-    let written = std::fs::read_to_string(DOCS).unwrap_or_default();
-    assert!(written == table, "{DOCS} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == table, "{page} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
 }
 
 /// G: spins while instantiating × every event. It was never started, so there is no hook.

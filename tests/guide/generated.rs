@@ -114,12 +114,13 @@ What the process says when it leaves. This page is written by a test (`make docs
 ";
 
 const PRECEDENCE: &str = "
-The first of 70, 128+n, 75, 1, 124, 3, 0 that applies is the one; 2, 69 and 78 come before the app runs. A component whose failure is
-to be ignored still makes it 1, and so does one that waits for its restart. A single bare file passes its own exit status on.
+The first of 70, 128+n, 75, 1, 124, 3, 0 that applies is the one; 2, 69 and 78 come before the app runs. A component whose
+failure is to be ignored still makes it 1, and so does one that waits for its restart. A single bare file passes its own exit
+status on.
 
-`curfew check` and `inspect` leave with 0, 2, 69 or 78. `status`, `stop`, `reload` and `restart` leave with 0 when it is done, 1 when it was refused
-or failed, 2, and 69 when nobody listens on the control socket. The [manual page](tools.md#manual-pages) of each command has its own.
-
+`curfew check` and `inspect` leave with 0, 2, 69 or 78. `status`, `stop`, `reload` and `restart` leave with 0 when it is done, 1
+when it was refused or failed, 2, and 69 when nobody listens on the control socket. The [manual page](tools.md#manual-pages) of
+each command has its own.
 ";
 
 const OUTCOMES: &str = "
@@ -145,8 +146,7 @@ fn the_page_of_exit_codes_is_what_the_host_says() {
     for (code, meaning) in ExitCode::MEANINGS {
         writeln!(page, "| {code} | {meaning} |").unwrap();
     }
-    page.push_str(PRECEDENCE.trim_end());
-    page.push('\n');
+    page.push_str(PRECEDENCE);
     page.push_str(OUTCOMES);
     compare("docs/guide/exit-codes.md", &page);
 

@@ -17,6 +17,11 @@ pub fn curfew() -> PathBuf {
     std::env::var_os("CURFEW_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_curfew").into(), PathBuf::from)
 }
 
+/// One compile cache for the whole run: guests are compiled once, and starts are fast.
+pub fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("curfew-cache")
+}
+
 /// A host that has not been started.
 #[must_use = "a host does nothing until it is started"]
 pub struct Host {
@@ -49,8 +54,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(curfew());
         command.current_dir(dir.path()).process_group(0);
-        // One cache for the whole run: guests are compiled once, and starts are fast.
-        command.env("CURFEW_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("curfew-cache"));
+        command.env("CURFEW_CACHE_DIR", cache());
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LOG").env_remove("CURFEW_FAIL_POINT");
         command.stdin(Stdio::null());
         let report = dir.path().join("report.json");

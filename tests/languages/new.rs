@@ -62,6 +62,8 @@ projects! {
     an_async_http_component_in_rust: "say-hello/rust-async";
     an_http_component_in_javascript: "say-hello/js";
     an_http_component_in_python: "say-hello/python";
+    an_async_http_component_in_python: "say-hello/python-async";
+    an_http_component_in_go: "say-hello/go";
     an_http_component_in_c: "say-hello/c";
     a_service_in_rust: "tick-tock/rust";
     an_async_service_in_rust: "tick-tock/rust-async";

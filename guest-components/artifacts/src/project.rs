@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::script::{Script, blocks};
 use crate::{BUILT, COMPONENTS};
@@ -118,6 +117,7 @@ impl Project {
             text: format!("{program} {argument}"),
             folder: self.folder.clone(),
             path: Self::tools(),
+            env: Vec::new(),
         };
         let works = |(program, argument): &&(&'static str, &str)| {
             script(program, argument).run().is_ok_and(|output| output.status.success())
@@ -148,7 +148,8 @@ impl Project {
         }
         lay_out(&workshop, &sources)?;
         let build = blocks(&workshop.join("README.md"), "Build")?;
-        let output = Script { text: build, folder: workshop.clone(), path: Self::tools() }.run()?;
+        let folder = workshop.clone();
+        let output = Script { text: build, folder, path: Self::tools(), env: Vec::new() }.run()?;
         if !output.status.success() {
             return Err(io::Error::other(format!(
                 "{}: its build failed: {}\n{}{}",
@@ -177,11 +178,15 @@ fn folder(name: &str) -> io::Result<String> {
     }
 }
 
-/// Returns the file that a project is built to: the `source` of its manifest, or `app.wasm` without one.
+/// Returns the file that a project is built to: the `source` of its manifest; without one, the WebAssembly in its folder.
 fn source(workshop: &Path) -> io::Result<PathBuf> {
     let manifest = workshop.join("curfew.toml");
     if !manifest.is_file() {
-        return Ok(workshop.join("app.wasm"));
+        let files = fs::read_dir(workshop)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut built = files.filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+        return built.next().ok_or_else(|| {
+            io::Error::other(format!("{}: its build made no .wasm file", workshop.display()))
+        });
     }
     let text = fs::read_to_string(&manifest)?;
     let line = text.lines().find_map(|line| line.strip_prefix("source = \"")?.split('"').next());

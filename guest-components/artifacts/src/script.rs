@@ -15,6 +15,8 @@ pub struct Script {
     pub folder: PathBuf,
     /// What comes before the folders of `PATH`.
     pub path: Vec<PathBuf>,
+    /// More variables of its environment.
+    pub env: Vec<(&'static str, PathBuf)>,
 }
 
 impl Script {
@@ -26,6 +28,7 @@ impl Script {
         let mut bash = Command::new("bash");
         bash.args(["-e", "-u", "-o", "pipefail", "-c", &self.text]).current_dir(&self.folder);
         environment::clean(&mut bash);
+        bash.envs(self.env.iter().map(|(name, value)| (name, value)));
         bash.env("PATH", self.search_path()).stdin(Stdio::null()).output()
     }
 

@@ -108,7 +108,7 @@ HOOK = BOTH | {
 class Run(exports.Run):
     async def run(self):
         behaviour = option("run", "good")
-        print("run entered", flush=True)
+        print("run entered")
         if behaviour != "never-ready":
             host.ready()
         await RUN[behaviour]()
@@ -116,6 +116,6 @@ class Run(exports.Run):
 
 class Hook(exports.Hook):
     async def shutdown(self, notice):
-        print("hook called", flush=True)
+        print("hook called")
         await HOOK[option("hook", "good")]()
-        print("hook done", flush=True)
+        print("hook done")

@@ -95,7 +95,7 @@ HOOK = BOTH | {
 class Run(exports.Run):
     def run(self):
         behaviour = option("run", "good")
-        print("run entered", flush=True)
+        print("run entered")
         if behaviour != "never-ready":
             host.ready()
         RUN[behaviour]()
@@ -103,6 +103,6 @@ class Run(exports.Run):
 
 class Hook(exports.Hook):
     def shutdown(self, notice):
-        print("hook called", flush=True)
+        print("hook called")
         HOOK[option("hook", "good")]()
-        print("hook done", flush=True)
+        print("hook done")

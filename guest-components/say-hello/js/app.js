@@ -4,7 +4,7 @@ import { Greeter } from './greeter.js';
 const greeter = new Greeter();
 const bytes = (text) => new TextEncoder().encode(text);
 
-// The hook: called once, when all requests are answered. Throw a string to say that it failed.
+// The hook: called once, when all requests are answered. Throw an error to say that it failed.
 export function shutdown() {
   console.log(greeter.report());
 }

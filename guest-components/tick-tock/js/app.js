@@ -6,21 +6,31 @@ import { Clock } from './clock.js';
 const SECOND = 1_000_000_000n;
 const clock = new Clock();
 
-// The hook: called once, when `run` has returned. Throw a string to say that it failed.
+// The hook: called once, when `run` has returned. Throw an error to say that it failed.
 export function shutdown() {
   console.log(clock.report());
 }
 
 export const run = {
   run() {
-    const stop = subscribeStop();
-    ready();
-    while (!stop.ready()) {
-      console.log(clock.next());
-      // Until the second is over or the stop is requested, whichever comes first.
-      const timer = subscribeDuration(SECOND);
-      poll([stop, timer]);
-      timer[Symbol.dispose]();
+    try {
+      tickUntilStop();
+    } catch (error) {
+      // Nobody else shows what `run` throws: to the host it is just `err`.
+      console.error(error);
+      throw error;
     }
   },
 };
+
+function tickUntilStop() {
+  const stop = subscribeStop();
+  ready();
+  while (!stop.ready()) {
+    console.log(clock.next());
+    // Until the second is over or the stop is requested, whichever comes first.
+    const timer = subscribeDuration(SECOND);
+    poll([stop, timer]);
+    timer[Symbol.dispose]();
+  }
+}

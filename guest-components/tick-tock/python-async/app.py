@@ -20,7 +20,7 @@ class Hook(exports.Hook):
 class Run(exports.Run):
     async def run(self):
         while not stopping:
-            print(clock.next(), flush=True)
+            print(clock.next())
             # In naps, so that the stop need not wait for the second: an `await` cannot be given up.
             for _ in range(NAPS):
                 if not stopping:

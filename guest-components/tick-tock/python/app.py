@@ -18,7 +18,7 @@ class Run(exports.Run):
         with host.subscribe_stop() as stop:
             host.ready()
             while not stop.ready():
-                print(clock.next(), flush=True)
+                print(clock.next())
                 # Until the second is over or the stop is requested, whichever comes first.
                 with monotonic_clock.subscribe_duration(SECOND) as timer:
                     poll.poll([stop, timer])

@@ -7,6 +7,7 @@ mod describe;
 mod drill;
 mod entry;
 mod error;
+mod help;
 mod manual;
 mod new;
 mod operate;

@@ -2,7 +2,6 @@
 //!
 //! Invariant: an aim is complete: everything a client needs to connect and to ask is in it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use http::Uri;
@@ -74,12 +73,6 @@ impl Aim {
             }
         }
         Some(aim)
-    }
-
-    /// Whether it can be aimed at before the app has started: the port is not one of the system's choice.
-    pub fn is_fixed(address: &str) -> bool {
-        let port = address.rsplit_once("://").and_then(|(_, address)| address.parse::<SocketAddr>().ok());
-        port.is_none_or(|address| address.port() != 0)
     }
 
     fn new(name: &str, at: At, host: &str, path: &str) -> Self {

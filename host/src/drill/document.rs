@@ -50,7 +50,7 @@ pub struct Tried {
     pub skipped_because: Option<String>,
     /// How often the app was run for it.
     pub runs: usize,
-    /// What the app left with, the last time.
+    /// What the app left with; of several runs the first code that is not 0.
     pub exit_code: Option<i32>,
     /// The longest time from the signal, or the failure, to the exit.
     pub exit_ms: Option<u64>,
@@ -118,14 +118,18 @@ impl Tried {
     /// Adds one run, and what was found in it.
     pub fn add(&mut self, seen: &Seen, found: Vec<Finding>) {
         self.runs += 1;
-        self.exit_code = match seen.exit {
+        let code = match seen.exit {
             Exit::Code(code) | Exit::Early(code) => Some(code),
             Exit::Signal(signal) => Some(128 + signal),
             Exit::Never => None,
         };
+        // Of several runs the first that was bad is the one to be told.
+        self.exit_code = self.exit_code.filter(|known| *known != 0).or(code);
         let took = seen.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         self.exit_ms = self.exit_ms.max(took);
-        used(&seen.records).iter().for_each(|used| self.add_grace(used));
+        if !seen.forced {
+            used(&seen.records).iter().for_each(|used| self.add_grace(used));
+        }
         if self.load {
             let requests = self.requests.get_or_insert_default();
             for (_, counts) in &seen.loads {

@@ -11,13 +11,13 @@ use crate::teardown::ExitCode;
 pub enum DrillError {
     /// The app does not even start.
     #[error(
-        "the app cannot start, so there is nothing to drill; `curfew run` left with {code} and said:\n{}",
-        harmless::lines(said)
+        "the app does not run, so there is nothing to drill; `curfew run` left with {code} and said:\n{}",
+        harmless::lines(said).trim_end()
     )]
     CannotStart {
         /// What `curfew run` left with.
         code: u8,
-        /// The end of what it said.
+        /// Its last words.
         said: String,
     },
     /// It takes sockets that only a service manager has.

@@ -8,8 +8,10 @@ use super::finding::Finding;
 use super::outcomes;
 use super::seen::{Exit, Seen};
 use super::tries::{NOISE, Try};
-use crate::plan::{PEER_NAME, Plan};
+use crate::plan::Plan;
 
+/// The code of the finding that nobody answers the load.
+pub const NO_ANSWER: &str = "no-answer";
 /// Slower starts are told.
 const SLOW_START: Duration = Duration::from_secs(10);
 /// A second INT has to end everything at once; what the cut itself and the exit may take.
@@ -17,6 +19,12 @@ const AT_ONCE: Duration = Duration::from_millis(2_100);
 
 /// Returns what is to be said about one run.
 pub fn findings(seen: &Seen, plan: &Plan) -> Vec<Finding> {
+    if seen.exit == Exit::Early(0) {
+        // Whatever was still to be done to it could not be.
+        let text = "the app ended by itself before it was asked to";
+        let advice = "only what runs can be stopped: there is nothing to drill";
+        return vec![Finding::note("ended-by-itself", text).advise(advice)];
+    }
     let mut found = seen.found.clone();
     found.extend(in_time(seen, plan));
     found.extend(left(seen));
@@ -60,8 +68,8 @@ fn left(seen: &Seen) -> impl Iterator<Item = Finding> {
 }
 
 fn lost(seen: &Seen) -> Vec<Finding> {
-    if seen.forced {
-        // Whoever forces an app to end wants that.
+    if seen.forced || seen.found.iter().any(|finding| finding.code == NO_ANSWER) {
+        // Whoever forces an app to end wants that; and where nobody answers nothing can be lost.
         return Vec::new();
     }
     let all = seen.loads.iter().filter(|(_, counts)| counts.lost() > 0);
@@ -97,18 +105,11 @@ fn slow_start(seen: &Seen) -> Option<Finding> {
 fn code(seen: &Seen, found: &[Finding]) -> Option<Finding> {
     let told = found.iter().any(|finding| finding.weight == super::finding::Weight::Failure);
     match (seen.exit, seen.what) {
-        (Exit::Early(0), _) => {
-            let text = "the app ended by itself before it was asked to";
-            Some(
-                Finding::note("ended-by-itself", text)
-                    .advise("only what runs can be stopped: there is nothing to drill"),
-            )
-        }
         (Exit::Early(code), _) if !told => Some(Finding::failure(
             "ended-by-itself",
             format!("the app left with {code} before it was asked to"),
         )),
-        (Exit::Code(1), Try::Peer) => peer(seen),
+        (Exit::Code(1), Try::Peer) => None,
         (Exit::Code(0), Try::Peer) => Some(
             Finding::failure("peer-unnoticed", "a component failed, and curfew left with 0")
                 .advise("please report it"),
@@ -124,15 +125,4 @@ fn code(seen: &Seen, found: &[Finding]) -> Option<Finding> {
         }
         _ => None,
     }
-}
-
-/// Whether it was the peer that the app stopped for.
-fn peer(seen: &Seen) -> Option<Finding> {
-    let cause = seen.report.as_ref().and_then(|report| report.cause.as_ref())?;
-    let as_expected = cause.kind == "failure" && cause.name.starts_with(PEER_NAME);
-    (!as_expected).then(|| {
-        let text =
-            format!("the app stopped because of {} {}, before its peer failed", cause.kind, cause.name);
-        Finding::failure("other-cause", text)
-    })
 }

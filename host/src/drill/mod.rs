@@ -1,6 +1,6 @@
 //! The fire drill: runs an app in processes of its own, stops it in every way there is, and judges how it went.
 //!
-//! Duty: `session` says what is tried, `perform` (with `steady`) carries it out on a `child` and its `load`, `judge` (with
+//! Duty: `session` says what is tried, `perform` (with `steady` and `talk`) carries it out on a `child` and its `load`, `judge` (with
 //! `outcomes`) says what to think of it, and `document`, `table` and `junit` say it to others.
 //!
 //! Invariant: a client of our own binary: it knows the app only by its exit status, its log, its report, its control
@@ -27,6 +27,7 @@ mod session;
 mod steady;
 mod stream;
 mod table;
+mod talk;
 mod tally;
 mod tries;
 

@@ -92,14 +92,19 @@ fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
 
 fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Finding> {
     let grace = used.map_or_else(String::new, |used| format!(" of {}", seconds(used.grace)));
-    let detail = component.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let detail = component.detail.as_deref().map(|detail| detail.trim_start_matches("hook: "));
+    let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
     match component.outcome.as_str() {
         "cut-off" if seen.forced => None,
-        "cut-off" => Some(cut_off(component, &grace)),
+        "cut-off" => Some(cut_off(component, seen, &grace)),
         "leaked" => Some(
             Finding::failure("leaked", format!("it was blocked in a call of the system at the end of its grace{grace}"))
                 .advise("opening a FIFO, a file on a dead network file system or a device can block for ever: avoid it, \
                          or give it to a component of its own"),
+        ),
+        "hook-failed" if detail.contains("exit") => Some(
+            Finding::failure("hook-exit", format!("its hook failed{detail}"))
+                .advise("return from the hook: curfew ends the app when all of it has ended"),
         ),
         "hook-failed" if component.hook == "trapped" => Some(
             Finding::failure("hook-trapped", format!("its hook trapped{detail}"))
@@ -120,7 +125,7 @@ fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Fi
     }
 }
 
-fn cut_off(component: &Component, grace: &str) -> Finding {
+fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
     let requests = match component.in_flight_ended {
         0 => String::new(),
         1 if component.http.is_some() => "; 1 request was under way".to_owned(),
@@ -150,6 +155,10 @@ fn cut_off(component: &Component, grace: &str) -> Finding {
             "its hook was still at work at the end of its grace",
             "raise `grace`, or do less in the hook; `remaining` of `curfew:lifecycle/host` says how much time is left",
         ),
+    };
+    let advice = match seen.what {
+        Try::Peer => advice.replace("`grace`", "`fail-grace`"),
+        _ => advice.to_owned(),
     };
     Finding::failure(code, format!("{why}{grace}, and was cut off{requests}")).advise(advice)
 }

@@ -21,21 +21,16 @@ use super::load::Load;
 use super::record::Record;
 use super::report::Report;
 use super::seen::{Exit, Seen};
+use super::table::shown;
 use super::tally::{Counts, Tally, Turns};
 use super::tries::{NOISE, Try};
 use super::{peer, steady};
-use crate::operate::Status;
-use crate::operate::client::Client;
 use crate::plan::{ListenAddress, PEER_NAME, Plan};
 
 /// The same signal within 500 ms counts once.
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
 const START: Duration = Duration::from_secs(600);
-/// How long an address may take to give its first answers.
-const FIRST_ANSWERS: Duration = Duration::from_secs(10);
-/// How long whole answers are waited for when all have begun: some never end.
-const MORE_ANSWERS: Duration = Duration::from_millis(500);
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
@@ -76,6 +71,7 @@ pub struct Scene {
     pub(super) found: Vec<Finding>,
     /// What became of a load that has ended.
     pub(super) loads: Vec<(String, Counts)>,
+    pub(super) aims: Vec<Aim>,
 }
 
 impl Stage {
@@ -125,17 +121,19 @@ impl Stage {
         Ok(Seen { forced, ..seen })
     }
 
-    /// Stops the app so long after its process has started, however far it is.
+    /// Stops the app so long after its process has started, however far it is. These are asked meanwhile.
     ///
     /// # Errors
     /// When the drill is to end.
-    pub fn during_start(&self, moment: Duration) -> Result<Seen, DrillError> {
+    pub fn during_start(&self, moment: Duration, aims: &[Aim]) -> Result<Seen, DrillError> {
+        let load = (!aims.is_empty()).then(|| Load::start(aims, self.subject.clients)).transpose()?;
         let child = Child::start(self.command(&[]), &self.interrupt)?;
         let until = child.started + moment;
         child.wait(until, |all| all.exit)?;
-        let scene = Scene { child, load: None, ready: None, found: Vec::new(), loads: Vec::new() };
+        let scene = Scene { load, ..Scene::new(child, None) };
         let asked = scene.ask(Signal::SIGTERM);
-        let seen = self.end(scene, Try::Start, Some(asked), Turns::Since(asked))?;
+        // Nobody promises that it listens already.
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::AnyTime)?;
         Ok(Seen { moment: Some(moment), ..seen })
     }
 
@@ -181,10 +179,14 @@ impl Stage {
         match ready {
             Some(Ok(at)) => {
                 let ready = Some(at.saturating_duration_since(child.started));
-                Ok(Scene { child, load: None, ready, found: Vec::new(), loads: Vec::new() })
+                Ok(Scene::new(child, ready))
             }
             Some(Err(status)) => {
                 child.wait_for_end(Instant::now() + OVERTIME)?;
+                if status.success() {
+                    // It had nothing more to do: there is nothing to stop, and nothing wrong.
+                    return Ok(Scene::new(child, None));
+                }
                 Err(DrillError::CannotStart { code: code(status), said: said(&child) })
             }
             None => {
@@ -211,102 +213,20 @@ impl Stage {
         self.folder.path().join("report.json")
     }
 
-    fn control_file(&self) -> PathBuf {
+    pub(super) fn control_file(&self) -> PathBuf {
         self.folder.path().join("control.sock")
-    }
-
-    /// Sends requests, and waits until they are answered.
-    pub(super) fn load(&self, scene: &mut Scene) -> Result<(), DrillError> {
-        let aims = if self.subject.aims.is_empty() { self.aims()? } else { self.subject.aims.clone() };
-        let load = Load::start(&aims, self.subject.clients)?;
-        let (many, until) = (self.subject.clients, Instant::now() + FIRST_ANSWERS);
-        scene.child.wait(until, |all| {
-            let waits = all.exit.is_none() && !load.behind(|tally| tally.heads() < many).is_empty();
-            (!waits).then_some(())
-        })?;
-        for aim in load.behind(|tally| tally.heads() == 0) {
-            let text = format!("{} gave no answer within {} s", aim.name, FIRST_ANSWERS.as_secs());
-            let advice = "name an address and a path that the app answers on with --load URL";
-            scene.found.push(Finding::failure("no-answer", text).advise(advice));
-        }
-        let until = Instant::now() + MORE_ANSWERS;
-        scene.child.wait(until, |all| {
-            let waits =
-                all.exit.is_none() && !load.behind(|tally: &Tally| tally.answers() < 4 * many).is_empty();
-            (!waits).then_some(())
-        })?;
-        scene.load = Some(load);
-        Ok(())
-    }
-
-    /// Returns the first address of each http component that runs, with its first route.
-    fn aims(&self) -> Result<Vec<Aim>, DrillError> {
-        let status = self.status()?;
-        let mut aims = Vec::new();
-        for component in status.components.iter().filter(|component| component.kind == "http") {
-            let plan = self.subject.plan.components.iter().find(|plan| plan.name == component.name);
-            let route = plan.and_then(|plan| plan.http.routes.first());
-            let address = component.addresses.first();
-            aims.extend(address.and_then(|address| Aim::of_component(&component.name, address, route)));
-        }
-        Ok(aims)
-    }
-
-    /// Asks the app how it is.
-    pub(super) fn status(&self) -> Result<Status, DrillError> {
-        let client = Client::new(self.control_file());
-        let document = block_on(async move { client.get("/status").await })?;
-        // An app that does not answer is one that has nothing to tell.
-        Ok(document.ok().and_then(|document| serde_json::from_str(&document).ok()).unwrap_or_default())
-    }
-
-    /// Gives the app an order and waits until it is carried out. Returns what it said, also when it refused.
-    pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, DrillError> {
-        let (client, interrupt) = (Client::new(self.control_file()), self.interrupt.clone());
-        let target = target.to_owned();
-        let said = block_on(async move {
-            let ordered = tokio::time::timeout(within, client.post(&target));
-            let interrupted = async {
-                while !interrupt.is_raised() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            tokio::select! {
-                said = ordered => Some(said.map(|said| said.map_err(|error| error.to_string()))),
-                () = interrupted => None,
-            }
-        })?;
-        match said {
-            Some(Ok(said)) => Ok(said),
-            Some(Err(_late)) => Ok(Err(format!("it was not done within {} s", within.as_secs()))),
-            None => Err(DrillError::Interrupted),
-        }
-    }
-
-    /// Returns how long the app's own times let an order take.
-    pub(super) fn patience(&self) -> Duration {
-        let plan = &self.subject.plan;
-        let start = plan.components.iter().map(|component| component.start_timeout).max().unwrap_or_default();
-        plan.app.grace.saturating_add(start)
     }
 
     /// Waits for the end of the app, by force if it is long overdue, and collects what there is to see.
     fn end(&self, scene: Scene, what: Try, asked: Option<Instant>, turns: Turns) -> Result<Seen, DrillError> {
-        let Scene { child, load, ready, found, loads } = scene;
+        let Scene { child, load, ready, found, loads, aims } = scene;
         let bound = what.bound(&self.subject.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
         let ended = child.wait_for_end(asked.unwrap_or_else(Instant::now) + bound)?;
         if ended.is_none() {
             child.kill();
         }
-        let by_itself = child.look(|all| all.records.iter().any(|record| record.is("stopping", "")));
-        let exit = match ended {
-            None => Exit::Never,
-            Some((status, at)) => match (status.code(), status.signal()) {
-                (Some(code), _) if asked.is_none_or(|asked| at < asked) && !by_itself => Exit::Early(code),
-                (Some(code), _) => Exit::Code(code),
-                (None, signal) => Exit::Signal(signal.unwrap_or_default()),
-            },
-        };
+        let report = Report::read(&self.report_file());
+        let exit = exit(ended.map(|(status, _)| status), what, report.as_ref());
         let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
         let mut left = Vec::new();
         if ended.is_some() && !child.group_is_gone()? {
@@ -314,10 +234,24 @@ impl Stage {
         }
         left.extend(self.files_left().filter(|_| matches!(exit, Exit::Code(_) | Exit::Early(_))));
         let loads = load.map_or(loads, |load| counts(load.end(), turns));
-        let report = Report::read(&self.report_file());
         let (records, tail) = child.look(|all| (all.records.clone(), all.tail.iter().cloned().collect()));
         let (moment, forced) = (None, false);
-        Ok(Seen { what, moment, ready, asked, exit, took, forced, records, report, loads, found, left, tail })
+        Ok(Seen {
+            what,
+            moment,
+            ready,
+            asked,
+            exit,
+            took,
+            forced,
+            records,
+            report,
+            loads,
+            aims,
+            found,
+            left,
+            tail,
+        })
     }
 
     /// The sockets that it should have taken away.
@@ -333,6 +267,10 @@ impl Stage {
 }
 
 impl Scene {
+    fn new(child: Child, ready: Option<Duration>) -> Self {
+        Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
+    }
+
     /// Asks it to stop.
     fn ask(&self, signal: Signal) -> Instant {
         if let Some(load) = &self.load {
@@ -350,15 +288,26 @@ pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Cou
     ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns))).collect()
 }
 
+/// Returns how it ended; what it stopped for says whether it was asked to.
+fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
+    let Some(status) = status else { return Exit::Never };
+    let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
+    let asked = report.is_none_or(|report| {
+        report.cause.as_ref().is_some_and(|cause| match what {
+            Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),
+            Try::Term | Try::Int | Try::Quit | Try::Start | Try::Reload => cause.kind == "signal",
+        })
+    });
+    if asked { Exit::Code(code) } else { Exit::Early(code) }
+}
+
+/// Returns why it left: the message of its own, or the end of what it said.
 fn said(child: &Child) -> String {
-    child.look(|all| all.tail.iter().cloned().collect::<Vec<_>>().join("\n"))
+    let lines: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
+    let message = lines.iter().position(|line| line.starts_with("error: ")).unwrap_or_default();
+    lines.iter().skip(message).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> Result<T, DrillError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(DrillError::system("make an event loop"))?.block_on(work))
 }

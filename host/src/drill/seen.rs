@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::aim::Aim;
 use super::finding::Finding;
 use super::record::Record;
 use super::report::Report;
@@ -31,6 +32,8 @@ pub struct Seen {
     pub report: Option<Report>,
     /// What became of the load, by aim; empty without a load.
     pub loads: Vec<(String, Counts)>,
+    /// Where the load went.
+    pub aims: Vec<Aim>,
     /// What was found while it ran.
     pub found: Vec<Finding>,
     /// What was still there after it had gone.

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::aim::Aim;
 use super::document::{Drill, Tried, Verdict};
 use super::error::DrillError;
 use super::finding::Finding;
-use super::judge::findings;
+use super::judge::{NO_ANSWER, findings};
 use super::perform::Stage;
 use super::seen::{Exit, Seen};
 use super::tries::Try;
+use crate::plan::ListenAddress;
 
 /// Stops during the start are tried at so many moments.
 const MOMENTS: u32 = 10;
@@ -25,8 +27,15 @@ pub fn hold(
 ) -> Result<Drill, DrillError> {
     let began = Instant::now();
     let app = &stage.subject().plan.app;
-    let mut session =
-        Session { stage, ready: Duration::ZERO, loadable: false, over: None, tried: Vec::new() };
+    let mut session = Session {
+        stage,
+        ready: Duration::ZERO,
+        loadable: false,
+        aims: Vec::new(),
+        unanswered: false,
+        over: None,
+        tried: Vec::new(),
+    };
     let total = tries.len() * 2;
     if tries.first() != Some(&Try::Term) {
         tell(0, total, "a first start");
@@ -63,6 +72,10 @@ struct Session<'a> {
     ready: Duration,
     /// Whether somebody can be asked over HTTP.
     loadable: bool,
+    /// Who was asked the last time.
+    aims: Vec<Aim>,
+    /// Whether they did not answer.
+    unanswered: bool,
     /// Why nothing more makes sense.
     over: Option<String>,
     tried: Vec<Tried>,
@@ -76,7 +89,18 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Returns who can be asked before the app has started: their addresses are the same each time.
+    fn aims(&self) -> Vec<Aim> {
+        let subject = self.stage.subject();
+        let mut listen = subject.plan.components.iter().flat_map(|component| &component.http.listen);
+        let is_known = !subject.aims.is_empty() || !listen.any(ListenAddress::is_any_port);
+        if is_known { self.aims.clone() } else { Vec::new() }
+    }
+
     fn know(&mut self, seen: &Seen) {
+        if !seen.aims.is_empty() {
+            self.aims.clone_from(&seen.aims);
+        }
         self.ready = seen.ready.unwrap_or(self.ready);
         let listens =
             |address: &str| ["http://", "https://", "unix:"].iter().any(|kind| address.starts_with(kind));
@@ -93,13 +117,16 @@ impl Session<'_> {
         if load && !self.loadable {
             return Some(String::new());
         }
+        if load && self.unanswered {
+            return Some("nobody answered before".to_owned());
+        }
         if let Some(over) = &self.over {
             return Some(over.clone());
         }
         if let Some(because) = what.makes_no_sense(&self.stage.subject().plan.app) {
             return Some(because.to_owned());
         }
-        if what == Try::Start && load {
+        if what == Try::Start && load && self.aims().is_empty() {
             return Some(String::new());
         }
         let overran = |tried: &Tried| tried.name == Try::Term.word() && tried.findings.iter().any(overruns);
@@ -110,8 +137,9 @@ impl Session<'_> {
     fn hold(&mut self, what: Try, tried: &mut Tried) -> Result<(), DrillError> {
         let plan = &self.stage.subject().plan;
         if what == Try::Start {
+            let aims = if tried.load { self.aims() } else { Vec::new() };
             for moment in 0..MOMENTS {
-                let seen = self.stage.during_start(self.ready * moment / (MOMENTS - 1))?;
+                let seen = self.stage.during_start(self.ready * moment / (MOMENTS - 1), &aims)?;
                 tried.add(&seen, findings(&seen, plan));
             }
             return Ok(());
@@ -119,6 +147,7 @@ impl Session<'_> {
         match self.stage.perform(what, tried.load) {
             Ok(seen) => {
                 self.know(&seen);
+                self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);
                 tried.add(&seen, findings(&seen, plan));
                 Ok(())
             }

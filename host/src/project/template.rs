@@ -86,14 +86,13 @@ impl Template {
     }
 }
 
-/// Why there is no such project.
+/// There is no such project.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no {what} project in {}: {why}\nhint: {hint}", language.title())]
+#[error("there is no async project in {}: {why}\nhint: leave `--async` out: {instead}", language.title())]
 pub struct Unavailable {
     language: Language,
-    what: &'static str,
     why: &'static str,
-    hint: &'static str,
+    instead: &'static str,
 }
 
 /// Returns the project in a language, of a kind.
@@ -104,12 +103,26 @@ pub fn find(language: Language, kind: ProjectKind, is_async: bool) -> Result<&'s
     let fits = |template: &&Template| {
         template.language == language && template.kind == kind && template.is_async == is_async
     };
-    TEMPLATES.iter().find(fits).ok_or_else(|| unavailable(language, kind, is_async))
+    let instead = match kind {
+        ProjectKind::Service => "its hook is called when its `run` has returned, which waits for the stop",
+        ProjectKind::Http => "its hook is called when its requests are answered",
+    };
+    TEMPLATES.iter().find(fits).ok_or(Unavailable { language, why: why_not_async(language), instead })
 }
 
-fn unavailable(language: Language, kind: ProjectKind, is_async: bool) -> Unavailable {
-    let _ = (kind, is_async);
-    Unavailable { language, what: "", why: "", hint: "" }
+/// What keeps a language from WASI 0.3, as far as we have seen.
+fn why_not_async(language: Language) -> &'static str {
+    match language {
+        Language::Js => {
+            "componentize-js 0.23 builds for WASI 0.2 only, and componentize-qjs 0.4.5 has no `console` and cannot \
+             import async functions such as `stop-requested`"
+        }
+        Language::C => {
+            "what is one function elsewhere would be callbacks and a state machine, written by hand"
+        }
+        Language::Go => "its compiler has no async exports, and those of wit-bindgen need a patched Go",
+        Language::Rust | Language::Python => "this is a bug in curfew",
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +136,8 @@ mod tests {
                 for is_async in [false, true] {
                     if let Err(error) = find(*language, *kind, is_async) {
                         let text = error.to_string();
-                        assert!(!error.why.is_empty() && text.contains("hint: "), "{text}");
+                        assert!(is_async && text.contains("hint: leave `--async` out"), "{text}");
+                        assert!(!text.contains("a bug"), "{text}");
                     }
                 }
             }

@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn a_damaged_module_is_refused_or_adapted_and_never_a_panic() {
         let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))
-            (memory (export \"memory\") 1) (func (export \"_start\") (call 0 (i32.const 1))))";
+            (memory (export \"memory\") 1) (global (mut i32) (i32.const 0))
+            (func (export \"_start\") (call 0 (memory.grow (memory.size)))))";
         let whole = wat::parse_str(text).unwrap();
         for at in 8..whole.len() {
             for bit in 0..8 {

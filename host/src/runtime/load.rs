@@ -243,6 +243,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     if let Some(component) = cached {
         return Ok(File { component, stamp, digest, adapted });
     }
+    tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
     let component =
