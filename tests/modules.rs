@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal::SIGTERM;
+use wasm_encoder::Encode;
+use wasmparser::Parser;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -161,6 +163,27 @@ fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
     assert_eq!(output.code(), 7, "{}", output.said());
     let expected = "given [100 an argument] as-variable through stdin\n100 MiB, 0 bad bytes\n";
     assert_eq!(output.stdout_text(), expected);
+}
+
+/// Without what says who made it, it is the same program.
+#[test]
+fn a_stripped_go_program_is_known_as_one() {
+    let Some(file) = sample("hostile/plain-go") else { return };
+    let whole = std::fs::read(file).unwrap();
+    let mut stripped = whole[..8].to_vec();
+    for payload in Parser::new(0).parse_all(&whole) {
+        match payload.unwrap().as_section() {
+            None | Some((0, _)) => {}
+            Some((id, range)) => {
+                stripped.push(id);
+                u32::try_from(range.len()).unwrap().encode(&mut stripped);
+                stripped.extend_from_slice(&whole[range]);
+            }
+        }
+    }
+    let output = single(stripped).text_logs().guest_args(&["20"]).run();
+    assert_eq!(output.code(), 7, "{}", output.said());
+    assert!(output.stdout_text().ends_with("20 MiB, 0 bad bytes\n"), "{}", output.said());
 }
 
 /// Issue 5: runtimes that would overwrite what the host keeps in their memory, and of which nobody can see where.

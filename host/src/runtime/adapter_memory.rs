@@ -108,6 +108,8 @@ mod tests {
         assert_eq!(provided("Go", &[REALLOC]), Ok(false));
         assert_eq!(provided("Go", &[FOR_ADAPTER]), Ok(false));
         assert_eq!(provided("Go", &[]), Err(go()));
+        let carries_go = "(module (memory 1) (data (i32.const 8) \"\\f1\\ff\\ff\\ff\\00\\00\\01\\08\"))";
+        assert!(provide(&wat::parse_str(carries_go).unwrap()).unwrap().by_growing, "it is not of Go itself");
         assert_eq!(provided("TinyGo", &[REALLOC]), Ok(false));
         assert_eq!(provided("TinyGo", &[]), Err(tinygo()));
         let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
