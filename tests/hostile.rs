@@ -6,6 +6,7 @@
 
 mod cases;
 mod hup;
+mod languages;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,8 +21,10 @@ use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 use self::cases::{CASES, Case, Kind};
 use crate::harness::{App, Host, Output, app, assert_within, component, keys};
 
+/// The grace of guests in Rust, in milliseconds.
+const GRACE: u32 = 400;
 const MS: Duration = Duration::from_millis(1);
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-guests.md");
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// What makes the app stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,25 +38,26 @@ enum Event {
 const EVENTS: [Event; 4] = [Event::Term, Event::IntInt, Event::Quit, Event::PeerFailure];
 
 impl Event {
-    /// The times of the app, short enough for a test of some hundred cells.
-    fn times(self) -> (&'static str, Duration) {
+    /// The times of the app with this grace, in milliseconds, and the longest time to the exit.
+    fn times(self, grace: u32) -> (String, Duration) {
+        let app = |grace: u32, fail: u32| format!("grace = \"{grace}ms\"\nfail-grace = \"{fail}ms\"");
         match self {
-            Event::Term => ("grace = \"400ms\"\nfail-grace = \"30s\"", 400 * MS),
+            Event::Term => (app(grace, 30_000), MS * grace),
             // The second INT comes first.
-            Event::IntInt => ("grace = \"60s\"\nfail-grace = \"30s\"", Duration::ZERO),
-            Event::Quit => ("grace = \"100ms\"\nfail-grace = \"30s\"", 400 * MS),
-            Event::PeerFailure => ("grace = \"30s\"\nfail-grace = \"400ms\"", 400 * MS),
+            Event::IntInt => (app(60_000, 30_000), Duration::ZERO),
+            Event::Quit => (app(grace / 4, 30_000), MS * grace),
+            Event::PeerFailure => (app(30_000, grace), MS * grace),
         }
     }
 
     /// Makes it happen and says from when on the bound counts.
-    fn happen(self, app: &App, peer: TcpListener) -> Instant {
+    fn happen(self, app: &App, peer: TcpListener, grace: u32) -> Instant {
         match self {
             Event::Term => app.signal(SIGTERM),
             Event::Quit => app.signal(SIGQUIT),
             Event::IntInt => {
                 let first = app.signal(SIGINT);
-                if app.ends_within(600 * MS) { first } else { app.signal(SIGINT) }
+                if app.ends_within(MS * grace * 3 / 2) { first } else { app.signal(SIGINT) }
             }
             Event::PeerFailure => {
                 let now = Instant::now();
@@ -65,9 +69,9 @@ impl Event {
 }
 
 /// The manifest of a cell: the guest, a sibling that behaves, and a peer that fails once its server has gone.
-fn manifest(event: Event, guest: &str, peer: &TcpListener) -> String {
+fn manifest(event: Event, grace: u32, guest: &str, peer: &TcpListener) -> String {
     let address = peer.local_addr().unwrap().to_string();
-    let mut text = app(event.times().0) + guest + &component("sibling", SERVER, "");
+    let mut text = app(&event.times(grace).0) + guest + &component("sibling", SERVER, "");
     if event == Event::PeerFailure {
         // It never is ready by its own word: nobody answers it.
         let keys = keys(&[&address, "stream", "group", "consumer"]) + "\nready = \"started\"";
@@ -87,7 +91,11 @@ fn keys_of(case: &Case) -> String {
 }
 
 fn source_of(kind: Kind) -> &'static str {
-    if kind == Kind::Async { HOSTILE_ASYNC } else { HOSTILE_CLASSIC }
+    match kind {
+        Kind::Async => HOSTILE_ASYNC,
+        Kind::Classic => HOSTILE_CLASSIC,
+        Kind::JavaScript | Kind::Python | Kind::AsyncPython => languages::source_of(kind),
+    }
 }
 
 fn start(manifest: &str) -> App {
@@ -106,14 +114,15 @@ fn start(manifest: &str) -> App {
 
 fn run_cell(case: &Case, kind: Kind, event: Event) -> Output {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-    let app = start(&manifest(event, &component("guest", source_of(kind), &keys_of(case)), &peer));
+    let guest = component("guest", source_of(kind), &keys_of(case));
+    let app = start(&manifest(event, kind.grace(), &guest, &peer));
     app.wait_for_line("guest | run entered");
     if case.early {
         app.wait_for_log("component ended", "guest");
     }
-    let counted_from = event.happen(&app, peer);
+    let counted_from = event.happen(&app, peer, kind.grace());
     let output = app.wait();
-    assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+    assert_within(output.after(counted_from), event.times(kind.grace()).1 + 250 * MS, "exit");
     output
 }
 
@@ -157,8 +166,13 @@ type Cells = BTreeMap<(usize, Kind, Column), String>;
 
 #[test]
 fn every_hostile_guest_ends_as_the_table_says() {
+    check_table(CASES, "hostile-guests.md", "# Guests that misbehave\n\n");
+}
+
+/// Tries all cells of these guests, and compares what was seen with a page of the documentation that begins so.
+fn check_table(cases: &[Case], page: &str, title: &str) {
     let mut cells = Vec::new();
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases.iter().enumerate() {
         for kind in case.kinds {
             cells.extend(COLUMNS.map(|column| (number, *kind, column)));
         }
@@ -166,7 +180,7 @@ fn every_hostile_guest_ends_as_the_table_says() {
     let seen = Mutex::new(Cells::new());
     let failures = Mutex::new(Vec::new());
     crate::in_parallel(4, cells, |(number, kind, column)| {
-        let case = &CASES[number];
+        let case = &cases[number];
         // All cells are tried: one that is wrong says little about the others.
         let result = std::panic::catch_unwind(|| check_cell(case, kind, column));
         match result {
@@ -176,13 +190,13 @@ fn every_hostile_guest_ends_as_the_table_says() {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n"));
-    compare_docs(&table(&seen.into_inner().unwrap()));
+    compare_docs(page, &table(cases, title, &seen.into_inner().unwrap()));
 }
 
-fn table(cells: &Cells) -> String {
-    let mut text = String::from(
-        "# Guests that misbehave\n\n\
-         What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
+fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
+    let mut text = String::from(title);
+    text.push_str(
+        "What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
          every cell the exit came in bound and the sibling was stopped cleanly. Written by the test run\n\
          (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one. A guest that ends by itself has\n\
          `on-exit` and `on-failure` set to `ignore` here; by default its end is the cause of the stop.\n\n\
@@ -193,10 +207,9 @@ fn table(cells: &Cells) -> String {
          | the guest … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases.iter().enumerate() {
         for kind in case.kinds {
-            let name = if *kind == Kind::Async { "async" } else { "sync" };
-            write!(text, "| {} | {name} |", case.what).unwrap();
+            write!(text, "| {} | {} |", case.what, kind.word()).unwrap();
             for column in COLUMNS {
                 write!(text, " {} |", cells.get(&(number, *kind, column)).map_or("", String::as_str))
                     .unwrap();
@@ -207,14 +220,15 @@ fn table(cells: &Cells) -> String {
     text
 }
 
-fn compare_docs(table: &str) {
+fn compare_docs(page: &str, table: &str) {
+    let path = std::path::Path::new(DOCS).join(page);
     if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::create_dir_all(std::path::Path::new(DOCS).parent().unwrap()).unwrap();
-        std::fs::write(DOCS, table).unwrap();
+        std::fs::create_dir_all(DOCS).unwrap();
+        std::fs::write(&path, table).unwrap();
         return;
     }
-    let written = std::fs::read_to_string(DOCS).unwrap_or_default();
-    assert!(written == table, "{DOCS} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == table, "{page} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
 }
 
 /// G: spins while instantiating × every event. It was never started, so there is no hook.
@@ -222,11 +236,12 @@ fn compare_docs(table: &str) {
 fn a_guest_that_spins_while_it_starts_is_ended_by_every_event() {
     crate::in_parallel(2, EVENTS.to_vec(), |event| {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = Host::manifest(&manifest(event, &component("guest", SPIN_AT_START, ""), &peer)).start();
+        let app =
+            Host::manifest(&manifest(event, GRACE, &component("guest", SPIN_AT_START, ""), &peer)).start();
         app.wait_for_line("sibling | start");
-        let counted_from = event.happen(&app, peer);
+        let counted_from = event.happen(&app, peer, GRACE);
         let output = app.wait();
-        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        assert_within(output.after(counted_from), event.times(GRACE).1 + 250 * MS, "exit");
         output.expect_outcome("sibling", "stopped").expect_hook("guest", "none");
     });
 }
@@ -242,10 +257,10 @@ fn more_spinning_guests_than_cores_are_all_cut_off() {
     }
     for event in EVENTS {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = start(&manifest(event, &guests, &peer));
-        let counted_from = event.happen(&app, peer);
+        let app = start(&manifest(event, GRACE, &guests, &peer));
+        let counted_from = event.happen(&app, peer, GRACE);
         let output = app.wait();
-        assert_within(output.after(counted_from), event.times().1 + 250 * MS, "exit");
+        assert_within(output.after(counted_from), event.times(GRACE).1 + 250 * MS, "exit");
         output.expect_code(exit_code(event, "cut-off")).expect_outcome("sibling", "stopped");
         for number in 0..cores + 2 {
             output.expect_outcome(&format!("spin{number}"), "cut-off");

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "src/environment.rs"]
+mod environment;
+
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
@@ -67,6 +70,11 @@ fn main() {
         let path = file.to_str().expect("the path of the workspace is UTF-8");
         writeln!(constants, "pub const {constant}: &str = {path:?};").expect("a string takes all");
     }
+    // What `Project` needs to know of this build.
+    for (name, folder) in [("COMPONENTS", &components), ("BUILT", &stable)] {
+        let path = folder.to_str().expect("the path of the workspace is UTF-8");
+        writeln!(constants, "const {name}: &str = {path:?};").expect("a string takes all");
+    }
     fs::write(out.join("paths.rs"), constants).expect("OUT_DIR is writable");
 }
 
@@ -94,33 +102,7 @@ fn build_packages(root: &Path, built: &Path) {
     for package in PACKAGES {
         cargo.args(["-p", package]);
     }
-    // What cargo tells this build script about the host build must not reach the build of the guests.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let inherited =
-            ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_PROFILE_", "CARGO_MANIFEST_", "DEP_"];
-        let single = [
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "CARGO_MAKEFLAGS",
-            "CARGO_BUILD_TARGET",
-            "CARGO_TARGET_DIR",
-            "CARGO_BUILD_TARGET_DIR",
-            "CARGO_INCREMENTAL",
-            "MAKEFLAGS",
-            "TARGET",
-            "HOST",
-            "PROFILE",
-            "OPT_LEVEL",
-            "DEBUG",
-            "RUSTC_WRAPPER",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "CLIPPY_ARGS",
-        ];
-        if single.contains(&text.as_ref()) || inherited.iter().any(|prefix| text.starts_with(prefix)) {
-            cargo.env_remove(&name);
-        }
-    }
+    environment::clean(&mut cargo);
     match cargo.status() {
         Ok(status) if status.success() => {}
         Ok(status) => fail(&format!("building the guest components failed: {status}")),

@@ -35,6 +35,7 @@ mod leftover;
 pub mod operate;
 pub mod output;
 pub mod plan;
+pub mod project;
 pub mod runtime;
 pub mod server;
 pub mod supervisor;

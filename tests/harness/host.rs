@@ -10,11 +10,16 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{App, Output};
+use super::{App, Output, valid_manifest};
 
 /// The host under test. `CURFEW_TEST_BINARY` runs the same tests against another build of it.
 pub fn curfew() -> PathBuf {
     std::env::var_os("CURFEW_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_curfew").into(), PathBuf::from)
+}
+
+/// One compile cache for the whole run: guests are compiled once, and starts are fast.
+pub fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("curfew-cache")
 }
 
 /// A host that has not been started.
@@ -49,8 +54,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(curfew());
         command.current_dir(dir.path()).process_group(0);
-        // One cache for the whole run: guests are compiled once, and starts are fast.
-        command.env("CURFEW_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("curfew-cache"));
+        command.env("CURFEW_CACHE_DIR", cache());
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LOG").env_remove("CURFEW_FAIL_POINT");
         command.stdin(Stdio::null());
         let report = dir.path().join("report.json");
@@ -166,6 +170,10 @@ impl Host {
     pub fn start_ready(self) -> App {
         let app = self.start();
         app.wait_for_log("app started", "");
+        // What runs is never marked as wrong by an editor.
+        if let Ok(text) = fs::read_to_string(app.path().join("curfew.toml")) {
+            assert_eq!(valid_manifest(&text), Ok(()), "{text}");
+        }
         app
     }
 

@@ -44,7 +44,7 @@ fn runs(command: &mut Command) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn missing(what: &str) {
+pub fn missing(what: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is missing");
     eprintln!("skipped: {what} is missing");
 }

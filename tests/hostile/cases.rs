@@ -22,6 +22,31 @@ pub struct Case {
 pub enum Kind {
     Async,
     Classic,
+    JavaScript,
+    Python,
+    AsyncPython,
+}
+
+impl Kind {
+    /// The grace of its cells, in milliseconds: short enough for a test of some hundred cells. An interpreter has more to do
+    /// on its way out.
+    pub fn grace(self) -> u32 {
+        match self {
+            Kind::Async | Kind::Classic => super::GRACE,
+            Kind::JavaScript | Kind::Python | Kind::AsyncPython => 1600,
+        }
+    }
+
+    /// As the tables call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Async => "async",
+            Kind::Classic => "sync",
+            Kind::JavaScript => "JavaScript",
+            Kind::Python => "Python",
+            Kind::AsyncPython => "Python, async",
+        }
+    }
 }
 
 const BOTH: &[Kind] = &[Kind::Async, Kind::Classic];
@@ -44,8 +69,12 @@ impl Case {
         self
     }
 
-    const fn only_async(mut self) -> Case {
-        self.kinds = &[Kind::Async];
+    const fn only_async(self) -> Case {
+        self.of(&[Kind::Async])
+    }
+
+    const fn of(mut self, kinds: &'static [Kind]) -> Case {
+        self.kinds = kinds;
         self
     }
 }
@@ -91,4 +120,33 @@ pub const CASES: &[Case] = &[
     hook("takes 100 ms in the hook", "slow", "stopped"),
     hook("floods stdout in the hook", "flood", "cut-off"),
     hook("asks for the stop in the hook", "request-stop", "stopped"),
+];
+
+const OTHERS: &[Kind] = &[Kind::JavaScript, Kind::Python, Kind::AsyncPython];
+const JAVASCRIPT: &[Kind] = &[Kind::JavaScript];
+const PYTHONS: &[Kind] = &[Kind::Python, Kind::AsyncPython];
+
+/// The guests in other languages: what goes wrong there in a way of its own.
+pub const IN_LANGUAGES: &[Case] = &[
+    run("does what it should", "good", "stopped").of(OTHERS),
+    run("spins in `run`", "spin", "cut-off").of(OTHERS),
+    run("never returns from `run`", "park", "cut-off").of(OTHERS),
+    run("awaits for ever what nobody settles, in `run`", "pending", "failed").of(JAVASCRIPT),
+    early("throws in `run`", "throw", "failed").of(JAVASCRIPT),
+    early("raises in `run`", "raise", "failed").of(PYTHONS),
+    run("throws when asked to stop", "throw-on-stop", "failed").of(JAVASCRIPT),
+    run("raises when asked to stop", "raise-on-stop", "failed").of(PYTHONS),
+    early("recurses without end", "recurse", "failed").of(OTHERS),
+    early("calls `exit` without an error in `run`", "exit0", "finished").of(OTHERS),
+    early("calls `exit` with an error in `run`", "exit3", "failed").of(OTHERS),
+    early("returns at once", "return", "finished").of(OTHERS),
+    hook("spins in the hook", "spin", "cut-off").of(OTHERS),
+    hook("never returns from the hook", "park", "cut-off").of(OTHERS),
+    hook("throws in the hook", "throw", "hook-failed").of(JAVASCRIPT),
+    hook("raises in the hook", "raise", "hook-failed").of(PYTHONS),
+    hook("returns an error from the hook", "error", "hook-failed").of(OTHERS),
+    hook("calls `exit` without an error in the hook", "exit0", "hook-failed").of(OTHERS),
+    hook("calls `exit` with an error in the hook", "exit3", "hook-failed").of(OTHERS),
+    hook("asks for more grace for ever, in the hook", "extend", "cut-off").of(OTHERS),
+    hook("takes 100 ms in the hook", "slow", "stopped").of(OTHERS),
 ];

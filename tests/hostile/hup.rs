@@ -6,24 +6,22 @@ use std::time::Instant;
 use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, SERVER, SPIN_AT_START};
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
-use super::cases::{CASES, Case, Kind};
-use super::{Event, MS, exit_code, keys_of, source_of, start};
+use super::cases::{CASES, Case, IN_LANGUAGES, Kind};
+use super::{Event, GRACE, MS, exit_code, keys_of, source_of, start};
 use crate::harness::{App, CONTROL, Host, app, assert_within, component, keys, until};
 
-/// The grace of the app, for old generations and for the stop.
-const GRACE: u64 = 400;
 /// What is added to a grace by those who are cut off.
-const CUT: u64 = 250;
+const CUT: u32 = 250;
 /// How long a reload takes at most when nothing has to be compiled.
-const RELOAD: u64 = 1000;
+const RELOAD: u32 = 1000;
 
-fn ms(millis: u64) -> std::time::Duration {
-    MS * u32::try_from(millis).unwrap()
+fn ms(millis: u32) -> std::time::Duration {
+    MS * millis
 }
 
 /// The guests next to a sibling; the plan of each guest is another one in each generation.
-fn manifest(generation: u32, guests: &[(String, &str, String)]) -> String {
-    let mut text = app(&format!("grace = \"{GRACE}ms\"\nfail-grace = \"30s\"\n{CONTROL}"));
+fn manifest(generation: u32, grace: u32, guests: &[(String, &str, String)]) -> String {
+    let mut text = app(&format!("grace = \"{grace}ms\"\nfail-grace = \"30s\"\n{CONTROL}"));
     for (name, source, keys) in guests {
         text += &component(name, source, &format!("{keys}\nenv = {{ GENERATION = \"{generation}\" }}"));
     }
@@ -47,10 +45,10 @@ fn expect_untouched(app: &App) {
 
 /// Waits for the end of the old generation, or until it is given up, and says how it ended.
 #[track_caller]
-fn end_of_the_old(app: &App, case: &Case, asked: Instant) -> String {
+fn end_of_the_old(app: &App, case: &Case, grace: u32, asked: Instant) -> String {
     if case.outcome == "leaked" {
         let cut = app.wait_for_log("cut off", "guest");
-        assert_within(cut.at - asked, ms(GRACE + CUT), "cut-off of the old generation");
+        assert_within(cut.at - asked, ms(grace + CUT), "cut-off of the old generation");
         // Its thread cannot be ended; that keeps nobody from taking its place.
         until("a generation next to the one that leaked", || {
             let numbers: Vec<_> =
@@ -61,19 +59,21 @@ fn end_of_the_old(app: &App, case: &Case, asked: Instant) -> String {
     }
     let ended = app.wait_for_log("component ended", "guest");
     if !case.early {
-        assert_within(ended.at - asked, ms(GRACE + CUT), "end of the old generation");
+        assert_within(ended.at - asked, ms(grace + CUT), "end of the old generation");
     }
     ended.text("outcome")
 }
 
 pub fn check_cell(case: &Case, kind: Kind) -> String {
     // Each guest is replaced in both ways, each kind of it in one of them.
-    let number = CASES.iter().position(|other| other.what == case.what).unwrap();
+    let number = CASES.iter().chain(IN_LANGUAGES).position(|other| other.what == case.what).unwrap();
+    let grace = kind.grace();
     // One that is never ready cannot take over from one that lives: that is a test of its own.
-    let overlap = number.is_multiple_of(2) == (kind == Kind::Async) && case.run != "never-ready";
+    let overlap =
+        number.is_multiple_of(2) == matches!(kind, Kind::Async | Kind::Python) && case.run != "never-ready";
     let guest = |generation| {
         let keys = format!("{}\noverlap = {overlap}", keys_of(case));
-        manifest(generation, &[("guest".to_string(), source_of(kind), keys)])
+        manifest(generation, grace, &[("guest".to_string(), source_of(kind), keys)])
     };
     let app = start(&guest(1));
     app.wait_for_line("guest | run entered");
@@ -83,12 +83,12 @@ pub fn check_cell(case: &Case, kind: Kind) -> String {
     let asked = Instant::now();
     let reloaded = app.reload(&guest(2));
     assert_within(reloaded.at - asked, ms(RELOAD), "reload");
-    let old = end_of_the_old(&app, case, asked);
+    let old = end_of_the_old(&app, case, grace, asked);
     assert_eq!(old, case.outcome, "outcome of the old generation");
     if case.hook == "request-stop" {
         // Whoever asks for it is heard, also on the way out.
         let output = app.wait();
-        assert_within(output.after(asked), ms(GRACE + CUT), "exit");
+        assert_within(output.after(asked), ms(grace + CUT), "exit");
         output.expect_code(0).expect_cause("request", "guest").expect_outcome("sibling", "stopped");
         return format!("{old}, the app stopped");
     }
@@ -99,7 +99,7 @@ pub fn check_cell(case: &Case, kind: Kind) -> String {
     expect_untouched(&app);
     let asked = app.signal(SIGTERM);
     let output = app.wait();
-    assert_within(output.after(asked), ms(GRACE + CUT), "exit");
+    assert_within(output.after(asked), ms(grace + CUT), "exit");
     output.expect_outcome("guest", case.outcome).expect_code(exit_code(Event::Term, case.outcome));
     output.expect_outcome("sibling", "stopped").expect_hook("sibling", "ok");
     format!("{old}, reloaded")
@@ -111,7 +111,11 @@ pub fn check_cell(case: &Case, kind: Kind) -> String {
 fn a_guest_that_spins_while_it_starts_can_be_replaced() {
     crate::in_parallel(2, vec![false, true], |overlap| {
         let guest = |generation| {
-            manifest(generation, &[("guest".to_string(), SPIN_AT_START, format!("overlap = {overlap}"))])
+            manifest(
+                generation,
+                GRACE,
+                &[("guest".to_string(), SPIN_AT_START, format!("overlap = {overlap}"))],
+            )
         };
         let app = Host::manifest(&guest(1)).start();
         app.wait_for_line("sibling | start");
@@ -141,7 +145,7 @@ fn a_guest_that_never_is_ready_does_not_take_over() {
     for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
         let guest = |generation, run: &str| {
             let keys = format!("{}\noverlap = true\nstart-timeout = \"500ms\"", keys(&[run]));
-            manifest(generation, &[("guest".to_string(), source, keys)])
+            manifest(generation, GRACE, &[("guest".to_string(), source, keys)])
         };
         let app = Host::manifest(&guest(1, "run=good")).start_ready();
         let asked = Instant::now();
@@ -170,9 +174,9 @@ fn more_spinning_guests_than_cores_can_be_replaced() {
             .collect()
     };
     for overlap in [false, true] {
-        let app = start(&manifest(1, &guests(overlap)));
+        let app = start(&manifest(1, GRACE, &guests(overlap)));
         let asked = Instant::now();
-        let reloaded = app.reload(&manifest(2, &guests(overlap)));
+        let reloaded = app.reload(&manifest(2, GRACE, &guests(overlap)));
         assert_within(reloaded.at - asked, ms(RELOAD), "reload");
         let ended = app.wait_for_logs("component ended", "", cores + 2);
         assert_within(ended[cores + 1].at - asked, ms(GRACE + CUT), "end of the old generations");

@@ -109,8 +109,6 @@ fn keys_that_do_not_fit_the_kind_are_refused() {
     output.expect_refused(78, &["hello-http.wasm", "listen = ["]);
     let output = Host::manifest(&(app("") + &web("service", SERVER, ""))).run();
     output.expect_refused(78, &["service", "listen"]);
-    let output = Host::files(&[HELLO_HTTP]).run();
-    output.expect_refused(78, &["--listen"]);
     let output = Host::files(&[SERVER]).flags(&["--listen", "127.0.0.1:0"]).run();
     output.expect_refused(78, &["listen", "service"]);
     for (keys, named) in [

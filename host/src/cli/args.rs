@@ -6,12 +6,19 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::alone::AloneArgs;
+use super::help::{
+    CHECK_HELP, DRILL_HELP, NEW_HELP, RELOAD_HELP, RESTART_HELP, RUN_HELP, STATUS_HELP, STOP_HELP,
+};
+use super::manual::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs, SCHEMA_HELP};
+use super::times::TimeArgs;
 use crate::drill::Try;
 use crate::output::LogFormat;
 use crate::plan::address::{AddressError, parse_listen_address};
 use crate::plan::names::is_component_name;
 use crate::plan::units::parse_duration;
 use crate::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
+use crate::project::{Language, ProjectKind, ProjectName};
 
 /// Runs WebAssembly components as one app and stops them well
 #[derive(Debug, Parser)]
@@ -29,9 +36,14 @@ pub enum Command {
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Load and validate everything, start nothing
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Say what one component is and what it needs
+    #[command(after_help = CHECK_HELP)]
     Inspect(InspectArgs),
+    /// Write a project for a component, with a hook, a test and a CI recipe
+    #[command(after_help = NEW_HELP)]
+    New(NewArgs),
     /// Hold a fire drill: stop the app in every way there is, and say how it went
     #[command(after_help = DRILL_HELP)]
     Drill(DrillArgs),
@@ -47,72 +59,33 @@ pub enum Command {
     /// Replace a component of a running app by a fresh one
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Print the JSON Schema of a manifest, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema,
+    /// Print what a shell needs to complete curfew's command line
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    #[command(after_help = MAN_HELP)]
+    Man(ManArgs),
 }
 
-const RUN_HELP: &str = "\
-Signals: TERM and INT stop gracefully (INT once more ends the delay, then cuts off now, then exits at once),
-QUIT stops with four times the grace, HUP reads the manifest again (without one, or when the terminal is gone, it
-stops), USR1 prints the status.
-
-Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
-an address could not be bound; 70 a bug in curfew; 75 a component failed more often than its `restart` allows; 78 the
-manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n forced by signal n. A
-single .wasm file passes its own exit status on.
-
-The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew.";
-
-const DRILL_HELP: &str = "\
-The app runs in processes of its own, one after the other. Tried are: TERM (term), INT INT (int), QUIT (quit), TERM at ten
-moments of the start (start), a component beside the others that fails (peer), and a reload that changes nothing with a
-fresh generation of each component (reload). Each is tried idle and, where somebody answers HTTP, under load.
-
-What must hold: every hook runs once, nothing that was accepted is lost, everybody leaves within the grace, and no
-descriptor, thread, process or socket stays behind.
-
-Examples:
-  curfew drill                           the app of ./curfew.toml
-  curfew drill --junit drill.xml         for CI
-  curfew drill hello.wasm --listen 127.0.0.1:0
-  curfew drill --load http://127.0.0.1:8080/cart --only term,peer
-
-The document that --json prints is described in docs/drill.schema.json.
-
-Exit codes: 0 all went well; 1 something did not; 2 usage; 69 the app cannot start: an address or a file cannot be had;
-78 it cannot start: the manifest or a component is invalid.";
-
-const STATUS_HELP: &str = "\
-Examples:
-  curfew status                          the app of ./curfew.toml
-  curfew status --watch --control /run/shop.sock
-  curfew status --json | jq .components
-
-The document that --json prints is described in docs/status.schema.json. --watch ends when the app is gone.
-
-Exit codes: 0 told; 1 the app does not answer; 2 usage; 69 nobody listens on the control socket.";
-
-const STOP_HELP: &str = "\
-Examples:
-  curfew stop                            as TERM does, with the app's drain-delay
-  curfew stop --now                      without it; also ends a drain-delay that is under way
-  curfew stop web                        only this component: returns when it has ended
-  curfew stop web --now                  the same without its grace: it is cut off
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
-
-const RELOAD_HELP: &str = "\
-Returns when the new version of the app has taken over (0), or when the reload has failed and changed nothing (1).
-HUP does the same without waiting.
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
-
-const RESTART_HELP: &str = "\
-The fresh one starts first and takes over without a gap, then the old one is stopped. Of a service the old one ends first,
-unless its manifest says `overlap = true`.
-
-Example:
-  curfew restart web
-
-Exit codes: 0 done; 1 refused or failed; 2 usage; 69 nobody listens on the control socket.";
+/// Arguments of `new`.
+#[derive(Args, Clone, Debug)]
+pub struct NewArgs {
+    /// Its name, and that of its folder: a-z, 0-9 and `-`
+    #[arg(value_name = "NAME")]
+    pub name: ProjectName,
+    /// The language
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Language,
+    /// What it is
+    #[arg(long, value_name = "KIND", default_value = "service")]
+    pub kind: ProjectKind,
+    /// For WASI 0.3: its hook is called beside its work
+    #[arg(long = "async")]
+    pub is_async: bool,
+}
 
 /// Which app a command is about.
 #[derive(Args, Clone, Debug)]
@@ -181,22 +154,12 @@ pub struct RunArgs {
     /// Arguments of the component, when there is a single .wasm file
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
-    /// An address to listen on, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), when there is a single .wasm
-    /// file that handles HTTP
-    #[arg(long, value_name = "ADDR", value_parser = listen)]
-    pub listen: Vec<ListenAddress>,
-    /// A server such as https://api.example.com that a single .wasm file may send requests to
-    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_outbound_http: Vec<Origin>,
-    /// Longest graceful stop of the whole app [default: 25s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub grace: Option<Duration>,
-    /// The same when a component has failed [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub fail_grace: Option<Duration>,
-    /// Not ready, but still serving, for this long first when stopped by TERM [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub drain_delay: Option<Duration>,
+    /// What a single .wasm file is granted.
+    #[command(flatten)]
+    pub alone: AloneArgs,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
     /// Which table of signals holds [default: standard]
     #[arg(long, value_name = "PROFILE")]
     pub signals: Option<Profile>,
@@ -250,21 +213,12 @@ pub struct DrillArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// As of `run`
-    #[arg(long, value_name = "ADDR", value_parser = listen)]
-    pub listen: Vec<ListenAddress>,
-    /// As of `run`
-    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_outbound_http: Vec<Origin>,
-    /// As of `run`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub grace: Option<Duration>,
-    /// As of `run`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub fail_grace: Option<Duration>,
-    /// As of `run`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub drain_delay: Option<Duration>,
+    /// What a single file is granted.
+    #[command(flatten)]
+    pub alone: AloneArgs,
+    /// The app's times.
+    #[command(flatten)]
+    pub times: TimeArgs,
 }
 
 /// Arguments of `check`.
@@ -306,15 +260,15 @@ impl From<Profile> for SignalProfile {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-fn listen(text: &str) -> Result<ListenAddress, String> {
+pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
     parse_listen_address(text).map_err(with_hint)
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
+pub(super) fn origin(text: &str) -> Result<Origin, String> {
     parse_origin(text).map_err(with_hint)
 }
 
@@ -367,9 +321,9 @@ mod tests {
             "https://*.b",
         ]);
         let args = args.unwrap();
-        let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+        let listen: Vec<String> = args.alone.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock", "fd:web"]);
-        assert_eq!(args.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
+        assert_eq!(args.alone.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
         let told = run(&["a.wasm", "--listen", ":80"]).unwrap_err();
         assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");
         let told = run(&["a.wasm", "--allow-outbound-http", "ftp://x"]).unwrap_err();

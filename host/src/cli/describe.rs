@@ -21,6 +21,8 @@ pub struct Description {
     pub wasi: String,
     /// Whether that is async.
     pub async_run: bool,
+    /// How its file, a core module, became a component.
+    pub adapted: Option<String>,
     /// The form of its hook, if it has one.
     pub hook: Option<String>,
     /// When the hook is called.
@@ -49,6 +51,7 @@ impl Description {
             kind: loaded.kind.word(),
             wasi: loaded.run.version.clone(),
             async_run: loaded.run.is_async,
+            adapted: loaded.adapted.map(|adapted| adapted.to_string()),
             hook: loaded.hook.as_ref().map(ToString::to_string),
             delivery: delivery(loaded),
             grace: plan.grace,
@@ -64,8 +67,9 @@ impl Description {
         let called = if self.kind == Kind::Service.word() { "run" } else { "handler" };
         let run = format!("{} {called}", if self.async_run { "async" } else { "sync" });
         let hook = self.hook.as_deref().unwrap_or("none");
+        let adapted = self.adapted.as_ref().map(|how| format!("  adapted   {how}\n")).unwrap_or_default();
         let mut text = format!(
-            "{}: {}\n  kind      {}, WASI {}, {run}\n  hook      {hook}\n  delivery  {}\n",
+            "{}: {}\n  kind      {}, WASI {}, {run}\n{adapted}  hook      {hook}\n  delivery  {}\n",
             self.name, self.source, self.kind, self.wasi, self.delivery
         );
         for (label, line) in self.supervision.lines(self.is_waited_for) {
@@ -140,7 +144,15 @@ fn not_given(loaded: &Loaded) -> Vec<String> {
 
 fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
     let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
-    let mut warnings = Vec::new();
+    let stray = |interface: &String| {
+        format!(
+            "its `shutdown` in `{interface}` is never called: a hook is at world level (`export shutdown: func();`), or in \
+             `curfew:lifecycle/hook`"
+        )
+    };
+    let unused = |run: &String| format!("its `{run}` is never called: the host calls its handler");
+    let mut warnings: Vec<_> = loaded.stray_hooks.iter().map(stray).collect();
+    warnings.extend(loaded.run.unused.as_ref().map(unused));
     if let Some(hook) = &loaded.hook {
         if loaded.run.is_async && !hook.is_async {
             warnings.push(

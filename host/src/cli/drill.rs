@@ -13,7 +13,7 @@ use super::run;
 use super::say::say;
 use crate::drill::{self, Aim, Drill, DrillError, Interrupt, Stage, Subject, Try};
 use crate::output::{Channel, Output};
-use crate::plan::{Bare, DEFAULT_MANIFEST, ListenAddress, Overrides, Plan};
+use crate::plan::{DEFAULT_MANIFEST, ListenAddress, Plan};
 use crate::supervisor::hard_exit;
 use crate::teardown::ExitCode;
 
@@ -53,18 +53,8 @@ pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
 
 /// Returns what is drilled, with the arguments that `run` needs for it.
 fn subject(args: &DrillArgs) -> Result<Subject, CliError> {
-    let bare = Bare {
-        args: args.args.clone(),
-        listen: args.listen.clone(),
-        outbound_http: args.allow_outbound_http.clone(),
-    };
-    let mut plan = run::plan(&args.paths, &bare)?;
-    plan.apply(Overrides {
-        grace: args.grace,
-        fail_grace: args.fail_grace,
-        drain_delay: args.drain_delay,
-        ..Overrides::default()
-    });
+    let mut plan = run::plan(&args.paths, &args.alone.clone().bare(args.args.clone()))?;
+    plan.apply(args.times.overrides());
     expect_own_sockets(&plan)?;
     let aims = args.load.iter().map(|url| Aim::parse(url)).collect::<Result<_, _>>()?;
     let program = std::env::current_exe();
@@ -78,16 +68,8 @@ fn arguments(args: &DrillArgs) -> Vec<OsString> {
     if all.is_empty() {
         all.push(DEFAULT_MANIFEST.into());
     }
-    let mut flag = |name: &str, value: String| all.extend([name.into(), value.into()]);
-    args.listen.iter().for_each(|address| flag("--listen", address.to_string()));
-    args.allow_outbound_http.iter().for_each(|origin| flag("--allow-outbound-http", origin.to_string()));
-    let times =
-        [("--grace", args.grace), ("--fail-grace", args.fail_grace), ("--drain-delay", args.drain_delay)];
-    for (name, time) in times {
-        if let Some(time) = time {
-            flag(name, format!("{}ms", time.as_millis()));
-        }
-    }
+    all.extend(args.alone.words());
+    all.extend(args.times.words());
     all
 }
 

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command};
 use super::say::say;
-use super::{check, drill, operate, run};
+use super::{check, drill, manual, new, operate, run};
 use crate::output::{Channel, LogFormat, Output, install_panic_hook};
 use crate::supervisor::{block_signals, hard_exit, release_signals};
 use crate::systemd::activation;
@@ -53,10 +53,14 @@ fn command(output: &Output) -> ExitCode {
         Command::Drill(args) => drill::drill(output, &args),
         Command::Check(args) => check::check(output, &args),
         Command::Inspect(args) => check::inspect(output, &args),
+        Command::New(args) => new::new(output, &args),
         Command::Status(args) => operate::status(output, &args),
         Command::Stop(args) => operate::stop(output, &args),
         Command::Reload(args) => operate::reload(output, &args),
         Command::Restart(args) => operate::restart(output, &args),
+        Command::Schema => Ok(manual::schema(output)),
+        Command::Completions(args) => Ok(manual::completions(output, &args)),
+        Command::Man(args) => manual::man(output, &args),
     };
     result.unwrap_or_else(|error| {
         say(output, Channel::Stderr, &format!("error: {error}\n"));

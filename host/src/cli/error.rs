@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::drill::DrillError;
 use crate::operate::client::ClientError;
 use crate::plan::{PlanError, PlanErrorKind};
+use crate::project::{NewError, Unavailable};
 use crate::supervisor::AppError;
 use crate::teardown::ExitCode;
 
@@ -20,6 +21,12 @@ pub enum CliError {
     /// A running app could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There is no such project.
+    #[error(transparent)]
+    NoProject(#[from] Unavailable),
+    /// A project cannot be written.
+    #[error(transparent)]
+    New(#[from] NewError),
     /// A drill could not be held.
     #[error(transparent)]
     Drill(#[from] DrillError),
@@ -37,6 +44,17 @@ pub enum CliError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// A page of the manual cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// There is no such command.
+    #[error("curfew has no command {0:?}\nhint: `curfew --help` lists them")]
+    NoCommand(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -57,10 +75,15 @@ impl CliError {
             Self::App(error) => error.exit_code(),
             Self::Client(error) => error.exit_code(),
             Self::Drill(error) => error.exit_code(),
-            Self::Usage(_) => ExitCode::USAGE,
-            Self::Cache(_) | Self::Report { .. } | Self::Thread(_) | Self::Signals(_) => {
-                ExitCode::UNAVAILABLE
+            Self::Usage(_) | Self::NoCommand(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => {
+                ExitCode::USAGE
             }
+            Self::New(NewError::Unwritable { .. })
+            | Self::Cache(_)
+            | Self::Report { .. }
+            | Self::Page { .. }
+            | Self::Thread(_)
+            | Self::Signals(_) => ExitCode::UNAVAILABLE,
         }
     }
 }

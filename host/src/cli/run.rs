@@ -20,7 +20,7 @@ use super::error::CliError;
 use super::say::say;
 use crate::output::{Channel, LogFormat, Output, init_logging};
 use crate::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
-use crate::runtime::Cache;
+use crate::runtime::{Cache, serves_http};
 use crate::supervisor::{App, AppError, Ended, Options, Report, SignalSource, Stopper, hard_exit, table};
 use crate::systemd::activation;
 use crate::teardown::ExitCode;
@@ -142,15 +142,10 @@ fn prepare_unless_signalled(
 }
 
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
-    let bare = Bare { args: args.args, listen: args.listen, outbound_http: args.allow_outbound_http };
+    let bare = args.alone.bare(args.args);
     let mut plan = plan(&args.paths, &bare)?;
-    let overrides = Overrides {
-        grace: args.grace,
-        fail_grace: args.fail_grace,
-        drain_delay: args.drain_delay,
-        signals: args.signals.map(Into::into),
-        control: args.control,
-    };
+    let overrides =
+        Overrides { signals: args.signals.map(Into::into), control: args.control, ..args.times.overrides() };
     plan.apply(overrides.clone());
     if let Some(peer) = args.drill_peer {
         plan.add_peer(peer)?;
@@ -202,22 +197,16 @@ fn write_report(report: &Report, path: &Path, mut file: File) {
 pub fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
     let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
-    if no_files && !bare.listen.is_empty() {
-        return Err(CliError::Usage(
-            "--listen needs a single .wasm file; in a manifest a component has `listen = [\"127.0.0.1:8080\"]`",
-        ));
-    }
-    if no_files && !bare.outbound_http.is_empty() {
-        return Err(CliError::Usage(
-            "--allow-outbound-http needs a single .wasm file; in a manifest a component has `outbound-http = [\"…\"]`",
-        ));
+    if no_files {
+        bare.check_unused()?;
     }
     match paths {
-        [] if bare.args.is_empty() => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
-        [one] if is_manifest(one) && bare.args.is_empty() => Ok(Plan::from_manifest(one)?),
-        _ if no_files => Err(CliError::Usage(
-            "give one manifest, or one or more .wasm files; arguments after `--` need a single .wasm file",
-        )),
+        [] => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
+        [one] if is_manifest(one) => Ok(Plan::from_manifest(one)?),
+        _ if no_files => Err(CliError::Usage("give one manifest, or one or more .wasm files")),
+        [one] if bare.listen.is_empty() && serves_http(one) => {
+            Ok(Plan::from_files(paths, &bare.on_default_address())?)
+        }
         files => Ok(Plan::from_files(files, bare)?),
     }
 }
@@ -245,22 +234,14 @@ pub fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, CliErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ListenAddress;
-    use crate::plan::parse_origin;
 
     #[test]
     fn what_needs_a_single_file_is_refused_with_a_manifest() {
-        let listen = Bare { listen: vec![ListenAddress::Unix("a".into())], ..Bare::default() };
-        let origin = Bare { outbound_http: vec![parse_origin("http://a").unwrap()], ..Bare::default() };
         let args = Bare { args: vec!["a".to_owned()], ..Bare::default() };
-        for (bare, said) in [
-            (listen, "--listen needs a single .wasm file; in a manifest a component has `listen = "),
-            (
-                origin,
-                "--allow-outbound-http needs a single .wasm file; in a manifest a component has `outbound",
-            ),
-            (args, "give one manifest, or one or more .wasm files; arguments after `--` need a single .wasm"),
-        ] {
+        let net = Bare { allow_net: true, ..Bare::default() };
+        for (bare, said) in
+            [(args, "arguments after -- need a single file"), (net, "--allow-net needs a single file")]
+        {
             for paths in [&[][..], &["b.toml"], &["a.wasm", "b.toml"]] {
                 let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
                 let error = plan(&paths, &bare).unwrap_err();
@@ -268,5 +249,8 @@ mod tests {
                 assert!(error.to_string().starts_with(said), "{error}");
             }
         }
+        let both = ["a.wasm", "b.toml"].map(PathBuf::from);
+        let error = plan(&both, &Bare::default()).unwrap_err();
+        assert_eq!(error.to_string(), "give one manifest, or one or more .wasm files");
     }
 }

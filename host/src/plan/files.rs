@@ -1,19 +1,23 @@
 //! A plan without a manifest: from the files named on the command line.
 //!
-//! Invariant: a bare file is granted nothing: no directory, no network, no environment. What stands in a
-//! manifest is read in `manifest`.
+//! Invariant: a bare file is granted what the command line names, and nothing else: no directory, no network, no
+//! environment. What stands in a manifest is read in `manifest`.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::error::PlanError;
 use super::http::{HttpPlan, ListenAddress};
 use super::names::{component_name_from, unique};
-use super::origin::Origin;
+use super::origin::{Origin, OriginHost, OriginPort};
 use super::types::{
     AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
-    DEFAULT_START_TIMEOUT, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
+    DEFAULT_START_TIMEOUT, DirGrant, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
 };
+
+/// Where the host listens for a single file that handles HTTP, where nothing else is said.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// What a bare file gets: nothing, unless the command line says so. Only a single file can get something.
 #[derive(Clone, Debug, Default)]
@@ -22,26 +26,77 @@ pub struct Bare {
     pub args: Vec<String>,
     /// The addresses the host listens on for it; a relative path of a socket starts at the working directory.
     pub listen: Vec<ListenAddress>,
+    /// Its whole environment, in this order; names are unique.
+    pub env: Vec<(String, String)>,
+    /// The directories it sees; a relative path starts at the working directory.
+    pub dirs: Vec<DirGrant>,
+    /// Whether it has the whole network, HTTP servers included.
+    pub allow_net: bool,
     /// The HTTP servers it may send requests to.
     pub outbound_http: Vec<Origin>,
 }
 
 impl Bare {
-    /// What needs a single file, and what to do with several.
-    fn for_one_only(&self) -> Option<PlanError> {
-        if !self.args.is_empty() {
-            let hint = "in a manifest every component has `args` of its own";
-            return Some(usage("arguments after -- need a single file", hint));
-        }
-        if !self.listen.is_empty() {
-            let hint = "in a manifest every component has `listen` of its own";
-            return Some(usage("--listen needs a single file", hint));
-        }
-        if !self.outbound_http.is_empty() {
+    /// Says that nothing of it was asked for.
+    ///
+    /// # Errors
+    /// [`PlanError::Usage`] names the first thing that was, and what to do in a manifest.
+    pub fn check_unused(&self) -> Result<(), PlanError> {
+        const NETWORK: &str =
+            "in a manifest every component has `network = { listen = [...], connect = [...] }` of its own";
+        let (message, hint) = if !self.args.is_empty() {
+            ("arguments after -- need a single file", "in a manifest every component has `args` of its own")
+        } else if !self.listen.is_empty() {
+            ("--listen needs a single file", "in a manifest every component has `listen` of its own")
+        } else if !self.env.is_empty() {
+            ("--env needs a single file", "in a manifest every component has `env` of its own")
+        } else if !self.dirs.is_empty() {
+            ("--dir needs a single file", "in a manifest every component has `dirs` of its own")
+        } else if self.allow_net {
+            ("--allow-net needs a single file", NETWORK)
+        } else if !self.outbound_http.is_empty() {
             let hint = "in a manifest every component has `outbound-http` of its own";
-            return Some(usage("--allow-outbound-http needs a single file", hint));
+            ("--allow-outbound-http needs a single file", hint)
+        } else {
+            return Ok(());
+        };
+        Err(usage(message, hint))
+    }
+
+    /// Returns the same, listening on `127.0.0.1:8080`: what a file that handles HTTP gets when nobody says where.
+    #[must_use]
+    pub fn on_default_address(&self) -> Self {
+        Self { listen: vec![ListenAddress::Ip(DEFAULT_LISTEN)], ..self.clone() }
+    }
+
+    /// The directories as a plan has them.
+    fn directories(&self) -> Result<Vec<DirGrant>, PlanError> {
+        let mut seen = BTreeSet::new();
+        for DirGrant { host, guest, .. } in &self.dirs {
+            let cause = match std::fs::metadata(host) {
+                Ok(found) if found.is_dir() => None,
+                Ok(_) => Some(std::io::ErrorKind::NotADirectory.into()),
+                Err(error) => Some(error),
+            };
+            if let Some(cause) = cause {
+                let hint = Some("--dir HOST or --dir HOST::GUEST, with a folder that exists");
+                return Err(PlanError::Unreadable { path: host.clone(), cause, hint });
+            }
+            if !seen.insert(guest.trim_end_matches('/')) {
+                return Err(usage(
+                    "two --dir have the same path in the guest",
+                    "--dir HOST::GUEST names another",
+                ));
+            }
         }
-        None
+        Ok(self.dirs.clone())
+    }
+
+    /// The HTTP servers as a plan has them.
+    fn servers(&self) -> Vec<Origin> {
+        let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
+        let all = [any(false), any(true)].into_iter().filter(|_| self.allow_net);
+        self.outbound_http.iter().cloned().chain(all).collect()
     }
 
     /// The addresses as a plan has them.
@@ -74,8 +129,8 @@ impl Plan {
             return Err(usage("there is no file to run", "curfew run a.wasm"));
         }
         let single = files.len() == 1;
-        if let Some(error) = bare.for_one_only().filter(|_| !single) {
-            return Err(error);
+        if !single {
+            bare.check_unused()?;
         }
         if bare.args.iter().any(|arg| arg.contains('\0')) {
             return Err(PlanError::Usage { message: "there is a NUL in an argument", hint: None });
@@ -87,7 +142,7 @@ impl Plan {
             check_file(file)?;
             let name = unique(&stem(file), &taken);
             taken.insert(name.clone());
-            components.push(component(name, file, bare, &addresses));
+            components.push(component(name, file, &bare.args, &addresses));
         }
         let app_name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
         let app = AppPlan {
@@ -102,6 +157,10 @@ impl Plan {
         };
         if let Some(only) = components.first_mut().filter(|_| single) {
             only.stdin = true;
+            only.env = bare.env.clone();
+            only.dirs = bare.directories()?;
+            only.network.all = bare.allow_net;
+            only.outbound_http = bare.servers();
         }
         Ok(Self { app, components, manifest: None, passthrough: single })
     }
@@ -124,7 +183,7 @@ fn check_file(file: &Path) -> Result<(), PlanError> {
     Err(PlanError::Unreadable { path: file.to_owned(), cause, hint: None })
 }
 
-fn component(name: String, source: &Path, bare: &Bare, addresses: &[ListenAddress]) -> ComponentPlan {
+fn component(name: String, source: &Path, args: &[String], addresses: &[ListenAddress]) -> ComponentPlan {
     ComponentPlan {
         name,
         source: source.to_owned(),
@@ -140,12 +199,12 @@ fn component(name: String, source: &Path, bare: &Bare, addresses: &[ListenAddres
         start_timeout: DEFAULT_START_TIMEOUT,
         memory: DEFAULT_MEMORY,
         stdin: false,
-        args: bare.args.clone(),
+        args: args.to_vec(),
         env: Default::default(),
         dirs: Vec::new(),
         network: NetworkGrant::default(),
         http: HttpPlan { listen: addresses.to_vec(), ..HttpPlan::default() },
-        outbound_http: bare.outbound_http.clone(),
+        outbound_http: Vec::new(),
         config: Default::default(),
     }
 }
@@ -155,6 +214,7 @@ mod tests {
     use super::super::address::parse_listen_address;
     use super::super::error::PlanErrorKind;
     use super::super::origin::parse_origin;
+    use super::super::types::Access;
     use super::*;
 
     fn files(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -230,6 +290,30 @@ mod tests {
         assert_eq!((only.outbound_http.as_slice(), only.on_failure), ([origin].as_slice(), None));
         let plan = Plan::from_files(&files, &Bare::default()).unwrap();
         assert_eq!(plan.components[0].http, HttpPlan::default());
+    }
+
+    #[test]
+    fn a_single_file_has_what_is_named() {
+        let (dir, files) = files(&["a.wasm"]);
+        let folder = |guest: &str| DirGrant {
+            host: dir.path().to_owned(),
+            guest: guest.to_owned(),
+            access: Access::ReadWrite,
+        };
+        let env = vec![("A".to_owned(), "b".to_owned())];
+        let bare = Bare { env: env.clone(), dirs: vec![folder("/d")], allow_net: true, ..Bare::default() };
+        let plan = Plan::from_files(&files, &bare).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        assert_eq!((&only.env, only.dirs.as_slice(), only.network.all), (&env, &[folder("/d")][..], true));
+        let servers: Vec<String> = only.outbound_http.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["http://*:*", "https://*:*"]);
+        let twice = Bare { dirs: vec![folder("/d"), folder("/d/")], ..Bare::default() };
+        assert_eq!(Plan::from_files(&files, &twice).unwrap_err().kind(), PlanErrorKind::Usage);
+        let no_folder = DirGrant { host: files[0].clone(), ..folder("/d") };
+        let error = Plan::from_files(&files, &Bare { dirs: vec![no_folder], ..Bare::default() }).unwrap_err();
+        assert!(error.to_string().contains("not a directory"), "{error}");
+        let served = Plan::from_files(&files, &Bare::default().on_default_address()).unwrap();
+        assert_eq!(served.components[0].http.listen[0].to_string(), "127.0.0.1:8080");
     }
 
     #[test]

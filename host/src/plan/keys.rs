@@ -113,8 +113,8 @@ pub const COMPONENT: &[Key] = &[
         "listen",
         Shape::List(&Shape::ListenAddress),
         Nothing,
-        "Kind `http`: the addresses the host listens on for it; components that have routes can share one. \
-         `fd:NAME` is a socket that systemd hands over.",
+        "Kinds `http` and `tcp`: the addresses the host listens on for it; http components that have routes can share \
+         one. `fd:NAME` is a socket that systemd hands over.",
     ),
     key(
         "routes",
@@ -122,7 +122,7 @@ pub const COMPONENT: &[Key] = &[
         Depends("what no other component's route takes"),
         "Kind `http`: which requests on its addresses are its own, each a host, the start of a path, or both.",
     ),
-    key("tls", Shape::Table(TLS), Nothing, "Kind `http`: the certificate of its addresses."),
+    key("tls", Shape::Table(TLS), Nothing, "Kinds `http` and `tcp`: the certificate of its addresses."),
     key(
         "after",
         Shape::List(&Shape::Component),
@@ -135,12 +135,17 @@ pub const COMPONENT: &[Key] = &[
         Depends("the app's grace"),
         "Longest time between its notice and its cut-off; never longer than the app's.",
     ),
-    key("hook", HOOK, Depends("the component's kind"), "When its exported `shutdown` is called."),
+    key(
+        "hook",
+        HOOK,
+        Depends("`\"at-start\"` next to an async `run`, else `\"after-drain\"`"),
+        "When its exported `shutdown` is called.",
+    ),
     key("on-exit", ON_END, Word(STOP_APP), "What its normal end means for the app."),
     key(
         "on-failure",
         ON_END,
-        Depends("the component's kind: `restart` for `http`, else `stop-app`"),
+        Depends("`\"restart\"` for the kinds `http` and `tcp`, else `\"stop-app\"`"),
         "What its failure means for the app.",
     ),
     key(
@@ -152,7 +157,7 @@ pub const COMPONENT: &[Key] = &[
     key(
         "ready",
         READY,
-        Depends("what it imports: `said` if it can say so, else `started`"),
+        Depends("`\"said\"` if it imports `ready`, else `\"started\"`"),
         "When those that come `after` it can start.",
     ),
     key(
@@ -171,7 +176,7 @@ pub const COMPONENT: &[Key] = &[
         "instances",
         Shape::Table(INSTANCES),
         Nothing,
-        "Kind `http`: how many instances there are, and for how long.",
+        "Kinds `http` and `tcp`: how many instances there are, and for how long.",
     ),
     key(
         "request-timeout",
@@ -179,7 +184,7 @@ pub const COMPONENT: &[Key] = &[
         Fallback::Duration(DEFAULT_REQUEST_TIMEOUT),
         "Kind `http`: longest time until the response to a request begins.",
     ),
-    key("limits", Shape::Table(LIMITS), Nothing, "Kind `http`: what clients may use up."),
+    key("limits", Shape::Table(LIMITS), Nothing, "Kinds `http` and `tcp`: what clients may use up."),
     key(
         "forwarded",
         FORWARDED,
@@ -207,7 +212,7 @@ const RESTARTS: &[Key] = &[
     key(
         "within",
         TIME_ABOVE_0,
-        Depends("`max` and the graces: 1m, or twice the time that so many restarts can take"),
+        Depends("`\"1m\"`, or twice the time that `max` restarts can take if that is longer"),
         "…within this time; one more, and the app stops.",
     ),
     key(
@@ -233,7 +238,12 @@ const HEALTH: &[Key] = &[
         Fallback::Duration(DEFAULT_HEALTH_EVERY),
         "Time between two questions, or longest time between two calls of `alive`.",
     ),
-    key("timeout", TIME_ABOVE_0, Depends("`every`"), "Kind `http`: longest time until an answer begins."),
+    key(
+        "timeout",
+        TIME_ABOVE_0,
+        Depends("what `every` says"),
+        "Kind `http`: longest time until an answer begins.",
+    ),
     key(
         "failures",
         FROM_1,
@@ -248,30 +258,30 @@ const TLS: &[Key] = &[
 ];
 
 const INSTANCES: &[Key] = &[
-    key("max", FROM_1, Depends("the handler: one for each core if it is async, else 32"), "Most at a time."),
+    key("max", FROM_1, Depends("one for each core if its handler is async, else 32"), "Most at a time."),
     key(
         "concurrency",
         FROM_1,
-        Depends("the handler: 64 if it is async, else always 1"),
-        "Most requests in one instance at a time.",
+        Depends("64 if its handler is async (`tcp`: 512), else always 1"),
+        "Most requests, or connections, in one instance at a time.",
     ),
     key(
         "requests",
         FROM_0,
         Fallback::Number(DEFAULT_REQUESTS),
-        "Requests after which an instance is replaced; 0 is never.",
+        "Requests, or connections, after which an instance is replaced; 0 is never.",
     ),
     key(
         "queue",
         FROM_0,
         Fallback::Number(DEFAULT_QUEUE as u64),
-        "Requests that may wait for an instance; one more is answered with 503.",
+        "Requests, or connections, that may wait for an instance; one more is answered with 503, or reset.",
     ),
     key(
         "idle",
         TIME_ABOVE_0,
         Fallback::Duration(DEFAULT_INSTANCE_IDLE),
-        "How long an instance stays without a request; the last one stays for ever.",
+        "How long an instance stays without work; the last one stays for ever.",
     ),
 ];
 

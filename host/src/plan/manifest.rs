@@ -159,7 +159,7 @@ fn component_plan(name: &str, section: &Section, base: &Path, fail_grace: Durati
         memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
         stdin: section.flag("stdin"),
         args: texts(section, "args"),
-        env: pairs(section.table("env")),
+        env: pairs(section.table("env")).into_iter().collect(),
         dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
         network: section.table("network").map(network).unwrap_or_default(),
         http: http(section, base),
@@ -226,7 +226,12 @@ fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
 fn network(section: &Section) -> NetworkGrant {
     let listen = section.list("listen").iter().filter_map(Item::address);
     let connect = section.list("connect").iter().filter_map(Item::peer).cloned();
-    NetworkGrant { listen: listen.collect(), connect: connect.collect(), names: section.flag("names") }
+    NetworkGrant {
+        listen: listen.collect(),
+        connect: connect.collect(),
+        names: section.flag("names"),
+        all: false,
+    }
 }
 
 fn http(component: &Section, base: &Path) -> HttpPlan {

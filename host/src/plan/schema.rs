@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use super::scalar;
+use super::units::{format_duration, format_size};
+
 /// One key of a table.
 #[derive(Debug)]
 pub struct Key {
@@ -106,6 +109,32 @@ pub enum Names {
     Variables,
     /// Any.
     Any,
+}
+
+impl Shape {
+    /// What it takes, in words that follow "takes".
+    #[must_use]
+    pub fn words(&self) -> String {
+        scalar::takes(self)
+    }
+}
+
+impl Fallback {
+    /// What holds, in words; nothing for what has to be there, and for what is empty, off or not granted.
+    #[must_use]
+    pub fn words(self) -> Option<String> {
+        let value = match self {
+            Self::Required | Self::Nothing => return None,
+            Self::Depends(words) => return Some(words.to_owned()),
+            Self::Duration(time) => format!("{:?}", format_duration(time)),
+            Self::Durations(first, second) => format!("{:?}", [first, second].map(format_duration)),
+            Self::Size(bytes) => format!("{:?}", format_size(bytes)),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Word(word) => format!("{word:?}"),
+        };
+        Some(format!("`{value}`"))
+    }
 }
 
 /// One word of a [`Shape::Choice`].

@@ -191,8 +191,8 @@ pub struct ComponentPlan {
     pub stdin: bool,
     /// Its arguments, without the name of the program.
     pub args: Vec<String>,
-    /// Its whole environment.
-    pub env: BTreeMap<String, String>,
+    /// Its whole environment, in this order.
+    pub env: Vec<(String, String)>,
     /// The directories it sees.
     pub dirs: Vec<DirGrant>,
     /// The addresses it may use.
@@ -235,6 +235,8 @@ pub struct NetworkGrant {
     pub connect: Vec<Peer>,
     /// Whether it may look up names.
     pub names: bool,
+    /// All of it, whatever else is said; only the command line can.
+    pub all: bool,
 }
 
 /// One peer a component may connect to.

@@ -1,7 +1,7 @@
 //! Compiled components on disk, so that the second start is fast.
 //!
-//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the component,
-//! the engine's settings and our version; its own checksum is verified before a byte of it is used; it is
+//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the file, what
+//! adapts it if it is a core module, the engine's settings and our version; its own checksum is verified before a byte of it is used; it is
 //! written beside its place and renamed, so two processes never see half of one. The folder belongs to this
 //! user alone (a compiled component is machine code). Anything that is wrong with it costs time, not safety.
 
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use super::adapt;
 
 /// The first bytes of an entry. Change it when the layout changes: magic, checksum of the rest, the rest.
 const MAGIC: &[u8; 16] = b"curfew cache v1\n";
@@ -54,7 +56,8 @@ impl Cache {
             .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
     }
 
-    /// Returns a component from the cache, or `None` when it is not there or is damaged.
+    /// Returns what was compiled of a file from the cache, or `None` when it is not there or is damaged. `wasm` is the file as
+    /// it is: a core module is not adapted again.
     pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let entry = std::fs::read(self.path(engine, wasm)).ok()?;
         deserialize(engine, verified(&entry)?)
@@ -82,6 +85,7 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut settings);
         let mut key = Sha256::new();
         key.update(env!("CARGO_PKG_VERSION"));
+        key.update(adapt::MADE_BY);
         key.update(settings.finish().to_le_bytes());
         key.update(wasm);
         let name: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

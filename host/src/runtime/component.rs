@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
+use super::adapt::Adaptation;
 use super::exports::{Kind, RunExport, find_run};
-
-use super::hook_shape::{HookError, find_hook};
+use super::hook_shape::{HookError, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
 use super::stamp::Stamp;
 use super::state::State;
-use super::{HandlerPre, HookPlace, HookShape, Runtime};
+use super::{HandlerPre, HookPlace, HookShape, Runtime, elsewhere};
 use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -26,12 +26,16 @@ pub struct Loaded {
     pub run: RunExport,
     /// Its hook, if it has one.
     pub hook: Option<HookShape>,
+    /// Interfaces with a `shutdown` that is not called, where there is no hook.
+    pub stray_hooks: Vec<String>,
     /// When the hook is called.
     pub timing: HookTiming,
     /// What it imports, and what of it it gets.
     pub imports: Vec<Import>,
     /// What it can say of itself.
     pub says: Says,
+    /// How it became a component, if its file is a core module.
+    pub adapted: Option<Adaptation>,
     pub(super) network: Network,
     /// Shared by all its instances: what is refused is logged once.
     pub(super) outbound: Arc<Grant>,
@@ -114,7 +118,7 @@ impl Loaded {
         };
         let ty = component.component_type();
         let engine = &runtime.engine;
-        let (kind, run) = find_run(runtime, component).map_err(|(found, hint)| invalid(found, hint))?;
+        let (kind, run) = find_run(runtime, component).map_err(|refusal| refusal.of(&plan.source))?;
         let hook = find_hook(engine, &ty).map_err(|error| {
             let hint = match error {
                 HookError::Shape { .. } => "change the hook's type, or rename the function",
@@ -122,6 +126,7 @@ impl Loaded {
             };
             invalid(error.to_string(), hint)
         })?;
+        let stray_hooks = if hook.is_none() { stray_hooks(engine, &ty) } else { Vec::new() };
         let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
@@ -131,11 +136,7 @@ impl Loaded {
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            let found = format!("it imports `{}`, which this host does not provide", import.name);
-            return Err(invalid(
-                found,
-                "`curfew inspect FILE` lists what it imports; build it without this one",
-            ));
+            return Err(elsewhere::import(&import.name).of(&plan.source));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
@@ -153,9 +154,11 @@ impl Loaded {
             kind,
             run,
             hook,
+            stray_hooks,
             timing,
             imports,
             says,
+            adapted: None,
             network,
             outbound,
             handler,

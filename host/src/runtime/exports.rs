@@ -1,12 +1,15 @@
 //! Which of its exports a component is called by, and so of which kind it is.
 //!
-//! Invariant: the highest WASI generation wins; what cannot be called is refused with what was found.
+//! Invariant: a handler comes before `run`, which every program has; the highest version that is known here wins, compared as versions are; what cannot be called is refused with what
+//! was found.
 
+use semver::Version;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
-use super::Runtime;
 use super::hook_shape::describe;
+use super::refusal::Refusal;
+use super::{Runtime, elsewhere};
 
 /// What a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct RunExport {
     pub version: String,
     /// Whether it is an `async func`.
     pub is_async: bool,
+    /// A `wasi:cli/run` that is exported besides a handler, and never called: programs whose `main` is empty have one.
+    pub unused: Option<String>,
     pub(super) index: ComponentExportIndex,
 }
 
@@ -53,7 +58,10 @@ struct Callable {
     kind: Kind,
     interface: &'static str,
     function: &'static str,
-    generations: &'static [&'static str],
+    /// What to do about a function of another form.
+    form: &'static str,
+    /// The minor versions that are known, of 0.
+    generations: &'static [u64],
 }
 
 const CALLABLE: [Callable; 4] = [
@@ -61,20 +69,29 @@ const CALLABLE: [Callable; 4] = [
         kind: Kind::Service,
         interface: "wasi:cli/run",
         function: "run",
-        generations: &["0.2.", "0.3."],
+        form: "its WIT is not the published one: `run` has to be `func() -> result`, in 0.3 `async`",
+        generations: &[2, 3],
     },
     Callable {
         kind: Kind::Http,
         interface: "wasi:http/incoming-handler",
         function: "handle",
-        generations: &["0.2."],
+        form: "build it for `wasi:http` 0.2.x or 0.3.x as it was published",
+        generations: &[2],
     },
-    Callable { kind: Kind::Http, interface: "wasi:http/handler", function: "handle", generations: &["0.3."] },
+    Callable {
+        kind: Kind::Http,
+        interface: "wasi:http/handler",
+        function: "handle",
+        form: "build it for `wasi:http` 0.2.x or 0.3.x as it was published",
+        generations: &[3],
+    },
     Callable {
         kind: Kind::Tcp,
         interface: "curfew:lifecycle/tcp-handler",
         function: "handle",
-        generations: &["0.3."],
+        form: "it has to be `async func(peer: string, input: stream<u8>) -> stream<u8>`, as in curfew's wit/0.3",
+        generations: &[3],
     },
 ];
 
@@ -82,68 +99,75 @@ const CALLABLE: [Callable; 4] = [
 struct Found {
     callable: &'static Callable,
     name: String,
-    version: String,
+    /// `None` where it is not one.
+    version: Option<Version>,
     is_async: bool,
     /// Its type, where it cannot be called with that.
     misfit: Option<String>,
 }
 
-/// What was found instead, and what to do.
-type Refusal = (String, &'static str);
+impl Found {
+    /// Whether its version is one that can be called.
+    fn is_known(&self) -> bool {
+        self.version.as_ref().is_some_and(|version| {
+            version.major == 0 && version.pre.is_empty() && self.callable.generations.contains(&version.minor)
+        })
+    }
+}
 
 /// Returns what the component is called by.
 pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind, RunExport), Refusal> {
     let ty = component.component_type();
     let mut found = Vec::new();
     let mut exports = Vec::new();
+    let mut only_types = true;
     for (name, item) in ty.exports(&runtime.engine) {
         exports.push(name.to_owned());
+        only_types &= matches!(item.ty, ComponentItem::Type(_) | ComponentItem::Component(_));
         if let ComponentItem::ComponentInstance(instance) = item.ty {
             found.extend(callable(runtime, name, &instance));
         }
     }
+    if found.iter().any(Found::is_known) {
+        found.retain(Found::is_known);
+    }
+    let unused = found.iter().find(|found| found.callable.kind == Kind::Service).map(|run| run.name.clone());
+    if found.iter().any(|found| found.callable.kind.is_listened_for()) {
+        found.retain(|found| found.callable.kind.is_listened_for());
+    }
     if let Some(several) = several_kinds(&found) {
-        return Err((several, "a component is of one kind: build two, one for each"));
+        return Err(Refusal::new(several, "a component is of one kind: build two, one for each"));
     }
     // Within one kind the interface with the higher version is also the later generation.
     found.sort_by(|a, b| a.version.cmp(&b.version));
-    let Some(best) = found.pop() else { return Err(nothing(&exports)) };
-    let known = best.callable.generations.iter().any(|known| best.version.starts_with(known));
-    if !known || best.version.contains('-') {
-        let found = format!("it exports `{}`", best.name);
-        return Err((
-            found,
-            "this curfew runs versions 0.2.x and 0.3.x: build it for one of them, or use a newer curfew",
-        ));
-    }
+    let Some(best) = found.pop() else {
+        return Err(match only_types && !exports.is_empty() {
+            true => elsewhere::wit_package(),
+            false => elsewhere::exports(&exports),
+        });
+    };
+    let Some(version) = best.version.as_ref().filter(|_| best.is_known()) else {
+        return Err(elsewhere::export_version(&best.name));
+    };
     if let Some(misfit) = best.misfit {
         let found = format!("the `{}` of its `{}` is `{misfit}`", best.callable.function, best.name);
-        return Err((
-            found,
-            "it has to be `async func(peer: string, input: stream<u8>) -> stream<u8>`, as in curfew's wit/0.3",
-        ));
+        return Err(Refusal::new(found, best.callable.form));
     }
     let interface = component.get_export_index(None, best.name.as_str());
     let index =
         interface.and_then(|interface| component.get_export_index(Some(&interface), best.callable.function));
-    let Found { callable, version, is_async, .. } = best;
+    let (version, is_async) = (version.to_string(), best.is_async);
+    let unused = unused.filter(|_| best.callable.kind != Kind::Service);
     index
-        .map(|index| (callable.kind, RunExport { version, is_async, index }))
-        .ok_or(("its function cannot be found".to_owned(), "this is a bug in curfew"))
+        .map(|index| (best.callable.kind, RunExport { version, is_async, unused, index }))
+        .ok_or_else(|| Refusal::new("its function cannot be found", "this is a bug in curfew"))
 }
 
-/// Names what makes the component one of several kinds, if anything does.
-fn several_kinds(found: &[Found]) -> Option<String> {
-    let words = [
-        (Kind::Service, "`wasi:cli/run`"),
-        (Kind::Http, "`wasi:http`"),
-        (Kind::Tcp, "`curfew:lifecycle/tcp-handler`"),
-    ];
-    let exported = words.iter().filter(|(kind, _)| found.iter().any(|found| found.callable.kind == *kind));
-    let mut names: Vec<_> = exported.map(|(_, word)| *word).collect();
-    let last = names.pop().filter(|_| !names.is_empty())?;
-    let both = if names.len() == 1 { "both " } else { "" };
-    Some(format!("it exports {both}{} and {last}", names.join(", ")))
+/// Says what makes the component one of two kinds, if anything does.
+fn several_kinds(found: &[Found]) -> Option<&'static str> {
+    let has = |kind| found.iter().any(|found| found.callable.kind == kind);
+    let both = "it exports a handler of both `wasi:http` and `curfew:lifecycle/tcp-handler`";
+    (has(Kind::Http) && has(Kind::Tcp)).then_some(both)
 }
 
 fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Option<Found> {
@@ -156,14 +180,15 @@ fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Opti
     let fits = match callable.kind {
         Kind::Service => is_run(&func),
         // What is wrong with it is told when it is looked up.
-        Kind::Http | Kind::Tcp => true,
+        Kind::Http => true,
+        Kind::Tcp => is_tcp_handler(&func),
     };
-    fits.then(|| Found {
+    Some(Found {
         callable,
         name: name.to_owned(),
-        version: version.to_owned(),
+        version: Version::parse(version).ok(),
         is_async: func.async_(),
-        misfit: (callable.kind == Kind::Tcp && !is_tcp_handler(&func)).then(|| describe(&func)),
+        misfit: (!fits).then(|| describe(&func)),
     })
 }
 
@@ -182,14 +207,4 @@ fn is_run(func: &ComponentFunc) -> bool {
     let results: Vec<_> = func.results().collect();
     func.params().len() == 0
         && matches!(results.as_slice(), [Type::Result(result)] if result.ok().is_none() && result.err().is_none())
-}
-
-fn nothing(exports: &[String]) -> Refusal {
-    let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-    (
-        format!(
-            "it exports neither `wasi:cli/run` nor a handler (`wasi:http`, `curfew:lifecycle/tcp-handler`); it exports: {found}"
-        ),
-        "build it as a command, or for the world `wasi:http/proxy` (0.2) or `wasi:http/service` (0.3)",
-    )
 }

@@ -107,6 +107,18 @@ pub fn find_hook(engine: &Engine, component: &Component) -> Result<Option<HookSh
     }
 }
 
+/// Returns the interfaces that have a function of the hook's name and are not the hook's.
+pub fn stray_hooks(engine: &Engine, component: &Component) -> Vec<String> {
+    let is_stray = |name: &str, item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(instance) if !is_hook_interface(name) => {
+            matches!(instance.get_export(engine, HOOK), Some(hook) if matches!(hook.ty, ComponentItem::ComponentFunc(_)))
+        }
+        _ => false,
+    };
+    let exports = component.exports(engine).filter(|(name, item)| is_stray(name, &item.ty));
+    exports.map(|(name, _)| name.to_owned()).collect()
+}
+
 fn is_hook_interface(name: &str) -> bool {
     name == HOOK_INTERFACE || name.strip_prefix(HOOK_INTERFACE).is_some_and(|rest| rest.starts_with('@'))
 }

@@ -55,7 +55,7 @@ pub fn says(engine: &Engine, component: &Component) -> Says {
 }
 
 /// The packages that the host defines, as prefixes of import names with the versions that link.
-const PACKAGES: [(&str, &[&str]); 11] = [
+const PACKAGES: [(&str, &[&str]); 12] = [
     ("wasi:cli/", &["0.2.", "0.3."]),
     ("wasi:clocks/", &["0.2.", "0.3."]),
     ("wasi:random/", &["0.2.", "0.3."]),
@@ -67,6 +67,8 @@ const PACKAGES: [(&str, &[&str]); 11] = [
     ("wasi:io/", &["0.2."]),
     ("wasi:config/", &["0.2.0-rc.1"]),
     ("curfew:lifecycle/", &["0.2.", "0.3."]),
+    // Adapted core modules only.
+    ("curfew:adapter/", &["1."]),
 ];
 
 /// Returns everything a component imports, types-only interfaces left out.

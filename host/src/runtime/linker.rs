@@ -6,8 +6,8 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Result};
 use wasmtime_wasi_config::WasiConfig;
 
-use super::lifecycle;
 use super::state::State;
+use super::{exit_code, lifecycle};
 
 /// Returns the linker that all components are linked with.
 ///
@@ -21,5 +21,6 @@ pub fn new(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
     lifecycle::add_to_linker(&mut linker)?;
+    exit_code::add_to_linker(&mut linker)?;
     Ok(linker)
 }

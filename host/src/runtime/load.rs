@@ -10,14 +10,16 @@ use wasmtime::component::Component;
 
 use sha2::{Digest, Sha256};
 
+use super::adapt::{self, Adaptation};
 use super::component::MadeOf;
+use super::refusal::Refusal;
 use super::stamp::Stamp;
 use super::{LoadError, Loaded, Runtime, check_sharing};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
-const LARGEST: u64 = 128 << 20;
+pub(super) const LARGEST: u64 = 128 << 20;
 
 /// What loading tells of itself, from its threads.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ struct File {
     component: Component,
     stamp: Option<Stamp>,
     digest: [u8; 32],
+    /// How it became a component, if it is a core module.
+    adapted: Option<Adaptation>,
 }
 
 type Compiled = Result<File, LoadError>;
@@ -109,7 +113,10 @@ pub fn load_all(
 /// # Errors
 /// As [`LoadError`] says.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-    Loaded::new(runtime, &compile(runtime, &plan.source)?.component, plan)
+    let file = compile(runtime, &plan.source)?;
+    let mut loaded = Loaded::new(runtime, &file.component, plan)?;
+    loaded.adapted = file.adapted;
+    Ok(loaded)
 }
 
 /// Tells of a loading thread's death: others wait for what it had in hand.
@@ -161,6 +168,11 @@ impl Work {
                 }
                 let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
                 loaded.check_plan(plan)?;
+                loaded.adapted = file.adapted;
+                if let Some(adapted) = file.adapted {
+                    let (component, file) = (plan.name.as_str(), plan.source.display());
+                    tracing::info!(component, %file, "{adapted}");
+                }
                 loaded.made_of = MadeOf { stamp: file.stamp, digest: Some(file.digest), tls };
                 Ok(Arc::new(loaded))
             }
@@ -224,33 +236,39 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     if let Some((found, hint)) = not_a_component(&bytes) {
         return Err(invalid(found.to_owned(), hint));
     }
-    let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
+    let refused = |refusal: Refusal| refusal.of(path);
+    let adapted = adapt::plan(&bytes).map_err(refused)?;
     let digest = Sha256::digest(&bytes).into();
+    let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
-        return Ok(File { component, stamp, digest });
+        return Ok(File { component, stamp, digest, adapted });
     }
-    let component = Component::from_binary(&runtime.engine, &bytes).map_err(|error| {
-        let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
-        invalid(format!("it is not a valid component: {error:#}"), hint)
-    })?;
+    tracing::debug!(file = %path.display(), "compiling");
+    fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
+    let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
+    let component =
+        Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
+            let what = if adapted.is_some() { "core module" } else { "component" };
+            let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
+            invalid(format!("it is not a valid {what}: {error:#}"), hint)
+        })?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(File { component, stamp, digest })
+    Ok(File { component, stamp, digest, adapted })
 }
 
 /// Says what a file is that does not even begin as a component.
 fn not_a_component(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     match bytes {
         [] => Some(("it is empty", "build the component again")),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Some((
-            "it is a core module, not a component",
-            "build for `wasm32-wasip2`, or adapt it: `wasm-tools component new IN.wasm --adapt ADAPTER.wasm -o OUT.wasm`",
-        )),
         [0, b'a', b's', b'm', ..] => None,
         _ if bytes.len() < 4 && [0, b'a', b's', b'm'].starts_with(bytes) => {
             Some(("it is cut short", "build the component again"))
         }
-        _ => Some(("it is not WebAssembly", "give a component: a `.wasm` file built for `wasm32-wasip2`")),
+        _ => Some((
+            "it is not WebAssembly",
+            "give a `.wasm` file that is built for WASI, for `wasm32-wasip2` for instance",
+        )),
     }
 }

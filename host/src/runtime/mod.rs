@@ -1,12 +1,19 @@
 //! Everything that touches wasmtime: the engine, loading, what a component gets, its limits, and how running
 //! code is interrupted. Knows nothing of servers, supervisors or signals.
 
+mod adapt;
+mod adapter_memory;
 mod cache;
 mod clock;
 mod component;
+mod elsewhere;
 mod engine;
+mod exit_code;
 mod exports;
+mod foreign;
+mod go_memory;
 mod handler;
+mod hidden_memory;
 mod hook;
 mod hook_shape;
 mod imports;
@@ -15,12 +22,16 @@ mod limits;
 mod link;
 mod linker;
 mod load;
+mod module;
 mod network;
 mod outbound;
+mod peek;
+mod refusal;
 mod sharing;
 mod stamp;
 mod state;
 
+pub use adapt::Adaptation;
 pub use cache::Cache;
 pub use clock::RunClock;
 pub use component::{LoadError, Loaded};
@@ -33,5 +44,6 @@ pub use imports::{Import, ImportState, Says};
 pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
 pub use load::{Known, LoadEvent, Loading, load_all, load_one};
 pub use outbound::Outbound;
+pub use peek::serves_http;
 pub use sharing::check_sharing;
 pub use state::{Fairness, State, Stdio, StoreParts, new_store};

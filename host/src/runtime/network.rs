@@ -14,6 +14,7 @@ pub struct Network {
     connect: Vec<(Option<IpAddr>, Option<u16>)>,
     /// Whether names can be looked up by the component itself.
     pub names: bool,
+    all: bool,
 }
 
 impl Network {
@@ -34,7 +35,8 @@ impl Network {
                 }
             }
         }
-        Ok(Self { listen: grant.listen.clone(), connect, names: grant.names })
+        let NetworkGrant { all, names, .. } = *grant;
+        Ok(Self { listen: grant.listen.clone(), connect, names: names || all, all })
     }
 
     /// Returns whether anything at all is granted.
@@ -45,6 +47,7 @@ impl Network {
     /// Returns whether this use of this address is granted.
     pub fn allows(&self, address: SocketAddr, usage: SocketAddrUse, peers: &mut UdpPeers) -> bool {
         match usage {
+            _ if self.all => true,
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 self.listen.contains(&address) || (is_wildcard(address) && !self.connect.is_empty())
             }
@@ -128,7 +131,7 @@ mod tests {
                 peer(PeerHost::Ip("10.0.0.1".parse().unwrap()), None),
                 peer(PeerHost::Any, Some(53)),
             ],
-            names: false,
+            ..NetworkGrant::default()
         };
         let network = Network::resolve(&grant).unwrap();
         assert!(allows(&network, here, SocketAddrUse::TcpBind));
@@ -156,6 +159,21 @@ mod tests {
         }
         assert!(!peers.contains(asker), "the oldest is forgotten");
         assert_eq!((peers.known.len(), peers.oldest_first.len()), (UDP_PEERS, UDP_PEERS));
+    }
+
+    #[test]
+    fn all_of_it_is_all_of_it() {
+        let network = Network::resolve(&NetworkGrant { all: true, ..NetworkGrant::default() }).unwrap();
+        assert!(network.names && !network.is_empty());
+        let usages = [
+            SocketAddrUse::TcpBind,
+            SocketAddrUse::TcpListen,
+            SocketAddrUse::TcpConnect,
+            SocketAddrUse::UdpSend,
+        ];
+        for usage in usages {
+            assert!(allows(&network, "10.0.0.1:80".parse().unwrap(), usage));
+        }
     }
 
     #[test]

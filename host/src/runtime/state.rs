@@ -1,5 +1,7 @@
 //! The data of one store: what its component is granted, and its link to the supervisor.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::ResourceTable;
@@ -139,9 +141,14 @@ fn config(plan: &ComponentPlan) -> WasiConfigVariables {
     config
 }
 
+/// Returns the name of the program: its file's, without the path, as with other hosts.
+fn program(plan: &ComponentPlan) -> Cow<'_, str> {
+    plan.source.file_name().map_or(Cow::Borrowed(plan.name.as_str()), OsStr::to_string_lossy)
+}
+
 fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(&plan.name).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
+    wasi.arg(program(plan)).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
     for (key, value) in &plan.env {
         wasi.env(key, value);
     }

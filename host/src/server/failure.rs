@@ -71,5 +71,5 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
 
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.
 pub fn returned_error() -> Failure {
-    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: None }
+    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: Some(1) }
 }

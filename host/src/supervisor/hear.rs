@@ -56,7 +56,13 @@ impl Control {
                 self.feed(Event::Returned(id));
             }
             InstanceEvent::Failed(failure) => {
-                narrate::failed(&name, &failure);
+                // A single program that leaves with a status has said it all: to its user that is no news.
+                let has_status = failure.exit_code.is_some_and(|code| code != 0);
+                if self.plan.passthrough && record.stats.is_none() && has_status {
+                    narrate::left(&name, &failure);
+                } else {
+                    narrate::failed(&name, &failure);
+                }
                 ledger.traps += u64::from(record.stats.is_none());
                 record.failure = Some(failure.clone());
                 self.note_failure(id, failure.summary);

@@ -146,6 +146,10 @@ pub fn failed(component: &str, failure: &Failure) {
     error!(component, error = %failure, "failed");
 }
 
+pub fn left(component: &str, failure: &Failure) {
+    info!(component, %failure, "left");
+}
+
 pub fn extended(component: &str, asked: Duration, granted: Duration) {
     info!(component, asked_ms = millis(asked), granted_ms = millis(granted), "grace extended");
 }

@@ -46,7 +46,7 @@ pub struct ComponentReport {
     pub replaced: bool,
     /// How often it was started again after it had failed or ended.
     pub restarts: u64,
-    /// Its outcome, as the README's table names it.
+    /// Its outcome, as docs/guide/exit-codes.md names it.
     pub outcome: &'static str,
     /// What there is to say about it, for instance the error it failed with.
     pub detail: Option<String>,

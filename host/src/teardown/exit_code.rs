@@ -3,7 +3,7 @@
 
 use super::{Outcome, Signal};
 
-/// The codes the process leaves with; each has its meaning in the README's table.
+/// The codes the process leaves with; each has its meaning in [`ExitCode::MEANINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitCode(pub u8);
 
@@ -26,6 +26,20 @@ impl ExitCode {
     pub const INVALID: Self = Self(78);
     /// A component was cut off.
     pub const CUT_OFF: Self = Self(124);
+
+    /// Each code with its meaning, for the manual and the guide. All but the last are a number; `n` is a signal's.
+    pub const MEANINGS: &[(&str, &str)] = &[
+        ("0", "everything ended cleanly, whatever asked for it"),
+        ("1", "a component failed; the first failure is the one named as the cause"),
+        ("2", "the command line cannot be understood"),
+        ("3", "stopped in time, but a hook failed"),
+        ("69", "an address could not be bound, a file not read, or a name not looked up, at the start"),
+        ("70", "a bug in curfew"),
+        ("75", "a component failed more often than its `restart` allows"),
+        ("78", "the manifest or a component is invalid; nothing was started"),
+        ("124", "a component was cut off at the end of its grace"),
+        ("128+n", "forced by signal n: a second INT, or TERM or INT with `signals = \"nginx\"`"),
+    ];
 }
 
 /// Returns the exit code of an app that ran. The order of the lines is the precedence.
@@ -58,7 +72,25 @@ fn code_of(outcome: Outcome) -> (u8, ExitCode) {
 mod tests {
     use super::*;
 
-    /// The README's precedence: 70, 128+n, 75, 1, 124, 3, 0.
+    #[test]
+    fn every_code_has_a_meaning() {
+        let all = [
+            ExitCode::CLEAN,
+            ExitCode::FAILED,
+            ExitCode::USAGE,
+            ExitCode::HOOK_FAILED,
+            ExitCode::UNAVAILABLE,
+            ExitCode::HOST_BUG,
+            ExitCode::GAVE_UP,
+            ExitCode::INVALID,
+            ExitCode::CUT_OFF,
+        ];
+        let codes = all.map(|code| code.0.to_string());
+        let named: Vec<&str> = ExitCode::MEANINGS.iter().map(|(code, _)| *code).collect();
+        assert_eq!(named, codes.iter().map(String::as_str).chain(["128+n"]).collect::<Vec<_>>());
+    }
+
+    /// The guide's precedence: 70, 128+n, 75, 1, 124, 3, 0.
     #[test]
     fn the_worst_outcome_decides_and_the_cause_can_overrule() {
         use Outcome::*;

@@ -1,4 +1,4 @@
-//! What each signal does at each level: the table of the README as code.
+//! What each signal does at each level: the table of docs/guide/stop.md as code.
 
 use std::time::Duration;
 

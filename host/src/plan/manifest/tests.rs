@@ -12,6 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::error::PlanErrorKind;
+use super::super::json_schema::tests::validate;
 use super::super::types::{Peer, PeerHost};
 use super::*;
 
@@ -29,7 +30,11 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn plan(text: &str) -> Result<Plan, PlanError> {
-    Plan::from_str(text, &folder().path().join("curfew.toml"))
+    let plan = Plan::from_str(text, &folder().path().join("curfew.toml"));
+    if plan.is_ok() {
+        assert_eq!(validate(text), Ok(()), "an editor refuses what is taken:\n{text}");
+    }
+    plan
 }
 
 /// What is said of `text`: place, message and hint; without the excerpt, the folder as `DIR`.
@@ -157,7 +162,7 @@ fn every_key_reaches_the_plan() {
     );
     assert!(web.stdin && web.network.names);
     assert_eq!(web.args, ["-v", "x"]);
-    assert_eq!((web.env["LOG"].as_str(), web.config["greeting"].as_str()), ("info", "hello"));
+    assert_eq!((web.env[0].1.as_str(), web.config["greeting"].as_str()), ("info", "hello"));
     assert_eq!((a.grace, a.start_timeout, a.memory), (None, DEFAULT_START_TIMEOUT, DEFAULT_MEMORY));
     assert_eq!((a.hook, a.on_exit, a.on_failure, a.stdin), (None, OnEnd::StopApp, None, false));
     assert!(a.args.is_empty() && a.env.is_empty() && a.dirs.is_empty() && a.config.is_empty());
@@ -231,7 +236,6 @@ proptest! {
     #[test]
     fn no_broken_manifest_panics(at in 0..FULL.len(), cut in 0..12usize, put in "[\\[\\]{}=.\",#'\\n é1a]{0,3}") {
         let end = FULL.len().min(at + cut);
-        let text = format!("{}{put}{}", &FULL[..at], &FULL[end..]);
-        let _ = Plan::from_str(&text, Path::new("curfew.toml")).map_err(|error| error.to_string());
+        let _ = plan(&format!("{}{put}{}", &FULL[..at], &FULL[end..])).map_err(|error| error.to_string());
     }
 }

@@ -1,0 +1,3 @@
+module my/say-hello
+
+go 1.27

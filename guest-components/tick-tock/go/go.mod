@@ -1,0 +1,3 @@
+module my/tick-tock
+
+go 1.27

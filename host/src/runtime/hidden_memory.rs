@@ -1,0 +1,198 @@
+//! Hides the memory of the adapter from a module's own allocator.
+//!
+//! The adapter gets its pages when the module first calls WASI, behind all that the module has. An allocator that begins later
+//! and takes "all there is" would take these too, and overwrite them: that of wasi-libc before 2023 does, which is in older C
+//! and Rust and comes with Debian's clang, and AssemblyScript's.
+//!
+//! Invariant: when the module first looks how much memory it has, it sees what it was linked with; once it has grown it, or has
+//! begun with it, what there is.
+
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{self, Reencode, utils};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, Function, FunctionSection, GlobalSection, GlobalType, Instruction,
+};
+use wasm_encoder::{TypeSection, ValType};
+use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+
+/// How often an allocator looks when it begins: that of wasi-libc once, AssemblyScript's twice.
+const LOOKS: i32 = 2;
+
+type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
+
+/// Returns the module with the memory hidden, or `None` if nothing in it has to be changed, or can be.
+pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
+    let counts = Counts::of(module).ok()?;
+    let mut hider = Hider { initial: counts.initial.filter(|_| counts.is_needed)?, counts };
+    let mut hidden = wasm_encoder::Module::new();
+    // What cannot be written again is told when the module is adapted.
+    hider.parse_core_module(&mut hidden, Parser::new(0), module).ok()?;
+    Some(hidden.finish())
+}
+
+/// What is in the module, as far as indices go.
+#[derive(Default)]
+struct Counts {
+    types: u32,
+    functions: u32,
+    globals: u32,
+    has_globals: bool,
+    /// The pages it was linked with, if it has one plain memory of its own.
+    initial: Option<i32>,
+    /// Whether anything in it asks for the size of the memory.
+    is_needed: bool,
+}
+
+impl Counts {
+    fn of(module: &[u8]) -> wasmparser::Result<Self> {
+        let mut counts = Self::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::TypeSection(section) => {
+                    for group in section {
+                        counts.types += u32::try_from(group?.types().len()).unwrap_or(u32::MAX);
+                    }
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        match import?.ty {
+                            TypeRef::Func(_) | TypeRef::FuncExact(_) => counts.functions += 1,
+                            TypeRef::Global(_) => counts.globals += 1,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::FunctionSection(section) => counts.functions += section.count(),
+                Payload::GlobalSection(section) => {
+                    counts.globals += section.count();
+                    counts.has_globals = true;
+                }
+                Payload::MemorySection(section) => {
+                    let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>()?;
+                    counts.initial = match memories.as_slice() {
+                        [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
+                        _ => None,
+                    };
+                }
+                Payload::CodeSectionEntry(body) => {
+                    counts.is_needed |= looks_at_memory(&body)?;
+                }
+                _ => {}
+            }
+        }
+        counts.is_needed &= counts.has_globals;
+        Ok(counts)
+    }
+}
+
+/// Whether a function asks for the size of the memory, or makes it larger.
+fn looks_at_memory(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
+    for operator in body.get_operators_reader()? {
+        if matches!(operator?, Operator::MemorySize { .. } | Operator::MemoryGrow { .. }) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes the module again, with two functions and one global behind its own.
+struct Hider {
+    counts: Counts,
+    initial: i32,
+}
+
+impl Hider {
+    /// How many looks are left that see what the module was linked with.
+    fn looks(&self) -> u32 {
+        self.counts.globals
+    }
+
+    fn size(&self) -> u32 {
+        self.counts.functions
+    }
+
+    fn grow(&self) -> u32 {
+        self.counts.functions + 1
+    }
+}
+
+impl Reencode for Hider {
+    type Error = Infallible;
+
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: wasmparser::TypeSectionReader<'_>,
+    ) -> Result<()> {
+        utils::parse_type_section(self, types, section)?;
+        types.ty().function([], [ValType::I32]);
+        types.ty().function([ValType::I32], [ValType::I32]);
+        Ok(())
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: wasmparser::FunctionSectionReader<'_>,
+    ) -> Result<()> {
+        utils::parse_function_section(self, functions, section)?;
+        functions.function(self.counts.types).function(self.counts.types + 1);
+        Ok(())
+    }
+
+    fn parse_global_section(
+        &mut self,
+        globals: &mut GlobalSection,
+        section: wasmparser::GlobalSectionReader<'_>,
+    ) -> Result<()> {
+        utils::parse_global_section(self, globals, section)?;
+        let flag = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+        globals.global(flag, &ConstExpr::i32_const(LOOKS));
+        Ok(())
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: wasmparser::CodeSectionReader<'_>,
+    ) -> Result<()> {
+        utils::parse_code_section(self, code, section)?;
+        let mut size = Function::new([]);
+        size.instruction(&Instruction::GlobalGet(self.looks()))
+            .instruction(&Instruction::If(BlockType::Result(ValType::I32)))
+            .instruction(&Instruction::GlobalGet(self.looks()))
+            .instruction(&Instruction::I32Const(1))
+            .instruction(&Instruction::I32Sub)
+            .instruction(&Instruction::GlobalSet(self.looks()))
+            .instruction(&Instruction::I32Const(self.initial))
+            .instruction(&Instruction::Else)
+            .instruction(&Instruction::MemorySize(0))
+            .instruction(&Instruction::End)
+            .instruction(&Instruction::End);
+        let mut grow = Function::new([]);
+        grow.instruction(&Instruction::I32Const(0))
+            .instruction(&Instruction::GlobalSet(self.looks()))
+            .instruction(&Instruction::LocalGet(0))
+            .instruction(&Instruction::MemoryGrow(0))
+            .instruction(&Instruction::End);
+        code.function(&size).function(&grow);
+        Ok(())
+    }
+
+    fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Result<()> {
+        if !looks_at_memory(&body)? {
+            code.raw(body.as_bytes());
+            return Ok(());
+        }
+        utils::parse_function_body(self, code, body)
+    }
+
+    fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>> {
+        match operator {
+            Operator::MemorySize { .. } => Ok(Instruction::Call(self.size())),
+            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow())),
+            other => utils::instruction(self, other),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Core modules for WASI preview 1 run: adapted while they are loaded, said in one line, kept compiled. What cannot be adapted
+//! is refused in words that its author understands.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal::SIGTERM;
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::harness::{Host, Output, app, component, sample};
+
+/// Says hello, and leaves with the status that is its first argument's length; no argument is its end by itself.
+const COMMAND: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\06\00\00\00")
+  (data (i32.const 16) "hello\n")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (drop (call $sizes (i32.const 32) (i32.const 36)))
+    (if (i32.gt_u (i32.load (i32.const 32)) (i32.const 1))
+      (then (call $exit (i32.const 42))))))"#;
+
+/// A program with a world embedded: it waits for the stop, and has a hook.
+const WITH_HOOK: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "curfew:lifecycle/host@0.2.0" "subscribe-stop" (func $subscribe (result i32)))
+  (import "wasi:io/poll@0.2.12" "[method]pollable.block" (func $block (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\05\00\00\00")
+  (data (i32.const 16) "hook\n")
+  (func (export "START") (call $block (call $subscribe)))
+  (func (export "shutdown")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+fn bytes(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Embeds a world in a module, as `wasm-tools component embed` does.
+fn embed(module: &str, world: &str) -> Vec<u8> {
+    let mut module = bytes(module);
+    let mut resolve = Resolve::default();
+    resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.2")).unwrap();
+    let wit = format!("package my:app;\nworld app {{ {world} }}");
+    let package = resolve.push_str("app.wit", &wit).unwrap();
+    let world = resolve.select_world(&[package], Some("app")).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    module
+}
+
+fn single(module: impl AsRef<[u8]>) -> Host {
+    let host = Host::files(&["app.wasm"]);
+    host.file("app.wasm", module)
+}
+
+#[test]
+fn a_module_runs_and_its_exit_status_is_the_exit_code() {
+    let output = single(bytes(COMMAND)).text_logs().run();
+    assert_eq!((output.code(), output.stdout_text().as_str()), (0, "hello\n"), "{}", output.said());
+    assert_eq!(output.stderr_text(), "", "to its user it is a program like any other");
+    let output = single(bytes(COMMAND)).text_logs().guest_args(&["x"]).run();
+    assert_eq!((output.code(), output.stdout_text().as_str()), (42, "hello\n"), "{}", output.said());
+    assert_eq!(output.stderr_text(), "");
+}
+
+/// AssemblyScript imports it twice when both its runtime and its author call it.
+#[test]
+fn each_import_of_the_exit_keeps_its_status() {
+    let module = r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+  (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $again (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (call $again (i32.const 5))))"#;
+    single(bytes(module)).run().expect_code(5);
+}
+
+/// One that imports nothing at all is a program, too.
+#[test]
+fn a_module_without_imports_runs() {
+    let module =
+        |start: &str| format!(r#"(module (memory (export "memory") 1) (func (export "_start") {start}))"#);
+    let output = single(bytes(&module(""))).run();
+    output.expect_code(0).expect_outcome("app", "finished");
+    let output = single(bytes(&module("unreachable"))).run();
+    let failed = output.expect_code(1).records("failed", "app");
+    assert!(failed[0].text("error").starts_with("trapped: wasm `unreachable`"), "{}", output.said());
+}
+
+/// An allocator that takes all the memory there is when it begins, as that of older C and Rust does, and then more of it.
+const GREEDY: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (global $a-global (mut i32) (i32.const 7))
+  (data (i32.const 0) "\10\00\00\00\01\00\00\00")
+  (data (i32.const 16) ".")
+  (func $say (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then (unreachable))))
+  (func $sbrk (param $pages i32) (result i32)
+    (i32.shl
+      (if (result i32) (local.get $pages) (then (memory.grow (local.get $pages))) (else (memory.size)))
+      (i32.const 16)))
+  (func (export "_start")
+    (call $say)
+    (memory.fill (i32.const 1024) (i32.const 0xAA) (i32.sub (call $sbrk (i32.const 0)) (i32.const 1024)))
+    (call $say)
+    (memory.fill (call $sbrk (i32.const 1)) (i32.const 0xAA) (i32.const 65536))
+    (call $say)
+    ;; What it has got by now ends where the memory does.
+    (i32.store8 (i32.sub (call $sbrk (i32.const 0)) (i32.const 1)) (i32.const 0xAA))
+    (call $exit (i32.load8_u (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 1))))))"#;
+
+/// The adapter needs memory of its own, and the allocator of the module must not find it.
+#[test]
+fn a_greedy_allocator_does_not_take_the_memory_of_the_adapter() {
+    let output = single(bytes(GREEDY)).text_logs().run();
+    assert_eq!((output.code(), output.stdout_text().as_str()), (0xAA, "..."), "{}", output.said());
+}
+
+const SAID: &str = "a core module with `_start`, adapted as a WASI preview-1 command";
+
+#[test]
+fn what_was_done_is_said_in_one_line() {
+    let manifest = app("") + &component("old", "old.wasm", "");
+    let host = || Host::manifest(&manifest).file("old.wasm", bytes(COMMAND));
+    let output = host().run();
+    output.expect_code(0).expect_line("old | hello");
+    let said = output.records(SAID, "old");
+    assert_eq!(said.len(), 1, "{}", output.said());
+    assert!(said[0].text("file").ends_with("old.wasm"));
+    let line = format!("  adapted   {SAID}\n");
+    for args in [&["check"][..], &["inspect", "old.wasm"]] {
+        let output = host().call(args);
+        let text = output.expect_code(0).stdout_text();
+        assert!(text.contains(&line) && text.contains("kind      service, WASI 0.2"), "{text}");
+    }
+    let output = host().call(&["inspect", "--json", "old.wasm"]);
+    let value: serde_json::Value = serde_json::from_str(&output.stdout_text()).unwrap();
+    assert_eq!(value["adapted"], SAID);
+}
+
+/// Go takes all memory for its own heap; what the adapter keeps in it stays, and so does the program's.
+#[test]
+fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
+    let Some(file) = sample("hostile/plain-go") else { return };
+    let host = Host::files(&[file]);
+    std::fs::create_dir(host.path().join("work")).unwrap();
+    let input = host.path().join("input");
+    std::fs::write(&input, "through stdin").unwrap();
+    let work = format!("{}::/work", host.path().join("work").display());
+    let flags = ["--env", "GIVEN=as-variable", "--dir", &work];
+    let output = host
+        .text_logs()
+        .flags(&flags)
+        .stdin(std::fs::File::open(input).unwrap())
+        .guest_args(&["100", "an argument"])
+        .run();
+    assert_eq!(output.code(), 7, "{}", output.said());
+    let expected = "given [100 an argument] as-variable through stdin\n100 MiB, 0 bad bytes\n";
+    assert_eq!(output.stdout_text(), expected);
+}
+
+/// Issue 5: runtimes that would overwrite what the host keeps in their memory, and of which nobody can see where.
+#[test]
+fn runtimes_that_take_all_memory_are_refused() {
+    let program = r#"(memory (export "memory") 1) (func (export "_start"))"#;
+    let old = refused(bytes(&format!("(module {program} {})", made_by("Go"))));
+    assert!(old.contains("where its heap begins") && old.contains("`cabi_realloc`"), "{old}");
+    let tiny = refused(bytes(&format!("(module {program} {})", made_by("TinyGo"))));
+    assert!(tiny.contains("tinygo build -target=wasip2"), "{tiny}");
+}
+
+/// What was compiled of a module is kept under what its file has in it: the next start neither adapts nor compiles.
+#[test]
+fn a_second_start_does_not_adapt_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = |module: &str, point: &str| {
+        let host = single(bytes(module)).env("CURFEW_CACHE_DIR", cache.path());
+        host.env("CURFEW_FAIL_POINT", point).run().code()
+    };
+    assert_eq!(run(COMMAND, "adapt"), 70, "nothing is kept yet");
+    assert_eq!(run(COMMAND, ""), 0);
+    assert_eq!(run(COMMAND, "adapt"), 0);
+    assert_eq!(run(&COMMAND.replace("hello", "HELLO"), "adapt"), 70, "another file is another component");
+}
+
+#[test]
+fn a_module_with_a_world_can_have_a_hook() {
+    let world = "import curfew:lifecycle/host@0.2.0; export shutdown: func();";
+    let program = embed(&WITH_HOOK.replace("START", "_start"), world);
+    let run = r#"(func (export "wasi:cli/run@0.2.12#run") (result i32) (call $block (call $subscribe)) (i32.const 0))"#;
+    let reactor = WITH_HOOK.replace(r#"(func (export "START") (call $block (call $subscribe)))"#, run);
+    let reactor = embed(&reactor, &format!("{world} export wasi:cli/run@0.2.12;"));
+    for (module, said) in [
+        (program, "a core module with `_start` and an embedded world, adapted as a WASI preview-1 command"),
+        (reactor, "a core module with an embedded world, adapted as a WASI preview-1 reactor"),
+    ] {
+        let manifest = app("") + &component("old", "old.wasm", "");
+        let app = Host::manifest(&manifest).file("old.wasm", module).start_ready();
+        assert_eq!(app.records(said, "old").len(), 1);
+        app.signal(SIGTERM);
+        let output = app.wait();
+        output
+            .expect_code(0)
+            .expect_outcome("old", "stopped")
+            .expect_hook("old", "ok")
+            .expect_line("old | hook");
+    }
+}
+
+fn refused(module: impl AsRef<[u8]>) -> String {
+    let output: Output = single(module).text_logs().run();
+    let text = output.stderr_text();
+    assert_eq!(output.code(), 78, "{}", output.said());
+    assert_eq!(text.lines().count(), 2, "a finding and a hint:\n{text}");
+    assert!(text.starts_with("error: app.wasm: it") && text.contains("\nhint: "), "{text}");
+    text
+}
+
+/// A core module that imports this, and has a program.
+fn importing(from: &str, name: &str) -> Vec<u8> {
+    bytes(&format!(r#"(module (import "{from}" "{name}" (func)) (func (export "_start")))"#))
+}
+
+/// Issue 5, bad input: what was found and what to do, in words that the author of that language understands.
+#[test]
+fn modules_for_elsewhere_are_told_where_they_belong() {
+    for (from, name, words) in [
+        ("__wbindgen_placeholder__", "x", &["wasm-bindgen", "cargo build --target wasm32-wasip2"][..]),
+        ("./app_bg.js", "__wbg_log", &["wasm-bindgen"]),
+        ("gojs", "runtime.wasmExit", &["GOOS=js", "GOOS=wasip1 GOARCH=wasm go build"]),
+        ("wasi_unstable", "fd_write", &["`wasi_unstable`", "before preview 1"]),
+        ("wasix_32v1", "proc_fork", &["WASIX", "wasm32-wasip2"]),
+        ("wasi", "thread-spawn", &["threads", "-pthread"]),
+        ("env", "emscripten_notify_memory_growth", &["Emscripten", "-sSTANDALONE_WASM"]),
+        ("env", "abort", &["AssemblyScript", "@assemblyscript/wasi-shim"]),
+        ("env", "proxy_log", &["proxy-wasm"]),
+        ("env", "sqlite3_open", &["`env.sqlite3_open`", "nothing defined", "link the library"]),
+        ("acme", "frob", &["`frob` of `acme`", "wasm-tools component embed"]),
+        ("wasi_snapshot_preview1", "sock_open", &["`sock_open`", "WASI preview 1 does not have"]),
+    ] {
+        let text = refused(importing(from, name));
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?} are not in\n{text}");
+    }
+    let shared = r#"(module (import "env" "memory" (memory 1 2 shared)) (func (export "_start")))"#;
+    assert!(refused(bytes(shared)).contains("threads"));
+}
+
+/// A custom section of the producers of a module.
+fn made_by(language: &str) -> String {
+    let name = |text: &str| format!("\\{:02x}{text}", text.len());
+    let fields = format!("\\01{}\\01{}{}", name("language"), name(language), name(""));
+    format!("(@custom \"producers\" \"{fields}\")")
+}
+
+/// Issue 5, bad input: a C module without `_start`, and the same of other languages.
+#[test]
+fn modules_without_a_program_are_told_how_to_get_one() {
+    let initialize = r#"(func (export "_initialize"))"#;
+    for (module, words) in [
+        (initialize.to_owned(), &["`-mexec-model=reactor`", "so that its `main` runs"][..]),
+        (format!("{}{initialize}", made_by("Go")), &["-buildmode=c-shared"]),
+        (format!("{}{initialize}", made_by("Rust")), &["wasm32-wasip1", "build it for `wasm32-wasip2`"]),
+        (made_by("Rust"), &["wasm32-unknown-unknown", "cargo build --target wasm32-wasip2"]),
+        (r#"(func (export "main"))"#.to_owned(), &["`main`", "-nostartfiles"]),
+        (r#"(func (export "_start"))"#.to_owned(), &["does not export its `memory`"]),
+        (String::new(), &["there is no program in it", "`main`"]),
+        ("(@custom \"linking\" \"\\02\")".to_owned(), &["object file", "without `-c`"]),
+        ("(@custom \"dylink.0\" \"\")".to_owned(), &["shared library", "-shared"]),
+    ] {
+        let text = refused(bytes(&format!("(module {module})")));
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?} are not in\n{text}");
+    }
+}
+
+#[test]
+fn a_module_that_does_not_fit_its_world_is_refused() {
+    let missing = embed(r#"(module (memory (export "memory") 1))"#, "export shutdown: func();");
+    let text = refused(missing);
+    assert!(text.contains("does not fit the world") && text.contains("shutdown"), "{text}");
+    let undeclared = embed(
+        r#"(module (import "acme" "frob" (func)) (memory (export "memory") 1) (func (export "shutdown")))"#,
+        "export shutdown: func();",
+    );
+    let text = refused(undeclared);
+    assert!(text.contains("acme"), "{text}");
+    let mut cut = bytes(COMMAND);
+    cut.truncate(cut.len() - 9);
+    assert!(refused(cut).contains("it is not a valid core module"));
+}
