@@ -19,7 +19,7 @@ fn shop() -> String {
         + &component("hello", HELLO_HTTP, &on("routes = [\"shop.example/hello\"]"))
         + &component("events", EVENTS, &on("routes = [\"/events\"]"))
         + &component("rest", HELLO_HTTP_CLASSIC, &on(""))
-        + &component("private", HELLO_HTTP_CLASSIC, "listen = [\"unix:private.sock\"]\nafter = [\"clock\"]")
+        + &component("private", HELLO_HTTP_CLASSIC, "listen = [\"unix:private.sock\"]")
 }
 
 #[track_caller]
