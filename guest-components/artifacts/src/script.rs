@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::environment;
+use crate::{BUILT, environment};
 
 /// Commands of a README, and where they run.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ impl Script {
         let mut bash = Command::new("bash");
         bash.args(["-e", "-u", "-o", "pipefail", "-c", &self.text]).current_dir(&self.folder);
         environment::clean(&mut bash);
+        // Projects in Rust share what they are made of: it is compiled once.
+        bash.env("CARGO_BUILD_BUILD_DIR", Path::new(BUILT).join("projects/rust"));
         bash.envs(self.env.iter().map(|(name, value)| (name, value)));
         bash.env("PATH", self.search_path()).stdin(Stdio::null()).output()
     }
