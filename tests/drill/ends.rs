@@ -21,7 +21,7 @@ fn an_app_that_cannot_start_ends_the_drill() {
         (file("wrong.toml"), 78, vec!["gracee", "did you mean", "grace"]),
         (file("taken.toml"), 69, vec!["the app does not run", "web", &address]),
         (file("activated.toml"), 69, vec!["web listens on fd:web", "hint: "]),
-        (file(NO_RUN), 78, vec!["the app does not run", "it exports neither `wasi:cli/run`"]),
+        (file(NO_RUN), 78, vec!["the app does not run", "neither `wasi:cli/run` nor a handler"]),
         (file(TRAP_AT_START), 1, vec!["the app does not run", "unreachable"]),
     ];
     let on = |address: &str| app("") + &component("web", HELLO_HTTP, &format!("listen = [\"{address}\"]"));
@@ -51,7 +51,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["--clients", "0"], "--clients"),
         (&["--load", "ftp://a"], "it starts with neither http:// nor https:// nor unix:"),
         (&["--load", "127.0.0.1:80"], "--load"),
-        (&["--listen", "127.0.0.1:0"], "--listen needs a single .wasm file"),
+        (&["--listen", "127.0.0.1:0"], "--listen needs a single file"),
     ] {
         let manifest = app("") + &component("server", SERVER, "");
         let drilled = drill(Host::manifest(&manifest), flags);

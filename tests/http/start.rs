@@ -4,10 +4,12 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_SPIN_AT_START, HTTP_TRAP_AT_START, SERVER};
+use artifacts::{
+    HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_SPIN_AT_START, HTTP_TRAP_AT_START, SERVER, SERVICE_LAB,
+};
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::harness::{Address, Host, Wire, app, assert_within, component, until, web};
+use crate::harness::{Address, Host, Wire, app, assert_within, component, free_port, keys, until, web};
 
 /// Design 2: 69 when an address could not be bound, and nothing was started, also not what has nothing to do with it.
 #[test]
@@ -156,4 +158,30 @@ fn a_part_of_the_server_that_dies_ends_the_host_with_70() {
         assert_eq!(output.code(), 70, "{point}:\n{}", output.said());
         assert_within(output.after(began), Duration::from_millis(2250), point);
     }
+}
+
+/// I4: whoever waits for a component that will not be started any more is told so, and holds nobody up.
+#[test]
+fn a_request_for_what_was_never_started_does_not_hold_the_stop() {
+    let port = free_port();
+    let on = |keys: &str| format!("listen = [\"127.0.0.1:{port}\"]\n{keys}");
+    let manifest = app("grace = \"60s\"")
+        + &component("slow", SERVICE_LAB, &keys(&["ready=never"]))
+        + &component("late", HELLO_HTTP, &on("routes = [\"/late\"]\nafter = [\"slow\"]"))
+        + &component("rest", HELLO_HTTP_CLASSIC, &on(""));
+    let app = Host::manifest(&manifest).start();
+    app.wait_for_log("component started", "rest");
+    // The system lets them in before anybody accepts them.
+    let address = Address::parse(&format!("http://127.0.0.1:{port}"));
+    let mut wires = ["/late", "/"].map(|path| {
+        let mut wire = Wire::connect(&address);
+        wire.send_get(path);
+        wire
+    });
+    let asked = app.signal(SIGTERM);
+    let statuses = wires.each_mut().map(|wire| wire.fate().answered().status);
+    assert_eq!(statuses, [503, 200]);
+    let output = app.wait();
+    output.expect_code(0).expect_outcome("late", "not-started").expect_outcome("rest", "stopped");
+    assert_within(output.after(asked), Duration::from_millis(200), "the stop");
 }

@@ -27,8 +27,6 @@ pub struct Said {
     pub message: String,
     /// To which component.
     pub component: Option<String>,
-    /// Where it listens.
-    pub address: Option<String>,
     /// How it ended.
     pub outcome: Option<String>,
     /// Its longest time to stop.

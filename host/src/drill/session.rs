@@ -7,7 +7,7 @@ use super::document::{Drill, Tried, Verdict};
 use super::error::DrillError;
 use super::finding::Finding;
 use super::judge::{NO_ANSWER, SLOW_START, findings};
-use super::perform::{Moment, Stage};
+use super::perform::{Moment, Stage, Subject};
 use super::seen::{Exit, Seen};
 use super::tries::Try;
 use crate::plan::ListenAddress;
@@ -31,7 +31,7 @@ pub fn hold(
         stage,
         ready: Duration::ZERO,
         records: 1,
-        loadable: false,
+        loadable: listens(stage.subject()),
         aims: Vec::new(),
         unanswered: false,
         over: None,
@@ -52,6 +52,10 @@ pub fn hold(
                 Some(because) => tried = Tried::skipped(*what, load, because),
                 None => session.hold(*what, &mut tried)?,
             }
+            if load && !session.loadable {
+                // What listens is of kind tcp.
+                continue;
+            }
             tried.took_ms = millis(began.elapsed());
             session.tried.push(tried);
         }
@@ -65,6 +69,12 @@ pub fn hold(
         error: None,
         tries: session.tried,
     })
+}
+
+/// Whether somebody may be there to be asked; of which kind they are, only the app knows.
+fn listens(subject: &Subject) -> bool {
+    !subject.aims.is_empty()
+        || subject.plan.components.iter().any(|component| !component.http.listen.is_empty())
 }
 
 struct Session<'a> {
@@ -116,11 +126,6 @@ impl Session<'_> {
         self.ready = seen.ready.unwrap_or(self.ready);
         let started = seen.records.iter().position(|record| record.is("app started", ""));
         self.records = started.map_or(self.records, |before| before + 1);
-        let listens =
-            |address: &str| ["http://", "https://", "unix:"].iter().any(|kind| address.starts_with(kind));
-        let addresses = seen.records.iter().filter_map(|record| record.said.address.as_deref());
-        self.loadable =
-            self.loadable || !self.stage.subject().aims.is_empty() || addresses.into_iter().any(listens);
         if matches!(seen.exit, Exit::Early(_)) {
             self.over = Some("the app ends by itself".to_owned());
         }
@@ -160,6 +165,7 @@ impl Session<'_> {
         }
         match self.stage.perform(what, tried.load) {
             Ok(seen) => {
+                self.loadable &= !tried.load || !seen.aims.is_empty();
                 let is_first = self.ready.is_zero();
                 self.know(&seen);
                 self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);

@@ -18,8 +18,7 @@ const SETTLING: Duration = Duration::from_secs(10);
 const SAME_LOOKS: u32 = 40;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(10);
-/// What is made only when it is needed for the first time is there from then on: only what grows in each of so many
-/// rounds has been left behind.
+/// Only what grows in each of so many rounds has been left behind.
 const ROUNDS: u32 = 4;
 /// What caches that a load brought about may keep, and instances, of which each client can bring one about.
 const GROWTH: usize = 32;
@@ -44,25 +43,16 @@ struct Taken {
 /// When the drill is to end.
 pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), DrillError> {
     restart_all(stage, scene)?;
+    if loaded {
+        under_load(stage, scene)?;
+    } else {
+        reload_nothing(stage, scene)?;
+    }
+    restart_all(stage, scene)?;
+    // What a load needs is made when it is needed for the first time, and stays: only idle rounds can be compared.
     let mut before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
     for round in 1..=ROUNDS {
-        if loaded {
-            stage.load(scene)?;
-        }
-        if round == 1 {
-            reload_nothing(stage, scene)?;
-        }
         restart_all(stage, scene)?;
-        serve(stage, scene)?;
-        if let Some(load) = scene.load.take() {
-            let clients = stage.subject().clients * scene.aims.len();
-            scene.loads.extend(counts(load.end(), Turns::Never));
-            let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
-            let most = Taken { descriptors: most, threads: usize::MAX };
-            let after = settled(stage, scene, most, SAME_LOOKS)?;
-            grown(scene, before, after, most.descriptors);
-            restart_all(stage, scene)?;
-        }
         let patience = if round == ROUNDS { u32::MAX } else { SAME_LOOKS };
         let after = settled(stage, scene, before, patience)?;
         if after.descriptors <= before.descriptors && after.threads <= before.threads {
@@ -73,6 +63,23 @@ pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), Dril
         }
         before = after;
     }
+    Ok(())
+}
+
+/// The reload and the restarts under load, and whether the load itself has left too much behind.
+fn under_load(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
+    let before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
+    stage.load(scene)?;
+    reload_nothing(stage, scene)?;
+    restart_all(stage, scene)?;
+    serve(stage, scene)?;
+    let clients = stage.subject().clients * scene.aims.len();
+    if let Some(load) = scene.load.take() {
+        scene.loads = counts(load.end(), Turns::Never);
+    }
+    let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
+    let after = settled(stage, scene, Taken { descriptors: most, threads: usize::MAX }, SAME_LOOKS)?;
+    grown(scene, before, after, most);
     Ok(())
 }
 

@@ -240,10 +240,19 @@ impl Group {
         self.stage.send_if_modified(|now| {
             let drains = *now < Stage::Drain && !self.claimed.load(Ordering::SeqCst);
             if drains {
+                // Before those who have connected already are let in.
+                self.refuse_for_idle();
                 *now = Stage::Drain;
             }
             drains
         });
+    }
+
+    /// Has requests for members that were never started refused: nobody would ever look after them.
+    fn refuse_for_idle(&self) {
+        for member in self.routing().members.iter().filter(|member| !member.standing.is_started()) {
+            member.pool.call_hooks_now();
+        }
     }
 
     /// Has all members look again how far it is, and those that were.
