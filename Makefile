@@ -50,7 +50,8 @@ target/tools/$(WASM_TOOLS)-$(GO):
 
 target/tools/wit-bindgen-$(WIT_BINDGEN): | setup-build
 	@mkdir -p target/tools
-	$(CARGO) install wit-bindgen-cli --quiet --version $(WIT_BINDGEN) --locked --no-default-features --features c --root target/tools
+	@echo "installing wit-bindgen $(WIT_BINDGEN), which makes bindings for C"
+	$(CARGO) install wit-bindgen-cli --quiet --debug --version $(WIT_BINDGEN) --locked --no-default-features --features c --root target/tools
 	@touch $@
 
 # The gRPC client that the tests use.
