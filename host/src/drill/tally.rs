@@ -122,7 +122,7 @@ impl Tally {
         let mut counts = Counts::default();
         for asked in &self.asked {
             let loss = match asked.end {
-                End::Answered(503) if is_shared && !before(asked.sent) => None,
+                End::Answered(503) if is_shared && !before(asked.sent + asked.took) => None,
                 End::Answered(status) if status >= 500 && !self.is_usual(status, &usual, turns) => {
                     Some(Loss::Status(status))
                 }
