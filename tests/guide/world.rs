@@ -194,11 +194,15 @@ fn first_address(text: &str) -> Option<(usize, &'static str)> {
     found.filter_map(|address| Some((text.find(address)?, address))).min()
 }
 
-/// The words of a command, with whole paths where they name files.
+/// The words of a command, with whole paths where they name files, or folders for a guest.
 fn words(args: &str, folder: &Path) -> Vec<String> {
-    let whole = |word: &str| match folder.join(word) {
-        path if path.is_file() => path.to_str().unwrap().to_string(),
-        _ => word.to_string(),
+    let whole = |word: &str| {
+        let (host, guest) = word.split_at(word.find("::").unwrap_or(word.len()));
+        let path = folder.join(host);
+        match path.is_file() || !guest.is_empty() && path.is_dir() {
+            true => format!("{}{guest}", path.display()),
+            false => word.to_string(),
+        }
     };
     args.split_whitespace().map(whole).collect()
 }

@@ -60,6 +60,8 @@ impl Event {
             Event::Quit => app.signal(SIGQUIT),
             Event::IntInt => {
                 let first = app.signal(SIGINT);
+                // Two that are heard within half a second are one.
+                app.wait_for_log("stopping", "");
                 if app.ends_within(600 * MS) { first } else { app.signal(SIGINT) }
             }
             Event::PeerFailure => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use artifacts::Project;
 use curfew_host::project::{TEMPLATES, Template};
 
-use crate::harness::{Host, built, follow};
+use crate::harness::{Host, built, follow, free_port};
 
 /// Writes a project as a user does, builds it, and runs its README's commands.
 #[track_caller]
@@ -18,23 +18,21 @@ fn works_as_its_readme_says(folder: &str) {
     output.expect_code(0).expect_line(&format!("{name}/ is a component in {}", template.language.title()));
     let written = output.dir.path().join(&name);
     assert_eq!(parent, output.dir.path());
-    take_a_port_of_its_own(&written.join("curfew.toml"), folder);
     let project = Project::at(&written, &name).unwrap();
     let Some(_file) = built(&project) else { return };
     let workshop = project.workshop();
+    take_a_free_port(&written, &workshop);
     follow(&workshop, "Test");
     let said = follow(&workshop, "Drill");
     assert!(said.contains("ok") && !said.contains("FAIL"), "{said}");
     expect_one_screen(&workshop.join("README.md"));
 }
 
-/// The projects are all for one port, and several are drilled at a time here. The same port each time: a project is built
-/// again when a file of it has changed.
-fn take_a_port_of_its_own(manifest: &Path, folder: &str) {
-    let number = TEMPLATES.iter().position(|template| template.folder == folder).unwrap();
-    let text = std::fs::read_to_string(manifest).unwrap();
-    std::fs::write(manifest, text.replace("127.0.0.1:8080", &format!("127.0.0.1:{}", 18_400 + number)))
-        .unwrap();
+/// The projects are all for one port, and several are drilled at a time here.
+fn take_a_free_port(written: &Path, workshop: &Path) {
+    let text = std::fs::read_to_string(written.join("curfew.toml")).unwrap();
+    let free = format!("127.0.0.1:{}", free_port());
+    std::fs::write(workshop.join("curfew.toml"), text.replace("127.0.0.1:8080", &free)).unwrap();
 }
 
 fn arguments<'a>(template: &Template, name: &'a str) -> Vec<&'a str> {

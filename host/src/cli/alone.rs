@@ -56,9 +56,7 @@ impl AloneArgs {
             outbound_http: self.allow_outbound_http,
         }
     }
-}
 
-impl AloneArgs {
     /// Returns it as another process of this program takes it.
     pub fn words(&self) -> Vec<OsString> {
         let listen = self.listen.iter().map(|address| format!("--listen={address}").into());
