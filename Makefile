@@ -31,6 +31,7 @@ setup-build:
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 
 setup: setup-build target/venv/$(GRPCIO) setup-languages ## install what building and testing needs, or say what is missing
+	$(call install,curl,the commands of the guide and of the samples that need it are not tried)
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
 	$(call install,groff,the pages of the manual are not rendered by a test,groff-base)

@@ -23,16 +23,19 @@ fn works_as_its_readme_says(folder: &str) {
     let workshop = project.workshop();
     take_a_free_port(&written, &workshop);
     follow(&workshop, "Test");
+    follow(&workshop, "Run");
     let said = follow(&workshop, "Drill");
     assert!(said.contains("ok") && !said.contains("FAIL"), "{said}");
     expect_one_screen(&workshop.join("README.md"));
 }
 
-/// The projects are all for one port, and several are drilled at a time here.
+/// The projects are all for one port, and several are run at a time here.
 fn take_a_free_port(written: &Path, workshop: &Path) {
-    let text = std::fs::read_to_string(written.join("curfew.toml")).unwrap();
     let free = format!("127.0.0.1:{}", free_port());
-    std::fs::write(workshop.join("curfew.toml"), text.replace("127.0.0.1:8080", &free)).unwrap();
+    for file in ["curfew.toml", "README.md"] {
+        let text = std::fs::read_to_string(written.join(file)).unwrap();
+        std::fs::write(workshop.join(file), text.replace("127.0.0.1:8080", &free)).unwrap();
+    }
 }
 
 fn arguments<'a>(template: &Template, name: &'a str) -> Vec<&'a str> {
