@@ -63,6 +63,20 @@ fn shop() -> String {
         + &component("db", SERVER, "start-timeout = \"4s\"")
 }
 
+/// What a supervisor's own timeout is set by: a failure may take longer than a stop.
+#[test]
+fn the_longest_stop_may_be_that_of_a_failure() {
+    let manifest = app("grace = \"3s\"\nfail-grace = \"5s\"") + &component("a", SERVER, "");
+    let output = Host::manifest(&manifest).call(&["check"]);
+    output.expect_code(0).expect_line("the longest stop takes 5s, the process is gone by 6s");
+}
+
+#[test]
+fn a_component_is_checked_as_by_inspect() {
+    let output = Host::manifest("").call(&["check", SERVER]);
+    output.expect_code(0).expect_line("kind      service");
+}
+
 /// Issue 4: `check` prints the waves, the worst-case stop time along them, and how each component is supervised.
 #[test]
 fn check_tells_the_order_and_who_is_watched() {

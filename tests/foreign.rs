@@ -178,6 +178,17 @@ fn imports_from_elsewhere_are_named() {
     refused(exporting(RUN, "(import \"log\" (func))"), &["`log`", "a world of WASI"]);
 }
 
+/// A name that is nearly the hook's is one that nobody calls.
+#[test]
+fn a_hook_with_a_slip_in_its_name_is_told() {
+    for (name, told) in [("shut-down", true), ("shutdwon", true), ("shutdown2", true), ("start", false)] {
+        let exports = [RUN, &[(name, "")]].concat();
+        let output = single(exporting(&exports, "")).call(&["inspect", "app.wasm"]);
+        let warning = format!("it exports `{name}`, which nobody calls: if it is the hook");
+        assert_eq!(output.expect_code(0).has_line(&warning), told, "{name}: {}", output.said());
+    }
+}
+
 /// A `shutdown` that nobody calls would be a surprise at the first stop.
 #[test]
 fn a_hook_in_another_interface_is_told() {

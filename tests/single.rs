@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, NO_HOOK, SERVER_CLASSIC, TCP_ECHO, TCP_ECHO_CLASSIC};
+use artifacts::{
+    HELLO_HTTP, HELLO_HTTP_CLASSIC, HOSTILE_CLASSIC, NO_HOOK, SERVER_CLASSIC, TCP_ECHO, TCP_ECHO_CLASSIC,
+};
+use nix::sys::signal::Signal::SIGINT;
 
 use crate::harness::{Address, Host, LineClient, Output, Wire};
 
@@ -171,4 +174,25 @@ fn what_is_for_one_file_is_refused_with_a_manifest_and_with_several() {
             .run()
             .expect_refused(2, &[&said, "in a manifest"]);
     }
+}
+
+/// What users of `wasmtime run` type first.
+#[test]
+fn arguments_without_two_dashes_are_told_where_they_belong() {
+    let output = Host::files(&[NO_HOOK, "cat"]).text_logs().run();
+    output.expect_refused(69, &["cannot read cat", "hint: arguments of a component come after `--`"]);
+}
+
+/// Whoever presses Ctrl-C sees that it was heard, also where curfew says nothing else.
+#[test]
+fn a_stop_that_takes_long_says_whom_it_waits_for() {
+    let host =
+        Host::files(&[HOSTILE_CLASSIC]).flags(&["--grace", "60s"]).guest_args(&["run=spin"]).text_logs();
+    let app = host.start();
+    app.wait_for_line("run entered");
+    app.signal(SIGINT);
+    app.wait_for_line("waiting for");
+    app.wait_for_line("one more INT cuts it off");
+    app.signal(SIGINT);
+    app.wait().expect_code(130);
 }

@@ -224,7 +224,7 @@ pub struct DrillArgs {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The manifest [default: curfew.toml]
+    /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
     pub manifest: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]

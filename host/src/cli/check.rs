@@ -1,5 +1,6 @@
 //! `curfew check` and `curfew inspect`: loads and validates, starts nothing.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::json;
@@ -24,6 +25,9 @@ use crate::teardown::{ExitCode, HARD_RESERVE};
 /// When the manifest is wrong.
 pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
     let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    if is_wasm(manifest) {
+        return inspect(output, &InspectArgs { file: manifest.to_owned(), json: args.json });
+    }
     let plan = Plan::from_manifest(manifest)?;
     let (mut good, bad) = load(&plan, |loaded, plan| loaded.check_plan(plan))?;
     let waves = Waves::new(&plan);
@@ -31,7 +35,7 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
         description.is_waited_for = Waves::is_waited_for(&plan, &description.name);
         description.warnings.extend(waves.warning(&description.name, description.grace));
     }
-    let worst = plan.app.drain_delay.saturating_add(plan.app.grace);
+    let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if args.json {
         let value = json!({
@@ -64,6 +68,15 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
         }
     }
     Ok(bad.first().map_or(ExitCode::CLEAN, AppError::exit_code))
+}
+
+/// Whether somebody named a component where a manifest is meant.
+fn is_wasm(path: &Path) -> bool {
+    let mut start = [0; 4];
+    // Opening what is no file can take for ever.
+    path.is_file()
+        && std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+        && start == *b"\0asm"
 }
 
 /// Says what one component is.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::supervision::Supervision;
 use crate::plan::{ComponentPlan, HookTiming};
-use crate::runtime::{ImportState, Kind, Loaded};
+use crate::runtime::{ImportState, Kind, Loaded, StrayHook};
 
 /// A component that can run.
 #[derive(Debug, Serialize)]
@@ -144,11 +144,16 @@ fn not_given(loaded: &Loaded) -> Vec<String> {
 
 fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
     let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
-    let stray = |interface: &String| {
-        format!(
-            "its `shutdown` in `{interface}` is never called: a hook is at world level (`export shutdown: func();`), or in \
-             `curfew:lifecycle/hook`"
-        )
+    let stray = |stray: &StrayHook| match stray {
+        StrayHook::InInterface(interface) => format!(
+            "its `shutdown` in `{interface}` is never called: a hook is at world level (`export shutdown: func();`), or \
+             in `curfew:lifecycle/hook`"
+        ),
+        StrayHook::Named(name) => {
+            format!(
+                "it exports `{name}`, which nobody calls: if it is the hook, its name has to be `shutdown`"
+            )
+        }
     };
     let unused = |run: &String| format!("its `{run}` is never called: the host calls its handler");
     let mut warnings: Vec<_> = loaded.stray_hooks.iter().map(stray).collect();

@@ -138,8 +138,8 @@ impl Plan {
         let addresses = bare.addresses()?;
         let mut taken = BTreeSet::new();
         let mut components = Vec::with_capacity(files.len());
-        for file in files {
-            check_file(file)?;
+        for (number, file) in files.iter().enumerate() {
+            check_file(file, number)?;
             let name = unique(&stem(file), &taken);
             taken.insert(name.clone());
             components.push(component(name, file, &bare.args, &addresses));
@@ -174,13 +174,17 @@ fn stem(file: &Path) -> String {
     component_name_from(&file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
-fn check_file(file: &Path) -> Result<(), PlanError> {
+/// One that is not the first and has no such extension may have been meant for the program.
+fn check_file(file: &Path, number: usize) -> Result<(), PlanError> {
+    let is_named_so = file.extension().is_some_and(|extension| extension == "wasm");
+    let hint = (number > 0 && !is_named_so)
+        .then_some("arguments of a component come after `--`: curfew run a.wasm -- ARGS");
     let cause = match std::fs::metadata(file) {
         Ok(found) if found.is_dir() => std::io::Error::from(std::io::ErrorKind::IsADirectory),
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
-    Err(PlanError::Unreadable { path: file.to_owned(), cause, hint: None })
+    Err(PlanError::Unreadable { path: file.to_owned(), cause, hint })
 }
 
 fn component(name: String, source: &Path, args: &[String], addresses: &[ListenAddress]) -> ComponentPlan {

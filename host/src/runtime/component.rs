@@ -8,7 +8,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::adapt::Adaptation;
 use super::exports::{Kind, RunExport, find_run};
-use super::hook_shape::{HookError, find_hook, stray_hooks};
+use super::hook_shape::{HookError, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
@@ -26,8 +26,8 @@ pub struct Loaded {
     pub run: RunExport,
     /// Its hook, if it has one.
     pub hook: Option<HookShape>,
-    /// Interfaces with a `shutdown` that is not called, where there is no hook.
-    pub stray_hooks: Vec<String>,
+    /// What may have been meant as its hook, where there is none.
+    pub stray_hooks: Vec<StrayHook>,
     /// When the hook is called.
     pub timing: HookTiming,
     /// What it imports, and what of it it gets.
@@ -205,7 +205,8 @@ impl Loaded {
             ),
             (Kind::Service, false) => (
                 "it is of kind `service`, and `listen` is for kinds `http` and `tcp` only".to_owned(),
-                "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` allows it to",
+                "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` in a manifest allows it to, or \
+                 `--allow-net` with a single file",
             ),
             (Kind::Tcp, false) => match http_only(plan) {
                 Some(key) => (

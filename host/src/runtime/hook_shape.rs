@@ -107,16 +107,32 @@ pub fn find_hook(engine: &Engine, component: &Component) -> Result<Option<HookSh
     }
 }
 
-/// Returns the interfaces that have a function of the hook's name and are not the hook's.
-pub fn stray_hooks(engine: &Engine, component: &Component) -> Vec<String> {
-    let is_stray = |name: &str, item: &ComponentItem| match item {
+/// Something that may have been meant as a hook, and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StrayHook {
+    /// The right name in this interface, which is not the hook's.
+    InInterface(String),
+    /// A function of this name, which is nearly the hook's.
+    Named(String),
+}
+
+/// How many letters a name can be off to have been meant as the hook's.
+const NEARLY: usize = 2;
+
+/// Returns what may have been meant as a hook.
+pub fn stray_hooks(engine: &Engine, component: &Component) -> Vec<StrayHook> {
+    let stray = |name: &str, item: &ComponentItem| match item {
         ComponentItem::ComponentInstance(instance) if !is_hook_interface(name) => {
-            matches!(instance.get_export(engine, HOOK), Some(hook) if matches!(hook.ty, ComponentItem::ComponentFunc(_)))
+            let hook = instance.get_export(engine, HOOK)?;
+            matches!(hook.ty, ComponentItem::ComponentFunc(_))
+                .then(|| StrayHook::InInterface(name.to_owned()))
         }
-        _ => false,
+        ComponentItem::ComponentFunc(_) if strsim::damerau_levenshtein(name, HOOK) <= NEARLY => {
+            Some(StrayHook::Named(name.to_owned()))
+        }
+        _ => None,
     };
-    let exports = component.exports(engine).filter(|(name, item)| is_stray(name, &item.ty));
-    exports.map(|(name, _)| name.to_owned()).collect()
+    component.exports(engine).filter_map(|(name, item)| stray(name, &item.ty)).collect()
 }
 
 fn is_hook_interface(name: &str) -> bool {

@@ -39,7 +39,7 @@ pub use engine::{Runtime, RuntimeOptions};
 pub use exports::{Kind, RunExport};
 pub use handler::{Handler, HandlerPre, TcpFunc};
 pub use hook::call_hook;
-pub use hook_shape::{HookPlace, HookShape};
+pub use hook_shape::{HookPlace, HookShape, StrayHook};
 pub use imports::{Import, ImportState, Says};
 pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
 pub use load::{Known, LoadEvent, Loading, load_all, load_one};

@@ -245,7 +245,8 @@ impl Control {
                 let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
                 let left = deadline.unwrap_or(now).saturating_sub(now);
                 let (name, in_flight) = (&record.plan.name, record.in_flight());
-                narrate::waiting(name, record.doing(phase), in_flight, record.hook_time(now), left);
+                let (alone, hook) = (self.plan.passthrough, record.hook_time(now));
+                narrate::waiting(alone, name, record.doing(phase), in_flight, hook, left);
             }
         }
         let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(now));

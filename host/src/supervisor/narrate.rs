@@ -164,8 +164,30 @@ pub fn ended(report: &ComponentReport) {
     info!(component, outcome, detail, "component ended");
 }
 
-pub fn waiting(component: &str, what: &str, in_flight: u64, hook: Option<Duration>, left: Duration) {
-    info!(component, what, in_flight, hook_ms = hook.map(millis), left_ms = millis(left), "waiting for");
+/// What holds the stop up. Of a single file whoever stopped it is told, too, where other news of the app are not.
+pub fn waiting(
+    alone: bool,
+    component: &str,
+    what: &str,
+    in_flight: u64,
+    hook: Option<Duration>,
+    left: Duration,
+) {
+    let (hook_ms, left_ms) = (hook.map(millis), millis(left));
+    match alone {
+        true => {
+            warn!(
+                component,
+                what,
+                in_flight,
+                hook_ms,
+                left_ms,
+                note = "one more INT cuts it off",
+                "waiting for"
+            )
+        }
+        false => info!(component, what, in_flight, hook_ms, left_ms, "waiting for"),
+    }
 }
 
 pub fn noted(signal: Signal, left: Duration) {
