@@ -23,8 +23,13 @@ type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
 
 /// Returns the module with the memory hidden, or `None` if nothing in it has to be changed, or can be.
 pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
-    let counts = Counts::of(module).ok()?;
-    let mut hider = Hider { initial: counts.initial.filter(|_| counts.is_needed)?, counts };
+    let counts = Counts::of(module)?;
+    let mut hider = Hider {
+        initial: counts.initial.filter(|_| counts.is_needed)?,
+        grow: counts.functions.checked_add(1)?,
+        grow_type: counts.types.checked_add(1)?,
+        counts,
+    };
     let mut hidden = wasm_encoder::Module::new();
     // What cannot be written again is told when the module is adapted.
     hider.parse_core_module(&mut hidden, Parser::new(0), module).ok()?;
@@ -45,44 +50,55 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(module: &[u8]) -> wasmparser::Result<Self> {
+    fn of(module: &[u8]) -> Option<Self> {
         let mut counts = Self::default();
         for payload in Parser::new(0).parse_all(module) {
-            match payload? {
-                Payload::TypeSection(section) => {
-                    for group in section {
-                        counts.types += u32::try_from(group?.types().len()).unwrap_or(u32::MAX);
-                    }
-                }
-                Payload::ImportSection(section) => {
-                    for import in section.into_imports() {
-                        match import?.ty {
-                            TypeRef::Func(_) | TypeRef::FuncExact(_) => counts.functions += 1,
-                            TypeRef::Global(_) => counts.globals += 1,
-                            _ => {}
-                        }
-                    }
-                }
-                Payload::FunctionSection(section) => counts.functions += section.count(),
-                Payload::GlobalSection(section) => {
-                    counts.globals += section.count();
-                    counts.has_globals = true;
-                }
-                Payload::MemorySection(section) => {
-                    let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>()?;
-                    counts.initial = match memories.as_slice() {
-                        [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
-                        _ => None,
-                    };
-                }
-                Payload::CodeSectionEntry(body) => {
-                    counts.is_needed |= looks_at_memory(&body)?;
-                }
-                _ => {}
-            }
+            counts.take(payload.ok()?)?;
         }
         counts.is_needed &= counts.has_globals;
-        Ok(counts)
+        Some(counts)
+    }
+
+    /// What a section says how much is in it may be anything.
+    fn take(&mut self, payload: Payload<'_>) -> Option<()> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    let types = u32::try_from(group.ok()?.types().len()).ok()?;
+                    self.types = self.types.checked_add(types)?;
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    match import.ok()?.ty {
+                        TypeRef::Func(_) | TypeRef::FuncExact(_) => {
+                            self.functions = self.functions.checked_add(1)?
+                        }
+                        TypeRef::Global(_) => self.globals = self.globals.checked_add(1)?,
+                        _ => {}
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                self.functions = self.functions.checked_add(section.count())?
+            }
+            Payload::GlobalSection(section) => {
+                self.globals = self.globals.checked_add(section.count())?;
+                self.has_globals = true;
+            }
+            Payload::MemorySection(section) => {
+                let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>().ok()?;
+                self.initial = match memories.as_slice() {
+                    [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
+                    _ => None,
+                };
+            }
+            Payload::CodeSectionEntry(body) => {
+                self.is_needed |= looks_at_memory(&body).ok()?;
+            }
+            _ => {}
+        }
+        Some(())
     }
 }
 
@@ -100,6 +116,9 @@ fn looks_at_memory(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
 struct Hider {
     counts: Counts,
     initial: i32,
+    /// The second of the functions, and its type.
+    grow: u32,
+    grow_type: u32,
 }
 
 impl Hider {
@@ -110,10 +129,6 @@ impl Hider {
 
     fn size(&self) -> u32 {
         self.counts.functions
-    }
-
-    fn grow(&self) -> u32 {
-        self.counts.functions + 1
     }
 }
 
@@ -137,7 +152,7 @@ impl Reencode for Hider {
         section: wasmparser::FunctionSectionReader<'_>,
     ) -> Result<()> {
         utils::parse_function_section(self, functions, section)?;
-        functions.function(self.counts.types).function(self.counts.types + 1);
+        functions.function(self.counts.types).function(self.grow_type);
         Ok(())
     }
 
@@ -191,7 +206,7 @@ impl Reencode for Hider {
     fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>> {
         match operator {
             Operator::MemorySize { .. } => Ok(Instruction::Call(self.size())),
-            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow())),
+            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow)),
             other => utils::instruction(self, other),
         }
     }
