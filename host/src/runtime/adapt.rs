@@ -20,7 +20,7 @@ use super::{adapter_memory, exit_code, foreign};
 
 /// What makes components of modules: with another version of it, a module becomes another component. The last number grows
 /// when what is done here makes another one of a module that could be adapted before.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 4";
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 5";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
