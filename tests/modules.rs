@@ -272,6 +272,20 @@ fn modules_for_elsewhere_are_told_where_they_belong() {
     assert!(refused(bytes(shared)).contains("threads"));
 }
 
+/// What a file has in it does nothing to the terminal of who reads about it.
+#[test]
+fn names_of_a_hostile_module_are_shown_harmless_and_short() {
+    let text = refused(importing(r"evil\1b[2J\0aname", r"fu\1b]0;x\07nc"));
+    assert!(text.contains("`fu ]0;x nc` of `evil [2J name`"), "{text:?}");
+    assert!(refused(importing("evil", &"long".repeat(10_000))).len() < 1000);
+    let embedded = format!(
+        r#"(module (import "a\1b[2J" "{}" (func)) (memory (export "memory") 1))"#,
+        "x".repeat(10_000)
+    );
+    let text = refused(embed(&embedded, "import curfew:lifecycle/host@0.2.0;"));
+    assert!(!text.contains('\u{1b}') && text.len() < 2000, "{text:?}");
+}
+
 /// A custom section of the producers of a module.
 fn made_by(language: &str) -> String {
     let name = |text: &str| format!("\\{:02x}{text}", text.len());

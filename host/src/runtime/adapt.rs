@@ -4,13 +4,14 @@
 //! compiled one can be kept under what its file has in it. The words for a module that cannot be adapted are in `foreign`.
 
 use std::fmt;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::Parser;
+use wasmparser::{Parser, Validator, WasmFeatures};
 use wit_component::{ComponentEncoder, metadata};
 
 use super::module::Module;
@@ -19,7 +20,7 @@ use super::{adapter_memory, exit_code, foreign};
 
 /// What makes components of modules: with another version of it, a module becomes another component. The last number grows
 /// when what is done here makes another one of a module that could be adapted before.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 4";
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 5";
 
 /// What a module calls when the host starts it.
 const START: &str = "_start";
@@ -79,8 +80,25 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 /// Makes a component of a module.
 ///
 /// # Errors
-/// When the module does not fit the world that is embedded in it, or imports what is in none.
+/// When the module is damaged, does not fit the world that is embedded in it, or imports what is in none.
 pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+    // Nothing behind this has to ask again whether a number in the file can be. A feature that is too new is told when it
+    // is compiled.
+    let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
+    valid.map_err(|error| damaged(&error.to_string()))?;
+    or_refused(|| encode(bytes, adaptation))
+}
+
+/// A file for which there is a bug in what adapts it must not end the apps that run already.
+fn or_refused(make: impl FnOnce() -> Result<Vec<u8>, Refusal> + UnwindSafe) -> Result<Vec<u8>, Refusal> {
+    let bug = || {
+        let found = "its core module cannot be adapted: curfew fails at it, which is a bug in curfew";
+        Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted")
+    };
+    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| Err(bug()))
+}
+
+fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     let adapter = match adaptation {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -141,6 +159,7 @@ fn foreign_import(module: &Module) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hidden_memory;
     use super::*;
 
     /// What is kept compiled is found by it again.
@@ -168,6 +187,29 @@ mod tests {
         let unknown =
             "(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (func (export \"_start\")))";
         assert!(planned(unknown).unwrap_err().found.contains("`sock_open`"));
+    }
+
+    #[test]
+    fn a_bug_in_what_adapts_refuses_the_file_only() {
+        let refusal = or_refused(|| panic!("for this test")).unwrap_err();
+        assert!(refusal.found.contains("bug in curfew"), "{refusal:?}");
+    }
+
+    /// More globals than there are numbers for: the one that is imported, and these.
+    #[test]
+    fn a_count_that_cannot_be_is_refused() {
+        let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (global i32))
+            (memory (export \"memory\") 1) (global i32 (i32.const 77))
+            (func (export \"_start\") (drop (memory.size))))";
+        let mut module = wat::parse_str(text).unwrap();
+        // The section with its one global, an `i32.const 77` that is constant.
+        let section = [6, 7, 1, 0x7f, 0, 0x41, 77 | 0x80, 0, 0x0b];
+        let at = module.windows(section.len()).position(|bytes| bytes == section).unwrap();
+        module.splice(at..at + 3, [6, 11, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(hidden_memory::hide(&module), None);
+        let adaptation = plan(&module).unwrap().unwrap();
+        let refusal = adapt(&module, adaptation).unwrap_err();
+        assert!(refusal.found.starts_with("it is not a valid core module: "), "{refusal:?}");
     }
 
     /// Whatever is in a file, there is an answer.

@@ -47,9 +47,10 @@ pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     if module.has(FOR_ADAPTER) {
         return Ok(asked);
     }
-    if is_of_tinygo(&module) {
+    let says_tinygo = module.is_made_by("TinyGo");
+    if says_tinygo || exports_as_tinygo(&module) {
         // It is called with the first call of the program, when TinyGo's heap is there.
-        return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo()) };
+        return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo(says_tinygo)) };
     }
     let says_go = module.made_by.iter().any(|maker| maker == "Go");
     if !says_go && !go_memory::is_likely(bytes) {
@@ -65,10 +66,11 @@ pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
 }
 
-/// `TinyGo` with `-no-debug` leaves no names of tools; what it exports is its own all the same.
-fn is_of_tinygo(module: &Module) -> bool {
+/// `TinyGo` with `-no-debug` leaves no names of tools; what it exports is its own all the same. A program that says who made
+/// it is no such one: with Binaryen's asyncify and an allocator for its host, one in C exports these, too.
+fn exports_as_tinygo(module: &Module) -> bool {
     let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
-    module.is_made_by("TinyGo") || exported.iter().all(|name| module.has(name))
+    module.made_by.is_empty() && exported.iter().all(|name| module.has(name))
 }
 
 fn go() -> Refusal {
@@ -80,10 +82,18 @@ fn go() -> Refusal {
     )
 }
 
-fn tinygo() -> Refusal {
+fn tinygo(says_so: bool) -> Refusal {
+    let (built, hint) = match says_so {
+        true => ("it is built by TinyGo for WASI preview 1", ""),
+        false => (
+            "by its exports it looks like TinyGo's, for WASI preview 1, and it does not say who made it",
+            "; if another compiler made it, do not strip its `producers` section",
+        ),
+    };
+    let why = "TinyGo takes all memory for its own, also what its host needs a part of";
     Refusal::new(
-        "it is built by TinyGo for WASI preview 1: it takes all memory for its own, also what its host needs a part of",
-        "build it for WASI 0.2: `tinygo build -target=wasip2 -o app.wasm`",
+        format!("{built}: {why}"),
+        format!("build it for WASI 0.2: `tinygo build -target=wasip2 -o app.wasm`{hint}"),
     )
 }
 
@@ -91,9 +101,13 @@ fn tinygo() -> Refusal {
 mod tests {
     use super::*;
 
+    /// With no maker, there is nothing in the section that names them.
     fn provided(made_by: &str, exports: &[&str]) -> Result<bool, Refusal> {
         let text = |text: &str| format!("\\{:02x}{text}", text.len());
-        let maker = format!("\\01{}\\01{}{}", text("language"), text(made_by), text(""));
+        let maker = match made_by {
+            "" => "\\00".to_owned(),
+            made_by => format!("\\01{}\\01{}{}", text("language"), text(made_by), text("")),
+        };
         let functions = exports.iter().map(|name| format!("(func (export \"{name}\"))")).collect::<String>();
         let module = format!("(module (memory 1) {functions} (@custom \"producers\" \"{maker}\"))");
         provide(&wat::parse_str(module).unwrap()).map(|provided| provided.by_growing)
@@ -111,9 +125,10 @@ mod tests {
         let carries_go = "(module (memory 1) (data (i32.const 8) \"\\f1\\ff\\ff\\ff\\00\\00\\01\\08\"))";
         assert!(provide(&wat::parse_str(carries_go).unwrap()).unwrap().by_growing, "it is not of Go itself");
         assert_eq!(provided("TinyGo", &[REALLOC]), Ok(false));
-        assert_eq!(provided("TinyGo", &[]), Err(tinygo()));
+        assert_eq!(provided("TinyGo", &[]), Err(tinygo(true)));
         let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
-        assert_eq!(provided("C11", &exported), Err(tinygo()));
-        assert_eq!(provided("C11", &exported[..4]), Ok(true));
+        assert_eq!(provided("", &exported), Err(tinygo(false)));
+        assert_eq!(provided("", &exported[..4]), Ok(true));
+        assert_eq!(provided("C11", &exported), Ok(true), "it says that it is of another compiler");
     }
 }

@@ -1,9 +1,9 @@
 //! Compiled components on disk, so that the second start is fast.
 //!
-//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the file, what
-//! adapts it if it is a core module, the engine's settings and our version; its own checksum is verified before a byte of it is used; it is
-//! written beside its place and renamed, so two processes never see half of one. The folder belongs to this
-//! user alone (a compiled component is machine code). Anything that is wrong with it costs time, not safety.
+//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the file, what adapts it if
+//! it is a core module, the engine's settings and our version; its own checksum is verified before a byte of it is used; it
+//! is written beside its place and renamed, so two processes never see half of one. The folder belongs to this user alone
+//! (a compiled component is machine code). Anything that is wrong with it costs time, not safety.
 
 use std::hash::{Hash, Hasher};
 use std::io::Write;

@@ -12,6 +12,7 @@ use super::hook_shape::{HookError, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
+use super::refusal::shown;
 use super::stamp::Stamp;
 use super::state::State;
 use super::{HandlerPre, HookPlace, HookShape, Runtime, elsewhere};
@@ -84,7 +85,7 @@ pub enum LoadError {
         cause: std::io::Error,
     },
     /// The file is not a component that can be run.
-    #[error("{}: {found}\nhint: {hint}", path.display())]
+    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
     Invalid {
         /// The file.
         path: PathBuf,

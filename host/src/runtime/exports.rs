@@ -1,7 +1,7 @@
 //! Which of its exports a component is called by, and so of which kind it is.
 //!
-//! Invariant: a handler comes before `run`, which every program has; the highest version that is known here wins, compared as versions are; what cannot be called is refused with what
-//! was found.
+//! Invariant: a handler comes before `run`, which every program has; the highest version that is known here wins, compared
+//! as versions are; what cannot be called is refused with what was found.
 
 use semver::Version;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};

@@ -6,6 +6,11 @@
 //!
 //! Invariant: when the module first looks how much memory it has, it sees what it was linked with; once it has grown it, or has
 //! begun with it, what there is.
+//!
+//! Limits: a valid module that looks, and then insists that `memory.grow` goes on from there, finds the adapter's pages in
+//! between. Who does so cannot be told from an allocator that would overwrite them (many modules say nothing of their
+//! tools), and a trap is the lesser harm. Instructions move in the file, so what DWARF says of them is left out: backtraces
+//! have the names of functions, and no lines.
 
 use std::convert::Infallible;
 
@@ -19,12 +24,20 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
 /// How often an allocator looks when it begins: that of wasi-libc once, AssemblyScript's twice.
 const LOOKS: i32 = 2;
 
+/// How the sections begin that say which line an instruction is of.
+const DWARF: &str = ".debug_";
+
 type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
 
 /// Returns the module with the memory hidden, or `None` if nothing in it has to be changed, or can be.
 pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
-    let counts = Counts::of(module).ok()?;
-    let mut hider = Hider { initial: counts.initial.filter(|_| counts.is_needed)?, counts };
+    let counts = Counts::of(module)?;
+    let mut hider = Hider {
+        initial: counts.initial.filter(|_| counts.is_needed)?,
+        grow: counts.functions.checked_add(1)?,
+        grow_type: counts.types.checked_add(1)?,
+        counts,
+    };
     let mut hidden = wasm_encoder::Module::new();
     // What cannot be written again is told when the module is adapted.
     hider.parse_core_module(&mut hidden, Parser::new(0), module).ok()?;
@@ -45,44 +58,55 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(module: &[u8]) -> wasmparser::Result<Self> {
+    fn of(module: &[u8]) -> Option<Self> {
         let mut counts = Self::default();
         for payload in Parser::new(0).parse_all(module) {
-            match payload? {
-                Payload::TypeSection(section) => {
-                    for group in section {
-                        counts.types += u32::try_from(group?.types().len()).unwrap_or(u32::MAX);
-                    }
-                }
-                Payload::ImportSection(section) => {
-                    for import in section.into_imports() {
-                        match import?.ty {
-                            TypeRef::Func(_) | TypeRef::FuncExact(_) => counts.functions += 1,
-                            TypeRef::Global(_) => counts.globals += 1,
-                            _ => {}
-                        }
-                    }
-                }
-                Payload::FunctionSection(section) => counts.functions += section.count(),
-                Payload::GlobalSection(section) => {
-                    counts.globals += section.count();
-                    counts.has_globals = true;
-                }
-                Payload::MemorySection(section) => {
-                    let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>()?;
-                    counts.initial = match memories.as_slice() {
-                        [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
-                        _ => None,
-                    };
-                }
-                Payload::CodeSectionEntry(body) => {
-                    counts.is_needed |= looks_at_memory(&body)?;
-                }
-                _ => {}
-            }
+            counts.take(payload.ok()?)?;
         }
         counts.is_needed &= counts.has_globals;
-        Ok(counts)
+        Some(counts)
+    }
+
+    /// What a section says how much is in it may be anything.
+    fn take(&mut self, payload: Payload<'_>) -> Option<()> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    let types = u32::try_from(group.ok()?.types().len()).ok()?;
+                    self.types = self.types.checked_add(types)?;
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    match import.ok()?.ty {
+                        TypeRef::Func(_) | TypeRef::FuncExact(_) => {
+                            self.functions = self.functions.checked_add(1)?
+                        }
+                        TypeRef::Global(_) => self.globals = self.globals.checked_add(1)?,
+                        _ => {}
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                self.functions = self.functions.checked_add(section.count())?
+            }
+            Payload::GlobalSection(section) => {
+                self.globals = self.globals.checked_add(section.count())?;
+                self.has_globals = true;
+            }
+            Payload::MemorySection(section) => {
+                let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>().ok()?;
+                self.initial = match memories.as_slice() {
+                    [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
+                    _ => None,
+                };
+            }
+            Payload::CodeSectionEntry(body) => {
+                self.is_needed |= looks_at_memory(&body).ok()?;
+            }
+            _ => {}
+        }
+        Some(())
     }
 }
 
@@ -100,6 +124,9 @@ fn looks_at_memory(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
 struct Hider {
     counts: Counts,
     initial: i32,
+    /// The second of the functions, and its type.
+    grow: u32,
+    grow_type: u32,
 }
 
 impl Hider {
@@ -111,14 +138,21 @@ impl Hider {
     fn size(&self) -> u32 {
         self.counts.functions
     }
-
-    fn grow(&self) -> u32 {
-        self.counts.functions + 1
-    }
 }
 
 impl Reencode for Hider {
     type Error = Infallible;
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut wasm_encoder::Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<()> {
+        match section.name().starts_with(DWARF) {
+            true => Ok(()),
+            false => utils::parse_custom_section(self, module, section),
+        }
+    }
 
     fn parse_type_section(
         &mut self,
@@ -137,7 +171,7 @@ impl Reencode for Hider {
         section: wasmparser::FunctionSectionReader<'_>,
     ) -> Result<()> {
         utils::parse_function_section(self, functions, section)?;
-        functions.function(self.counts.types).function(self.counts.types + 1);
+        functions.function(self.counts.types).function(self.grow_type);
         Ok(())
     }
 
@@ -191,8 +225,65 @@ impl Reencode for Hider {
     fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>> {
         match operator {
             Operator::MemorySize { .. } => Ok(Instruction::Call(self.size())),
-            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow())),
+            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow)),
             other => utils::instruction(self, other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Instance, Module, Store};
+
+    use super::*;
+
+    fn hidden(text: &str) -> Vec<u8> {
+        hide(&wat::parse_str(text).unwrap()).unwrap()
+    }
+
+    /// What the functions `size` and `grow` of a module return in this order, after its adapter has got two pages.
+    fn seen(calls: &[&str]) -> Vec<i32> {
+        // The adapter grows the memory itself, not by a function of the module: here the host does.
+        let module = hidden(
+            "(module (memory (export \"memory\") 3) (global i32 (i32.const 0))
+               (func (export \"size\") (result i32) (memory.size))
+               (func (export \"grow\") (result i32) (memory.grow (i32.const 1))))",
+        );
+        let engine = Engine::default();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &Module::new(&engine, &module).unwrap(), &[]).unwrap();
+        instance.get_memory(&mut store, "memory").unwrap().grow(&mut store, 2).unwrap();
+        let mut call = |name| {
+            instance.get_typed_func::<(), i32>(&mut store, name).unwrap().call(&mut store, ()).unwrap()
+        };
+        calls.iter().map(|name| call(name)).collect()
+    }
+
+    #[test]
+    fn the_adapters_pages_are_seen_by_who_has_begun_and_by_nobody_else() {
+        assert_eq!(seen(&["size", "size", "size"]), [3, 3, 5], "AssemblyScript looks twice");
+        assert_eq!(seen(&["grow", "size"]), [5, 6]);
+        // The limit: who looks and then grows finds a gap.
+        assert_eq!(seen(&["size", "grow", "size"]), [3, 5, 6]);
+    }
+
+    fn custom_sections(module: &[u8]) -> Vec<String> {
+        let payloads = Parser::new(0).parse_all(module).map(std::result::Result::unwrap);
+        let custom = payloads.filter_map(|payload| match payload {
+            Payload::CustomSection(section) => Some(section.name().to_owned()),
+            _ => None,
+        });
+        custom.collect()
+    }
+
+    #[test]
+    fn lines_that_would_be_wrong_are_left_out_and_names_stay() {
+        let module = hidden(
+            "(module (memory 1) (global i32 (i32.const 0)) (func $named (drop (memory.size)))
+               (@custom \".debug_info\" \"\") (@custom \".debug_line\" \"\") (@custom \"producers\" \"\\00\"))",
+        );
+        let mut kept = custom_sections(&module);
+        kept.sort();
+        assert_eq!(kept, ["name", "producers"]);
     }
 }

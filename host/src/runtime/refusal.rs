@@ -1,8 +1,16 @@
 //! Why a file is refused: what was found in it, and what its author can do. Which file it is is told by who asks.
+//!
+//! Invariant: what a file has in it is shown as one line of bounded length that can do nothing to a terminal.
 
 use std::path::Path;
 
 use super::LoadError;
+use crate::operate::harmless::one_line;
+
+/// The longest name that is shown whole, in characters. The types of functions are among them.
+const NAME_CHARS: usize = 120;
+/// The longest text.
+const TEXT_CHARS: usize = 1000;
 
 /// What was found instead, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,5 +30,44 @@ impl Refusal {
     /// Returns it as what it means for this file.
     pub fn of(self, path: &Path) -> LoadError {
         LoadError::Invalid { path: path.to_owned(), found: self.found, hint: self.hint }
+    }
+}
+
+/// Returns what is told of a file as it can be shown, whatever the names are that the file gives to its parts.
+pub(super) fn shown(text: &str) -> String {
+    let line = one_line(text);
+    let most = |at: usize| if at % 2 == 1 { NAME_CHARS } else { TEXT_CHARS };
+    let parts: Vec<_> = line.split('`').enumerate().map(|(at, part)| cut(part, most(at))).collect();
+    cut(&parts.join("`"), TEXT_CHARS)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => text.get(..at).unwrap_or_default().to_owned() + "…",
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_and_what_is_said_of_them_stays() {
+        assert_eq!(shown("it imports `a` of `b`: no"), "it imports `a` of `b`: no");
+        let long = "ä".repeat(5000);
+        let name = "ä".repeat(NAME_CHARS);
+        assert_eq!(
+            shown(&format!("it imports `{long}` of `b`: no")),
+            format!("it imports `{name}…` of `b`: no")
+        );
+        assert_eq!(shown(&"`a".repeat(5000)).chars().count(), TEXT_CHARS + 1);
+    }
+
+    #[test]
+    fn every_text_of_a_refused_file_is_harmless() {
+        let nasty = "a\u{1b}[2J\nb\u{202e}";
+        let error = Refusal::new(nasty, nasty).of(Path::new("app.wasm")).to_string();
+        assert_eq!(error, "app.wasm: a [2J b \nhint: a [2J b ");
     }
 }
