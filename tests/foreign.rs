@@ -200,3 +200,18 @@ fn a_hook_in_another_interface_is_told() {
     let output = single(exporting(&with_hook, "")).call(&["inspect", "app.wasm"]);
     assert!(!output.expect_code(0).has_line(warning), "it has a hook: {}", output.said());
 }
+
+/// The names of functions are the guest's: in a backtrace they do nothing to a terminal.
+#[test]
+fn a_backtrace_is_harmless() {
+    let text = r#"(component
+      (core module $m (func $f (@name "fn\1b[2J\1b]0;x\07") (export "run") (result i32) unreachable))
+      (core instance $i (instantiate $m))
+      (func $run (result (result)) (canon lift (core func $i "run")))
+      (instance $cli (export "run" (func $run)))
+      (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
+    let output = single(bytes(text)).text_logs().run();
+    output.expect_code(1).expect_line("fn [2J");
+    let said = output.stderr_text();
+    assert!(!said.contains(['\u{1b}', '\u{7}']), "{said:?}");
+}
