@@ -101,6 +101,10 @@ fn the_junit_file_tells_why_nothing_was_tried() {
 
 #[test]
 fn a_junit_file_that_cannot_be_written_is_told_first() {
+    let host = Host::manifest(&mixed());
+    nix::unistd::mkfifo(&host.path().join("unread.xml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let drilled = drill(host, &["--junit", "unread.xml"]);
+    drilled.output.expect_code(69).expect_line("cannot write unread.xml");
     let drilled = drill(Host::manifest(&mixed()), &["--junit", "none/drill.xml"]);
     drilled.output.expect_code(69).expect_line("cannot write none/drill.xml");
 }
