@@ -224,15 +224,17 @@ fn descriptors_that_are_never_closed_are_found() {
     assert!(told.contains("after it, with nobody connected any more"), "{told}");
 }
 
-/// I12, seen from outside; the fail point leaves a descriptor and a thread behind at each restart.
+/// I12, seen from outside; the fail points leave a descriptor and a thread behind at each restart, or at each reload.
 #[test]
-fn what_a_restart_leaves_behind_is_found() {
-    let manifest = app("") + &component("server", SERVER, "");
-    let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", "restart");
-    let drilled = drill(host, &["--only", "reload"]);
-    drilled.expect(1);
-    drilled.expect_finding("reload", false, "descriptors-left");
-    drilled.expect_finding("reload", false, "threads-left");
+fn what_a_restart_or_a_reload_leaves_behind_is_found() {
+    for point in ["restart", "reload-leaves"] {
+        let manifest = app("") + &component("server", SERVER, "");
+        let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", point);
+        let drilled = drill(host, &["--only", "reload"]);
+        drilled.expect(1);
+        drilled.expect_finding("reload", false, "descriptors-left");
+        drilled.expect_finding("reload", false, "threads-left");
+    }
 }
 
 #[test]

@@ -288,6 +288,13 @@ impl Scene {
         Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
     }
 
+    /// Notes what was found, unless it was found before.
+    pub(super) fn find(&mut self, finding: Finding) {
+        if !self.found.iter().any(|known| known.is_same(&finding)) {
+            self.found.push(finding);
+        }
+    }
+
     /// Asks it to stop.
     fn ask(&self, signal: Signal) -> Instant {
         if let Some(load) = &self.load {
