@@ -44,10 +44,8 @@ pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
     let nothing =
         Drill { app, version: env!("CARGO_PKG_VERSION"), ok: false, took_ms: 0, error, tries: Vec::new() };
     let outcome = held.as_ref().unwrap_or(&nothing);
-    if let Some((path, mut file)) = junit {
-        let written = file.set_len(0).and_then(|()| file.write_all(drill::xml(outcome).as_bytes()));
-        written.map_err(|cause| DrillError::Write { path, cause })?;
-    }
+    // Its outcome is printed all the same: a drill takes its time.
+    let written = junit.map_or(Ok(()), |(path, file)| write(outcome, path, file));
     if args.json {
         let document = outcome.to_json().map_err(std::io::Error::from);
         let document = document.map_err(|cause| DrillError::System { what: "make the document", cause })?;
@@ -56,7 +54,7 @@ pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
         drill::text(outcome).split_inclusive('\n').for_each(|row| say(output, Channel::Stdout, row));
     }
     let code = if outcome.ok { ExitCode::CLEAN } else { ExitCode::FAILED };
-    held.map(|_| code).map_err(Into::into)
+    Ok(held.and_then(|_| written.map(|()| code))?)
 }
 
 /// Returns what is drilled, with the arguments that `run` needs for it.
@@ -98,12 +96,19 @@ fn expect_own_sockets(plan: &Plan) -> Result<(), DrillError> {
 /// refused, not waited for; whoever reads one slowly gets all of it.
 fn open(path: &PathBuf) -> Result<(PathBuf, File), DrillError> {
     let open = File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(path);
-    let waits = open.and_then(|file| {
+    let opened = open.and_then(|file| {
         let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
         fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
         Ok(file)
     });
-    waits.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
+    opened.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
+}
+
+fn write(outcome: &Drill, path: PathBuf, mut file: File) -> Result<(), DrillError> {
+    // A pipe or a device has no length.
+    let _no_file = file.set_len(0);
+    let written = file.write_all(drill::xml(outcome).as_bytes());
+    written.map_err(|cause| DrillError::Write { path, cause })
 }
 
 /// Hears the signals that end a drill, on a thread of its own: they are blocked in all of them. Where nobody heeds the
