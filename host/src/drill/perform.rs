@@ -61,8 +61,9 @@ pub struct Subject {
 pub enum Moment {
     /// So long after the process was started.
     After(Duration),
-    /// When the log has so many records: machines differ in how long that takes.
-    Record(usize),
+    /// When the log has so many records, since machines differ in how long that takes; but no later than this. One start
+    /// may say less than another.
+    Record(usize, Duration),
 }
 
 /// Where tries are carried out.
@@ -85,6 +86,8 @@ pub struct Scene {
     /// What became of a load that has ended.
     pub(super) loads: Vec<(String, Counts)>,
     pub(super) aims: Vec<Aim>,
+    /// It says itself that nobody of it answers HTTP.
+    pub(super) cannot_be_asked: bool,
 }
 
 impl Stage {
@@ -144,7 +147,7 @@ impl Stage {
         let child = Child::start(self.command(&[]), &self.interrupt)?;
         let (until, records) = match moment {
             Moment::After(time) => (child.started + time, usize::MAX),
-            Moment::Record(number) => (child.started + START, number),
+            Moment::Record(number, within) => (child.started + within.min(START), number),
         };
         child.wait(until, |all| (all.records.len() >= records || all.exit.is_some()).then_some(()))?;
         let scene = Scene { load, ..Scene::new(child, None) };
@@ -234,7 +237,7 @@ impl Stage {
 
     /// Waits for the end of the app, by force if it is long overdue, and collects what there is to see.
     fn end(&self, scene: Scene, what: Try, asked: Option<Instant>, turns: Turns) -> Result<Seen, DrillError> {
-        let Scene { child, load, ready, found, loads, aims } = scene;
+        let Scene { child, load, ready, found, loads, aims, cannot_be_asked } = scene;
         let bound = what.bound(&self.subject.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
         let ended = child.wait_for_end(asked.unwrap_or_else(Instant::now) + bound)?;
         if ended.is_none() {
@@ -265,6 +268,7 @@ impl Stage {
             report,
             loads,
             aims,
+            cannot_be_asked,
             found,
             left,
             tail,
@@ -285,7 +289,8 @@ impl Stage {
 
 impl Scene {
     fn new(child: Child, ready: Option<Duration>) -> Self {
-        Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
+        let (found, loads, aims) = (Vec::new(), Vec::new(), Vec::new());
+        Self { child, load: None, ready, found, loads, aims, cannot_be_asked: false }
     }
 
     /// Notes what was found, unless it was found before.
@@ -339,4 +344,33 @@ fn said(child: &Child) -> String {
 
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Bare;
+
+    /// A program that runs and says nothing, whatever it is told.
+    fn silent(folder: &std::path::Path) -> PathBuf {
+        let program = folder.join("silent");
+        // Written by another process: what this one writes cannot be run while a thread of it forks.
+        let script = "printf '#!/bin/sh\\nexec sleep 1000\\n' >\"$0\" && chmod +x \"$0\"";
+        assert!(Command::new("sh").arg("-c").arg(script).arg(&program).status().unwrap().success());
+        program
+    }
+
+    #[test]
+    fn a_start_that_says_less_than_the_last_one_is_stopped_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.wasm");
+        std::fs::write(&source, "").unwrap();
+        let plan = Plan::from_files(&[source], &Bare::default()).unwrap();
+        let (program, arguments, guest_arguments) = (silent(folder.path()), Vec::new(), Vec::new());
+        let subject = Subject { program, arguments, guest_arguments, plan, aims: Vec::new(), clients: 1 };
+        let stage = Stage::new(subject, Interrupt::default()).unwrap();
+        let seen = stage.during_start(Moment::Record(7, Duration::from_millis(50)), &[]).unwrap();
+        assert!(seen.moment.unwrap() >= Duration::from_millis(50), "{seen:?}");
+        assert_eq!(seen.exit, Exit::Signal(Signal::SIGTERM as i32));
+    }
 }

@@ -36,6 +36,8 @@ pub struct Seen {
     pub loads: Vec<(String, Counts)>,
     /// Where the load went.
     pub aims: Vec<Aim>,
+    /// It said itself that nobody of it answers HTTP.
+    pub cannot_be_asked: bool,
     /// What was found while it ran.
     pub found: Vec<Finding>,
     /// What was still there after it had gone.
