@@ -25,7 +25,7 @@ use super::table::shown;
 use super::tally::{Counts, Tally, Turns};
 use super::tries::{NOISE, Try};
 use super::{peer, steady};
-use crate::plan::{ListenAddress, PEER_NAME, Plan};
+use crate::plan::{ListenAddress, Plan};
 
 /// The same signal within 500 ms counts once.
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
@@ -61,8 +61,9 @@ pub struct Subject {
 pub enum Moment {
     /// So long after the process was started.
     After(Duration),
-    /// When the log has so many records: machines differ in how long that takes.
-    Record(usize),
+    /// When the log has so many records, since machines differ in how long that takes; but no later than this. One start
+    /// may say less than another.
+    Record(usize, Duration),
 }
 
 /// Where tries are carried out.
@@ -71,6 +72,8 @@ pub struct Stage {
     subject: Subject,
     pub(super) interrupt: Interrupt,
     folder: TempDir,
+    /// What the component that fails is called.
+    peer: String,
 }
 
 /// An app that runs, with its load.
@@ -83,6 +86,8 @@ pub struct Scene {
     /// What became of a load that has ended.
     pub(super) loads: Vec<(String, Counts)>,
     pub(super) aims: Vec<Aim>,
+    /// It says itself that nobody of it answers HTTP.
+    pub(super) cannot_be_asked: bool,
 }
 
 impl Stage {
@@ -93,7 +98,8 @@ impl Stage {
     pub fn new(subject: Subject, interrupt: Interrupt) -> Result<Self, DrillError> {
         let folder = tempfile::Builder::new().prefix("curfew-drill-").tempdir();
         let folder = folder.map_err(DrillError::system("make a folder for temporary files"))?;
-        Ok(Self { subject, interrupt, folder })
+        let peer = subject.plan.peer_name();
+        Ok(Self { subject, interrupt, folder, peer })
     }
 
     /// Returns what is drilled.
@@ -141,7 +147,7 @@ impl Stage {
         let child = Child::start(self.command(&[]), &self.interrupt)?;
         let (until, records) = match moment {
             Moment::After(time) => (child.started + time, usize::MAX),
-            Moment::Record(number) => (child.started + START, number),
+            Moment::Record(number, within) => (child.started + within.min(START), number),
         };
         child.wait(until, |all| (all.records.len() >= records || all.exit.is_some()).then_some(()))?;
         let scene = Scene { load, ..Scene::new(child, None) };
@@ -161,13 +167,10 @@ impl Stage {
         if loaded {
             self.load(&mut scene)?;
         }
-        let failed = |record: &Record| {
-            let whose = record.said.component.as_deref().unwrap_or_default();
-            record.said.message == "failed" && whose.starts_with(PEER_NAME)
-        };
+        let failed = |record: &&Record| record.is("failed", &self.peer);
         let until = Instant::now() + PEER_LOADED + START;
         let asked = scene.child.wait(until, |all| {
-            let at = all.records.iter().find(|record| failed(record)).map(|record| record.at);
+            let at = all.records.iter().find(failed).map(|record| record.at);
             at.map(Some).or_else(|| all.exit.map(|_| None))
         })?;
         if let Some(load) = &scene.load {
@@ -234,14 +237,15 @@ impl Stage {
 
     /// Waits for the end of the app, by force if it is long overdue, and collects what there is to see.
     fn end(&self, scene: Scene, what: Try, asked: Option<Instant>, turns: Turns) -> Result<Seen, DrillError> {
-        let Scene { child, load, ready, found, loads, aims } = scene;
+        let Scene { child, load, ready, found, loads, aims, cannot_be_asked } = scene;
         let bound = what.bound(&self.subject.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
         let ended = child.wait_for_end(asked.unwrap_or_else(Instant::now) + bound)?;
         if ended.is_none() {
             child.kill();
         }
         let report = Report::read(&self.report_file());
-        let exit = exit(ended.map(|(status, _)| status), what, report.as_ref());
+        let peer = (what == Try::Peer).then(|| self.peer.clone());
+        let exit = exit(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
         let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
         let mut left = Vec::new();
         if ended.is_some() && !child.group_is_gone()? {
@@ -253,6 +257,7 @@ impl Stage {
         let (moment, forced) = (None, false);
         Ok(Seen {
             what,
+            peer,
             moment,
             ready,
             asked,
@@ -263,6 +268,7 @@ impl Stage {
             report,
             loads,
             aims,
+            cannot_be_asked,
             found,
             left,
             tail,
@@ -283,7 +289,15 @@ impl Stage {
 
 impl Scene {
     fn new(child: Child, ready: Option<Duration>) -> Self {
-        Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
+        let (found, loads, aims) = (Vec::new(), Vec::new(), Vec::new());
+        Self { child, load: None, ready, found, loads, aims, cannot_be_asked: false }
+    }
+
+    /// Notes what was found, unless it was found before.
+    pub(super) fn find(&mut self, finding: Finding) {
+        if !self.found.iter().any(|known| known.is_same(&finding)) {
+            self.found.push(finding);
+        }
     }
 
     /// Asks it to stop.
@@ -303,19 +317,19 @@ pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Cou
     ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
 }
 
-/// Returns how it ended; what it stopped for says whether it was asked to.
-fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
+/// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
+fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Exit {
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
     let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && (code == FORCED_BY_INT || what == Try::Peer) {
+    if cause == Some("finished") && (code == FORCED_BY_INT || peer.is_some()) {
         // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
         return Exit::Early(0);
     }
     let asked = report.is_none_or(|report| {
-        report.cause.as_ref().is_some_and(|cause| match what {
-            Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),
-            Try::Term | Try::Int | Try::Quit | Try::Start | Try::Reload => cause.kind == "signal",
+        report.cause.as_ref().is_some_and(|cause| match peer {
+            Some(peer) => cause.kind == "failure" && cause.name == peer,
+            None => cause.kind == "signal",
         })
     });
     if asked { Exit::Code(code) } else { Exit::Early(code) }
@@ -330,4 +344,33 @@ fn said(child: &Child) -> String {
 
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Bare;
+
+    /// A program that runs and says nothing, whatever it is told.
+    fn silent(folder: &std::path::Path) -> PathBuf {
+        let program = folder.join("silent");
+        // Written by another process: what this one writes cannot be run while a thread of it forks.
+        let script = "printf '#!/bin/sh\\nexec sleep 1000\\n' >\"$0\" && chmod +x \"$0\"";
+        assert!(Command::new("sh").arg("-c").arg(script).arg(&program).status().unwrap().success());
+        program
+    }
+
+    #[test]
+    fn a_start_that_says_less_than_the_last_one_is_stopped_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.wasm");
+        std::fs::write(&source, "").unwrap();
+        let plan = Plan::from_files(&[source], &Bare::default()).unwrap();
+        let (program, arguments, guest_arguments) = (silent(folder.path()), Vec::new(), Vec::new());
+        let subject = Subject { program, arguments, guest_arguments, plan, aims: Vec::new(), clients: 1 };
+        let stage = Stage::new(subject, Interrupt::default()).unwrap();
+        let seen = stage.during_start(Moment::Record(7, Duration::from_millis(50)), &[]).unwrap();
+        assert!(seen.moment.unwrap() >= Duration::from_millis(50), "{seen:?}");
+        assert_eq!(seen.exit, Exit::Signal(Signal::SIGTERM as i32));
+    }
 }

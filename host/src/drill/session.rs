@@ -14,6 +14,8 @@ use crate::plan::ListenAddress;
 
 /// Stops during the start are tried at so many moments.
 const MOMENTS: u32 = 10;
+/// How much longer than twice the last start one may take to say as much.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds a drill of these tries. `tell` hears of each before it is begun: how many came before it, how many there are,
 /// and which it is.
@@ -52,7 +54,7 @@ pub fn hold(
                 Some(because) => tried = Tried::skipped(*what, load, because),
                 None => session.hold(*what, &mut tried)?,
             }
-            if load && !session.loadable {
+            if load && !session.loadable && tried.verdict != Verdict::Failed {
                 // What listens is of kind tcp.
                 continue;
             }
@@ -107,8 +109,11 @@ impl Session<'_> {
         let (ready, records) = (self.ready, self.records);
         let times = (0..MOMENTS / 2).map(move |number| Moment::After(ready * number / (MOMENTS / 2)));
         let parts = 1..=MOMENTS as usize / 2;
-        times
-            .chain(parts.map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize))))
+        let within = ready.saturating_mul(2).saturating_add(PATIENCE);
+        times.chain(
+            parts
+                .map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize), within)),
+        )
     }
 
     /// Returns who can be asked before the app has started: their addresses are the same each time.
@@ -165,7 +170,7 @@ impl Session<'_> {
         }
         match self.stage.perform(what, tried.load) {
             Ok(seen) => {
-                self.loadable &= !tried.load || !seen.aims.is_empty();
+                self.loadable &= !seen.cannot_be_asked;
                 let is_first = self.ready.is_zero();
                 self.know(&seen);
                 self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);
