@@ -94,6 +94,23 @@ fn a_signal_ends_the_drill_and_the_app() {
     }
 }
 
+/// Reading what is to be drilled can take for ever, too.
+#[test]
+fn a_signal_ends_a_drill_that_has_not_begun() {
+    for signal in [SIGINT, SIGTERM] {
+        let host = stubborn();
+        let pipe = host.path().join("never.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let app = start(host, &["never.toml"]);
+        // Opened as soon as the drill reads it, and never written.
+        let _writer = std::fs::File::options().write(true).open(&pipe).unwrap();
+        let asked = app.signal(signal);
+        let output = app.wait();
+        assert_within(output.after(asked), Duration::from_millis(500), "the end of the drill");
+        output.expect_code(130);
+    }
+}
+
 #[test]
 fn a_drill_that_is_killed_takes_the_app_along() {
     let app = start(stubborn(), &[]);

@@ -198,6 +198,18 @@ fn a_hook_without_an_end_is_found_in_every_try() {
     );
 }
 
+/// Who is called like the component that the drill adds is judged like everybody else.
+#[test]
+fn the_name_of_the_drills_own_component_excuses_nobody() {
+    let names = ["drill-peer", "drill-peering"];
+    let bad = |name: &&str| component(name, HOSTILE_CLASSIC, &keys(&["hook=error", "run=good"]));
+    let manifest = app("") + &names.iter().map(bad).collect::<String>();
+    let drilled = drill(Host::manifest(&manifest), &["--only", "peer"]);
+    drilled.expect(1);
+    assert_eq!(drilled.codes("peer", false, "failure"), ["hook-error", "hook-error"]);
+    assert_eq!(drilled.tried("peer", false)["exit_code"], 1);
+}
+
 #[test]
 fn descriptors_that_are_never_closed_are_found() {
     let dirs = "dirs = [{ host = \"data\", guest = \"/data\" }]";
@@ -212,15 +224,17 @@ fn descriptors_that_are_never_closed_are_found() {
     assert!(told.contains("after it, with nobody connected any more"), "{told}");
 }
 
-/// I12, seen from outside; the fail point leaves a descriptor and a thread behind at each restart.
+/// I12, seen from outside; the fail points leave a descriptor and a thread behind at each restart, or at each reload.
 #[test]
-fn what_a_restart_leaves_behind_is_found() {
-    let manifest = app("") + &component("server", SERVER, "");
-    let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", "restart");
-    let drilled = drill(host, &["--only", "reload"]);
-    drilled.expect(1);
-    drilled.expect_finding("reload", false, "descriptors-left");
-    drilled.expect_finding("reload", false, "threads-left");
+fn what_a_restart_or_a_reload_leaves_behind_is_found() {
+    for point in ["restart", "reload-leaves"] {
+        let manifest = app("") + &component("server", SERVER, "");
+        let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", point);
+        let drilled = drill(host, &["--only", "reload"]);
+        drilled.expect(1);
+        drilled.expect_finding("reload", false, "descriptors-left");
+        drilled.expect_finding("reload", false, "threads-left");
+    }
 }
 
 #[test]

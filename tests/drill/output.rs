@@ -99,8 +99,25 @@ fn the_junit_file_tells_why_nothing_was_tried() {
     assert!(drilled.document["error"].as_str().unwrap().contains("bad.wasm"));
 }
 
+/// A pipe and a device have no length to be cut; and whatever becomes of the file, a drill that was held is told.
+#[test]
+fn the_junit_file_can_be_a_pipe_or_full() {
+    let manifest = app("") + &component("good", SERVER, "");
+    let output = table(&manifest, &["--only", "term", "--junit", "/dev/stdout"]);
+    output.expect_code(0);
+    let told = output.stdout_text();
+    assert!(told.contains("</testsuite>") && told.contains("test: 1 tries ok, in "), "{told}");
+    let output = table(&manifest, &["--only", "term", "--junit", "/dev/full"]);
+    output.expect_code(69).expect_line("cannot write /dev/full");
+    assert!(output.stdout_text().contains("test: 1 tries ok, in "), "{}", output.stdout_text());
+}
+
 #[test]
 fn a_junit_file_that_cannot_be_written_is_told_first() {
+    let host = Host::manifest(&mixed());
+    nix::unistd::mkfifo(&host.path().join("unread.xml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let drilled = drill(host, &["--junit", "unread.xml"]);
+    drilled.output.expect_code(69).expect_line("cannot write unread.xml");
     let drilled = drill(Host::manifest(&mixed()), &["--junit", "none/drill.xml"]);
     drilled.output.expect_code(69).expect_line("cannot write none/drill.xml");
 }

@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::O_NONBLOCK;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::args::DrillArgs;
@@ -22,24 +25,27 @@ use crate::teardown::ExitCode;
 /// # Errors
 /// When the app cannot start, or the command line cannot be meant so.
 pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
+    let interrupt = Interrupt::default();
+    // Before anything is opened: that can take for ever.
+    listen(interrupt.clone())?;
     let subject = subject(args)?;
     let app = subject.plan.app.name.clone();
     let junit = args.junit.as_ref().map(open).transpose()?;
-    let interrupt = Interrupt::default();
-    listen(interrupt.clone())?;
-    let stage = Stage::new(subject, interrupt)?;
+    interrupt.heed(true);
+    let stage = Stage::new(subject, interrupt.clone())?;
     let tries: Vec<Try> =
         Try::ALL.into_iter().filter(|what| args.only.is_empty() || args.only.contains(what)).collect();
     let held = drill::hold(&stage, &tries, |done, total, title| progress(output, done, total, title));
     wipe(output);
+    // No process and no file of it is left: only readers can hold up what follows.
+    drop(stage);
+    interrupt.heed(false);
     let error = held.as_ref().err().map(ToString::to_string);
     let nothing =
         Drill { app, version: env!("CARGO_PKG_VERSION"), ok: false, took_ms: 0, error, tries: Vec::new() };
     let outcome = held.as_ref().unwrap_or(&nothing);
-    if let Some((path, mut file)) = junit {
-        let written = file.set_len(0).and_then(|()| file.write_all(drill::xml(outcome).as_bytes()));
-        written.map_err(|cause| DrillError::Write { path, cause })?;
-    }
+    // Its outcome is printed all the same: a drill takes its time.
+    let written = junit.map_or(Ok(()), |(path, file)| write(outcome, path, file));
     if args.json {
         let document = outcome.to_json().map_err(std::io::Error::from);
         let document = document.map_err(|cause| DrillError::System { what: "make the document", cause })?;
@@ -48,7 +54,7 @@ pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
         drill::text(outcome).split_inclusive('\n').for_each(|row| say(output, Channel::Stdout, row));
     }
     let code = if outcome.ok { ExitCode::CLEAN } else { ExitCode::FAILED };
-    held.map(|_| code).map_err(Into::into)
+    Ok(held.and_then(|_| written.map(|()| code))?)
 }
 
 /// Returns what is drilled, with the arguments that `run` needs for it.
@@ -86,24 +92,36 @@ fn expect_own_sockets(plan: &Plan) -> Result<(), DrillError> {
     Ok(())
 }
 
-/// Opened before anything runs: a path that cannot be written is worth nothing at the end.
+/// Opened before anything runs: a path that cannot be written is worth nothing at the end. A pipe that nobody reads is
+/// refused, not waited for; whoever reads one slowly gets all of it.
 fn open(path: &PathBuf) -> Result<(PathBuf, File), DrillError> {
-    let file = File::options().write(true).create(true).truncate(false).open(path);
-    file.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
+    let open = File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(path);
+    let opened = open.and_then(|file| {
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+        fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+        Ok(file)
+    });
+    opened.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
 }
 
-/// Hears the signals that end a drill, on a thread of its own: they are blocked in all of them.
+fn write(outcome: &Drill, path: PathBuf, mut file: File) -> Result<(), DrillError> {
+    // A pipe or a device has no length.
+    let _no_file = file.set_len(0);
+    let written = file.write_all(drill::xml(outcome).as_bytes());
+    written.map_err(|cause| DrillError::Write { path, cause })
+}
+
+/// Hears the signals that end a drill, on a thread of its own: they are blocked in all of them. Where nobody heeds the
+/// first, it ends the process.
 fn listen(interrupt: Interrupt) -> Result<(), CliError> {
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
     let hear = move || {
-        if signals.wait().is_ok() {
-            interrupt.raise();
+        if signals.wait().is_ok() && interrupt.raise() {
+            let _second = signals.wait();
         }
-        if signals.wait().is_ok() {
-            // Nobody waits for anything any more; the children die with this process.
-            hard_exit(DrillError::Interrupted.exit_code());
-        }
+        // Nobody waits for anything any more; the children die with this process.
+        hard_exit(DrillError::Interrupted.exit_code());
     };
     let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(hear);
     thread.map(drop).map_err(CliError::Thread)

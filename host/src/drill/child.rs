@@ -283,7 +283,7 @@ mod tests {
         let interrupt = Interrupt::default();
         let child = Child::start(shell("sleep 1000"), &interrupt).unwrap();
         assert!(matches!(child.wait(Instant::now(), |all| all.exit), Ok(None)));
-        interrupt.raise();
+        assert!(!interrupt.raise());
         assert!(matches!(child.wait_for_end(soon()), Err(DrillError::Interrupted)));
     }
 }

@@ -9,7 +9,6 @@ use super::record::{Record, count};
 use super::report::Component;
 use super::seen::Seen;
 use super::tries::Try;
-use crate::plan::PEER_NAME;
 
 /// Shares of the grace, in percent, above which a stop is slow, and above which it is close.
 const SLOW: u64 = 50;
@@ -57,7 +56,7 @@ pub fn findings(seen: &Seen, found: &mut Vec<Finding>) {
     replaced(seen, found);
     let used = used(&seen.records);
     let components = seen.report.as_ref().map(|report| report.components.as_slice()).unwrap_or_default();
-    for component in components.iter().filter(|component| !component.name.starts_with(PEER_NAME)) {
+    for component in components.iter().filter(|component| seen.peer.as_ref() != Some(&component.name)) {
         let used = used.iter().find(|used| used.component == component.name);
         found.extend(outcome(component, seen, used).map(|finding| finding.of(&component.name)));
         found.extend(hooks(component, seen).map(|finding| finding.of(&component.name)));

@@ -25,7 +25,7 @@ use super::table::shown;
 use super::tally::{Counts, Tally, Turns};
 use super::tries::{NOISE, Try};
 use super::{peer, steady};
-use crate::plan::{ListenAddress, PEER_NAME, Plan};
+use crate::plan::{ListenAddress, Plan};
 
 /// The same signal within 500 ms counts once.
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
@@ -71,6 +71,8 @@ pub struct Stage {
     subject: Subject,
     pub(super) interrupt: Interrupt,
     folder: TempDir,
+    /// What the component that fails is called.
+    peer: String,
 }
 
 /// An app that runs, with its load.
@@ -93,7 +95,8 @@ impl Stage {
     pub fn new(subject: Subject, interrupt: Interrupt) -> Result<Self, DrillError> {
         let folder = tempfile::Builder::new().prefix("curfew-drill-").tempdir();
         let folder = folder.map_err(DrillError::system("make a folder for temporary files"))?;
-        Ok(Self { subject, interrupt, folder })
+        let peer = subject.plan.peer_name();
+        Ok(Self { subject, interrupt, folder, peer })
     }
 
     /// Returns what is drilled.
@@ -161,13 +164,10 @@ impl Stage {
         if loaded {
             self.load(&mut scene)?;
         }
-        let failed = |record: &Record| {
-            let whose = record.said.component.as_deref().unwrap_or_default();
-            record.said.message == "failed" && whose.starts_with(PEER_NAME)
-        };
+        let failed = |record: &&Record| record.is("failed", &self.peer);
         let until = Instant::now() + PEER_LOADED + START;
         let asked = scene.child.wait(until, |all| {
-            let at = all.records.iter().find(|record| failed(record)).map(|record| record.at);
+            let at = all.records.iter().find(failed).map(|record| record.at);
             at.map(Some).or_else(|| all.exit.map(|_| None))
         })?;
         if let Some(load) = &scene.load {
@@ -241,7 +241,8 @@ impl Stage {
             child.kill();
         }
         let report = Report::read(&self.report_file());
-        let exit = exit(ended.map(|(status, _)| status), what, report.as_ref());
+        let peer = (what == Try::Peer).then(|| self.peer.clone());
+        let exit = exit(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
         let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
         let mut left = Vec::new();
         if ended.is_some() && !child.group_is_gone()? {
@@ -253,6 +254,7 @@ impl Stage {
         let (moment, forced) = (None, false);
         Ok(Seen {
             what,
+            peer,
             moment,
             ready,
             asked,
@@ -286,6 +288,13 @@ impl Scene {
         Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
     }
 
+    /// Notes what was found, unless it was found before.
+    pub(super) fn find(&mut self, finding: Finding) {
+        if !self.found.iter().any(|known| known.is_same(&finding)) {
+            self.found.push(finding);
+        }
+    }
+
     /// Asks it to stop.
     fn ask(&self, signal: Signal) -> Instant {
         if let Some(load) = &self.load {
@@ -303,19 +312,19 @@ pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Cou
     ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
 }
 
-/// Returns how it ended; what it stopped for says whether it was asked to.
-fn exit(status: Option<ExitStatus>, what: Try, report: Option<&Report>) -> Exit {
+/// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
+fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Exit {
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
     let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && (code == FORCED_BY_INT || what == Try::Peer) {
+    if cause == Some("finished") && (code == FORCED_BY_INT || peer.is_some()) {
         // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
         return Exit::Early(0);
     }
     let asked = report.is_none_or(|report| {
-        report.cause.as_ref().is_some_and(|cause| match what {
-            Try::Peer => cause.kind == "failure" && cause.name.starts_with(PEER_NAME),
-            Try::Term | Try::Int | Try::Quit | Try::Start | Try::Reload => cause.kind == "signal",
+        report.cause.as_ref().is_some_and(|cause| match peer {
+            Some(peer) => cause.kind == "failure" && cause.name == peer,
+            None => cause.kind == "signal",
         })
     });
     if asked { Exit::Code(code) } else { Exit::Early(code) }

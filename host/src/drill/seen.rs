@@ -14,6 +14,8 @@ use super::tries::Try;
 pub struct Seen {
     /// What was tried.
     pub what: Try,
+    /// The name of the component that was added to fail.
+    pub peer: Option<String>,
     /// When during the start, where that was tried.
     pub moment: Option<Duration>,
     /// From the start of the process until everything had started; `None` if that was not waited for.

@@ -1,4 +1,4 @@
-//! The try that stops nothing: a reload without a change, and a fresh generation of each component, after which no more
+//! The try that stops nothing: reloads without a change, and fresh generations of each component, after which no more
 //! descriptors and threads are there than before.
 //!
 //! Invariant: what is compared was taken in the same state: newest generations only, idle, just started.
@@ -52,6 +52,7 @@ pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), Dril
     // What a load needs is made when it is needed for the first time, and stays: only idle rounds can be compared.
     let mut before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
     for round in 1..=ROUNDS {
+        reload_nothing(stage, scene)?;
         restart_all(stage, scene)?;
         let patience = if round == ROUNDS { u32::MAX } else { SAME_LOOKS };
         let after = settled(stage, scene, before, patience)?;
@@ -96,12 +97,15 @@ fn serve(stage: &Stage, scene: &Scene) -> Result<(), DrillError> {
 fn reload_nothing(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
     if stage.subject().plan.manifest.is_none() {
         let text = "a reload was not tried: there is no manifest to read again";
-        scene.found.push(Finding::note("no-manifest", text));
+        scene.find(Finding::note("no-manifest", text));
+        return Ok(());
+    }
+    if scene.child.has_ended() {
         return Ok(());
     }
     let before = generations(stage)?;
     if let Err(told) = stage.order("/reload", ORDER + stage.patience())? {
-        scene.found.push(Finding::failure("reload-failed", format!("a reload failed: {told}")));
+        scene.find(Finding::failure("reload-failed", format!("a reload failed: {told}")));
         return Ok(());
     }
     let after = generations(stage)?;
@@ -109,7 +113,7 @@ fn reload_nothing(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
         if before.get(name).is_some_and(|before| before != generation) {
             let text = "a reload replaced it although nothing had changed";
             let advice = "its file, or a file that its manifest names, changes while it runs";
-            scene.found.push(Finding::failure("reload-changed", text).of(name).advise(advice));
+            scene.find(Finding::failure("reload-changed", text).of(name).advise(advice));
         }
     }
     Ok(())
@@ -123,10 +127,7 @@ fn restart_all(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
             return Ok(());
         }
         if let Err(told) = stage.order(&format!("/restart?component={name}"), ORDER + stage.patience())? {
-            let finding = Finding::failure("restart-failed", format!("a restart failed: {told}")).of(name);
-            if !scene.found.iter().any(|found| found.is_same(&finding)) {
-                scene.found.push(finding);
-            }
+            scene.find(Finding::failure("restart-failed", format!("a restart failed: {told}")).of(name));
         }
     }
     Ok(())
@@ -199,7 +200,7 @@ fn stayed_behind(scene: &mut Scene, before: Taken, after: Taken) {
     ] {
         if after > before {
             let text = format!(
-                "{what} stayed behind: {before} before the reload and the restarts, {after} after them"
+                "{what} stayed behind: {before} before a reload and a restart of each component, {after} after them"
             );
             let advice = "that is curfew's fault, not the app's: please report it";
             scene.found.push(Finding::failure(code, text).advise(advice));

@@ -26,7 +26,7 @@ pub enum Try {
     Start,
     /// A component beside the others that fails.
     Peer,
-    /// A reload that changes nothing, then a fresh generation of each component.
+    /// Reloads that change nothing, and fresh generations of each component.
     Reload,
 }
 

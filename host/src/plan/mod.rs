@@ -34,6 +34,5 @@ pub use json_schema::json_schema;
 pub use manifest::DEFAULT_MANIFEST;
 pub use origin::{Origin, OriginHost, OriginPort, parse_origin};
 pub use overrides::Overrides;
-pub use peer::PEER_NAME;
 pub use route::{Route, RouteHost, RouteTable, parse_route};
 pub use types::*;

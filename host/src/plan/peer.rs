@@ -11,18 +11,24 @@ use super::names::unique;
 use super::types::Plan;
 
 /// The peer's name, where it is free.
-pub const PEER_NAME: &str = "drill-peer";
+const PEER_NAME: &str = "drill-peer";
 
 impl Plan {
+    /// What the peer is called beside these components: whoever adds it and whoever watches it must mean the same.
+    pub fn peer_name(&self) -> String {
+        unique(PEER_NAME, &self.components.iter().map(|component| component.name.clone()).collect())
+    }
+
     /// Adds the component in `source`, which starts when all others are ready.
     ///
     /// # Errors
     /// [`PlanError::Unreadable`] for a file that is not there.
     pub fn add_peer(&mut self, source: PathBuf) -> Result<(), PlanError> {
+        let name = self.peer_name();
         let taken: BTreeSet<String> =
             self.components.iter().map(|component| component.name.clone()).collect();
         for mut peer in Self::from_files(&[source], &Bare::default())?.components {
-            peer.name = unique(PEER_NAME, &taken);
+            peer.name.clone_from(&name);
             peer.after = taken.iter().cloned().collect();
             peer.stdin = false;
             self.components.push(peer);
@@ -44,6 +50,7 @@ mod tests {
         files.iter().for_each(|file| std::fs::write(file, "").unwrap());
         let mut plan = Plan::from_files(&files[..2], &Bare::default()).unwrap();
         let before = plan.components.clone();
+        assert_eq!(plan.peer_name(), "drill-peer-2");
         plan.add_peer(files[2].clone()).unwrap();
         assert_eq!(plan.components[..2], before);
         let peer = &plan.components[2];

@@ -100,6 +100,8 @@ impl Control {
         reloads.answers.append(&mut reloads.queued);
         (reloads.began, reloads.reads) = (self.now, true);
         narrate::reloading();
+        // Another name than that of the thread which dies below: both cannot be tested at once.
+        crate::fail_point::leave_behind("reload-leaves");
         self.manager.reloading();
         let Some(manifest) = self.plan.manifest.clone() else {
             return self.reload_failed("there is no manifest to read again".to_owned());
