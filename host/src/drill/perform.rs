@@ -36,6 +36,8 @@ const FORCED_BY_INT: i32 = 130;
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
+/// How much earlier than its record is read a failure can have been.
+const HEARING: Duration = Duration::from_millis(250);
 /// How much longer than allowed the end of a process is waited for, to see whether it comes at all.
 const OVERTIME: Duration = Duration::from_secs(3);
 
@@ -151,7 +153,7 @@ impl Stage {
         let asked = scene.ask(Signal::SIGTERM);
         let moment = asked.saturating_duration_since(scene.child.started);
         // Nobody promises that it listens already.
-        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting)?;
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting(asked))?;
         Ok(Seen { moment: Some(moment), ..seen })
     }
 
@@ -173,7 +175,9 @@ impl Stage {
         if let Some(load) = &scene.load {
             load.stopping();
         }
-        self.end(scene, Try::Peer, asked.flatten(), Turns::AnyTime)
+        let asked = asked.flatten();
+        let since = asked.and_then(|asked| asked.checked_sub(HEARING));
+        self.end(scene, Try::Peer, asked, since.map_or(Turns::AnyTime, Turns::Since))
     }
 
     fn reload(&self, loaded: bool) -> Result<Seen, DrillError> {
