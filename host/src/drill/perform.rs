@@ -38,6 +38,8 @@ const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
 /// How much earlier than its record is read a failure can have been.
 const HEARING: Duration = Duration::from_millis(250);
+/// Lines that are quoted of an app that does not start.
+const MOST_LINES: usize = 10;
 /// How much longer than allowed the end of a process is waited for, to see whether it comes at all.
 const OVERTIME: Duration = Duration::from_secs(3);
 
@@ -126,15 +128,29 @@ impl Stage {
         if loaded {
             self.load(&mut scene)?;
         }
-        let asked = scene.ask(signal);
+        let mut asked = scene.ask(signal);
         let mut forced = false;
-        if what == Try::Int && scene.child.wait_for_end(asked + BETWEEN_INTS)?.is_none() {
-            scene.child.signal(signal);
-            forced = true;
+        if what == Try::Int {
+            let heard = self.heard(&scene.child, asked, what)?;
+            forced = scene.child.wait_for_end(heard + BETWEEN_INTS)?.is_none();
+            if forced {
+                scene.child.signal(signal);
+                asked = heard;
+            }
         }
         let turns = if forced { Turns::AnyTime } else { Turns::Since(asked) };
         let seen = self.end(scene, what, Some(asked), turns)?;
         Ok(Seen { forced, ..seen })
+    }
+
+    /// Returns when the app has heard that it is to stop: on a busy machine that is later than it was asked.
+    fn heard(&self, child: &Child, asked: Instant, what: Try) -> Result<Instant, DrillError> {
+        let until = asked + what.bound(&self.subject.plan.app);
+        let heard = child.wait(until, |all| match all.exit {
+            Some((_, at)) => Some(at),
+            None => all.records.iter().find(|record| record.said.message == "stopping").map(|record| record.at),
+        })?;
+        Ok(heard.unwrap_or(asked).max(asked))
     }
 
     /// Stops the app at a moment of its start, however far it is. These are asked meanwhile.
@@ -192,7 +208,7 @@ impl Stage {
         let child = Child::start(self.command(more), &self.interrupt)?;
         let until = child.started + START;
         let ready = child.wait(until, |all| {
-            let started = all.records.iter().find(|record| record.is("app started", ""));
+            let started = all.records.iter().find(|record| self.has_started(record));
             started.map(|record| Ok(record.at)).or_else(|| all.exit.map(|(status, _)| Err(status)))
         })?;
         match ready {
@@ -213,6 +229,12 @@ impl Stage {
                 Err(DrillError::CannotStart { code: 1, said })
             }
         }
+    }
+
+    /// Whether all of the app has started. The one that is to fail starts last, but for those that pause before a restart:
+    /// they can take longer than it lives.
+    fn has_started(&self, record: &Record) -> bool {
+        record.is("app started", "") || record.is("component started", &self.peer)
     }
 
     fn command(&self, more: &[OsString]) -> Command {
@@ -337,10 +359,29 @@ fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>)
 /// Returns why it left: the message of its own, or the end of what it said.
 fn said(child: &Child) -> String {
     let lines: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
-    let message = lines.iter().position(|line| line.starts_with("error: ")).unwrap_or_default();
-    lines.iter().skip(message).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
+    why(&lines)
+}
+
+fn why(lines: &[String]) -> String {
+    let message = lines.iter().position(|line| line.starts_with("error: "));
+    let first = message.unwrap_or(lines.len().saturating_sub(MOST_LINES));
+    lines.iter().skip(first).take(MOST_LINES).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_an_app_left_is_told_in_few_lines() {
+        let mut lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(why(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
+        lines.insert(20, "error: no such file".to_owned());
+        assert!(why(&lines).starts_with("error: no such file\n20\n"));
+        assert_eq!(why(&lines).lines().count(), MOST_LINES);
+    }
 }
