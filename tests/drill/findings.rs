@@ -237,6 +237,23 @@ fn what_a_restart_or_a_reload_leaves_behind_is_found() {
     }
 }
 
+/// An error that it always answers with is no loss, and is told all the same.
+#[test]
+fn instances_that_fail_are_told() {
+    let port = free_port();
+    let listen = format!("listen = [\"127.0.0.1:{port}\"]");
+    let manifest = app("grace = \"2s\"") + &component("bad", HTTP_LAB_CLASSIC, &listen);
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let drilled = drill(Host::manifest(&manifest), &["--only", "term", "--load", &url("/trap")]);
+    drilled.expect(0);
+    assert!(drilled.codes("term", true, "note").contains(&"instance-failed".to_owned()));
+    let drilled = drill(Host::manifest(&manifest), &["--only", "term", "--load", &url("/trap-mid")]);
+    drilled.expect(1);
+    let findings = drilled.tried("term", true)["findings"].clone();
+    let lost = findings.as_array().unwrap().iter().find(|finding| finding["code"] == "lost").unwrap();
+    assert!(lost["advice"].as_str().unwrap().contains("an instance failed"), "{lost:#}");
+}
+
 #[test]
 fn what_ends_by_itself_is_not_drilled() {
     let manifest = app("") + &component("short", HOSTILE_ASYNC, &keys(&["run=return"]));

@@ -63,12 +63,31 @@ pub fn findings(seen: &Seen, found: &mut Vec<Finding>) {
         if let Some(used) = used.filter(|_| !seen.forced && component.outcome != "cut-off") {
             found.extend(slow(component, seen, used).map(|finding| finding.of(&component.name)));
         }
+        found.extend(failing(component, seen).map(|finding| finding.of(&component.name)));
         if component.hook == "none" && seen.what == Try::Term {
             let text = "it has no hook: it is not told that it must stop, unless it asks for it itself";
             let advice = "export `shutdown` if there is something to finish, flush or close";
             found.push(Finding::note("no-hook", text).of(&component.name).advise(advice));
         }
     }
+}
+
+/// Returns how often a component's instances failed before the stop.
+pub fn failures(seen: &Seen, component: &str) -> usize {
+    let before = |record: &&Record| seen.asked.is_none_or(|asked| record.at < asked);
+    let failed = seen.records.iter().filter(before);
+    failed.filter(|record| record.is("instance failed", component)).count()
+}
+
+/// Its answers count whatever their status is, so an error that it always had is no loss; but it is an error.
+fn failing(component: &Component, seen: &Seen) -> Option<Finding> {
+    let text = match failures(seen, &component.name) {
+        0 => return None,
+        1 => "an instance of it failed while it served".to_owned(),
+        many => format!("its instances failed {many} times while it served"),
+    };
+    let advice = "each took the requests along that it had: `instance failed` in the log of `curfew run` says why";
+    Some(Finding::note("instance-failed", text).advise(advice))
 }
 
 fn is_bad(outcome: &str) -> bool {
