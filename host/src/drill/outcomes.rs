@@ -16,6 +16,9 @@ const CLOSE: u64 = 80;
 /// What is shorter than this is not slow, however short the grace is.
 const SHORT: Duration = Duration::from_millis(250);
 
+/// What a hook that called exit has for a detail.
+const EXITED: &str = "called exit instead of returning";
+
 /// How much of its grace a component used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
@@ -132,7 +135,8 @@ fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Fi
                 .advise("opening a FIFO, a file on a dead network file system or a device can block for ever: avoid it, \
                          or give it to a component of its own"),
         ),
-        "hook-failed" if detail.contains("exit") => Some(
+        // What a guest says of itself does not decide.
+        "hook-failed" if component.hook == "trapped" && detail.ends_with(EXITED) => Some(
             Finding::failure("hook-exit", format!("its hook failed{detail}"))
                 .advise("return from the hook: curfew ends the app when all of it has ended"),
         ),
@@ -272,5 +276,53 @@ pub fn seconds(time: Duration) -> String {
         ms @ 0..1000 => format!("{ms} ms"),
         ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
         ms => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::seen::Exit;
+    use super::*;
+
+    fn component(outcome: &str, hook: &str, detail: &str) -> Component {
+        let text = |text: &str| text.to_owned();
+        let (name, detail) = (text("web"), Some(text(detail)));
+        Component { name, outcome: text(outcome), hook: text(hook), detail, ..Component::default() }
+    }
+
+    fn seen(what: Try, said: &[&str]) -> Seen {
+        let at = Instant::now();
+        let record = |line: &&str| Record::read(line, at);
+        let records = said.iter().filter_map(record).collect();
+        Seen {
+            what,
+            peer: None,
+            moment: None,
+            ready: None,
+            asked: None,
+            exit: Exit::Code(0),
+            took: None,
+            forced: false,
+            records,
+            report: None,
+            loads: Vec::new(),
+            aims: Vec::new(),
+            found: Vec::new(),
+            left: Vec::new(),
+            tail: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_hook_says_does_not_decide_what_is_found() {
+        let found = |hook, detail| {
+            outcome(&component("hook-failed", hook, detail), &seen(Try::Term, &[]), None).unwrap().code
+        };
+        assert_eq!(found("error", "hook: it called exit instead of returning"), "hook-error");
+        assert_eq!(found("error", "hook: the exit was shut"), "hook-error");
+        assert_eq!(found("trapped", "hook: trapped: no exit here"), "hook-trapped");
+        assert_eq!(found("trapped", "hook: called exit instead of returning"), "hook-exit");
     }
 }
