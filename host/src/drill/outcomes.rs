@@ -106,6 +106,12 @@ fn is_last(record: &Record, seen: &Seen) -> bool {
         .is_some_and(|last| last.at == record.at)
 }
 
+/// Whether the last generation, which is in the report, ended as badly: then the same fault is told of that one.
+fn is_found(name: &str, outcome: &str, seen: &Seen) -> bool {
+    let mut last = seen.report.iter().flat_map(|report| &report.components);
+    last.any(|last| last.name == name && last.outcome == outcome)
+}
+
 /// Generations that ended before the stop are not in the report.
 fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
     if seen.what != Try::Reload {
@@ -115,9 +121,9 @@ fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
         let (Some(name), Some(outcome)) = (&record.said.component, record.said.outcome.as_deref()) else {
             continue;
         };
-        if is_bad(outcome) && !is_last(record, seen) {
+        if is_bad(outcome) && !is_last(record, seen) && !is_found(name, outcome, seen) {
             let text = format!("a generation that was replaced ended as {outcome}");
-            let advice = "a restart stops it as TERM does: see there, and in its output";
+            let advice = "a restart stops it as TERM does, and its last generation stopped well: look at its output";
             found.push(Finding::failure("replaced-badly", text).of(name).advise(advice));
         }
     }
@@ -283,6 +289,7 @@ pub fn seconds(time: Duration) -> String {
 mod tests {
     use std::time::Instant;
 
+    use super::super::report::Report;
     use super::super::seen::Exit;
     use super::*;
 
@@ -324,5 +331,24 @@ mod tests {
         assert_eq!(found("error", "hook: the exit was shut"), "hook-error");
         assert_eq!(found("trapped", "hook: trapped: no exit here"), "hook-trapped");
         assert_eq!(found("trapped", "hook: called exit instead of returning"), "hook-exit");
+    }
+
+    #[test]
+    fn a_fault_of_each_generation_is_told_once() {
+        let ended = |outcome: &str| {
+            format!(
+                r#"{{"timestamp":"t","level":"INFO","message":"component ended","component":"web","outcome":"{outcome}"}}"#
+            )
+        };
+        let replaced_badly = |last: &str| {
+            let mut seen = seen(Try::Reload, &[&ended("hook-failed")]);
+            seen.records.extend(Record::read(&ended(last), Instant::now() + Duration::from_secs(1)));
+            let report = Report { components: vec![component(last, "error", "hook: no")], ..Report::default() };
+            seen.report = Some(report);
+            let mut found = Vec::new();
+            replaced(&seen, &mut found);
+            found.len()
+        };
+        assert_eq!((replaced_badly("hook-failed"), replaced_badly("stopped")), (0, 1));
     }
 }
