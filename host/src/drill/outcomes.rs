@@ -147,8 +147,8 @@ fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Fi
                 .advise("return from the hook: curfew ends the app when all of it has ended"),
         ),
         "hook-failed" if component.hook == "trapped" => Some(
-            Finding::failure("hook-trapped", format!("its hook trapped{detail}"))
-                .advise("the backtrace above says where; a hook reports trouble by returning an error"),
+            Finding::failure("hook-trapped", format!("its hook threw or trapped{}", detail.replacen(": trapped", "", 1)))
+                .advise("its traceback is at the end of its output; a hook reports trouble by returning an error"),
         ),
         "hook-failed" => Some(
             Finding::failure("hook-error", format!("its hook failed{detail}"))
@@ -331,6 +331,13 @@ mod tests {
         assert_eq!(found("error", "hook: the exit was shut"), "hook-error");
         assert_eq!(found("trapped", "hook: trapped: no exit here"), "hook-trapped");
         assert_eq!(found("trapped", "hook: called exit instead of returning"), "hook-exit");
+    }
+
+    #[test]
+    fn a_trap_is_named_once() {
+        let trapped = component("hook-failed", "trapped", "hook: trapped: wasm `unreachable` instruction executed");
+        let found = outcome(&trapped, &seen(Try::Term, &[]), None).unwrap();
+        assert_eq!(found.text, "its hook threw or trapped: wasm `unreachable` instruction executed");
     }
 
     #[test]
