@@ -179,8 +179,9 @@ fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
         "not-called" => (
             "hook-not-entered",
             "its hook was never entered, and it went on to the end of its grace",
-            "a guest can be entered only while it awaits: a sync one has to watch `subscribe-stop` and return, an async \
-             one must not compute or block (WASI 0.2 calls, `thread::sleep`, `println!`) for so long",
+            "`curfew check` says whether it is sync or async. A sync one is not entered while it works: watch the stop \
+             (`subscribe-stop`) there and return. An async one is entered when it awaits: await more often, instead of \
+             computing or blocking",
         ),
         "ok" => (
             "run-goes-on",
