@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::aim::Aim;
-use super::child::Child;
+use super::child::{All, Child};
 use super::error::DrillError;
 use super::finding::Finding;
 use super::interrupt::Interrupt;
@@ -276,7 +276,7 @@ impl Stage {
         }
         left.extend(self.files_left().filter(|_| matches!(exit, Exit::Code(_) | Exit::Early(_))));
         let loads = load.map_or(loads, |load| counts(load.end(), turns));
-        let (records, tail) = child.look(|all| (all.records.clone(), all.tail.iter().cloned().collect()));
+        let (records, tail) = child.look(|all| (all.records.clone(), all.tail()));
         let (moment, forced) = (None, false);
         Ok(Seen {
             what,
@@ -358,8 +358,7 @@ fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>)
 
 /// Returns why it left: the message of its own, or the end of what it said.
 fn said(child: &Child) -> String {
-    let lines: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
-    why(&lines)
+    why(&child.look(All::tail))
 }
 
 fn why(lines: &[String]) -> String {

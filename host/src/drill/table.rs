@@ -10,6 +10,8 @@ use crate::operate::harmless;
 const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used", "requests"];
 /// Of so many failed tries the output is shown; `--json` has all of it.
 const SHOWN: usize = 2;
+/// Of so many lines of guests, too: the log is not to drown in them.
+const GUEST_LINES: usize = 10;
 
 /// Returns the whole text.
 pub fn text(drill: &Drill) -> String {
@@ -17,7 +19,7 @@ pub fn text(drill: &Drill) -> String {
     text.push_str(&grouped(&drill.tries));
     for tried in drill.tries.iter().filter(|tried| !tried.output.is_empty()).take(SHOWN) {
         text.push_str(&format!("\nthe last lines of {:?}:\n", tried.title()));
-        tried.output.iter().filter(|line| !is_routine(line)).for_each(|line| {
+        told(&tried.output).for_each(|line| {
             text.push_str(&format!("  {}\n", shown(line).replace('\n', "\n    ")));
         });
     }
@@ -108,9 +110,21 @@ fn grouped(tries: &[Tried]) -> String {
     text
 }
 
-/// Whether it is a record of the log that says what happens in every stop.
-fn is_routine(line: &str) -> bool {
-    Record::read(line, Instant::now()).is_some_and(|record| record.said.level == "INFO")
+/// The lines that may say why: records of the log that are not in every stop, and the last ones of the guests.
+fn told(output: &[String]) -> impl Iterator<Item = &String> {
+    let level = |line: &String| Record::read(line, Instant::now()).map(|record| record.said.level);
+    let lines: Vec<_> = output.iter().map(|line| (line, level(line))).collect();
+    let mut guests = lines.iter().filter(|(_, level)| level.is_none()).count();
+    lines.into_iter().filter_map(move |(line, level)| {
+        let is_told = match level {
+            Some(level) => level != "INFO",
+            None => {
+                guests -= 1;
+                guests < GUEST_LINES
+            }
+        };
+        is_told.then_some(line)
+    })
 }
 
 /// A line as people read it: a record of the log without its braces.
@@ -142,6 +156,15 @@ mod tests {
         let expected = "\nFAIL  web: it was cut off [2J\n      in: TERM, idle; QUIT, under load\n      to do: be quick\n\
                         \nnote  web: it has none\n";
         assert_eq!(grouped(&tries), expected);
+    }
+
+    #[test]
+    fn the_log_does_not_drown_in_what_guests_say() {
+        let record = |level: &str| format!(r#"{{"timestamp":"x","level":"{level}","message":"cut off"}}"#);
+        let mut output = vec![record("WARN"), record("INFO")];
+        output.extend((0..50).map(|number| number.to_string()));
+        let expected: Vec<String> = [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
+        assert_eq!(told(&output).cloned().collect::<Vec<_>>(), expected);
     }
 
     #[test]
