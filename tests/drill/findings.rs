@@ -270,7 +270,8 @@ fn what_ends_by_itself_is_not_drilled() {
 /// A job that begins anew when it ends pauses in between, for longer than a peer lives.
 #[test]
 fn a_job_that_begins_anew_is_no_app_that_does_not_start() {
-    let restart = "on-exit = \"restart\"\nrestart = { max = 1000, within = \"24h\", backoff = [\"2s\", \"2s\"] }";
+    let restart =
+        "on-exit = \"restart\"\nrestart = { max = 1000, within = \"24h\", backoff = [\"2s\", \"2s\"] }";
     let manifest = app("")
         + &component("server", SERVER, "")
         + &component("job", HOSTILE_ASYNC, &format!("{}\n{restart}", keys(&["run=return"])));

@@ -89,7 +89,8 @@ fn failing(component: &Component, seen: &Seen) -> Option<Finding> {
         1 => "an instance of it failed while it served".to_owned(),
         many => format!("its instances failed {many} times while it served"),
     };
-    let advice = "each took the requests along that it had: `instance failed` in the log of `curfew run` says why";
+    let advice =
+        "each took the requests along that it had: `instance failed` in the log of `curfew run` says why";
     Some(Finding::note("instance-failed", text).advise(advice))
 }
 
@@ -123,7 +124,8 @@ fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
         };
         if is_bad(outcome) && !is_last(record, seen) && !is_found(name, outcome, seen) {
             let text = format!("a generation that was replaced ended as {outcome}");
-            let advice = "a restart stops it as TERM does, and its last generation stopped well: look at its output";
+            let advice =
+                "a restart stops it as TERM does, and its last generation stopped well: look at its output";
             found.push(Finding::failure("replaced-badly", text).of(name).advise(advice));
         }
     }
@@ -281,8 +283,10 @@ fn queued(component: &Component, seen: &Seen) -> Option<Duration> {
 pub fn seconds(time: Duration) -> String {
     match time.as_millis() {
         ms @ 0..1000 => format!("{ms} ms"),
-        ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
-        ms => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        ms => match (ms + 50) / 100 {
+            tenths if tenths % 10 == 0 => format!("{} s", tenths / 10),
+            tenths => format!("{}.{} s", tenths / 10, tenths % 10),
+        },
     }
 }
 
@@ -335,8 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn times_are_rounded() {
+        let told = [999, 1000, 4949, 4950, 4998].map(|ms| seconds(Duration::from_millis(ms)));
+        assert_eq!(told, ["999 ms", "1 s", "4.9 s", "5 s", "5 s"]);
+    }
+
+    #[test]
     fn a_trap_is_named_once() {
-        let trapped = component("hook-failed", "trapped", "hook: trapped: wasm `unreachable` instruction executed");
+        let trapped =
+            component("hook-failed", "trapped", "hook: trapped: wasm `unreachable` instruction executed");
         let found = outcome(&trapped, &seen(Try::Term, &[]), None).unwrap();
         assert_eq!(found.text, "its hook threw or trapped: wasm `unreachable` instruction executed");
     }
@@ -351,7 +362,8 @@ mod tests {
         let replaced_badly = |last: &str| {
             let mut seen = seen(Try::Reload, &[&ended("hook-failed")]);
             seen.records.extend(Record::read(&ended(last), Instant::now() + Duration::from_secs(1)));
-            let report = Report { components: vec![component(last, "error", "hook: no")], ..Report::default() };
+            let report =
+                Report { components: vec![component(last, "error", "hook: no")], ..Report::default() };
             seen.report = Some(report);
             let mut found = Vec::new();
             replaced(&seen, &mut found);

@@ -148,7 +148,9 @@ impl Stage {
         let until = asked + what.bound(&self.subject.plan.app);
         let heard = child.wait(until, |all| match all.exit {
             Some((_, at)) => Some(at),
-            None => all.records.iter().find(|record| record.said.message == "stopping").map(|record| record.at),
+            None => {
+                all.records.iter().find(|record| record.said.message == "stopping").map(|record| record.at)
+            }
         })?;
         Ok(heard.unwrap_or(asked).max(asked))
     }

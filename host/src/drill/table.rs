@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::document::{Drill, Tried, Verdict};
+use super::figures;
 use super::finding::{Finding, Weight};
 use super::record::Record;
 use crate::operate::harmless;
@@ -79,35 +80,70 @@ fn row(tried: &Tried) -> [String; 6] {
     ]
 }
 
-/// What was found, worst first; the same thing once, with the tries that it was found in.
-fn grouped(tries: &[Tried]) -> String {
-    let mut groups: Vec<(&Finding, Vec<String>)> = Vec::new();
-    for tried in tries {
-        for finding in &tried.findings {
-            match groups.iter_mut().find(|(known, _)| known.is_same(finding)) {
-                Some((_, titles)) => titles.push(tried.title()),
-                None => groups.push((finding, vec![tried.title()])),
-            }
+/// A finding, and the tries that it was found in.
+struct Group<'a> {
+    finding: &'a Finding,
+    texts: Vec<&'a str>,
+    titles: Vec<String>,
+    /// Where it was found in other words.
+    elsewhere: Vec<String>,
+}
+
+impl<'a> Group<'a> {
+    fn add(&mut self, finding: &'a Finding, title: String) {
+        self.texts.push(&finding.text);
+        if figures::merged(&self.texts).is_some() {
+            self.titles.push(title);
+        } else {
+            self.texts.pop();
+            self.elsewhere.push(title);
         }
     }
-    groups.sort_by_key(|(finding, _)| std::cmp::Reverse(finding.weight));
-    let mut text = String::new();
-    for (finding, titles) in groups {
+
+    fn text(&self) -> String {
+        let finding = self.finding;
         let word = match finding.weight {
             Weight::Failure => "FAIL",
             Weight::Warning => "slow",
             Weight::Note => "note",
         };
         let who = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        text.push_str(&format!("\n{word}  {who}{}\n", harmless::one_line(&finding.text)));
+        let found = figures::merged(&self.texts).unwrap_or_else(|| finding.text.clone());
+        let mut text = format!("\n{word}  {who}{}\n", harmless::one_line(&found));
         if finding.weight != Weight::Note {
-            text.push_str(&format!("      in: {}\n", titles.join("; ")));
+            text.push_str(&format!("      in: {}\n", self.titles.join("; ")));
+            if !self.elsewhere.is_empty() {
+                text.push_str(&format!(
+                    "      the same, with other figures, in: {}\n",
+                    self.elsewhere.join("; ")
+                ));
+            }
         }
         if let Some(advice) = &finding.advice {
             text.push_str(&format!("      to do: {advice}\n"));
         }
+        text
     }
-    text
+}
+
+/// What was found, worst first; the same thing once, with the tries that it was found in.
+fn grouped(tries: &[Tried]) -> String {
+    let mut groups: Vec<Group> = Vec::new();
+    for tried in tries {
+        for finding in &tried.findings {
+            match groups.iter_mut().find(|group| group.finding.is_same(finding)) {
+                Some(group) => group.add(finding, tried.title()),
+                None => groups.push(Group {
+                    finding,
+                    texts: vec![&finding.text],
+                    titles: vec![tried.title()],
+                    elsewhere: Vec::new(),
+                }),
+            }
+        }
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.finding.weight));
+    groups.iter().map(Group::text).collect()
 }
 
 /// The lines that may say why: records of the log that are not in every stop, and the last ones of the guests.
@@ -159,11 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_once_fits_all_its_tries() {
+        let mut tries = [Try::Term, Try::Quit, Try::Start].map(|what| Tried::empty(what, true));
+        for (tried, text) in tries.iter_mut().zip(["3 were cut", "7 were cut", "1 was cut"]) {
+            tried.fail(Finding::failure("cut", text).of("web"));
+        }
+        let expected = "\nFAIL  web: up to 7 were cut\n      in: TERM, under load; QUIT, under load\n      the same, with other \
+                        figures, in: TERM during the start, under load\n";
+        assert_eq!(grouped(&tries), expected);
+    }
+
+    #[test]
     fn the_log_does_not_drown_in_what_guests_say() {
         let record = |level: &str| format!(r#"{{"timestamp":"x","level":"{level}","message":"cut off"}}"#);
         let mut output = vec![record("WARN"), record("INFO")];
         output.extend((0..50).map(|number| number.to_string()));
-        let expected: Vec<String> = [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
+        let expected: Vec<String> =
+            [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
         assert_eq!(told(&output).cloned().collect::<Vec<_>>(), expected);
     }
 
