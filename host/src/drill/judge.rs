@@ -96,11 +96,12 @@ fn lost(seen: &Seen) -> Vec<Finding> {
     .collect()
 }
 
-/// Whether an instance failed of those that can be behind an aim: it has the name of its component, or is a URL.
+/// Whether an instance failed of those that can be behind an aim: it begins with the name of its component, or is a URL.
 fn has_failed(seen: &Seen, aim: &str) -> bool {
     let names = || seen.report.iter().flat_map(|report| &report.components).map(|component| &component.name);
-    let is_named = names().any(|name| name == aim);
-    names().any(|name| (name == aim || !is_named) && outcomes::failures(seen, name) > 0)
+    let is_it = |name: &String| aim.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(" at "));
+    let is_named = names().any(is_it);
+    names().any(|name| (is_it(name) || !is_named) && outcomes::failures(seen, name) > 0)
 }
 
 fn slow_start(seen: &Seen) -> Option<Finding> {
