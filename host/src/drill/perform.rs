@@ -33,6 +33,8 @@ const BETWEEN_INTS: Duration = Duration::from_millis(600);
 const START: Duration = Duration::from_secs(600);
 /// What the app leaves with after a second INT.
 const FORCED_BY_INT: i32 = 130;
+/// Why an app stops that has nothing more to do.
+const FINISHED: &str = "finished";
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
@@ -201,7 +203,9 @@ impl Stage {
             }
             Some(Err(status)) => {
                 child.wait_for_end(Instant::now() + OVERTIME)?;
-                if status.success() {
+                // A peer can fail while the stop of what had finished goes on: that says nothing about the app.
+                let is_peers = || !more.is_empty() && self.finished();
+                if status.success() || is_peers() {
                     // It had nothing more to do: there is nothing to stop, and nothing wrong.
                     return Ok(Scene::new(child, None));
                 }
@@ -212,6 +216,12 @@ impl Stage {
                 Err(DrillError::CannotStart { code: 1, said })
             }
         }
+    }
+
+    /// Whether the app ended by itself, as its report says.
+    fn finished(&self) -> bool {
+        let cause = Report::read(&self.report_file()).and_then(|report| report.cause);
+        cause.is_some_and(|cause| cause.kind == FINISHED)
     }
 
     fn command(&self, more: &[OsString]) -> Command {
@@ -322,7 +332,7 @@ fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>)
     let Some(status) = status else { return Exit::Never };
     let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
     let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && (code == FORCED_BY_INT || peer.is_some()) {
+    if cause == Some(FINISHED) && (code == FORCED_BY_INT || peer.is_some()) {
         // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
         return Exit::Early(0);
     }
