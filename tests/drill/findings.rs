@@ -198,6 +198,17 @@ fn a_hook_without_an_end_is_found_in_every_try() {
     );
 }
 
+/// A try is not left out because the app did not live to say where it can be asked.
+#[test]
+fn an_app_that_dies_when_it_is_asked_for_its_addresses_is_found() {
+    let manifest = app("") + &web("web", HELLO_HTTP, "");
+    let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", "operate");
+    let drilled = drill(host, &["--only", "term"]);
+    drilled.expect(1);
+    assert_eq!(drilled.tried("term", false)["verdict"], "ok");
+    assert_eq!(drilled.codes("term", true, "failure"), ["ended-by-itself"]);
+}
+
 /// Who is called like the component that the drill adds is judged like everybody else.
 #[test]
 fn the_name_of_the_drills_own_component_excuses_nobody() {

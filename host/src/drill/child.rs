@@ -25,8 +25,9 @@ use super::record::Record;
 const TAIL_LINES: usize = 100;
 /// Longest line that is kept, in bytes.
 const LINE_BYTES: u64 = 64 << 10;
-/// Records that are kept; an app that says more is not understood to its end.
+/// Records that are kept, and of those that are looked for; an app that says more is not understood to its end.
 const MOST_RECORDS: usize = 200_000;
+const MOST_LOOKED_FOR: usize = 1_000_000;
 /// How often somebody who waits looks whether the drill is to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long killed processes may take to be gone.
@@ -72,6 +73,13 @@ impl All {
     /// Returns the last lines that it said, log and output.
     pub fn tail(&self) -> Vec<String> {
         self.tail.iter().map(|line| line.text.clone()).collect()
+    }
+
+    fn keep(&mut self, record: Record) {
+        let most = if record.is_looked_for() { MOST_LOOKED_FOR } else { MOST_RECORDS };
+        if self.records.len() < most {
+            self.records.push(record);
+        }
     }
 }
 
@@ -119,10 +127,11 @@ impl Child {
             })
             .map_err(DrillError::system("start a thread"))?;
         if let Some(stdout) = stdout {
-            listen(heard.clone(), stdout)?;
+            // Guests write there what they like; the log is the other one.
+            listen(heard.clone(), stdout, false)?;
         }
         if let Some(stderr) = stderr {
-            listen(heard, stderr)?;
+            listen(heard, stderr, true)?;
         }
         Ok(child)
     }
@@ -236,8 +245,8 @@ fn remember(tail: &mut VecDeque<Line>, text: String, is_record: bool) {
     }
 }
 
-/// Reads a stream to its end on a thread of its own.
-fn listen(heard: Arc<Heard>, stream: impl Read + Send + 'static) -> Result<(), DrillError> {
+/// Reads a stream to its end on a thread of its own; records are in a log only.
+fn listen(heard: Arc<Heard>, stream: impl Read + Send + 'static, is_log: bool) -> Result<(), DrillError> {
     let work = move || {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
@@ -246,10 +255,12 @@ fn listen(heard: Arc<Heard>, stream: impl Read + Send + 'static) -> Result<(), D
             let at = Instant::now();
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end_matches('\n');
-            let record = Record::read(text, at);
+            let record = is_log.then(|| Record::read(text, at)).flatten();
             heard.change(|all| {
                 remember(&mut all.tail, text.to_owned(), record.is_some());
-                all.records.extend(record.filter(|_| all.records.len() < MOST_RECORDS));
+                if let Some(record) = record {
+                    all.keep(record);
+                }
             });
             line.clear();
         }
@@ -292,6 +303,30 @@ mod tests {
         assert_eq!((tail.len(), tail[0].text.as_str(), tail[1].text.as_str()), (TAIL_LINES, "record", "401"));
         (0..500).for_each(|number| remember(&mut tail, number.to_string(), true));
         assert_eq!(tail.iter().filter(|line| !line.is_record).count(), 0, "the newest are kept");
+    }
+
+    #[test]
+    fn records_are_in_the_log_alone() {
+        let say = |message: &str| format!(r#"{{"timestamp":"t","level":"INFO","message":"{message}"}}"#);
+        let script = format!("echo '{}'; echo '{}' >&2", say("said by a guest"), say("app started"));
+        let child = Child::start(shell(&script), &Interrupt::default()).unwrap();
+        child.wait_for_end(soon()).unwrap().unwrap();
+        let said = |all: &All| all.records.iter().map(|record| record.said.message.clone()).collect();
+        let said: Vec<String> = child.look(said);
+        assert_eq!(said, ["app started"]);
+    }
+
+    #[test]
+    fn a_long_log_hides_nothing_that_is_looked_for() {
+        let mut all = All::default();
+        let mut hear = |message: &str| {
+            let line = format!(r#"{{"timestamp":"t","level":"INFO","message":"{message}"}}"#);
+            all.keep(Record::read(&line, Instant::now()).unwrap());
+        };
+        (0..=MOST_RECORDS).for_each(|_| hear("something else"));
+        hear("component ended");
+        assert_eq!(all.records.len(), MOST_RECORDS + 1);
+        assert!(all.records.last().is_some_and(|record| record.is("component ended", "")));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::aim::Aim;
 use super::error::DrillError;
 use super::stream::Stream;
-use super::tally::{Asked, End, Tally};
+use super::tally::{Asked, Counts, End, Tally, Turns};
 
 /// Time between an answer and the next request: the app is to be busy, the machine is not to run out of ports.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -105,8 +105,14 @@ impl Load {
         self.shared.stopping.store(true, SeqCst);
     }
 
+    /// Ends the clients and returns what is to be thought of their requests, by the names of the aims.
+    pub fn counts(self, turns: Turns) -> Vec<(String, Counts)> {
+        let ended = self.end().into_iter();
+        ended.map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
+    }
+
     /// Ends the clients and returns what became of their requests.
-    pub fn end(self) -> Vec<(Aim, Tally)> {
+    fn end(self) -> Vec<(Aim, Tally)> {
         self.shared.leave.store(true, SeqCst);
         // Longer than any client takes; one that hangs all the same loses what it has counted of its last request.
         let _late = self.ended.recv_timeout(LAST_ANSWER * 2);
@@ -146,9 +152,12 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients
     let mut is_first = true;
     while !shared.leaves() {
         let sent = Instant::now();
-        let connection = match ready(kept.take()).await {
-            Some(connection) => Ok(connection),
-            None => connect(aim).await,
+        let connection = match unless_late(&shared, connected(kept.take(), aim)).await {
+            Ok(connection) => connection,
+            Err(late) => {
+                let asked = late.map(|end| Asked { sent, took: sent.elapsed(), kept: false, end });
+                return asked.into_iter().for_each(|asked| shared.count(number, asked));
+            }
         };
         let Ok(mut connection) = connection else {
             let is_final = shared.stopping.load(SeqCst);
@@ -174,10 +183,14 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients
     }
 }
 
-/// Returns the connection if it can take one more request.
-async fn ready(kept: Option<Kept>) -> Option<Kept> {
-    let mut kept = kept?;
-    kept.sender.ready().await.is_ok().then_some(kept)
+/// Returns the connection if it can take one more request, else a new one.
+async fn connected(kept: Option<Kept>, aim: &Aim) -> io::Result<Kept> {
+    if let Some(mut kept) = kept
+        && kept.sender.ready().await.is_ok()
+    {
+        return Ok(kept);
+    }
+    connect(aim).await
 }
 
 async fn connect(aim: &Aim) -> io::Result<Kept> {
@@ -197,27 +210,32 @@ async fn ask(shared: &Shared, number: usize, connection: &mut Kept, keeps: bool)
     }
     let Ok(request) = request.body(Empty::new()) else { return Some(End::Refused) };
     let before = connection.came.load(Relaxed);
-    let mut asked = std::pin::pin!(exchange(shared, number, &mut connection.sender, request));
+    match unless_late(shared, exchange(shared, number, &mut connection.sender, request)).await {
+        Ok(Some(status)) => Some(End::Answered(status)),
+        Ok(None) if connection.came.load(Relaxed) == before => Some(End::Unanswered),
+        Ok(None) => Some(End::CutShort),
+        Err(late) => late,
+    }
+}
+
+/// Does it, unless it still goes on some time after the load was told to end; then its end is the error.
+async fn unless_late<T>(shared: &Shared, work: impl Future<Output = T>) -> Result<T, Option<End>> {
+    let mut work = std::pin::pin!(work);
     let mut left = None;
-    let answered = loop {
-        match timeout(LOOK, asked.as_mut()).await {
-            Ok(answered) => break answered,
-            Err(_) if shared.leaves() => {
-                let left: Instant = *left.get_or_insert_with(Instant::now);
-                let is_stopping = shared.stopping.load(SeqCst);
-                // A stream without an end is none of the app's faults when nobody was to end it.
-                if left.elapsed() > if is_stopping { LAST_ANSWER } else { LAST_OF_MANY } {
-                    return Some(End::Hung).filter(|_| is_stopping);
-                }
-            }
-            Err(_) => {}
+    loop {
+        if let Ok(done) = timeout(LOOK, work.as_mut()).await {
+            return Ok(done);
         }
-    };
-    Some(match answered {
-        Some(status) => End::Answered(status),
-        None if connection.came.load(Relaxed) == before => End::Unanswered,
-        None => End::CutShort,
-    })
+        if !shared.leaves() {
+            continue;
+        }
+        let left: Instant = *left.get_or_insert_with(Instant::now);
+        let is_stopping = shared.stopping.load(SeqCst);
+        // A stream without an end is none of the app's faults when nobody was to end it.
+        if left.elapsed() > if is_stopping { LAST_ANSWER } else { LAST_OF_MANY } {
+            return Err(Some(End::Hung).filter(|_| is_stopping));
+        }
+    }
 }
 
 /// Returns the status of a whole answer.
@@ -235,4 +253,30 @@ async fn exchange(
         frame.ok()?;
     }
     Some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::tally::{Loss, Turns};
+    use super::*;
+
+    /// The system accepts connections before anybody does: a handshake can go on for ever.
+    #[test]
+    fn a_handshake_without_an_end_is_counted_and_holds_nothing_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let aim = Aim::parse(&format!("https://{}", silent.local_addr().unwrap())).unwrap();
+        for (stops, lost) in [(false, None), (true, Some(&2))] {
+            let load = Load::start(std::slice::from_ref(&aim), 2).unwrap();
+            let _connected = [silent.accept().unwrap(), silent.accept().unwrap()];
+            if stops {
+                load.stopping();
+            }
+            let began = Instant::now();
+            let (_, tally) = load.end().remove(0);
+            assert!(began.elapsed() < LAST_ANSWER * 2, "it was waited for in vain");
+            assert_eq!(tally.counts(Turns::Never, false).lost.get(&Loss::Hung), lost);
+        }
+    }
 }

@@ -323,6 +323,7 @@ mod tests {
             aims: Vec::new(),
             found: Vec::new(),
             left: Vec::new(),
+            cannot_be_asked: false,
             tail: Vec::new(),
         }
     }

@@ -4,7 +4,6 @@
 //! and what is bad is not known here.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -20,9 +19,9 @@ use super::interrupt::Interrupt;
 use super::load::Load;
 use super::record::Record;
 use super::report::Report;
-use super::seen::{Exit, Seen};
-use super::table::shown;
-use super::tally::{Counts, Tally, Turns};
+use super::seen::{Exit, FINISHED, Seen};
+use super::table::why;
+use super::tally::{Counts, Turns};
 use super::tries::{NOISE, Try};
 use super::{peer, steady};
 use crate::plan::{ListenAddress, Plan};
@@ -31,15 +30,11 @@ use crate::plan::{ListenAddress, Plan};
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
 const START: Duration = Duration::from_secs(600);
-/// What the app leaves with after a second INT.
-const FORCED_BY_INT: i32 = 130;
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
 /// How much earlier than its record is read a failure can have been.
 const HEARING: Duration = Duration::from_millis(250);
-/// Lines that are quoted of an app that does not start.
-const MOST_LINES: usize = 10;
 /// How much longer than allowed the end of a process is waited for, to see whether it comes at all.
 const OVERTIME: Duration = Duration::from_secs(3);
 
@@ -65,8 +60,9 @@ pub struct Subject {
 pub enum Moment {
     /// So long after the process was started.
     After(Duration),
-    /// When the log has so many records: machines differ in how long that takes.
-    Record(usize),
+    /// When the log has so many records, since machines differ in how long that takes; but no later than this. One start
+    /// may say less than another.
+    Record(usize, Duration),
 }
 
 /// Where tries are carried out.
@@ -89,6 +85,8 @@ pub struct Scene {
     /// What became of a load that has ended.
     pub(super) loads: Vec<(String, Counts)>,
     pub(super) aims: Vec<Aim>,
+    /// It says itself that nobody of it answers HTTP.
+    pub(super) cannot_be_asked: bool,
 }
 
 impl Stage {
@@ -164,7 +162,7 @@ impl Stage {
         let child = Child::start(self.command(&[]), &self.interrupt)?;
         let (until, records) = match moment {
             Moment::After(time) => (child.started + time, usize::MAX),
-            Moment::Record(number) => (child.started + START, number),
+            Moment::Record(number, within) => (child.started + within.min(START), number),
         };
         child.wait(until, |all| (all.records.len() >= records || all.exit.is_some()).then_some(()))?;
         let scene = Scene { load, ..Scene::new(child, None) };
@@ -220,14 +218,20 @@ impl Stage {
             }
             Some(Err(status)) => {
                 child.wait_for_end(Instant::now() + OVERTIME)?;
-                if status.success() {
+                // A peer can fail while the stop of what had finished goes on: that says nothing about the app.
+                let is_peers = || !more.is_empty() && self.finished();
+                if status.success() || is_peers() {
                     // It had nothing more to do: there is nothing to stop, and nothing wrong.
                     return Ok(Scene::new(child, None));
                 }
-                Err(DrillError::CannotStart { code: code(status), said: said(&child) })
+                Err(DrillError::CannotStart { code: code(status), said: why(&child.look(All::tail)) })
             }
             None => {
-                let said = format!("{}\nit has not started within {} s", said(&child), START.as_secs());
+                let said = format!(
+                    "{}\nit has not started within {} s",
+                    why(&child.look(All::tail)),
+                    START.as_secs()
+                );
                 Err(DrillError::CannotStart { code: 1, said })
             }
         }
@@ -237,6 +241,12 @@ impl Stage {
     /// they can take longer than it lives.
     fn has_started(&self, record: &Record) -> bool {
         record.is("app started", "") || record.is("component started", &self.peer)
+    }
+
+    /// Whether the app ended by itself, as its report says.
+    fn finished(&self) -> bool {
+        let cause = Report::read(&self.report_file()).and_then(|report| report.cause);
+        cause.is_some_and(|cause| cause.kind == FINISHED)
     }
 
     fn command(&self, more: &[OsString]) -> Command {
@@ -262,7 +272,7 @@ impl Stage {
 
     /// Waits for the end of the app, by force if it is long overdue, and collects what there is to see.
     fn end(&self, scene: Scene, what: Try, asked: Option<Instant>, turns: Turns) -> Result<Seen, DrillError> {
-        let Scene { child, load, ready, found, loads, aims } = scene;
+        let Scene { child, load, ready, found, loads, aims, cannot_be_asked } = scene;
         let bound = what.bound(&self.subject.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
         let ended = child.wait_for_end(asked.unwrap_or_else(Instant::now) + bound)?;
         if ended.is_none() {
@@ -270,14 +280,14 @@ impl Stage {
         }
         let report = Report::read(&self.report_file());
         let peer = (what == Try::Peer).then(|| self.peer.clone());
-        let exit = exit(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
+        let exit = Exit::of(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
         let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
         let mut left = Vec::new();
         if ended.is_some() && !child.group_is_gone()? {
             left.push("a process of its group".to_owned());
         }
         left.extend(self.files_left().filter(|_| matches!(exit, Exit::Code(_) | Exit::Early(_))));
-        let loads = load.map_or(loads, |load| counts(load.end(), turns));
+        let loads = load.map_or(loads, |load| load.counts(turns));
         let (records, tail) = child.look(|all| (all.records.clone(), all.tail()));
         let (moment, forced) = (None, false);
         Ok(Seen {
@@ -293,6 +303,7 @@ impl Stage {
             report,
             loads,
             aims,
+            cannot_be_asked,
             found,
             left,
             tail,
@@ -313,7 +324,8 @@ impl Stage {
 
 impl Scene {
     fn new(child: Child, ready: Option<Duration>) -> Self {
-        Self { child, load: None, ready, found: Vec::new(), loads: Vec::new(), aims: Vec::new() }
+        let (found, loads, aims) = (Vec::new(), Vec::new(), Vec::new());
+        Self { child, load: None, ready, found, loads, aims, cannot_be_asked: false }
     }
 
     /// Notes what was found, unless it was found before.
@@ -335,40 +347,6 @@ impl Scene {
     }
 }
 
-/// Returns what became of the load, by the names of its aims.
-pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Counts)> {
-    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
-}
-
-/// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
-fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Exit {
-    let Some(status) = status else { return Exit::Never };
-    let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
-    let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && (code == FORCED_BY_INT || peer.is_some()) {
-        // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
-        return Exit::Early(0);
-    }
-    let asked = report.is_none_or(|report| {
-        report.cause.as_ref().is_some_and(|cause| match peer {
-            Some(peer) => cause.kind == "failure" && cause.name == peer,
-            None => cause.kind == "signal",
-        })
-    });
-    if asked { Exit::Code(code) } else { Exit::Early(code) }
-}
-
-/// Returns why it left: the message of its own, or the end of what it said.
-fn said(child: &Child) -> String {
-    why(&child.look(All::tail))
-}
-
-fn why(lines: &[String]) -> String {
-    let message = lines.iter().position(|line| line.starts_with("error: "));
-    let first = message.unwrap_or(lines.len().saturating_sub(MOST_LINES));
-    lines.iter().skip(first).take(MOST_LINES).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
-}
-
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
@@ -376,13 +354,28 @@ fn code(status: ExitStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Bare;
+
+    /// A program that runs and says nothing, whatever it is told.
+    fn silent(folder: &std::path::Path) -> PathBuf {
+        let program = folder.join("silent");
+        // Written by another process: what this one writes cannot be run while a thread of it forks.
+        let script = "printf '#!/bin/sh\\nexec sleep 1000\\n' >\"$0\" && chmod +x \"$0\"";
+        assert!(Command::new("sh").arg("-c").arg(script).arg(&program).status().unwrap().success());
+        program
+    }
 
     #[test]
-    fn why_an_app_left_is_told_in_few_lines() {
-        let mut lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
-        assert_eq!(why(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
-        lines.insert(20, "error: no such file".to_owned());
-        assert!(why(&lines).starts_with("error: no such file\n20\n"));
-        assert_eq!(why(&lines).lines().count(), MOST_LINES);
+    fn a_start_that_says_less_than_the_last_one_is_stopped_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.wasm");
+        std::fs::write(&source, "").unwrap();
+        let plan = Plan::from_files(&[source], &Bare::default()).unwrap();
+        let (program, arguments, guest_arguments) = (silent(folder.path()), Vec::new(), Vec::new());
+        let subject = Subject { program, arguments, guest_arguments, plan, aims: Vec::new(), clients: 1 };
+        let stage = Stage::new(subject, Interrupt::default()).unwrap();
+        let seen = stage.during_start(Moment::Record(7, Duration::from_millis(50)), &[]).unwrap();
+        assert!(seen.moment.unwrap() >= Duration::from_millis(50), "{seen:?}");
+        assert_eq!(seen.exit, Exit::Signal(Signal::SIGTERM as i32));
     }
 }

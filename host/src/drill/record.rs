@@ -40,11 +40,31 @@ impl Record {
         (said.timestamp.is_some() && !said.level.is_empty()).then_some(Self { at, said })
     }
 
+    /// Whether it says something that a drill looks for.
+    pub fn is_looked_for(&self) -> bool {
+        LOOKED_FOR.contains(&self.said.message.as_str())
+    }
+
     /// Whether it says this of a component, or of none for an empty name.
     pub fn is(&self, message: &str, component: &str) -> bool {
         self.said.message == message && self.said.component.as_deref().unwrap_or_default() == component
     }
 }
+
+/// What is looked for in a log.
+const LOOKED_FOR: [&str; 11] = [
+    "app started",
+    "asked to stop",
+    "component ended",
+    "component restarts",
+    "component started",
+    "cut off",
+    "failed",
+    "hook started",
+    "instance failed",
+    "instance started",
+    "stopping",
+];
 
 /// Returns how often something was said of a component.
 pub fn count(records: &[Record], message: &str, component: &str) -> usize {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// How the app ended.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -10,8 +11,6 @@ use serde::Deserialize;
 pub struct Report {
     /// Why it stopped.
     pub cause: Option<Cause>,
-    /// From the cause to the end.
-    pub stop_ms: Option<u64>,
     /// How each of its components ended.
     pub components: Vec<Component>,
 }
@@ -32,7 +31,7 @@ pub struct Cause {
 pub struct Component {
     /// Its name.
     pub name: String,
-    /// Its outcome, as the README's table names it.
+    /// Its outcome, as the guide names it.
     pub outcome: String,
     /// What there is to say about it.
     pub detail: Option<String>,
@@ -42,16 +41,8 @@ pub struct Component {
     pub hook_ms: Option<u64>,
     /// Requests that were cut off.
     pub in_flight_ended: u64,
-    /// Its requests, where the host listens for it.
-    pub http: Option<Http>,
-}
-
-/// The counts of its requests.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Http {
-    /// Instances that failed.
-    pub failed_instances: u64,
+    /// There where the host listens for it.
+    pub http: Option<IgnoredAny>,
 }
 
 impl Report {

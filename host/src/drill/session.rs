@@ -14,6 +14,10 @@ use crate::plan::ListenAddress;
 
 /// Stops during the start are tried at so many moments.
 const MOMENTS: u32 = 10;
+/// Why nothing more makes sense once that was seen.
+const ENDS: &str = "the app ends by itself";
+/// How much longer than twice the last start one may take to say as much.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Holds a drill of these tries. `tell` hears of each before it is begun: how many came before it, how many there are,
 /// and which it is.
@@ -52,7 +56,7 @@ pub fn hold(
                 Some(because) => tried = Tried::skipped(*what, load, because),
                 None => session.hold(*what, &mut tried)?,
             }
-            if load && !session.loadable {
+            if load && !session.loadable && tried.verdict != Verdict::Failed {
                 // What listens is of kind tcp.
                 continue;
             }
@@ -107,8 +111,11 @@ impl Session<'_> {
         let (ready, records) = (self.ready, self.records);
         let times = (0..MOMENTS / 2).map(move |number| Moment::After(ready * number / (MOMENTS / 2)));
         let parts = 1..=MOMENTS as usize / 2;
-        times
-            .chain(parts.map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize))))
+        let within = ready.saturating_mul(2).saturating_add(PATIENCE);
+        times.chain(
+            parts
+                .map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize), within)),
+        )
     }
 
     /// Returns who can be asked before the app has started: their addresses are the same each time.
@@ -127,7 +134,7 @@ impl Session<'_> {
         let started = seen.records.iter().position(|record| record.is("app started", ""));
         self.records = started.map_or(self.records, |before| before + 1);
         if matches!(seen.exit, Exit::Early(_)) {
-            self.over = Some("the app ends by itself".to_owned());
+            self.over = Some(ENDS.to_owned());
         }
     }
 
@@ -159,13 +166,16 @@ impl Session<'_> {
             let aims = if tried.load { self.aims() } else { Vec::new() };
             for moment in self.moments() {
                 let seen = self.stage.during_start(moment, &aims)?;
+                if seen.exit == Exit::Early(0) {
+                    self.over = Some(ENDS.to_owned());
+                }
                 tried.add(&seen, findings(&seen, plan));
             }
             return Ok(());
         }
         match self.stage.perform(what, tried.load) {
             Ok(seen) => {
-                self.loadable &= !tried.load || !seen.aims.is_empty();
+                self.loadable &= !seen.cannot_be_asked;
                 let is_first = self.ready.is_zero();
                 self.know(&seen);
                 self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);

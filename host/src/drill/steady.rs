@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::DrillError;
 use super::finding::Finding;
-use super::perform::{Scene, Stage, counts};
+use super::perform::{Scene, Stage};
 use super::tally::Turns;
 
 /// How long what was taken may take to be given back.
@@ -76,7 +76,7 @@ fn under_load(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
     serve(stage, scene)?;
     let clients = stage.subject().clients * scene.aims.len();
     if let Some(load) = scene.load.take() {
-        scene.loads = counts(load.end(), Turns::Never);
+        scene.loads = load.counts(Turns::Never);
     }
     let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
     let after = settled(stage, scene, Taken { descriptors: most, threads: usize::MAX }, SAME_LOOKS)?;
@@ -103,12 +103,12 @@ fn reload_nothing(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
     if scene.child.has_ended() {
         return Ok(());
     }
-    let before = generations(stage)?;
+    let Some(before) = generations(stage, scene)? else { return Ok(()) };
     if let Err(told) = stage.order("/reload", ORDER + stage.patience())? {
         scene.find(Finding::failure("reload-failed", format!("a reload failed: {told}")));
         return Ok(());
     }
-    let after = generations(stage)?;
+    let Some(after) = generations(stage, scene)? else { return Ok(()) };
     for (name, generation) in &after {
         if before.get(name).is_some_and(|before| before != generation) {
             let text = "a reload replaced it although nothing had changed";
@@ -133,26 +133,36 @@ fn restart_all(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
     Ok(())
 }
 
-/// Returns the newest generation of each component.
-fn generations(stage: &Stage) -> Result<BTreeMap<String, u64>, DrillError> {
+/// Returns the newest generation of each component; `None` if the app does not tell.
+fn generations(stage: &Stage, scene: &mut Scene) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
+    let status = match stage.status()? {
+        Ok(status) => status,
+        Err(told) => {
+            stage.no_status(scene, &told)?;
+            return Ok(None);
+        }
+    };
     let mut newest = BTreeMap::new();
-    for component in stage.status()?.components {
+    for component in status.components {
         let known = newest.entry(component.name).or_insert(component.generation);
         *known = component.generation.max(*known);
     }
-    Ok(newest)
+    Ok(Some(newest))
 }
 
 /// Waits until only the newest generations are there, and until no more is taken than `most`, or until that has not
 /// changed in so many looks. Returns what is taken then.
-fn settled(stage: &Stage, scene: &Scene, most: Taken, looks: u32) -> Result<Taken, DrillError> {
+fn settled(stage: &Stage, scene: &mut Scene, most: Taken, looks: u32) -> Result<Taken, DrillError> {
     let end = Instant::now() + SETTLING + stage.patience();
     // Older generations end within their grace; descriptors and threads are gone soon after that.
     while Instant::now() < end && !scene.child.has_ended() {
-        let status = stage.status()?;
-        let old = status.components.len() > stage.subject().plan.components.len();
-        if !old && !status.components.is_empty() {
-            break;
+        match stage.status()? {
+            Ok(status) if status.components.len() <= stage.subject().plan.components.len() => break,
+            Ok(_older_ones_too) => {}
+            Err(told) => {
+                stage.no_status(scene, &told)?;
+                break;
+            }
         }
         scene.child.pause(LOOK)?;
     }

@@ -13,6 +13,8 @@ const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used",
 const SHOWN: usize = 2;
 /// Of so many lines of guests, too: the log is not to drown in them.
 const GUEST_LINES: usize = 10;
+/// Lines that are quoted of an app that does not start.
+const MOST_LINES: usize = 10;
 
 /// Returns the whole text.
 pub fn text(drill: &Drill) -> String {
@@ -163,6 +165,13 @@ fn told(output: &[String]) -> impl Iterator<Item = &String> {
     })
 }
 
+/// Why an app left, of its last lines: from its own message on, or the end of them.
+pub fn why(lines: &[String]) -> String {
+    let message = lines.iter().position(|line| line.starts_with("error: "));
+    let first = message.unwrap_or(lines.len().saturating_sub(MOST_LINES));
+    lines.iter().skip(first).take(MOST_LINES).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
+}
+
 /// A line as people read it: a record of the log without its braces.
 pub fn shown(line: &str) -> String {
     let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
@@ -213,6 +222,15 @@ mod tests {
         let expected: Vec<String> =
             [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
         assert_eq!(told(&output).cloned().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn why_an_app_left_is_told_in_few_lines() {
+        let mut lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(why(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
+        lines.insert(20, "error: no such file".to_owned());
+        assert!(why(&lines).starts_with("error: no such file\n20\n"));
+        assert_eq!(why(&lines).lines().count(), MOST_LINES);
     }
 
     #[test]

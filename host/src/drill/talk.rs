@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::aim::Aim;
 use super::error::DrillError;
 use super::finding::Finding;
@@ -18,11 +20,15 @@ use crate::operate::client::Client;
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 /// How long whole answers are waited for when all have begun: some never end.
 const MORE_ANSWERS: Duration = Duration::from_millis(500);
+/// How much later than the end of its control socket the end of an app may be heard of.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How often somebody who waits looks whether the drill is to end.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Stage {
     /// Sends requests, and waits until they are answered.
     pub(super) fn load(&self, scene: &mut Scene) -> Result<(), DrillError> {
-        let aims = self.aims()?;
+        let Some(aims) = self.aims(scene)? else { return Ok(()) };
         let load = Load::start(&aims, self.subject().clients)?;
         let (many, until) = (self.subject().clients, Instant::now() + FIRST_ANSWERS);
         scene.child.wait(until, |all| {
@@ -41,16 +47,24 @@ impl Stage {
             (!waits).then_some(())
         })?;
         scene.load = Some(load);
+        scene.cannot_be_asked = aims.is_empty();
         scene.aims = aims;
         Ok(())
     }
 
     /// Returns where requests go: what was named, or the first address of each http component, with its first route.
-    pub(super) fn aims(&self) -> Result<Vec<Aim>, DrillError> {
+    /// `None` if the app does not tell, which is a finding unless it has ended.
+    fn aims(&self, scene: &mut Scene) -> Result<Option<Vec<Aim>>, DrillError> {
         if !self.subject().aims.is_empty() {
-            return Ok(self.subject().aims.clone());
+            return Ok(Some(self.subject().aims.clone()));
         }
-        let status = self.status()?;
+        let status = match self.status()? {
+            Ok(status) => status,
+            Err(told) => {
+                self.no_status(scene, &told)?;
+                return Ok(None);
+            }
+        };
         let mut aims = Vec::new();
         for component in status.components.iter().filter(|component| component.kind == "http") {
             let plan = self.subject().plan.components.iter().find(|plan| plan.name == component.name);
@@ -61,38 +75,53 @@ impl Stage {
                 status.components.iter().filter(|other| other.addresses.first() == address).count() > 1;
             aims.extend(aim.map(|aim| Aim { is_shared: shares, ..aim }));
         }
-        Ok(aims)
+        Ok(Some(aims))
     }
 
-    /// Asks the app how it is.
-    pub(super) fn status(&self) -> Result<Status, DrillError> {
+    /// Asks the app how it is; an error says why it does not tell.
+    pub(super) fn status(&self) -> Result<Result<Status, String>, DrillError> {
         let client = Client::new(self.control_file());
-        let document = block_on(async move { client.get("/status").await })?;
-        // An app that does not answer is one that has nothing to tell.
-        Ok(document.ok().and_then(|document| serde_json::from_str(&document).ok()).unwrap_or_default())
+        let document = self.heeding(client.get("/status"))?;
+        Ok(document.map_err(|error| error.to_string()).and_then(|document| {
+            serde_json::from_str(&document).map_err(|error| format!("its status cannot be read: {error}"))
+        }))
+    }
+
+    /// Notes that an app that runs did not tell how it is.
+    pub(super) fn no_status(&self, scene: &mut Scene, told: &str) -> Result<(), DrillError> {
+        // Its end closes the socket a moment before it is heard of, and is judged by itself.
+        if scene.child.wait(Instant::now() + LAST_MOMENT, |all| all.exit)?.is_none() {
+            let text = format!("it did not tell how it is: {told}");
+            let advice = "that is curfew's fault, not the app's: please report it";
+            scene.find(Finding::failure("no-status", text).advise(advice));
+        }
+        Ok(())
     }
 
     /// Gives the app an order and waits until it is carried out. Returns what it said, also when it refused.
     pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, DrillError> {
-        let (client, interrupt) = (Client::new(self.control_file()), self.interrupt.clone());
-        let target = target.to_owned();
-        let said = block_on(async move {
-            let ordered = tokio::time::timeout(within, client.post(&target));
-            let interrupted = async {
-                while !interrupt.is_raised() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            tokio::select! {
-                said = ordered => Some(said.map(|said| said.map_err(|error| error.to_string()))),
-                () = interrupted => None,
+        let client = Client::new(self.control_file());
+        self.heeding(async {
+            match timeout(within, client.post(target)).await {
+                Ok(said) => said.map_err(|error| error.to_string()),
+                Err(_late) => Err(format!("it was not done within {} s", within.as_secs())),
             }
-        })?;
-        match said {
-            Some(Ok(said)) => Ok(said),
-            Some(Err(_late)) => Ok(Err(format!("it was not done within {} s", within.as_secs()))),
-            None => Err(DrillError::Interrupted),
-        }
+        })
+    }
+
+    /// Does something that takes its time, unless the drill is to end.
+    fn heeding<T>(&self, work: impl Future<Output = T>) -> Result<T, DrillError> {
+        let interrupted = async {
+            while !self.interrupt.is_raised() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = interrupted => Err(DrillError::Interrupted),
+            }
+        })?
     }
 
     /// Returns how long the app's own times let an order take.
