@@ -187,7 +187,7 @@ fn a_hook_without_an_end_is_found_in_every_try() {
     for name in ["term", "start", "peer", "reload"] {
         drilled.expect_finding(name, false, "hook-cut-off");
     }
-    assert_eq!(drilled.codes("reload", false, "failure"), ["replaced-badly", "hook-cut-off"]);
+    assert_eq!(drilled.codes("reload", false, "failure"), ["hook-cut-off"]);
     let quit = drilled.tried("quit", false);
     assert!(quit["skipped_because"].as_str().unwrap().contains("four times"), "{quit}");
     let int = drilled.tried("int", false);
@@ -248,6 +248,21 @@ fn what_a_restart_or_a_reload_leaves_behind_is_found() {
     }
 }
 
+/// They cost requests that no grace would have saved.
+#[test]
+fn instances_that_fail_are_told() {
+    let port = free_port();
+    let listen = format!("listen = [\"127.0.0.1:{port}\"]");
+    let manifest = app("grace = \"2s\"") + &component("bad", HTTP_LAB_CLASSIC, &listen);
+    let url = format!("http://127.0.0.1:{port}/trap-mid");
+    let drilled = drill(Host::manifest(&manifest), &["--only", "term", "--load", &url]);
+    drilled.expect(1);
+    assert!(drilled.codes("term", true, "note").contains(&"instance-failed".to_owned()));
+    let findings = drilled.tried("term", true)["findings"].clone();
+    let lost = findings.as_array().unwrap().iter().find(|finding| finding["code"] == "lost").unwrap();
+    assert!(lost["advice"].as_str().unwrap().contains("an instance failed"), "{lost:#}");
+}
+
 #[test]
 fn what_ends_by_itself_is_not_drilled() {
     let manifest = app("") + &component("short", HOSTILE_ASYNC, &keys(&["run=return"]));
@@ -259,6 +274,19 @@ fn what_ends_by_itself_is_not_drilled() {
     for tried in &drilled.tries()[ended + 1..] {
         assert_eq!(tried["skipped_because"], "the app ends by itself", "{tried:#}");
     }
+}
+
+/// A job that begins anew when it ends pauses in between, for longer than a peer lives.
+#[test]
+fn a_job_that_begins_anew_is_no_app_that_does_not_start() {
+    let restart =
+        "on-exit = \"restart\"\nrestart = { max = 1000, within = \"24h\", backoff = [\"2s\", \"2s\"] }";
+    let manifest = app("")
+        + &component("server", SERVER, "")
+        + &component("job", HOSTILE_ASYNC, &format!("{}\n{restart}", keys(&["run=return"])));
+    let drilled = drill(Host::manifest(&manifest), &["--only", "peer"]);
+    drilled.expect(0);
+    assert_eq!(drilled.tried("peer", false)["verdict"], "ok");
 }
 
 /// The `nginx` profile cuts off at TERM and INT: only QUIT and what comes without a signal can be judged.

@@ -56,14 +56,25 @@ struct Heard {
 pub struct All {
     /// Its log.
     pub records: Vec<Record>,
-    /// The last lines that it said, log and output.
-    pub tail: VecDeque<String>,
+    tail: VecDeque<Line>,
     /// Its end.
     pub exit: Option<(ExitStatus, Instant)>,
     ended_streams: usize,
 }
 
+/// A line of log or output.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    is_record: bool,
+}
+
 impl All {
+    /// Returns the last lines that it said, log and output.
+    pub fn tail(&self) -> Vec<String> {
+        self.tail.iter().map(|line| line.text.clone()).collect()
+    }
+
     fn keep(&mut self, record: Record) {
         let most = if record.is_looked_for() { MOST_LOOKED_FOR } else { MOST_RECORDS };
         if self.records.len() < most {
@@ -224,6 +235,16 @@ impl Drop for Child {
     }
 }
 
+/// Keeps a line, and forgets one for it: of guests' lines that are more than half of all the oldest, else the oldest of all.
+fn remember(tail: &mut VecDeque<Line>, text: String, is_record: bool) {
+    tail.push_back(Line { text, is_record });
+    if tail.len() > TAIL_LINES {
+        let guests = tail.iter().filter(|line| !line.is_record).count();
+        let oldest = tail.iter().position(|line| !line.is_record).filter(|_| guests > TAIL_LINES / 2);
+        tail.remove(oldest.unwrap_or_default());
+    }
+}
+
 /// Reads a stream to its end on a thread of its own; records are in a log only.
 fn listen(heard: Arc<Heard>, stream: impl Read + Send + 'static, is_log: bool) -> Result<(), DrillError> {
     let work = move || {
@@ -236,10 +257,7 @@ fn listen(heard: Arc<Heard>, stream: impl Read + Send + 'static, is_log: bool) -
             let text = text.trim_end_matches('\n');
             let record = is_log.then(|| Record::read(text, at)).flatten();
             heard.change(|all| {
-                all.tail.push_back(text.to_owned());
-                if all.tail.len() > TAIL_LINES {
-                    all.tail.pop_front();
-                }
+                remember(&mut all.tail, text.to_owned(), record.is_some());
                 if let Some(record) = record {
                     all.keep(record);
                 }
@@ -271,10 +289,20 @@ mod tests {
         let child = Child::start(shell("echo one; echo two >&2; exit 7"), &Interrupt::default()).unwrap();
         let (status, _) = child.wait_for_end(soon()).unwrap().unwrap();
         assert_eq!(status.code(), Some(7));
-        let mut tail: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
+        let mut tail: Vec<String> = child.look(All::tail);
         tail.sort();
         assert_eq!(tail, ["one", "two"]);
         assert!(child.group_is_gone().unwrap());
+    }
+
+    #[test]
+    fn guests_that_say_much_do_not_hide_the_log() {
+        let mut tail = VecDeque::new();
+        remember(&mut tail, "record".to_owned(), true);
+        (0..500).for_each(|number| remember(&mut tail, number.to_string(), false));
+        assert_eq!((tail.len(), tail[0].text.as_str(), tail[1].text.as_str()), (TAIL_LINES, "record", "401"));
+        (0..500).for_each(|number| remember(&mut tail, number.to_string(), true));
+        assert_eq!(tail.iter().filter(|line| !line.is_record).count(), 0, "the newest are kept");
     }
 
     #[test]

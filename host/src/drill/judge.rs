@@ -78,6 +78,10 @@ fn lost(seen: &Seen) -> Vec<Finding> {
     all.map(|(aim, counts)| {
         let texts: Vec<String> = counts.lost.iter().map(|(loss, count)| loss.text(*count)).collect();
         let advice = match seen.what {
+            _ if has_failed(seen, aim) => {
+                "an instance failed, and took the requests along that it had: mend that first; `instance failed` in the log \
+                 of `curfew run` says why"
+            }
             Try::Reload => {
                 "the old generation has to finish what it has: answer within the grace, and end endless answers when the \
                  stop is requested"
@@ -90,6 +94,14 @@ fn lost(seen: &Seen) -> Vec<Finding> {
         Finding::failure("lost", format!("{aim}: {}", texts.join(", "))).advise(advice)
     })
     .collect()
+}
+
+/// Whether an instance failed of those that can be behind an aim: it begins with the name of its component, or is a URL.
+fn has_failed(seen: &Seen, aim: &str) -> bool {
+    let names = || seen.report.iter().flat_map(|report| &report.components).map(|component| &component.name);
+    let is_it = |name: &String| aim.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(" at "));
+    let is_named = names().any(is_it);
+    names().any(|name| (is_it(name) || !is_named) && outcomes::failures(seen, name) > 0)
 }
 
 fn slow_start(seen: &Seen) -> Option<Finding> {

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::aim::Aim;
 use super::error::DrillError;
 use super::stream::Stream;
-use super::tally::{Asked, End, Tally};
+use super::tally::{Asked, Counts, End, Tally, Turns};
 
 /// Time between an answer and the next request: the app is to be busy, the machine is not to run out of ports.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -105,8 +105,14 @@ impl Load {
         self.shared.stopping.store(true, SeqCst);
     }
 
+    /// Ends the clients and returns what is to be thought of their requests, by the names of the aims.
+    pub fn counts(self, turns: Turns) -> Vec<(String, Counts)> {
+        let ended = self.end().into_iter();
+        ended.map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
+    }
+
     /// Ends the clients and returns what became of their requests.
-    pub fn end(self) -> Vec<(Aim, Tally)> {
+    fn end(self) -> Vec<(Aim, Tally)> {
         self.shared.leave.store(true, SeqCst);
         // Longer than any client takes; one that hangs all the same loses what it has counted of its last request.
         let _late = self.ended.recv_timeout(LAST_ANSWER * 2);

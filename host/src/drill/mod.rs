@@ -12,6 +12,7 @@ mod aim;
 mod child;
 mod document;
 mod error;
+mod figures;
 mod finding;
 mod interrupt;
 mod judge;

@@ -16,6 +16,9 @@ const CLOSE: u64 = 80;
 /// What is shorter than this is not slow, however short the grace is.
 const SHORT: Duration = Duration::from_millis(250);
 
+/// What a hook that called exit has for a detail.
+const EXITED: &str = "called exit instead of returning";
+
 /// How much of its grace a component used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
@@ -63,12 +66,32 @@ pub fn findings(seen: &Seen, found: &mut Vec<Finding>) {
         if let Some(used) = used.filter(|_| !seen.forced && component.outcome != "cut-off") {
             found.extend(slow(component, seen, used).map(|finding| finding.of(&component.name)));
         }
+        found.extend(failing(component, seen).map(|finding| finding.of(&component.name)));
         if component.hook == "none" && seen.what == Try::Term {
             let text = "it has no hook: it is not told that it must stop, unless it asks for it itself";
             let advice = "export `shutdown` if there is something to finish, flush or close";
             found.push(Finding::note("no-hook", text).of(&component.name).advise(advice));
         }
     }
+}
+
+/// Returns how often a component's instances failed before the stop.
+pub fn failures(seen: &Seen, component: &str) -> usize {
+    let before = |record: &&Record| seen.asked.is_none_or(|asked| record.at < asked);
+    let failed = seen.records.iter().filter(before);
+    failed.filter(|record| record.is("instance failed", component)).count()
+}
+
+/// Its answers count whatever their status is, so an error that it always had is no loss; but it is an error.
+fn failing(component: &Component, seen: &Seen) -> Option<Finding> {
+    let text = match failures(seen, &component.name) {
+        0 => return None,
+        1 => "an instance of it failed while it served".to_owned(),
+        many => format!("its instances failed {many} times while it served"),
+    };
+    let advice =
+        "each took the requests along that it had: `instance failed` in the log of `curfew run` says why";
+    Some(Finding::note("instance-failed", text).advise(advice))
 }
 
 fn is_bad(outcome: &str) -> bool {
@@ -84,6 +107,12 @@ fn is_last(record: &Record, seen: &Seen) -> bool {
         .is_some_and(|last| last.at == record.at)
 }
 
+/// Whether the last generation, which is in the report, ended as badly: then the same fault is told of that one.
+fn is_found(name: &str, outcome: &str, seen: &Seen) -> bool {
+    let mut last = seen.report.iter().flat_map(|report| &report.components);
+    last.any(|last| last.name == name && last.outcome == outcome)
+}
+
 /// Generations that ended before the stop are not in the report.
 fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
     if seen.what != Try::Reload {
@@ -93,9 +122,10 @@ fn replaced(seen: &Seen, found: &mut Vec<Finding>) {
         let (Some(name), Some(outcome)) = (&record.said.component, record.said.outcome.as_deref()) else {
             continue;
         };
-        if is_bad(outcome) && !is_last(record, seen) {
+        if is_bad(outcome) && !is_last(record, seen) && !is_found(name, outcome, seen) {
             let text = format!("a generation that was replaced ended as {outcome}");
-            let advice = "a restart stops it as TERM does: see there, and in its output";
+            let advice =
+                "a restart stops it as TERM does, and its last generation stopped well: look at its output";
             found.push(Finding::failure("replaced-badly", text).of(name).advise(advice));
         }
     }
@@ -113,13 +143,14 @@ fn outcome(component: &Component, seen: &Seen, used: Option<&Used>) -> Option<Fi
                 .advise("opening a FIFO, a file on a dead network file system or a device can block for ever: avoid it, \
                          or give it to a component of its own"),
         ),
-        "hook-failed" if detail.contains("exit") => Some(
+        // What a guest says of itself does not decide.
+        "hook-failed" if component.hook == "trapped" && detail.ends_with(EXITED) => Some(
             Finding::failure("hook-exit", format!("its hook failed{detail}"))
                 .advise("return from the hook: curfew ends the app when all of it has ended"),
         ),
         "hook-failed" if component.hook == "trapped" => Some(
-            Finding::failure("hook-trapped", format!("its hook trapped{detail}"))
-                .advise("the backtrace above says where; a hook reports trouble by returning an error"),
+            Finding::failure("hook-trapped", format!("its hook threw or trapped{}", detail.replacen(": trapped", "", 1)))
+                .advise("its traceback is at the end of its output; a hook reports trouble by returning an error"),
         ),
         "hook-failed" => Some(
             Finding::failure("hook-error", format!("its hook failed{detail}"))
@@ -150,8 +181,9 @@ fn cut_off(component: &Component, seen: &Seen, grace: &str) -> Finding {
         "not-called" => (
             "hook-not-entered",
             "its hook was never entered, and it went on to the end of its grace",
-            "a guest can be entered only while it awaits: a sync one has to watch `subscribe-stop` and return, an async \
-             one must not compute or block (WASI 0.2 calls, `thread::sleep`, `println!`) for so long",
+            "`curfew check` says whether it is sync or async. A sync one is not entered while it works: watch the stop \
+             (`subscribe-stop`) there and return. An async one is entered when it awaits: await more often, instead of \
+             computing or blocking",
         ),
         "ok" => (
             "run-goes-on",
@@ -251,7 +283,93 @@ fn queued(component: &Component, seen: &Seen) -> Option<Duration> {
 pub fn seconds(time: Duration) -> String {
     match time.as_millis() {
         ms @ 0..1000 => format!("{ms} ms"),
-        ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
-        ms => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        ms => match (ms + 50) / 100 {
+            tenths if tenths % 10 == 0 => format!("{} s", tenths / 10),
+            tenths => format!("{}.{} s", tenths / 10, tenths % 10),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::report::Report;
+    use super::super::seen::Exit;
+    use super::*;
+
+    fn component(outcome: &str, hook: &str, detail: &str) -> Component {
+        let text = |text: &str| text.to_owned();
+        let (name, detail) = (text("web"), Some(text(detail)));
+        Component { name, outcome: text(outcome), hook: text(hook), detail, ..Component::default() }
+    }
+
+    fn seen(what: Try, said: &[&str]) -> Seen {
+        let at = Instant::now();
+        let record = |line: &&str| Record::read(line, at);
+        let records = said.iter().filter_map(record).collect();
+        Seen {
+            what,
+            peer: None,
+            moment: None,
+            ready: None,
+            asked: None,
+            exit: Exit::Code(0),
+            took: None,
+            forced: false,
+            records,
+            report: None,
+            loads: Vec::new(),
+            aims: Vec::new(),
+            found: Vec::new(),
+            left: Vec::new(),
+            cannot_be_asked: false,
+            tail: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_hook_says_does_not_decide_what_is_found() {
+        let found = |hook, detail| {
+            outcome(&component("hook-failed", hook, detail), &seen(Try::Term, &[]), None).unwrap().code
+        };
+        assert_eq!(found("error", "hook: it called exit instead of returning"), "hook-error");
+        assert_eq!(found("error", "hook: the exit was shut"), "hook-error");
+        assert_eq!(found("trapped", "hook: trapped: no exit here"), "hook-trapped");
+        assert_eq!(found("trapped", "hook: called exit instead of returning"), "hook-exit");
+    }
+
+    #[test]
+    fn times_are_rounded() {
+        let told = [999, 1000, 4949, 4950, 4998].map(|ms| seconds(Duration::from_millis(ms)));
+        assert_eq!(told, ["999 ms", "1 s", "4.9 s", "5 s", "5 s"]);
+    }
+
+    #[test]
+    fn a_trap_is_named_once() {
+        let trapped =
+            component("hook-failed", "trapped", "hook: trapped: wasm `unreachable` instruction executed");
+        let found = outcome(&trapped, &seen(Try::Term, &[]), None).unwrap();
+        assert_eq!(found.text, "its hook threw or trapped: wasm `unreachable` instruction executed");
+    }
+
+    #[test]
+    fn a_fault_of_each_generation_is_told_once() {
+        let ended = |outcome: &str| {
+            format!(
+                r#"{{"timestamp":"t","level":"INFO","message":"component ended","component":"web","outcome":"{outcome}"}}"#
+            )
+        };
+        let replaced_badly = |last: &str| {
+            let mut seen = seen(Try::Reload, &[&ended("hook-failed")]);
+            seen.records.extend(Record::read(&ended(last), Instant::now() + Duration::from_secs(1)));
+            let report =
+                Report { components: vec![component(last, "error", "hook: no")], ..Report::default() };
+            seen.report = Some(report);
+            let mut found = Vec::new();
+            replaced(&seen, &mut found);
+            found.len()
+        };
+        assert_eq!((replaced_badly("hook-failed"), replaced_badly("stopped")), (0, 1));
     }
 }

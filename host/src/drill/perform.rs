@@ -4,7 +4,6 @@
 //! and what is bad is not known here.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -13,16 +12,16 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::aim::Aim;
-use super::child::Child;
+use super::child::{All, Child};
 use super::error::DrillError;
 use super::finding::Finding;
 use super::interrupt::Interrupt;
 use super::load::Load;
 use super::record::Record;
 use super::report::Report;
-use super::seen::{Exit, Seen};
-use super::table::shown;
-use super::tally::{Counts, Tally, Turns};
+use super::seen::{Exit, FINISHED, Seen};
+use super::table::why;
+use super::tally::{Counts, Turns};
 use super::tries::{NOISE, Try};
 use super::{peer, steady};
 use crate::plan::{ListenAddress, Plan};
@@ -31,11 +30,11 @@ use crate::plan::{ListenAddress, Plan};
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and start-timeouts are the app's own.
 const START: Duration = Duration::from_secs(600);
-/// What the app leaves with after a second INT.
-const FORCED_BY_INT: i32 = 130;
 /// When a peer fails after its start, without load and with.
 const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
+/// How much earlier than its record is read a failure can have been.
+const HEARING: Duration = Duration::from_millis(250);
 /// How much longer than allowed the end of a process is waited for, to see whether it comes at all.
 const OVERTIME: Duration = Duration::from_secs(3);
 
@@ -127,15 +126,31 @@ impl Stage {
         if loaded {
             self.load(&mut scene)?;
         }
-        let asked = scene.ask(signal);
+        let mut asked = scene.ask(signal);
         let mut forced = false;
-        if what == Try::Int && scene.child.wait_for_end(asked + BETWEEN_INTS)?.is_none() {
-            scene.child.signal(signal);
-            forced = true;
+        if what == Try::Int {
+            let heard = self.heard(&scene.child, asked, what)?;
+            forced = scene.child.wait_for_end(heard + BETWEEN_INTS)?.is_none();
+            if forced {
+                scene.child.signal(signal);
+                asked = heard;
+            }
         }
         let turns = if forced { Turns::AnyTime } else { Turns::Since(asked) };
         let seen = self.end(scene, what, Some(asked), turns)?;
         Ok(Seen { forced, ..seen })
+    }
+
+    /// Returns when the app has heard that it is to stop: on a busy machine that is later than it was asked.
+    fn heard(&self, child: &Child, asked: Instant, what: Try) -> Result<Instant, DrillError> {
+        let until = asked + what.bound(&self.subject.plan.app);
+        let heard = child.wait(until, |all| match all.exit {
+            Some((_, at)) => Some(at),
+            None => {
+                all.records.iter().find(|record| record.said.message == "stopping").map(|record| record.at)
+            }
+        })?;
+        Ok(heard.unwrap_or(asked).max(asked))
     }
 
     /// Stops the app at a moment of its start, however far it is. These are asked meanwhile.
@@ -154,7 +169,7 @@ impl Stage {
         let asked = scene.ask(Signal::SIGTERM);
         let moment = asked.saturating_duration_since(scene.child.started);
         // Nobody promises that it listens already.
-        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting)?;
+        let seen = self.end(scene, Try::Start, Some(asked), Turns::Starting(asked))?;
         Ok(Seen { moment: Some(moment), ..seen })
     }
 
@@ -176,7 +191,9 @@ impl Stage {
         if let Some(load) = &scene.load {
             load.stopping();
         }
-        self.end(scene, Try::Peer, asked.flatten(), Turns::AnyTime)
+        let asked = asked.flatten();
+        let since = asked.and_then(|asked| asked.checked_sub(HEARING));
+        self.end(scene, Try::Peer, asked, since.map_or(Turns::AnyTime, Turns::Since))
     }
 
     fn reload(&self, loaded: bool) -> Result<Seen, DrillError> {
@@ -191,7 +208,7 @@ impl Stage {
         let child = Child::start(self.command(more), &self.interrupt)?;
         let until = child.started + START;
         let ready = child.wait(until, |all| {
-            let started = all.records.iter().find(|record| record.is("app started", ""));
+            let started = all.records.iter().find(|record| self.has_started(record));
             started.map(|record| Ok(record.at)).or_else(|| all.exit.map(|(status, _)| Err(status)))
         })?;
         match ready {
@@ -201,17 +218,35 @@ impl Stage {
             }
             Some(Err(status)) => {
                 child.wait_for_end(Instant::now() + OVERTIME)?;
-                if status.success() {
+                // A peer can fail while the stop of what had finished goes on: that says nothing about the app.
+                let is_peers = || !more.is_empty() && self.finished();
+                if status.success() || is_peers() {
                     // It had nothing more to do: there is nothing to stop, and nothing wrong.
                     return Ok(Scene::new(child, None));
                 }
-                Err(DrillError::CannotStart { code: code(status), said: said(&child) })
+                Err(DrillError::CannotStart { code: code(status), said: why(&child.look(All::tail)) })
             }
             None => {
-                let said = format!("{}\nit has not started within {} s", said(&child), START.as_secs());
+                let said = format!(
+                    "{}\nit has not started within {} s",
+                    why(&child.look(All::tail)),
+                    START.as_secs()
+                );
                 Err(DrillError::CannotStart { code: 1, said })
             }
         }
+    }
+
+    /// Whether all of the app has started. The one that is to fail starts last, but for those that pause before a restart:
+    /// they can take longer than it lives.
+    fn has_started(&self, record: &Record) -> bool {
+        record.is("app started", "") || record.is("component started", &self.peer)
+    }
+
+    /// Whether the app ended by itself, as its report says.
+    fn finished(&self) -> bool {
+        let cause = Report::read(&self.report_file()).and_then(|report| report.cause);
+        cause.is_some_and(|cause| cause.kind == FINISHED)
     }
 
     fn command(&self, more: &[OsString]) -> Command {
@@ -245,15 +280,15 @@ impl Stage {
         }
         let report = Report::read(&self.report_file());
         let peer = (what == Try::Peer).then(|| self.peer.clone());
-        let exit = exit(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
+        let exit = Exit::of(ended.map(|(status, _)| status), peer.as_deref(), report.as_ref());
         let took = asked.and_then(|asked| Some(ended?.1.saturating_duration_since(asked)));
         let mut left = Vec::new();
         if ended.is_some() && !child.group_is_gone()? {
             left.push("a process of its group".to_owned());
         }
         left.extend(self.files_left().filter(|_| matches!(exit, Exit::Code(_) | Exit::Early(_))));
-        let loads = load.map_or(loads, |load| counts(load.end(), turns));
-        let (records, tail) = child.look(|all| (all.records.clone(), all.tail.iter().cloned().collect()));
+        let loads = load.map_or(loads, |load| load.counts(turns));
+        let (records, tail) = child.look(|all| (all.records.clone(), all.tail()));
         let (moment, forced) = (None, false);
         Ok(Seen {
             what,
@@ -310,36 +345,6 @@ impl Scene {
         self.child.signal(signal);
         asked
     }
-}
-
-/// Returns what became of the load, by the names of its aims.
-pub(super) fn counts(ended: Vec<(Aim, Tally)>, turns: Turns) -> Vec<(String, Counts)> {
-    ended.into_iter().map(|(aim, tally)| (aim.name, tally.counts(turns, aim.is_shared))).collect()
-}
-
-/// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
-fn exit(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Exit {
-    let Some(status) = status else { return Exit::Never };
-    let Some(code) = status.code() else { return Exit::Signal(status.signal().unwrap_or_default()) };
-    let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-    if cause == Some("finished") && (code == FORCED_BY_INT || peer.is_some()) {
-        // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
-        return Exit::Early(0);
-    }
-    let asked = report.is_none_or(|report| {
-        report.cause.as_ref().is_some_and(|cause| match peer {
-            Some(peer) => cause.kind == "failure" && cause.name == peer,
-            None => cause.kind == "signal",
-        })
-    });
-    if asked { Exit::Code(code) } else { Exit::Early(code) }
-}
-
-/// Returns why it left: the message of its own, or the end of what it said.
-fn said(child: &Child) -> String {
-    let lines: Vec<String> = child.look(|all| all.tail.iter().cloned().collect());
-    let message = lines.iter().position(|line| line.starts_with("error: ")).unwrap_or_default();
-    lines.iter().skip(message).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn code(status: ExitStatus) -> u8 {

@@ -52,7 +52,7 @@ impl Record {
 }
 
 /// What is looked for in a log.
-const LOOKED_FOR: [&str; 10] = [
+const LOOKED_FOR: [&str; 11] = [
     "app started",
     "asked to stop",
     "component ended",
@@ -63,6 +63,7 @@ const LOOKED_FOR: [&str; 10] = [
     "hook started",
     "instance failed",
     "instance started",
+    "stopping",
 ];
 
 /// Returns how often something was said of a component.

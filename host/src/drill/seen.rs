@@ -1,5 +1,7 @@
 //! Everything that was seen in one run of the app; what to think of it is in `judge`.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::aim::Aim;
@@ -8,6 +10,11 @@ use super::record::Record;
 use super::report::Report;
 use super::tally::Counts;
 use super::tries::Try;
+
+/// What the app leaves with after a second INT.
+const FORCED_BY_INT: i32 = 130;
+/// Why an app stops that has nothing more to do.
+pub const FINISHED: &str = "finished";
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -57,4 +64,24 @@ pub enum Exit {
     Signal(i32),
     /// It had to be killed.
     Never,
+}
+
+impl Exit {
+    /// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
+    pub fn of(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Self {
+        let Some(status) = status else { return Self::Never };
+        let Some(code) = status.code() else { return Self::Signal(status.signal().unwrap_or_default()) };
+        let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
+        if cause == Some(FINISHED) && (code == FORCED_BY_INT || peer.is_some()) {
+            // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
+            return Self::Early(0);
+        }
+        let asked = report.is_none_or(|report| {
+            report.cause.as_ref().is_some_and(|cause| match peer {
+                Some(peer) => cause.kind == "failure" && cause.name == peer,
+                None => cause.kind == "signal",
+            })
+        });
+        if asked { Self::Code(code) } else { Self::Early(code) }
+    }
 }

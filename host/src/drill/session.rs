@@ -14,6 +14,8 @@ use crate::plan::ListenAddress;
 
 /// Stops during the start are tried at so many moments.
 const MOMENTS: u32 = 10;
+/// Why nothing more makes sense once that was seen.
+const ENDS: &str = "the app ends by itself";
 /// How much longer than twice the last start one may take to say as much.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,7 +134,7 @@ impl Session<'_> {
         let started = seen.records.iter().position(|record| record.is("app started", ""));
         self.records = started.map_or(self.records, |before| before + 1);
         if matches!(seen.exit, Exit::Early(_)) {
-            self.over = Some("the app ends by itself".to_owned());
+            self.over = Some(ENDS.to_owned());
         }
     }
 
@@ -164,6 +166,9 @@ impl Session<'_> {
             let aims = if tried.load { self.aims() } else { Vec::new() };
             for moment in self.moments() {
                 let seen = self.stage.during_start(moment, &aims)?;
+                if seen.exit == Exit::Early(0) {
+                    self.over = Some(ENDS.to_owned());
+                }
                 tried.add(&seen, findings(&seen, plan));
             }
             return Ok(());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::DrillError;
 use super::finding::Finding;
-use super::perform::{Scene, Stage, counts};
+use super::perform::{Scene, Stage};
 use super::tally::Turns;
 
 /// How long what was taken may take to be given back.
@@ -76,7 +76,7 @@ fn under_load(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
     serve(stage, scene)?;
     let clients = stage.subject().clients * scene.aims.len();
     if let Some(load) = scene.load.take() {
-        scene.loads = counts(load.end(), Turns::Never);
+        scene.loads = load.counts(Turns::Never);
     }
     let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
     let after = settled(stage, scene, Taken { descriptors: most, threads: usize::MAX }, SAME_LOOKS)?;

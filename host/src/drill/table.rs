@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::document::{Drill, Tried, Verdict};
+use super::figures;
 use super::finding::{Finding, Weight};
 use super::record::Record;
 use crate::operate::harmless;
@@ -10,6 +11,10 @@ use crate::operate::harmless;
 const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used", "requests"];
 /// Of so many failed tries the output is shown; `--json` has all of it.
 const SHOWN: usize = 2;
+/// Of so many lines of guests, too: the log is not to drown in them.
+const GUEST_LINES: usize = 10;
+/// Lines that are quoted of an app that does not start.
+const MOST_LINES: usize = 10;
 
 /// Returns the whole text.
 pub fn text(drill: &Drill) -> String {
@@ -17,7 +22,7 @@ pub fn text(drill: &Drill) -> String {
     text.push_str(&grouped(&drill.tries));
     for tried in drill.tries.iter().filter(|tried| !tried.output.is_empty()).take(SHOWN) {
         text.push_str(&format!("\nthe last lines of {:?}:\n", tried.title()));
-        tried.output.iter().filter(|line| !is_routine(line)).for_each(|line| {
+        told(&tried.output).for_each(|line| {
             text.push_str(&format!("  {}\n", shown(line).replace('\n', "\n    ")));
         });
     }
@@ -77,40 +82,94 @@ fn row(tried: &Tried) -> [String; 6] {
     ]
 }
 
-/// What was found, worst first; the same thing once, with the tries that it was found in.
-fn grouped(tries: &[Tried]) -> String {
-    let mut groups: Vec<(&Finding, Vec<String>)> = Vec::new();
-    for tried in tries {
-        for finding in &tried.findings {
-            match groups.iter_mut().find(|(known, _)| known.is_same(finding)) {
-                Some((_, titles)) => titles.push(tried.title()),
-                None => groups.push((finding, vec![tried.title()])),
-            }
+/// A finding, and the tries that it was found in.
+struct Group<'a> {
+    finding: &'a Finding,
+    texts: Vec<&'a str>,
+    titles: Vec<String>,
+    /// Where it was found in other words.
+    elsewhere: Vec<String>,
+}
+
+impl<'a> Group<'a> {
+    fn add(&mut self, finding: &'a Finding, title: String) {
+        self.texts.push(&finding.text);
+        if figures::merged(&self.texts).is_some() {
+            self.titles.push(title);
+        } else {
+            self.texts.pop();
+            self.elsewhere.push(title);
         }
     }
-    groups.sort_by_key(|(finding, _)| std::cmp::Reverse(finding.weight));
-    let mut text = String::new();
-    for (finding, titles) in groups {
+
+    fn text(&self) -> String {
+        let finding = self.finding;
         let word = match finding.weight {
             Weight::Failure => "FAIL",
             Weight::Warning => "slow",
             Weight::Note => "note",
         };
         let who = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        text.push_str(&format!("\n{word}  {who}{}\n", harmless::one_line(&finding.text)));
+        let found = figures::merged(&self.texts).unwrap_or_else(|| finding.text.clone());
+        let mut text = format!("\n{word}  {who}{}\n", harmless::one_line(&found));
         if finding.weight != Weight::Note {
-            text.push_str(&format!("      in: {}\n", titles.join("; ")));
+            text.push_str(&format!("      in: {}\n", self.titles.join("; ")));
+            if !self.elsewhere.is_empty() {
+                text.push_str(&format!(
+                    "      the same, with other figures, in: {}\n",
+                    self.elsewhere.join("; ")
+                ));
+            }
         }
         if let Some(advice) = &finding.advice {
             text.push_str(&format!("      to do: {advice}\n"));
         }
+        text
     }
-    text
 }
 
-/// Whether it is a record of the log that says what happens in every stop.
-fn is_routine(line: &str) -> bool {
-    Record::read(line, Instant::now()).is_some_and(|record| record.said.level == "INFO")
+/// What was found, worst first; the same thing once, with the tries that it was found in.
+fn grouped(tries: &[Tried]) -> String {
+    let mut groups: Vec<Group> = Vec::new();
+    for tried in tries {
+        for finding in &tried.findings {
+            match groups.iter_mut().find(|group| group.finding.is_same(finding)) {
+                Some(group) => group.add(finding, tried.title()),
+                None => groups.push(Group {
+                    finding,
+                    texts: vec![&finding.text],
+                    titles: vec![tried.title()],
+                    elsewhere: Vec::new(),
+                }),
+            }
+        }
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.finding.weight));
+    groups.iter().map(Group::text).collect()
+}
+
+/// The lines that may say why: records of the log that are not in every stop, and the last ones of the guests.
+fn told(output: &[String]) -> impl Iterator<Item = &String> {
+    let level = |line: &String| Record::read(line, Instant::now()).map(|record| record.said.level);
+    let lines: Vec<_> = output.iter().map(|line| (line, level(line))).collect();
+    let mut guests = lines.iter().filter(|(_, level)| level.is_none()).count();
+    lines.into_iter().filter_map(move |(line, level)| {
+        let is_told = match level {
+            Some(level) => level != "INFO",
+            None => {
+                guests -= 1;
+                guests < GUEST_LINES
+            }
+        };
+        is_told.then_some(line)
+    })
+}
+
+/// Why an app left, of its last lines: from its own message on, or the end of them.
+pub fn why(lines: &[String]) -> String {
+    let message = lines.iter().position(|line| line.starts_with("error: "));
+    let first = message.unwrap_or(lines.len().saturating_sub(MOST_LINES));
+    lines.iter().skip(first).take(MOST_LINES).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// A line as people read it: a record of the log without its braces.
@@ -142,6 +201,36 @@ mod tests {
         let expected = "\nFAIL  web: it was cut off [2J\n      in: TERM, idle; QUIT, under load\n      to do: be quick\n\
                         \nnote  web: it has none\n";
         assert_eq!(grouped(&tries), expected);
+    }
+
+    #[test]
+    fn what_is_told_once_fits_all_its_tries() {
+        let mut tries = [Try::Term, Try::Quit, Try::Start].map(|what| Tried::empty(what, true));
+        for (tried, text) in tries.iter_mut().zip(["3 were cut", "7 were cut", "1 was cut"]) {
+            tried.fail(Finding::failure("cut", text).of("web"));
+        }
+        let expected = "\nFAIL  web: up to 7 were cut\n      in: TERM, under load; QUIT, under load\n      the same, with other \
+                        figures, in: TERM during the start, under load\n";
+        assert_eq!(grouped(&tries), expected);
+    }
+
+    #[test]
+    fn the_log_does_not_drown_in_what_guests_say() {
+        let record = |level: &str| format!(r#"{{"timestamp":"x","level":"{level}","message":"cut off"}}"#);
+        let mut output = vec![record("WARN"), record("INFO")];
+        output.extend((0..50).map(|number| number.to_string()));
+        let expected: Vec<String> =
+            [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
+        assert_eq!(told(&output).cloned().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn why_an_app_left_is_told_in_few_lines() {
+        let mut lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(why(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
+        lines.insert(20, "error: no such file".to_owned());
+        assert!(why(&lines).starts_with("error: no such file\n20\n"));
+        assert_eq!(why(&lines).lines().count(), MOST_LINES);
     }
 
     #[test]

@@ -46,8 +46,8 @@ pub enum Turns {
     Since(Instant),
     /// It is not known since when.
     AnyTime,
-    /// Whoever waited for its start in vain, too: the system accepts connections before the app does.
-    Starting,
+    /// Since then; whoever waited for its start in vain, too: the system accepts connections before the app does.
+    Starting(Instant),
 }
 
 /// A kind of loss.
@@ -106,31 +106,28 @@ impl Tally {
 
     /// Counts what became of them all.
     ///
-    /// 503 is how one is turned away whose component has ended at an address that others still use (`is_shared`).
+    /// 503 is how one is turned away whose component has ended at an address that others still use (`is_shared`), and how
+    /// curfew answers what it cuts off.
     pub fn counts(&self, turns: Turns, is_shared: bool) -> Counts {
         let before = |sent: Instant| match turns {
             Turns::Never => true,
             Turns::Since(then) => sent < then,
-            Turns::AnyTime | Turns::Starting => false,
+            Turns::AnyTime | Turns::Starting(_) => false,
         };
-        let usual: BTreeSet<u16> = self
-            .asked
-            .iter()
-            .filter(|asked| turns == Turns::Never || before(asked.sent + asked.took))
-            .filter_map(|asked| if let End::Answered(status) = asked.end { Some(status) } else { None })
-            .collect();
+        let usual = self.usual(turns);
         let mut counts = Counts::default();
         for asked in &self.asked {
             let loss = match asked.end {
                 End::Answered(503) if is_shared && !before(asked.sent + asked.took) => None,
-                End::Answered(status) if status >= 500 && !self.is_usual(status, &usual, turns) => {
+                End::Answered(503) if is_young_start(asked, turns) && !usual.contains(&503) => None,
+                End::Answered(status) if status >= 500 && !usual.contains(&status) => {
                     Some(Loss::Status(status))
                 }
                 End::Answered(_) => {
                     counts.answered += 1;
                     continue;
                 }
-                End::Unanswered if turns == Turns::Starting => None,
+                End::Unanswered if matches!(turns, Turns::Starting(_)) => None,
                 // A client may ask again, and does: RFC 9112, 9.3.1.
                 End::Unanswered if asked.took < RACE && asked.kept => None,
                 End::Unanswered if asked.took < RACE && !before(asked.sent) => None,
@@ -147,15 +144,30 @@ impl Tally {
         counts
     }
 
-    /// Whether this status is what the app answers anyway. Without a stop there is no before: then it is one that
-    /// at least every tenth answer has.
-    fn is_usual(&self, status: u16, usual: &BTreeSet<u16>, turns: Turns) -> bool {
-        let same = self.asked.iter().filter(|asked| asked.end == End::Answered(status)).count();
-        match turns {
-            Turns::Since(_) => usual.contains(&status),
-            Turns::Never | Turns::AnyTime | Turns::Starting => same * 10 >= self.answers(),
+    /// What the app answers anyway: what it answered before the stop. Where nothing was answered before, or nobody was to
+    /// stop, it is what at least every tenth answer has; but never the 503 that a stop itself brings.
+    fn usual(&self, turns: Turns) -> BTreeSet<u16> {
+        let mut before = BTreeSet::new();
+        let mut all: BTreeMap<u16, usize> = BTreeMap::new();
+        for asked in &self.asked {
+            let End::Answered(status) = asked.end else { continue };
+            *all.entry(status).or_default() += 1;
+            if matches!(turns, Turns::Since(then) | Turns::Starting(then) if asked.sent + asked.took < then) {
+                before.insert(status);
+            }
         }
+        if !before.is_empty() {
+            return before;
+        }
+        let answers = self.answers();
+        let often = all.into_iter().filter(|(_, same)| same * 10 >= answers).map(|(status, _)| status);
+        often.filter(|status| *status != 503 || turns == Turns::Never).collect()
     }
+}
+
+/// Whether a start that ends at once may have turned it away: an app that is busy from its first moment does.
+fn is_young_start(asked: &Asked, turns: Turns) -> bool {
+    matches!(turns, Turns::Starting(_)) && asked.took < RACE
 }
 
 impl Counts {
@@ -217,7 +229,7 @@ mod tests {
     fn what_was_under_way_for_long_was_accepted() {
         let sent = Instant::now();
         for (turns, lost) in
-            [(Turns::Since(sent), 1), (Turns::Never, 1), (Turns::AnyTime, 1), (Turns::Starting, 0)]
+            [(Turns::Since(sent), 1), (Turns::Never, 1), (Turns::AnyTime, 1), (Turns::Starting(sent), 0)]
         {
             for kept in [false, true] {
                 let mut tally = Tally::default();
@@ -260,6 +272,37 @@ mod tests {
         tally.add(Asked { sent, took: MS * 9, kept: true, end: End::Answered(503) });
         assert_eq!(tally.counts(Turns::Since(sent + MS * 5), false).lost(), 1);
         assert_eq!(tally.counts(Turns::Since(sent + MS * 10), false).lost(), 0);
+    }
+
+    #[test]
+    fn the_errors_of_a_stop_do_not_make_themselves_usual() {
+        let sent = Instant::now();
+        let mut tally = Tally::default();
+        tally.add(Asked { sent, took: MS, kept: true, end: End::Answered(200) });
+        tally.add(Asked { sent, took: RACE, kept: true, end: End::Answered(503) });
+        for turns in [Turns::Since(sent), Turns::Since(sent + MS * 5), Turns::AnyTime] {
+            assert_eq!(tally.counts(turns, false).lost(), 1, "{turns:?}");
+        }
+        let starting = [Turns::Starting(sent), Turns::Starting(sent + MS * 5)];
+        assert_eq!(starting.map(|turns| tally.counts(turns, false).lost()), [1, 1]);
+        tally.add(Asked { sent, took: MS * 2, kept: true, end: End::Answered(503) });
+        let counts = |turns| {
+            let counts = tally.counts(turns, false);
+            (counts.answered, counts.turned_away, counts.lost())
+        };
+        assert_eq!(counts(Turns::Starting(sent)), (1, 1, 1), "busy from its first moment");
+        assert_eq!(counts(Turns::Starting(sent + MS * 5)), (3, 0, 0), "it was there before");
+    }
+
+    /// Without an answer before the stop what is answered often is taken for usual.
+    #[test]
+    fn an_app_of_errors_loses_nothing_by_them() {
+        let sent = Instant::now();
+        let mut tally = Tally::default();
+        tally.add(Asked { sent, took: RACE, kept: true, end: End::Answered(500) });
+        for turns in [Turns::Since(sent), Turns::Starting(sent), Turns::AnyTime] {
+            assert_eq!(tally.counts(turns, false).lost(), 0, "{turns:?}");
+        }
     }
 
     #[test]
