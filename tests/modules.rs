@@ -152,7 +152,7 @@ fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
     std::fs::create_dir(host.path().join("work")).unwrap();
     let input = host.path().join("input");
     std::fs::write(&input, "through stdin").unwrap();
-    let work = format!("{}::/work", host.path().join("work").display());
+    let work = format!("{}::/data", host.path().join("work").display());
     let flags = ["--env", "GIVEN=as-variable", "--dir", &work];
     let output = host
         .text_logs()

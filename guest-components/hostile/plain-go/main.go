@@ -32,13 +32,13 @@ func bad(number int, chunk []byte) (count int) {
 
 // calls uses most of what the host has for a program like this.
 func calls(number int) {
-	name := fmt.Sprintf("/work/%d.txt", number)
+	name := fmt.Sprintf("/data/%d.txt", number)
 	if os.WriteFile(name, []byte(name), 0o600) == nil {
 		if text, err := os.ReadFile(name); err != nil || string(text) != name {
 			fmt.Println("lost", name, string(text), err)
 		}
-		if entries, err := os.ReadDir("/work"); err != nil || len(entries) == 0 {
-			fmt.Println("lost /work", len(entries), err)
+		if entries, err := os.ReadDir("/data"); err != nil || len(entries) == 0 {
+			fmt.Println("lost /data", len(entries), err)
 		}
 	}
 	time.Sleep(time.Microsecond)
