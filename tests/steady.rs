@@ -27,12 +27,14 @@ fn local(port: u16) -> SocketAddr {
 /// Services, an http component on an address of its own, two on a shared one, and one that moves with each version.
 fn manifest(ports: &Ports, version: u32) -> String {
     let env = format!("env = {{ V = \"{version}\" }}");
-    let on = |port: u16, more: &str| format!("listen = [\"{}\"]\n{more}\n{env}", local(port));
+    // Soon after a load there is one instance of each, whatever the load was like.
+    let instances = "instances = { max = 2, idle = \"200ms\" }";
+    let on = |port: u16, more: &str| format!("listen = [\"{}\"]\n{more}\n{instances}\n{env}", local(port));
     let moving = ports.moving[version as usize % 2];
     app(&format!("grace = \"10s\"\n{CONTROL}"))
         + &component("clock", SERVER, &env)
         + &component("classic-clock", SERVER_CLASSIC, &format!("{env}\noverlap = true"))
-        + &web("web", HELLO_HTTP, &format!("instances = {{ max = 2 }}\n{env}"))
+        + &web("web", HELLO_HTTP, &format!("{instances}\n{env}"))
         + &component("one", HELLO_HTTP, &on(ports.shared, "routes = [\"/one\"]"))
         + &component("two", HELLO_HTTP_CLASSIC, &on(ports.shared, ""))
         + &component("mover", HTTP_LAB, &on(moving, ""))
