@@ -27,8 +27,8 @@ fn local(port: u16) -> SocketAddr {
 /// Services, an http component on an address of its own, two on a shared one, and one that moves with each version.
 fn manifest(ports: &Ports, version: u32) -> String {
     let env = format!("env = {{ V = \"{version}\" }}");
-    // Soon after a load there is one instance of each, whatever the load was like.
-    let instances = "instances = { max = 2, idle = \"200ms\" }";
+    // The thread of a second instance stays for the next one: when it is made is a matter of the load.
+    let instances = "instances = { max = 1 }";
     let on = |port: u16, more: &str| format!("listen = [\"{}\"]\n{more}\n{instances}\n{env}", local(port));
     let moving = ports.moving[version as usize % 2];
     app(&format!("grace = \"10s\"\n{CONTROL}"))
