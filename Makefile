@@ -9,7 +9,7 @@ WIT_BINDGEN := 0.61.1
 C_PACKAGES := clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32
 
 .DEFAULT_GOAL := help
-.PHONY: help setup languages build run test test-unit lint fmt check bench peer docs soak clean
+.PHONY: help setup languages build run test test-unit lint fmt check bench peer docs soak properties clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ docs: setup ## write the tables in docs/ from the source, and from what the test
 soak: setup ## run one test many times: make soak NAME=signals TIMES=50
 	$(CARGO) test -p curfew --no-run
 	for i in $$(seq $(or $(TIMES),50)); do $(CARGO) test -q -p curfew --test integration -- $(NAME) || exit 1; done
+
+properties: setup-build ## check the rules of the stop on random sequences for long: make properties TIMES=50
+	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew --lib -- properties
 
 clean: ## remove what was built
 	$(CARGO) clean

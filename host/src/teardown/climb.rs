@@ -115,7 +115,9 @@ impl Machine {
     pub(super) fn pass_deadlines(&mut self, now: Duration) {
         // These first: they can give others a deadline that is over at once.
         for id in self.overdue(now) {
-            if self.level == Level::Running {
+            // What one of them brings about can give another one a new deadline.
+            let still = self.members.get(&id).is_some_and(|member| member.is_overdue(now));
+            if still && self.level == Level::Running {
                 self.pass_while_running(now, id);
             }
         }
@@ -133,7 +135,7 @@ impl Machine {
     }
 
     fn overdue(&self, now: Duration) -> Vec<ComponentId> {
-        let over = self.members.iter().filter(|(_, member)| member.deadline.is_some_and(|end| now >= end));
+        let over = self.members.iter().filter(|(_, member)| member.is_overdue(now));
         over.map(|(id, _)| *id).collect()
     }
 

@@ -101,6 +101,18 @@ fn whatever_fails_before_the_switch_changes_nothing() {
 }
 
 #[test]
+fn those_taken_back_with_one_that_overran_its_start_have_their_time() {
+    // R1: both are overdue in one moment. The first takes the second with it, whose start is nobody's fault then: it is told,
+    // and has its grace.
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    let done = app.on(s(61), Event::Clock);
+    let roll_back = [Action::FailStart(A2), Action::RollBack(Some(A2)), Action::Abandon(B2), Action::Cut(A2)];
+    assert_eq!(done, roll_back);
+    assert_eq!(app.on(s(61 + GRACE), Event::Clock), [Action::Cut(B2)]);
+}
+
+#[test]
 fn whatever_has_ended_is_neither_abandoned_nor_asked() {
     // I1: what is rolled back because it has ended, has.
     let mut app = pair();

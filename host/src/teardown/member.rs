@@ -126,6 +126,11 @@ impl Member {
         self.ready && !matches!(self.phase, Phase::Backoff | Phase::Pending | Phase::Starting)
     }
 
+    /// Returns whether whatever it is given time for is over.
+    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|end| now >= end)
+    }
+
     /// Returns whether it was found dead, takes part, and can still be replaced.
     pub(super) fn needs_renewal(&self) -> Option<Duration> {
         self.renew.filter(|_| self.counts() && self.phase == Phase::Running)

@@ -158,8 +158,10 @@ fn anything() -> impl Strategy<Value = Event> {
     prop_oneof![1 => Just(Event::Loaded), 12 => of_one, 2 => from_outside(), 1 => Just(Event::NothingToChange)]
 }
 
+/// As many cases as are quickly done in each run of the tests; `make properties` does more.
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    let times = std::env::var("CURFEW_PROPERTIES_TIMES").map_or(1, |times| times.parse().expect("a number"));
+    ProptestConfig { cases: cases * times, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn in_time<T: Copy>(gaps: &[(u64, T)]) -> Vec<(Duration, T)> {
