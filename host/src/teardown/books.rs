@@ -178,8 +178,9 @@ impl Books {
         match (book.lives(), book.seen.started) {
             (true, _) => book.stuck,
             (false, _) if book.halted || book.retired || book.hopeless => true,
-            (false, Some(_)) if book.again.is_none() => true,
-            (false, _) => self.lacks(id),
+            // Whether it comes back in vain is found out when it comes back.
+            (false, Some(_)) => book.again.is_none(),
+            (false, None) => self.lacks(id),
         }
     }
 

@@ -113,6 +113,31 @@ fn those_taken_back_with_one_that_overran_its_start_have_their_time() {
 }
 
 #[test]
+fn who_waits_for_one_that_never_was_ready_starts_with_its_successor() {
+    // The moment in which nobody waits for A any more is the one in which A2 takes over.
+    let ignored = MemberPolicy { on_failure: OnEnd::Ignore, ..member() };
+    let mut app = starting(SignalProfile::Standard, vec![ignored.clone(), after([A])]);
+    let _ = app.on(s(0), Event::Entered(A));
+    let _ = prepared(&mut app, s(59), reload(vec![Fresh { policy: ignored, ..fresh(A2, A) }]));
+    assert_eq!(app.on(s(59), Event::Entered(A2)), []);
+    assert_eq!(app.on(s(60), Event::Clock), [Action::FailStart(A), Action::Cut(A)]);
+    let late = app.on(s(60) + HARD_RESERVE, Event::Ready(A2));
+    assert_eq!(late, [Action::Switch, Action::Start(B)]);
+}
+
+#[test]
+fn who_was_ready_before_it_was_stopped_can_be_come_after() {
+    // In the pause before its restart as at any other time.
+    let again = MemberPolicy { on_failure: OnEnd::Restart, ..member() };
+    let mut app = running(vec![again, member()]);
+    assert_eq!(app.on(s(1), Event::Failed(A)), []);
+    assert_eq!(kinds(&app.on(s(1), Event::Ended(A, Outcome::Failed))), ["Restart"]);
+    assert_eq!(app.on(s(1), Event::StopOne(A, Urgency::Graceful)), []);
+    let added = Fresh { policy: after([A]), replaces: None, ..fresh(C, B) };
+    assert_eq!(prepared(&mut app, s(1), reload(vec![added])), [Action::Start(C)]);
+}
+
+#[test]
 fn whatever_has_ended_is_neither_abandoned_nor_asked() {
     // I1: what is rolled back because it has ended, has.
     let mut app = pair();

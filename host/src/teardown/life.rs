@@ -259,7 +259,7 @@ impl Machine {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Backoff;
         member.outcome = Some(outcome);
-        (member.failed, member.lost, member.ready, member.leaving) = (false, false, false, None);
+        (member.failed, member.lost, member.leaving) = (false, false, None);
         member.renew = None;
         self.stuck -= usize::from(std::mem::take(&mut member.stuck));
         let again = now.saturating_add(pause);

@@ -140,8 +140,9 @@ impl Machine {
                 self.pass_deadlines(now);
                 self.due = self.next_deadline().unwrap_or(Duration::MAX);
             }
-            self.start_whoever_may(now);
+            // A switch can bring about that somebody may start who waited for one that is gone.
             self.switch_if_ready(now);
+            self.start_whoever_may(now);
             self.begin_reload_if_wanted(now);
             self.ask_whoever_may(now);
             // Nobody waits for those who cannot be ended.

@@ -176,6 +176,7 @@ impl Watch {
             Action::CannotStart(id) => {
                 let book = self.books.get(id);
                 assert!(!book.lives() && book.counts() && self.books.lacks(id), "{id:?} waits in vain");
+                self.books.get_mut(id).hopeless = true;
             }
             Action::Renew(id) => {
                 let book = self.books.get(id);

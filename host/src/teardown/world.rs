@@ -208,6 +208,8 @@ impl World {
                 0 => change.kept.push((*id, book.policy.clone())),
                 4 => change.removed.push(*id),
                 _ => {
+                    // Who is renewed comes back as it was.
+                    let policy = if renews.is_some() { &book.policy } else { policy };
                     let policy = MemberPolicy { after: book.policy.after.clone(), ..policy.clone() };
                     let id = (ComponentId(self.next), Some(*id));
                     change.fresh.push(Fresh {
