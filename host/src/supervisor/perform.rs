@@ -126,6 +126,9 @@ impl Control {
             Action::PrintStatus => self.print_status(now),
             Action::Leave(code) => {
                 self.end_loading();
+                if let Some(front) = &self.front {
+                    front.leave();
+                }
                 self.left = Some(code);
             }
         }

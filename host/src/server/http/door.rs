@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 
 use super::connection::{Accepted, Stream};
 use super::group::{Group, Intake, Stage};
-use super::listener::Listener;
+use super::listener::{Listener, SocketFile};
 use crate::plan::ListenAddress;
 use crate::runtime::Kind;
 
@@ -44,6 +43,7 @@ pub struct Door {
     /// Where it listens.
     pub address: ListenAddress,
     socket: Mutex<Option<Arc<Entrance>>>,
+    file: Option<Arc<SocketFile>>,
     closes: watch::Sender<bool>,
 }
 
@@ -64,7 +64,7 @@ pub struct Opening {
 #[derive(Debug)]
 enum Entrance {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<PathBuf>),
+    Unix(UnixListener),
 }
 
 impl Door {
@@ -79,7 +79,14 @@ impl Door {
     pub fn share(&self, shared: bool) -> io::Result<()> {
         match self.lock().as_deref() {
             Some(Entrance::Tcp(listener)) => SockRef::from(listener).set_reuse_port(shared),
-            Some(Entrance::Unix(..)) | None => Ok(()),
+            Some(Entrance::Unix(_)) | None => Ok(()),
+        }
+    }
+
+    /// Removes the file of a unix socket that is ours: nobody new finds it.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 
@@ -92,8 +99,9 @@ impl Door {
 impl Opening {
     /// Returns what opens a door of an address.
     pub fn new(group: &Arc<Group>, listener: Listener) -> Self {
-        let (address, socket) = (listener.address.clone(), Mutex::default());
-        let door = Arc::new(Door { address, socket, closes: watch::Sender::new(false) });
+        let (address, file) = (listener.address.clone(), listener.file.clone());
+        let door = Door { address, socket: Mutex::default(), file, closes: watch::Sender::new(false) };
+        let door = Arc::new(door);
         Self { door, group: group.clone(), listener, intake: group.intake() }
     }
 
@@ -101,11 +109,11 @@ impl Opening {
     pub async fn accept(self) {
         let Self { door, group, listener, intake } = self;
         let is_ours = listener.is_ours;
-        let Some((socket, file)) = listener.into_parts() else { return };
+        let socket = listener.into_socket();
         let mut stage = group.watch();
         let mut closes = door.closes.subscribe();
         let mut opened = false;
-        match Entrance::new(socket, file, &door.address).map(Arc::new) {
+        match Entrance::new(socket, &door.address).map(Arc::new) {
             Ok(entrance) => {
                 *door.lock() = Some(entrance.clone());
                 let accept = async {
@@ -122,7 +130,7 @@ impl Opening {
                 };
                 drop(door.lock().take());
                 // A filter would stay on a socket that is not ours, and nobody could connect to it ever again.
-                if is_ours && let Err(error) = close(entrance, &group, alone).await {
+                if is_ours && let Err(error) = close(entrance, &door, &group, alone).await {
                     tracing::debug!(%error, "a client that connects in this moment can be reset");
                 }
             }
@@ -160,11 +168,11 @@ impl Door {
 }
 
 impl Entrance {
-    fn new(socket: Socket, file: Option<PathBuf>, address: &ListenAddress) -> io::Result<Self> {
+    fn new(socket: Socket, address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
             ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
-                UnixListener::from_std(socket.into()).map(|listener| Self::Unix(listener, file))
+                UnixListener::from_std(socket.into()).map(Self::Unix)
             }
         }
     }
@@ -175,22 +183,18 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(stream.into_std()?), client(peer)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener) => {
                 let (stream, _unnamed) = listener.accept().await?;
                 Ok((Stream::Unix(stream.into_std()?), UNIX_CLIENT.to_owned()))
             }
         }
     }
 
-    /// Lets nobody new connect.
+    /// Lets nobody new connect; to a unix socket nobody does whose file is gone.
     fn bolt(&self) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
-            Self::Unix(_, Some(path)) => {
-                let _gone_already = std::fs::remove_file(path);
-                Ok(())
-            }
-            Self::Unix(_, None) => Ok(()),
+            Self::Unix(_) => Ok(()),
         }
     }
 }
@@ -201,7 +205,8 @@ fn client(peer: SocketAddr) -> String {
 
 /// Lets nobody else connect, accepts those who have, and closes. `alone`: its address serves on, and those who were about
 /// to connect get the time for it.
-async fn close(entrance: Arc<Entrance>, group: &Arc<Group>, alone: bool) -> io::Result<()> {
+async fn close(entrance: Arc<Entrance>, door: &Door, group: &Arc<Group>, alone: bool) -> io::Result<()> {
+    door.remove_file();
     let bolted = entrance.bolt();
     if alone {
         let mut stage = group.watch();
@@ -219,7 +224,7 @@ async fn close(entrance: Arc<Entrance>, group: &Arc<Group>, alone: bool) -> io::
                 hand_over(group, Stream::Tcp(stream), client(peer));
             }
         }
-        Some(Entrance::Unix(listener, _)) => {
+        Some(Entrance::Unix(listener)) => {
             let listener = listener.into_std()?;
             while let Ok((stream, _unnamed)) = listener.accept() {
                 stream.set_nonblocking(true)?;

@@ -193,6 +193,13 @@ impl Front {
         self.addresses.values().for_each(|group| group.release());
     }
 
+    /// Removes what would outlast the process: its thread may not get to it any more.
+    pub fn leave(&self) {
+        for group in self.addresses.values() {
+            group.doors().iter().for_each(|door| door.remove_file());
+        }
+    }
+
     /// Forgets a component that has ended.
     pub fn forget(&mut self, id: ComponentId) {
         if let Some(place) = self.places.remove(&id) {

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -19,17 +19,38 @@ use crate::systemd;
 /// Connections that the system keeps for us.
 const BACKLOG: i32 = 4096;
 
-/// A socket that is bound. Dropping it closes it, and removes a unix socket's file.
+/// A socket that is bound. Dropping it closes it.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Option<Socket>,
+    socket: Socket,
     /// As it was bound: with the port that the system chose.
     pub address: ListenAddress,
     /// Whether clients can connect.
     listens: bool,
     /// Whether it ends with us: one that was given to us goes on with whoever gave it.
     pub is_ours: bool,
-    file: Option<PathBuf>,
+    /// What goes with it.
+    pub file: Option<Arc<SocketFile>>,
+}
+
+/// The file of a unix socket that is ours. It is removed once, by whoever is first: another process can have put its own
+/// there since. Dropping it removes it.
+#[derive(Debug)]
+pub struct SocketFile(Mutex<Option<PathBuf>>);
+
+impl SocketFile {
+    /// Removes it, so that nobody else finds the socket.
+    pub fn remove(&self) {
+        if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _gone_already = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 impl Listener {
@@ -78,10 +99,10 @@ impl Listener {
         socket.bind(&name)?;
         let address = socket.local_addr()?.as_socket().map_or_else(|| address.clone(), ListenAddress::Ip);
         let file = match &address {
-            ListenAddress::Unix(path) => Some(path.clone()),
+            ListenAddress::Unix(path) => Some(Arc::new(SocketFile(Mutex::new(Some(path.clone()))))),
             ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
         };
-        Ok(Self { socket: Some(socket), address, listens: false, is_ours: true, file })
+        Ok(Self { socket, address, listens: false, is_ours: true, file })
     }
 
     /// Returns what whoever started the process listens on already, under this name.
@@ -116,12 +137,12 @@ impl Listener {
         };
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        Ok(Self { socket: Some(socket), address, listens: true, is_ours: false, file: None })
+        Ok(Self { socket, address, listens: true, is_ours: false, file: None })
     }
 
     fn listen(&mut self) -> io::Result<()> {
-        if let (Some(socket), false) = (&self.socket, self.listens) {
-            socket.listen(BACKLOG)?;
+        if !self.listens {
+            self.socket.listen(BACKLOG)?;
             self.listens = true;
         }
         Ok(())
@@ -143,20 +164,12 @@ impl Listener {
     }
 
     fn share(&self, shared: bool) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), |socket| socket.set_reuse_port(shared))
+        self.socket.set_reuse_port(shared)
     }
 
-    /// Gives the socket away, and the file that goes with it.
-    pub(super) fn into_parts(mut self) -> Option<(Socket, Option<PathBuf>)> {
-        Some((self.socket.take()?, self.file.take()))
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(path) = &self.file {
-            let _gone_already = std::fs::remove_file(path);
-        }
+    /// Gives the socket away.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
     }
 }
 

@@ -150,3 +150,21 @@ fn who_answers_is_healthy() {
     assert!(!world.was_told(|event| matches!(event, InstanceEvent::Unhealthy(_))));
     world.stop(&[id]);
 }
+
+#[test]
+fn a_socket_that_never_opened_leaves_no_file() {
+    // The process leaves as soon as the supervisor does, and its component was never started.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.sock");
+    let web = plan("web", HTTP_LAB, &[&format!("unix:{}", path.display())]);
+    let mut world = World::new();
+    world.prepare(&[&web], &[]).unwrap();
+    world.front.switch();
+    assert!(path.exists());
+    world.front.leave();
+    assert!(!path.exists());
+    // Whoever comes next can have it at once.
+    let _next = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(world);
+    assert!(path.exists());
+}
