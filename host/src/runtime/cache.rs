@@ -3,12 +3,14 @@
 //! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the file, what adapts it if
 //! it is a core module, the engine's settings and our version; its own checksum is verified before a byte of it is used; it
 //! is written beside its place and renamed, so two processes never see half of one. The folder belongs to this user alone
-//! (a compiled component is machine code). Anything that is wrong with it costs time, not safety.
+//! (a compiled component is machine code). Anything that is wrong with it costs time, not safety. What nobody has used for a
+//! month goes when something new comes.
 
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -20,6 +22,14 @@ use super::adapt;
 const MAGIC: &[u8; 16] = b"curfew cache v1\n";
 /// Bytes of a checksum.
 const DIGEST: usize = 32;
+/// The end of an entry's name.
+const ENTRY: &str = ".cwasm";
+/// The begin of the name of an entry that is being written.
+const UNFINISHED: &str = ".curfew-";
+/// How long an entry stays that nobody uses.
+const ENTRY_STAYS: Duration = Duration::from_hours(30 * 24);
+/// How long an unfinished one stays: whoever wrote it is gone by then.
+const UNFINISHED_STAYS: Duration = Duration::from_hours(1);
 
 /// A folder of compiled components.
 #[derive(Clone, Debug)]
@@ -59,8 +69,12 @@ impl Cache {
     /// Returns what was compiled of a file from the cache, or `None` when it is not there or is damaged. `wasm` is the file as
     /// it is: a core module is not adapted again.
     pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
-        let entry = std::fs::read(self.path(engine, wasm)).ok()?;
-        deserialize(engine, verified(&entry)?)
+        let path = self.path(engine, wasm);
+        let entry = std::fs::read(&path).ok()?;
+        let component = deserialize(engine, verified(&entry)?)?;
+        // An entry whose time cannot be set goes too early, and comes back.
+        let _noted = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        Some(component)
     }
 
     /// Keeps a compiled component. Failing to do so only costs time at the next start.
@@ -72,11 +86,31 @@ impl Cache {
 
     fn try_store(&self, engine: &Engine, wasm: &[u8], component: &Component) -> wasmtime::Result<()> {
         let code = component.serialize()?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder)?;
         file.write_all(MAGIC)?;
         file.write_all(&Sha256::digest(&code))?;
         file.write_all(&code)?;
         file.persist(self.path(engine, wasm))?;
+        self.prune(SystemTime::now())?;
+        Ok(())
+    }
+
+    /// Removes what nobody has used for long.
+    fn prune(&self, now: SystemTime) -> std::io::Result<()> {
+        for found in std::fs::read_dir(&self.folder)? {
+            let found = found?;
+            let name = found.file_name();
+            let stays = match name.to_str() {
+                Some(name) if name.starts_with(UNFINISHED) => UNFINISHED_STAYS,
+                Some(name) if name.ends_with(ENTRY) => ENTRY_STAYS,
+                Some(_) | None => continue,
+            };
+            // Another process can be faster.
+            let used = found.metadata().and_then(|meta| meta.modified());
+            if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|idle| idle > stays)) {
+                let _gone_already = std::fs::remove_file(found.path());
+            }
+        }
         Ok(())
     }
 
@@ -89,7 +123,7 @@ impl Cache {
         key.update(settings.finish().to_le_bytes());
         key.update(wasm);
         let name: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(name).with_extension("cwasm")
+        self.folder.join(name + ENTRY)
     }
 }
 
@@ -125,6 +159,34 @@ mod tests {
             assert_eq!(verified(&damaged), None, "byte {at}");
             assert_eq!(verified(&entry[..at]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_is_used_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, engine) = (Cache::open(folder.path()).unwrap(), Engine::default());
+        let empty = b"\0asm\x0d\0\x01\0";
+        cache.store(&engine, empty, &Component::new(&engine, empty).unwrap());
+        let (entry, old) = (cache.path(&engine, empty), SystemTime::now() - 2 * ENTRY_STAYS);
+        std::fs::File::open(&entry).unwrap().set_modified(old).unwrap();
+        assert!(cache.load(&engine, empty).is_some());
+        cache.prune(SystemTime::now()).unwrap();
+        assert!(entry.exists());
+    }
+
+    #[test]
+    fn what_nobody_has_used_for_long_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a.cwasm", "b.cwasm", ".curfew-a", ".curfew-b", "theirs"];
+        let now = SystemTime::now();
+        let hours = [721, 719, 2, 0, 9999];
+        for (name, hours) in names.into_iter().zip(hours) {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.set_modified(now - Duration::from_hours(hours)).unwrap();
+        }
+        Cache::open(folder.path()).unwrap().prune(now).unwrap();
+        let left: Vec<_> = names.into_iter().filter(|name| folder.path().join(name).exists()).collect();
+        assert_eq!(left, ["b.cwasm", ".curfew-b", "theirs"]);
     }
 
     #[test]
