@@ -13,6 +13,8 @@ use wasm_encoder::{
 };
 use wasmparser::{BinaryReader, DataKind, Operator, Parser, Payload, TypeRef};
 
+use super::indices::Indices;
+
 const PAGE: u64 = 64 << 10;
 /// A page for the adapter's stack, one for its state.
 const PAGES: u64 = 2;
@@ -61,9 +63,7 @@ struct Segment {
 /// What has to be known of a module to add to it.
 #[derive(Default)]
 struct Layout {
-    types: u32,
-    functions: u32,
-    globals: u32,
+    indices: Indices,
     memory: Option<wasmparser::MemoryType>,
     segments: Vec<Segment>,
 }
@@ -78,30 +78,16 @@ impl Layout {
     }
 
     fn take(&mut self, payload: Payload<'_>) -> Option<()> {
+        self.indices.count(&payload)?;
         match payload {
-            Payload::TypeSection(section) => {
-                for group in section {
-                    let types = u32::try_from(group.ok()?.types().len()).ok()?;
-                    self.types = self.types.checked_add(types)?;
-                }
-            }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
-                    match import.ok()?.ty {
-                        TypeRef::Func(_) | TypeRef::FuncExact(_) => {
-                            self.functions = self.functions.checked_add(1)?
-                        }
-                        TypeRef::Global(_) => self.globals = self.globals.checked_add(1)?,
-                        // Go has its own memory.
-                        TypeRef::Memory(_) => return None,
-                        TypeRef::Table(_) | TypeRef::Tag(_) => {}
+                    // Go has its own memory.
+                    if let TypeRef::Memory(_) = import.ok()?.ty {
+                        return None;
                     }
                 }
             }
-            Payload::FunctionSection(section) => {
-                self.functions = self.functions.checked_add(section.count())?
-            }
-            Payload::GlobalSection(section) => self.globals = self.globals.checked_add(section.count())?,
             Payload::MemorySection(section) => {
                 let mut memories = section.into_iter();
                 self.memory = Some(memories.next()?.ok()?);
@@ -164,15 +150,15 @@ impl Layout {
                 }
                 // (i32, i32, i32, i32) -> i32
                 id if id == SectionId::Type as u8 => vec![0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f],
-                id if id == SectionId::Function as u8 => encoded(&self.types),
+                id if id == SectionId::Function as u8 => encoded(&self.indices.types),
                 id if id == SectionId::Global as u8 => next_page(room),
                 id if id == SectionId::Export as u8 => {
                     let mut export = encoded(name);
                     export.push(0);
-                    self.functions.encode(&mut export);
+                    self.indices.functions.encode(&mut export);
                     export
                 }
-                id if id == SectionId::Code as u8 => encoded(&hand_out(self.globals, room)),
+                id if id == SectionId::Code as u8 => encoded(&hand_out(self.indices.globals, room)),
                 id => {
                     extended.section(&RawSection { id, data: section });
                     continue;

@@ -19,7 +19,9 @@ use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Function, FunctionSection, GlobalSection, GlobalType, Instruction,
 };
 use wasm_encoder::{TypeSection, ValType};
-use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{FunctionBody, Operator, Parser, Payload};
+
+use super::indices::Indices;
 
 /// How often an allocator looks when it begins: that of wasi-libc once, AssemblyScript's twice.
 const LOOKS: i32 = 2;
@@ -34,8 +36,8 @@ pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
     let counts = Counts::of(module)?;
     let mut hider = Hider {
         initial: counts.initial.filter(|_| counts.is_needed)?,
-        grow: counts.functions.checked_add(1)?,
-        grow_type: counts.types.checked_add(1)?,
+        grow: counts.indices.functions.checked_add(1)?,
+        grow_type: counts.indices.types.checked_add(1)?,
         counts,
     };
     let mut hidden = wasm_encoder::Module::new();
@@ -44,12 +46,10 @@ pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
     Some(hidden.finish())
 }
 
-/// What is in the module, as far as indices go.
+/// What has to be known of the module.
 #[derive(Default)]
 struct Counts {
-    types: u32,
-    functions: u32,
-    globals: u32,
+    indices: Indices,
     has_globals: bool,
     /// The pages it was linked with, if it has one plain memory of its own.
     initial: Option<i32>,
@@ -67,33 +67,10 @@ impl Counts {
         Some(counts)
     }
 
-    /// What a section says how much is in it may be anything.
     fn take(&mut self, payload: Payload<'_>) -> Option<()> {
+        self.indices.count(&payload)?;
         match payload {
-            Payload::TypeSection(section) => {
-                for group in section {
-                    let types = u32::try_from(group.ok()?.types().len()).ok()?;
-                    self.types = self.types.checked_add(types)?;
-                }
-            }
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    match import.ok()?.ty {
-                        TypeRef::Func(_) | TypeRef::FuncExact(_) => {
-                            self.functions = self.functions.checked_add(1)?
-                        }
-                        TypeRef::Global(_) => self.globals = self.globals.checked_add(1)?,
-                        _ => {}
-                    }
-                }
-            }
-            Payload::FunctionSection(section) => {
-                self.functions = self.functions.checked_add(section.count())?
-            }
-            Payload::GlobalSection(section) => {
-                self.globals = self.globals.checked_add(section.count())?;
-                self.has_globals = true;
-            }
+            Payload::GlobalSection(_) => self.has_globals = true,
             Payload::MemorySection(section) => {
                 let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>().ok()?;
                 self.initial = match memories.as_slice() {
@@ -132,11 +109,11 @@ struct Hider {
 impl Hider {
     /// How many looks are left that see what the module was linked with.
     fn looks(&self) -> u32 {
-        self.counts.globals
+        self.counts.indices.globals
     }
 
     fn size(&self) -> u32 {
-        self.counts.functions
+        self.counts.indices.functions
     }
 }
 
@@ -171,7 +148,7 @@ impl Reencode for Hider {
         section: wasmparser::FunctionSectionReader<'_>,
     ) -> Result<()> {
         utils::parse_function_section(self, functions, section)?;
-        functions.function(self.counts.types).function(self.grow_type);
+        functions.function(self.counts.indices.types).function(self.grow_type);
         Ok(())
     }
 

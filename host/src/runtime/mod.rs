@@ -17,6 +17,7 @@ mod hidden_memory;
 mod hook;
 mod hook_shape;
 mod imports;
+mod indices;
 mod lifecycle;
 mod limits;
 mod link;
