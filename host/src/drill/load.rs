@@ -5,7 +5,7 @@
 //! after that. What counts as a loss is in `tally`.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::aim::Aim;
 use super::error::DrillError;
-use super::stream::Stream;
+use super::stream::{Stream, Traffic};
 use super::tally::{Asked, Counts, End, Tally, Turns};
 
 /// Time between an answer and the next request: the app is to be busy, the machine is not to run out of ports.
@@ -141,7 +141,7 @@ impl Shared {
 /// A connection that is kept.
 struct Kept {
     sender: SendRequest<Empty<Bytes>>,
-    came: Arc<std::sync::atomic::AtomicU64>,
+    traffic: Arc<Traffic>,
     used: bool,
 }
 
@@ -171,7 +171,10 @@ async fn drive(shared: Arc<Shared>, number: usize, keeps: bool, (client, clients
         let sent = Instant::now();
         let end = ask(&shared, number, &mut connection, keeps).await;
         if let Some(end) = end {
-            shared.count(number, Asked { sent, took: sent.elapsed(), kept: connection.used, end });
+            let over = Instant::now();
+            // It was sent when the system had it, and never if the connection was closed before.
+            let sent = connection.traffic.went().filter(|went| *went >= sent).unwrap_or(over);
+            shared.count(number, Asked { sent, took: over - sent, kept: connection.used, end });
         }
         connection.used = true;
         kept = Some(connection).filter(|_| keeps && matches!(end, Some(End::Answered(_))));
@@ -195,10 +198,10 @@ async fn connected(kept: Option<Kept>, aim: &Aim) -> io::Result<Kept> {
 
 async fn connect(aim: &Aim) -> io::Result<Kept> {
     let stream = Stream::connect(&aim.at).await?;
-    let came = stream.came();
+    let traffic = stream.traffic();
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(connection);
-    Ok(Kept { sender, came, used: false })
+    Ok(Kept { sender, traffic, used: false })
 }
 
 /// Returns what became of one request; `None` if it was under way when the load was to end.
@@ -209,10 +212,10 @@ async fn ask(shared: &Shared, number: usize, connection: &mut Kept, keeps: bool)
         request = request.header(CONNECTION, "close");
     }
     let Ok(request) = request.body(Empty::new()) else { return Some(End::Refused) };
-    let before = connection.came.load(Relaxed);
+    let before = connection.traffic.came();
     match unless_late(shared, exchange(shared, number, &mut connection.sender, request)).await {
         Ok(Some(status)) => Some(End::Answered(status)),
-        Ok(None) if connection.came.load(Relaxed) == before => Some(End::Unanswered),
+        Ok(None) if connection.traffic.came() == before => Some(End::Unanswered),
         Ok(None) => Some(End::CutShort),
         Err(late) => late,
     }

@@ -1,10 +1,11 @@
-//! A connection of the load: TCP, TLS or a Unix socket, with a count of the bytes that came.
+//! A connection of the load: TCP, TLS or a Unix socket, and what is known of its bytes.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -23,7 +24,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 /// An open connection.
 pub struct Stream {
     inner: Box<dyn Transport>,
-    came: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+}
+
+/// What is known of the bytes of a connection.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    came: AtomicU64,
+    went: Mutex<Option<Instant>>,
+}
+
+impl Traffic {
+    /// Returns how many bytes have come.
+    pub fn came(&self) -> u64 {
+        self.came.load(Relaxed)
+    }
+
+    /// Returns when the last bytes went out, if any did.
+    pub fn went(&self) -> Option<Instant> {
+        *self.went.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Stream {
@@ -42,12 +62,12 @@ impl Stream {
                 Box::new(connector()?.connect(name, tcp(address).await?).await?)
             }
         };
-        Ok(Self { inner, came: Arc::default() })
+        Ok(Self { inner, traffic: Arc::default() })
     }
 
-    /// Returns the count of the bytes that have come, which goes on.
-    pub fn came(&self) -> Arc<AtomicU64> {
-        self.came.clone()
+    /// Returns what is known of its bytes, which goes on.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 }
 
@@ -116,14 +136,16 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.came.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        self.traffic.came.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        *self.traffic.went.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -132,7 +132,8 @@ impl Tally {
                 End::Unanswered if asked.took < RACE && asked.kept => None,
                 End::Unanswered if asked.took < RACE && !before(asked.sent) => None,
                 End::Unanswered => Some(Loss::Unanswered),
-                End::Refused => Some(Loss::Refused).filter(|_| before(asked.sent)),
+                // A client can begin to connect, and get there after the stop.
+                End::Refused => Some(Loss::Refused).filter(|_| before(asked.sent + asked.took)),
                 End::CutShort => Some(Loss::CutShort),
                 End::Hung => Some(Loss::Hung),
             };
@@ -249,6 +250,15 @@ mod tests {
             (1, true, End::Answered(404)),
         ];
         assert_eq!(lost(&asked, Turns::Since), (1, 2, vec![(Loss::CutShort, 1), (Loss::Hung, 1)]));
+    }
+
+    #[test]
+    fn who_is_refused_when_the_stop_has_begun_is_turned_away() {
+        let sent = Instant::now();
+        let mut tally = Tally::default();
+        tally.add(Asked { sent, took: MS * 2, kept: false, end: End::Refused });
+        assert_eq!(tally.counts(Turns::Since(sent + MS), false).lost(), 0);
+        assert_eq!(tally.counts(Turns::Since(sent + MS * 3), false).lost(), 1);
     }
 
     #[test]
