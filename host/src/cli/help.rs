@@ -19,7 +19,8 @@ Examples:
   curfew run app.wasm --env LOG=debug --env HOME --dir data::/data -- arg1 arg2
   curfew run hello.wasm --listen 127.0.0.1:9000
 
-The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew. What nobody has used for 30 days goes.";
+The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew. What nobody
+has used for 30 days goes.";
 
 pub(super) const NEW_HELP: &str = "\
 Examples:

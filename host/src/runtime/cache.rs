@@ -102,7 +102,7 @@ impl Cache {
             let name = found.file_name();
             let stays = match name.to_str() {
                 Some(name) if name.starts_with(UNFINISHED) => UNFINISHED_STAYS,
-                Some(name) if name.ends_with(ENTRY) => ENTRY_STAYS,
+                Some(name) if is_entry(name) => ENTRY_STAYS,
                 Some(_) | None => continue,
             };
             // Another process can be faster.
@@ -125,6 +125,14 @@ impl Cache {
         let name: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(name + ENTRY)
     }
+}
+
+/// Whether a file is one of ours: others can be in a folder that somebody named.
+fn is_entry(name: &str) -> bool {
+    let digest = name.strip_suffix(ENTRY);
+    digest.is_some_and(|digest| {
+        digest.len() == 2 * DIGEST && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// Returns the code in an entry, if the entry is whole.
@@ -177,16 +185,17 @@ mod tests {
     #[test]
     fn what_nobody_has_used_for_long_goes_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let names = ["a.cwasm", "b.cwasm", ".curfew-a", ".curfew-b", "theirs"];
+        let [old, young] = ["a", "b"].map(|digit| digit.repeat(64) + ENTRY);
+        let names = [old.as_str(), &young, ".curfew-a", ".curfew-b", "theirs", "theirs.cwasm"];
         let now = SystemTime::now();
-        let hours = [721, 719, 2, 0, 9999];
+        let hours = [721, 719, 2, 0, 9999, 9999];
         for (name, hours) in names.into_iter().zip(hours) {
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
             file.set_modified(now - Duration::from_hours(hours)).unwrap();
         }
         Cache::open(folder.path()).unwrap().prune(now).unwrap();
         let left: Vec<_> = names.into_iter().filter(|name| folder.path().join(name).exists()).collect();
-        assert_eq!(left, ["b.cwasm", ".curfew-b", "theirs"]);
+        assert_eq!(left, [young.as_str(), ".curfew-b", "theirs", "theirs.cwasm"]);
     }
 
     #[test]
