@@ -156,3 +156,26 @@ impl AsyncWrite for Stream {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What is asked over a connection was not sent when that was made, but when its bytes went.
+    #[tokio::test]
+    async fn it_is_known_when_bytes_went() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = At::Tcp(server.local_addr().unwrap().to_string());
+        let mut stream = Stream::connect(&at).await.unwrap();
+        let traffic = stream.traffic();
+        assert_eq!(traffic.went(), None, "a connection alone is no request");
+        let before = Instant::now();
+        stream.write_all(b"GET").await.unwrap();
+        let first = traffic.went().unwrap();
+        assert!(first >= before);
+        stream.write_all(b" /").await.unwrap();
+        assert!(traffic.went().unwrap() > first, "the last ones count");
+    }
+}
