@@ -84,15 +84,15 @@ run: build ## run the demo app: Ctrl-C stops it
 	@exec target/debug/curfew run guest-components/demo.toml
 
 test: setup ## build everything and run all tests
-	$(CARGO) test -p curfew
+	$(CARGO) test -p curfew-host -p curfew
 
 test-unit: ## run the tests that need no guest
-	$(CARGO) test -p curfew --lib
+	$(CARGO) test -p curfew-host -p curfew --lib
 
 lint: setup-build ## formatting and lints, of the host and of the guests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy -p curfew -p artifacts --all-targets -- -D warnings
-	$(CARGO) clippy --workspace --exclude curfew --exclude artifacts --target $(TARGET) -- -D warnings
+	$(CARGO) clippy -p curfew-host -p curfew -p artifacts --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --exclude curfew-host --exclude curfew --exclude artifacts --target $(TARGET) -- -D warnings
 
 fmt: ## format everything
 	$(CARGO) fmt --all
@@ -112,7 +112,7 @@ soak: setup ## run one test many times: make soak NAME=signals TIMES=50
 	for i in $$(seq $(or $(TIMES),50)); do $(CARGO) test -q -p curfew --test integration -- $(NAME) || exit 1; done
 
 properties: setup-build ## check the rules of the stop on random sequences for long: make properties TIMES=50
-	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew --lib -- properties
+	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew-host --lib -- properties
 
 clean: ## remove what was built
 	$(CARGO) clean
