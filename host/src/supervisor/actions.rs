@@ -12,8 +12,8 @@ use super::policies::is_pooled;
 use super::report::{ComponentReport, Report};
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
 use crate::runtime::{Failure, InstanceEvent, Known, Link, Loaded, Notice, NoticeCause, Stdio, load_all};
-use crate::server::http::{AccessLog, FreshComponent, Front, MakeStdio};
 use crate::server::{self, Spawned};
+use crate::server::{AccessLog, IncomingGeneration, Ingress, MakeStdio};
 use crate::teardown::{Action, Cause, Event, ExitCode, GenerationId, Level, Outcome, Phase, Requester};
 use crate::text::units::format_duration;
 
@@ -67,10 +67,10 @@ impl EventLoop {
         let access = AccessLog::new(self.plan.app.access_log, source);
         let inbox = self.inbox.clone();
         let died = Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections")));
-        let mut front = Front::new(self.runtime.clone(), access, died);
+        let mut front = Ingress::new(self.runtime.clone(), access, died);
         let pooled = self.registry.iter().filter(|(_, record)| is_pooled(&record.plan));
         let fresh = pooled.filter_map(|(id, record)| {
-            Some(FreshComponent { id, plan: record.plan.clone(), loaded: record.loaded.clone()? })
+            Some(IncomingGeneration { id, plan: record.plan.clone(), loaded: record.loaded.clone()? })
         });
         let fresh: Vec<_> = fresh.collect();
         let ids: Vec<_> = fresh.iter().map(|fresh| fresh.id).collect();

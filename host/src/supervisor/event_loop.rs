@@ -25,7 +25,7 @@ use crate::admin::{Admin, AdminParts};
 use crate::output::Progress;
 use crate::plan::Plan;
 use crate::runtime::{Loading, Runtime};
-use crate::server::http::Front;
+use crate::server::Ingress;
 use crate::teardown::{Event, ExitCode, GenerationId, Level, Machine, Phase};
 
 /// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
@@ -74,7 +74,7 @@ pub struct EventLoop {
     pub(super) stop_began: Option<Duration>,
     pub(super) left: Option<ExitCode>,
     /// What serves the components that the host listens for, once they are loaded.
-    pub(super) front: Option<Front>,
+    pub(super) front: Option<Ingress>,
     /// Reloads and restarts under way.
     pub(super) reloads: Reloads,
     /// What operators have asked for and wait for.

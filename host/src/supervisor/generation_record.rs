@@ -9,7 +9,7 @@ use super::report::ComponentReport;
 use crate::output::{GuestStream, Source};
 use crate::plan::ComponentPlan;
 use crate::runtime::{Failure, HookResult, Link, Loaded};
-use crate::server::http::Stats;
+use crate::server::Stats;
 use crate::teardown::{Outcome, Phase};
 
 /// One generation's record. What is about its instance begins anew when it is started again.

@@ -15,7 +15,7 @@ use super::replace::Replacements;
 use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
 use crate::plan::{Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
-use crate::server::http::FreshComponent;
+use crate::server::IncomingGeneration;
 use crate::teardown::{Cause, Change, Event, Fresh, GenerationId, Level};
 
 /// What the threads of a reload tell.
@@ -225,7 +225,7 @@ impl EventLoop {
             let policy = member_policy(&plan, &taking_over.ids);
             fresh.push(Fresh { id: *id, policy, replaces: *old, before, waits });
             if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
-                pooled.push(FreshComponent { id: *id, plan, loaded });
+                pooled.push(IncomingGeneration { id: *id, plan, loaded });
             }
         }
         let front = self.front.as_mut().ok_or("nothing has started yet")?;
