@@ -1,4 +1,4 @@
-//! Whether services live up to their `health`, and whether the app is ready. Looks at clocks and flags, asks nobody.
+//! Liveness of services: each has to call `alive` as often as its `health` says. Reads clocks and flags, asks no guest.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::text::units::format_duration;
 
 impl EventLoop {
     /// Notes which services have not said for too long that they are alive.
-    pub(super) fn look_who_is_alive(&mut self) {
+    pub(super) fn check_liveness(&mut self) {
         let late: Vec<_> = self.watched().filter(|(_, _, due)| self.now >= *due).map(|(id, ..)| id).collect();
         for id in late {
             let Some(record) = self.registry.get_mut(id) else { continue };
@@ -23,7 +23,7 @@ impl EventLoop {
     }
 
     /// Returns when somebody will have been silent for too long.
-    pub(super) fn next_sign_of_life(&self) -> Option<Duration> {
+    pub(super) fn next_liveness_check(&self) -> Option<Duration> {
         self.watched().map(|(_, _, due)| due).min()
     }
 
@@ -54,36 +54,4 @@ impl EventLoop {
         }
         self.feed(Event::Unhealthy(id));
     }
-
-    /// Says when the app becomes ready, and when it is not any more.
-    pub(super) fn tell_readiness(&mut self) {
-        if self.front.is_none() && self.machine.level() == Level::Running {
-            return;
-        }
-        let ready = self.machine.level() == Level::Running
-            && self.machine.in_service().all(|id| self.machine.is_ready(id));
-        if ready && !self.readiness.started {
-            self.readiness.started = true;
-            let count = self.machine.in_service().count();
-            log_events::app_started(count, self.now);
-            self.manager.started(&self.plan.app.name, count);
-        } else if ready && !self.readiness.ready {
-            log_events::app_ready();
-        } else if !ready && self.readiness.ready || (self.stop_began.is_some() && !self.readiness.stop_told) {
-            self.readiness.stop_told = self.stop_began.is_some();
-            log_events::not_ready(&self.not_ready_because().join("; "));
-        }
-        self.readiness.ready = ready;
-        if self.readiness.started {
-            crate::fail_point::reach("control");
-        }
-    }
-}
-
-/// What was said of the app's readiness.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    started: bool,
-    ready: bool,
-    stop_told: bool,
 }
