@@ -2,9 +2,10 @@
 
 use wasmtime::component::{Accessor, Func, Val};
 
-use super::link::printable;
+use super::hook_shape::HookShape;
+use super::orders::{Notice, NoticeCause};
 use super::state::State;
-use super::{HookShape, Notice, NoticeCause};
+use crate::text::sanitize::short_line;
 
 /// Longest text of an error, in characters.
 const ERROR_CHARS: usize = 500;
@@ -18,7 +19,7 @@ const ERROR_CHARS: usize = 500;
 ///
 /// # Cancel safety
 /// None: dropping it leaves the instance in the middle of its hook. Drop its store, too.
-pub async fn call_hook(
+pub(crate) async fn call_hook(
     accessor: &Accessor<State>,
     hook: Func,
     shape: &HookShape,
@@ -30,7 +31,7 @@ pub async fn call_hook(
     Ok(match results.pop() {
         Some(Val::Result(Err(None))) => Err(None),
         Some(Val::Result(Err(Some(text)))) => match *text {
-            Val::String(text) => Err(Some(printable(&text, ERROR_CHARS))),
+            Val::String(text) => Err(Some(short_line(&text, ERROR_CHARS))),
             _ => Err(None),
         },
         _ => Ok(()),

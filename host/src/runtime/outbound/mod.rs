@@ -16,6 +16,6 @@ mod tests;
 mod tls;
 mod upload;
 
-pub use client::Outbound;
-pub use grant::Grant;
-pub use hooks::HttpHooks;
+pub(crate) use client::Outbound;
+pub(super) use grant::Grant;
+pub(super) use hooks::HttpHooks;
