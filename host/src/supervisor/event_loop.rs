@@ -13,7 +13,7 @@ use super::health::Readiness;
 use super::inbox::Inbox;
 use super::log_events;
 use super::operator_requests::PendingRequests;
-use super::policies::{member_policy, policy};
+use super::policies::{generation_policy, policy};
 use super::registry::Registry;
 use super::reload::Reloads;
 use super::report::Report;
@@ -99,7 +99,7 @@ impl EventLoop {
             (component.name.clone(), registry.add(Arc::new(component.clone()), None))
         };
         let ids = plan.components.iter().map(add).collect();
-        let members = plan.components.iter().map(|component| member_policy(component, &ids)).collect();
+        let members = plan.components.iter().map(|component| generation_policy(component, &ids)).collect();
         registry.set_current(ids);
         let seed = u64::from(std::process::id());
         Self {

@@ -10,13 +10,13 @@ use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::Message;
 use super::log_events;
-use super::policies::{is_pooled, member_policy, policy};
+use super::policies::{generation_policy, is_pooled, policy};
 use super::replace::Replacements;
 use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
 use crate::plan::{Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::http::FreshComponent;
-use crate::teardown::{Cause, Change, Event, Fresh, GenerationId, Level};
+use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Rollout};
 
 /// What the threads of a reload tell.
 #[derive(Debug)]
@@ -198,32 +198,38 @@ impl EventLoop {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
         };
-        let kept = kept.into_iter().map(|(id, plan)| (id, member_policy(&plan, &ids))).collect();
+        let kept = kept.into_iter().map(|(id, plan)| (id, generation_policy(&plan, &ids))).collect();
         let policy = Some(policy(&plan.app));
-        let change =
-            Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let rollout = Rollout {
+            incoming: Vec::new(),
+            removed,
+            kept,
+            policy,
+            cause: Cause::Reload,
+            keeps_budget: false,
+        };
         let fresh = made.iter().map(|(id, _)| *id).collect();
-        self.begin_change(change, made, TakeOver { plan: Some(plan), ids, fresh, what })
+        self.begin_rollout(rollout, made, TakeOver { plan: Some(plan), ids, fresh, what })
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
-    pub(super) fn begin_change(
+    pub(super) fn begin_rollout(
         &mut self,
-        mut change: Change,
+        mut rollout: Rollout,
         made: Vec<(GenerationId, Option<GenerationId>)>,
         taking_over: TakeOver,
     ) -> Result<(), String> {
         let stale: Vec<_> =
-            made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
-        let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
+            made.iter().filter_map(|(_, old)| *old).chain(rollout.removed.iter().copied()).collect();
+        let (mut pooled, mut incoming) = (Vec::new(), Vec::new());
         for (id, old) in &made {
             let Some(record) = self.registry.get(*id) else { continue };
             let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
             // Also those of an earlier manifest, or of a restart that was not waited for.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
             let waits = !before.is_empty() && !is_pooled && !plan.overlap;
-            let policy = member_policy(&plan, &taking_over.ids);
-            fresh.push(Fresh { id: *id, policy, replaces: *old, before, waits });
+            let policy = generation_policy(&plan, &taking_over.ids);
+            incoming.push(Incoming { id: *id, policy, replaces: *old, before, waits });
             if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
                 pooled.push(FreshComponent { id: *id, plan, loaded });
             }
@@ -241,10 +247,10 @@ impl EventLoop {
                 record.stats = stats;
             }
         }
-        change.fresh = fresh;
+        rollout.incoming = incoming;
         self.reloads.taking_over = Some(taking_over);
         let before = self.machine.level();
-        let actions = self.machine.change(self.now, change);
+        let actions = self.machine.roll_out(self.now, rollout);
         self.follow(before, actions);
         Ok(())
     }

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use super::log_events;
-use super::policies::member_policy;
+use super::policies::generation_policy;
 use super::reload::TakeOver;
 use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
-use crate::teardown::{Cause, Change, Event, GenerationId, Phase};
+use crate::teardown::{Cause, Event, GenerationId, Phase, Rollout};
 
 /// The generations that restarts wait for, and who asked.
 #[derive(Default)]
@@ -50,15 +50,15 @@ impl EventLoop {
         ids.insert(plan.name.clone(), fresh);
         let policies = |(name, id): (&String, &GenerationId)| {
             let record = self.registry.get(*id).filter(|_| name != &plan.name)?;
-            Some((*id, member_policy(&record.plan, &ids)))
+            Some((*id, generation_policy(&record.plan, &ids)))
         };
         let kept = ids.iter().filter_map(policies).collect();
         let keeps_budget = matches!(cause, Cause::Failure(_));
-        let change =
-            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        let rollout =
+            Rollout { incoming: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
         self.reloads.restarts.0.push(Restart { id: fresh, name: plan.name.clone(), answer });
         let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what: String::new() };
-        if let Err(why) = self.begin_change(change, vec![(fresh, Some(id))], taking_over) {
+        if let Err(why) = self.begin_rollout(rollout, vec![(fresh, Some(id))], taking_over) {
             self.never_ready(fresh, &why);
             self.feed(Event::NothingToChange);
         }
