@@ -9,7 +9,7 @@ use serde_json::json;
 use super::entry::Finished;
 use super::tcp::Closed;
 use crate::output::Source;
-use crate::plan::AccessLog as Format;
+use crate::plan::AccessLogFormat;
 
 /// Where ended requests are written, and how.
 #[derive(Debug)]
@@ -20,11 +20,11 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Returns the log in this format, if there is to be one.
-    pub fn new(format: Format, source: Source) -> Option<Self> {
+    pub fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
         match format {
-            Format::Off => None,
-            Format::Text => Some(Self { source, json: false }),
-            Format::Json => Some(Self { source, json: true }),
+            AccessLogFormat::Off => None,
+            AccessLogFormat::Text => Some(Self { source, json: false }),
+            AccessLogFormat::Json => Some(Self { source, json: true }),
         }
     }
 
