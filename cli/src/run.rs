@@ -75,7 +75,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if !output.writers_alive() {
         stopper.host_bug("a writer thread");
     }
-    let Ended { result, guardian, signals, operate } = app.wait_guarded()?;
+    let Ended { result, guardian, signals, admin } = app.wait_guarded()?;
     let report = match result {
         Ok(report) => report,
         Err(error) => {
@@ -96,7 +96,7 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
         write_report(&report, &path, file);
     }
     // What answers operators closes last, and takes its socket's file away.
-    drop(operate);
+    drop(admin);
     output.flush(LAST_FLUSH);
     hard_exit(report.exit_code())
 }

@@ -10,7 +10,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use super::metrics::{ComponentMetrics, Durations, Times};
 use super::request::Snapshot;
-use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS};
+use crate::server::{BUCKETS_MICROS, CLASSES, ENDS};
 
 /// The type of the text, for the head of an answer.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
+use crate::server::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
 
 /// The figures of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

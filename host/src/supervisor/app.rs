@@ -9,7 +9,7 @@ use crate::admin::{AdminError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
-use crate::server::http::FrontError;
+use crate::server::IngressError;
 use crate::teardown::ExitCode;
 
 /// What an app is started with, besides its plan.
@@ -45,7 +45,7 @@ pub enum AppError {
     Load(#[from] LoadError),
     /// An address or a certificate cannot be had.
     #[error(transparent)]
-    Front(#[from] FrontError),
+    Ingress(#[from] IngressError),
     /// The control socket or the admin listener cannot be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -70,9 +70,9 @@ impl AppError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
-            Self::Front(FrontError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
+            Self::Ingress(IngressError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
             Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
-            | Self::Front(_)
+            | Self::Ingress(_)
             | Self::Admin(_)
             | Self::System { .. } => ExitCode::UNAVAILABLE,
             Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,

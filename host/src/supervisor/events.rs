@@ -15,11 +15,7 @@ impl EventLoop {
     /// Hears one message.
     pub(super) fn hear(&mut self, message: Message) -> Result<(), AppError> {
         match message {
-            Message::Load(LoadEvent::Done(at)) => {
-                if let (Some(progress), Some(component)) = (&self.progress, self.plan.components.get(at)) {
-                    progress.step(&component.name);
-                }
-            }
+            Message::Load(LoadEvent::Done(component)) => self.one_loaded(component),
             Message::Load(LoadEvent::Ended(result)) => self.loaded(result?)?,
             Message::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
             Message::Reload(event) => self.hear_reload(event),
