@@ -172,9 +172,9 @@ The first code of this list that applies is the exit code: 70, 128+n, 75, 1, 124
 
 - A failure gives the exit code 1 also with `on-failure = \"ignore\"`, and also while the component waits for its restart.
 - `curfew run` with one `.wasm` file and no manifest passes the exit status of the component on.
-- `curfew check` and `inspect` leave with 0, 2, 69 or 78.
-- `status`, `stop`, `reload` and `restart` leave with 0 when the request is done, with 1 when it was refused or failed, with 2
-  after a usage error, and with 69 when no app listens on the control socket.
+- `curfew check` and `inspect` exit with 0, 2, 69 or 78.
+- `status`, `stop`, `reload` and `restart` exit with 0 when the request is done, and with 1 when it was refused or failed. They
+  exit with 2 after a usage error, and with 69 when no app listens on the control socket.
 - The [manual page](tools.md#manual-pages) of each command has its exit codes.
 ";
 

@@ -273,13 +273,13 @@ fn table(cells: &Cells) -> String {
     let mut text = String::from(
         "# HTTP components that misbehave\n\n\
          This table shows for each guest its outcome and the exit code of the host. The guest behaves like the first\n\
-         column for a request, and like the second column in its hook. In every cell the exit came in bound, the\n\
-         siblings (a service and an http component) were stopped cleanly, and no client took an answer that was cut\n\
-         off for a whole one. The test run writes this page (`CURFEW_WRITE_DOCS=1 cargo test hostile`). Every later run\n\
-         checks it, and repeats it under load. A trap in a handler ends an instance, not its component.\n\n\
+         column for a request, and like the second column in its hook. In every cell the exit came in bound, and the\n\
+         siblings (a service and an http component) were stopped cleanly. No client saw a cut answer as a complete\n\
+         one. The test run writes this page (`CURFEW_WRITE_DOCS=1 cargo test hostile`). Every later run checks it, and\n\
+         repeats it under load. A trap in a handler ends an instance, not its component.\n\n\
          HUP: the guest's part of the manifest has changed, so a fresh generation takes over its address. The cell\n\
          shows the outcome of the old generation, which ended within its grace. In every cell the reload took place,\n\
-         the fresh generation answered at once, the siblings and their connections were not affected, and a TERM\n\
+         and the fresh generation answered at once. The siblings and their connections were not affected. A TERM\n\
          afterwards ended the app in bound.\n\n\
          | the handler … | the hook … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
