@@ -63,7 +63,8 @@ target/venv/$(GRPCIO):
 	  echo "no python3 with venv and pip: the tests with a gRPC client are skipped (Debian: apt-get install python3-venv)"; \
 	fi
 
-# Features of the peer in the http benchmarks: `wasmtime serve`, with its usual allocator and optimisation.
+# Features of the peer in the http benchmarks: at least the ones that `wasmtime serve` needs, with its usual allocator and
+# optimisation.
 PEER_FEATURES := run,serve,component-model-async,cranelift,parallel-compilation,pooling-allocator
 
 peer: setup-build ## build wasmtime serve and install wrk, for the http benchmarks
@@ -85,15 +86,15 @@ run: build ## run the demo app: Ctrl-C stops it
 	@exec target/debug/curfew run guest-components/demo.toml
 
 test: setup ## build everything and run all tests
-	$(CARGO) test -p curfew
+	$(CARGO) test -p curfew-host -p curfew
 
 test-unit: ## run the tests that need no guest
-	$(CARGO) test -p curfew --lib
+	$(CARGO) test -p curfew-host -p curfew --lib
 
 lint: setup-build ## formatting and lints, of the host and of the guests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy -p curfew -p artifacts --all-targets -- -D warnings
-	$(CARGO) clippy --workspace --exclude curfew --exclude artifacts --target $(TARGET) -- -D warnings
+	$(CARGO) clippy -p curfew-host -p curfew -p artifacts --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --exclude curfew-host --exclude curfew --exclude artifacts --target $(TARGET) -- -D warnings
 
 fmt: ## format everything
 	$(CARGO) fmt --all
@@ -113,7 +114,7 @@ soak: setup ## run one test many times: make soak NAME=signals TIMES=50
 	for i in $$(seq $(or $(TIMES),50)); do $(CARGO) test -q -p curfew --test integration -- $(NAME) || exit 1; done
 
 properties: setup-build ## check the rules of the stop on many random sequences: make properties TIMES=50
-	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew --lib -- properties
+	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew-host --lib -- properties
 
 clean: ## remove all built files
 	$(CARGO) clean

@@ -1,6 +1,6 @@
 //! The host of curfew as a library: runs several WebAssembly components as one app and stops them well.
 //!
-//! One way down: `cli` → [`plan`] → [`supervisor`] → [`server`] → [`runtime`]. [`teardown`] is a pure state
+//! One way down: [`plan`] → [`supervisor`] → [`server`] → [`runtime`]. [`teardown`] is a pure state
 //! machine beside them that decides how a stop goes; [`output`] is everything the process writes.
 //!
 //! What holds, whatever a guest does: each started instance's hook is called once unless it failed or was cut
@@ -28,16 +28,14 @@
 //! # }
 //! ```
 
-pub mod cli;
-pub mod drill;
+pub mod admin;
 mod fail_point;
-mod leftover;
-pub mod operate;
 pub mod output;
 pub mod plan;
-pub mod project;
 pub mod runtime;
 pub mod server;
+mod stale_socket;
 pub mod supervisor;
 pub mod systemd;
 pub mod teardown;
+pub mod text;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use artifacts::Project;
-use curfew_host::project::{TEMPLATES, Template};
+use curfew_cli::new::{TEMPLATES, Template};
 
 use crate::harness::{Host, built, follow, free_port};
 

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
-use super::lane::Channel;
+use super::queue::Channel;
 
 /// The most that a pipe with `POLLOUT` takes without blocking (`PIPE_BUF` on Linux).
 const PIECE: usize = 4096;

@@ -16,8 +16,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::lane::Room;
 use super::lines::Lines;
+use super::queue::Room;
 use super::source::Source;
 
 /// The most that one WASI 0.2 permit is good for.
@@ -208,7 +208,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::lane::Channel;
+    use super::super::queue::Channel;
     use super::super::testing::{over_pipes, read_to_end};
     use super::*;
 

@@ -108,7 +108,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lane::Channel;
+    use super::super::queue::Channel;
     use super::super::testing::{over_pipes, stderr_of};
     use super::*;
     use std::time::Duration;

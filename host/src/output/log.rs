@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::lane::Channel;
+use super::queue::Channel;
 use super::writer::Output;
 
 /// Our crates' targets all begin with this; everybody else's events are noise to an operator.

@@ -12,21 +12,21 @@
 
 mod fd;
 mod guest;
-mod lane;
 mod lines;
 mod log;
 mod panic;
 mod progress;
+mod queue;
 mod source;
 #[cfg(test)]
 mod testing;
 mod writer;
 
 pub use guest::GuestStream;
-pub use lane::{Channel, HOST_QUOTA, TOTAL_BYTES};
 pub use lines::MAX_LINE_BYTES;
 pub use log::{LogFormat, LogInstalled, init_logging};
 pub use panic::install_panic_hook;
 pub use progress::Progress;
+pub use queue::{Channel, HOST_QUOTA, TOTAL_BYTES};
 pub use source::{GUEST_QUOTA, Source};
 pub use writer::{OnDeath, Output};

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::fd;
-use super::lane::Channel;
 use super::log::{LogFormat, timestamp};
+use super::queue::Channel;
 use super::writer::Output;
 
 const MESSAGE: &str = "panic: this is a bug in curfew";
@@ -61,10 +61,10 @@ fn write_out(output: &Output, line: Vec<u8>) {
     let host = output.host(Channel::Stderr);
     let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
     let line = [output.line_start(), &line].concat();
-    let refused = if is_writer { Err(line) } else { host.lane.offer_in_panic(&host.account, line) };
+    let refused = if is_writer { Err(line) } else { host.queue.offer_in_panic(&host.account, line) };
     let written = match refused {
         Ok(queued) => queued,
-        Err(line) => fd::write_by(host.lane.fd.as_fd(), &line, Instant::now()) == fd::Wrote::All,
+        Err(line) => fd::write_by(host.queue.fd.as_fd(), &line, Instant::now()) == fd::Wrote::All,
     };
     if !written {
         host.account.lost.fetch_add(1, Relaxed);

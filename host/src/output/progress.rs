@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::lane::Channel;
+use super::queue::Channel;
 use super::writer::Output;
 
 /// The width that the bar is laid out for. The real one does not matter: wrapping is off while the line is drawn.

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::lane::{Account, Lane, Room};
+use super::queue::{Account, Queue, Room};
 
 /// What one stream of one component may have queued.
 pub const GUEST_QUOTA: usize = 256 * 1024;
@@ -15,13 +15,13 @@ pub const GUEST_QUOTA: usize = 256 * 1024;
 /// A share of one stream. Clones share its quota and its count of losses.
 #[derive(Clone)]
 pub struct Source {
-    pub(super) lane: Arc<Lane>,
+    pub(super) queue: Arc<Queue>,
     pub(super) account: Arc<Account>,
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("channel", &self.lane.channel).finish_non_exhaustive()
+        f.debug_struct("Source").field("channel", &self.queue.channel).finish_non_exhaustive()
     }
 }
 
@@ -43,24 +43,24 @@ impl Source {
 
     /// Resolves when there is room again, or when there will never be any. For streams that pass through.
     pub async fn ready(&self) {
-        self.lane.ready(&self.account).await;
+        self.queue.ready(&self.account).await;
     }
 
     /// Whether the stream is a terminal.
     pub fn is_terminal(&self) -> bool {
-        self.lane.fd.is_terminal()
+        self.queue.fd.is_terminal()
     }
 
     /// `push` that counts no loss.
     pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
-        self.lane.offer(&self.account, bytes, 0)
+        self.queue.offer(&self.account, bytes, 0)
     }
 
     /// Takes bytes that a permit was given for, though others may have used the room up since. Permits can not be taken
     /// back, so this goes past the quota, but never past twice the quota: a guest can hold any number of them.
     pub(super) fn push_permitted(&self, bytes: Vec<u8>) -> bool {
         let slack = self.account.quota();
-        let taken = self.lane.offer(&self.account, bytes, slack);
+        let taken = self.queue.offer(&self.account, bytes, slack);
         if !taken {
             self.account.lost.fetch_add(1, Relaxed);
         }
@@ -68,6 +68,6 @@ impl Source {
     }
 
     pub(super) fn room(&self) -> Room {
-        self.lane.room(&self.account)
+        self.queue.room(&self.account)
     }
 }

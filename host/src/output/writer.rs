@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::SigSet;
 
 use super::fd;
-use super::lane::{Account, Channel, HOST_QUOTA, Lane};
+use super::queue::{Account, Channel, HOST_QUOTA, Queue};
 use super::source::Source;
 use crate::fail_point;
 
-/// Called on a dying writer thread with its name, when the lane is already marked dead.
+/// Called on a dying writer thread with its name, when the queue is already marked dead.
 pub type OnDeath = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// Longer than any deadline, short enough to be added to any clock.
@@ -41,8 +41,8 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stdout.lane.close();
-        self.stderr.lane.close();
+        self.stdout.queue.close();
+        self.stderr.queue.close();
     }
 }
 
@@ -77,7 +77,7 @@ impl Output {
         fail_point: Option<&str>,
     ) -> io::Result<Output> {
         let host =
-            |channel, fd| Source { lane: Lane::new(channel, fd), account: Account::new(HOST_QUOTA, true) };
+            |channel, fd| Source { queue: Queue::new(channel, fd), account: Account::new(HOST_QUOTA, true) };
         // Made before the threads: if the second one fails to start, dropping this ends the first.
         let output = Output {
             inner: Arc::new(Inner {
@@ -88,13 +88,13 @@ impl Output {
         };
         let on_death: Arc<OnDeath> = Arc::new(on_death);
         for (channel, point) in [(Channel::Stdout, "stdout-writer"), (Channel::Stderr, "stderr-writer")] {
-            let lane = output.lane(channel).clone();
+            let queue = output.queue(channel).clone();
             let on_death = on_death.clone();
             let fails = fail_point == Some(point);
             thread::Builder::new().name(channel.thread_name().to_owned()).spawn(move || {
-                if catch_unwind(AssertUnwindSafe(|| write_until_closed(&lane, fails))).is_err() {
-                    lane.died();
-                    on_death(lane.channel.thread_name());
+                if catch_unwind(AssertUnwindSafe(|| write_until_closed(&queue, fails))).is_err() {
+                    queue.died();
+                    on_death(queue.channel.thread_name());
                 }
             })?;
         }
@@ -103,7 +103,7 @@ impl Output {
 
     /// A new source with a quota of its own, for a component's stream.
     pub fn source(&self, channel: Channel, quota_bytes: usize) -> Source {
-        Source { lane: self.lane(channel).clone(), account: Account::new(quota_bytes, false) }
+        Source { queue: self.queue(channel).clone(), account: Account::new(quota_bytes, false) }
     }
 
     /// The host's own source: its quota is set aside, so that no flood of components' output crowds it out.
@@ -119,14 +119,14 @@ impl Output {
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(FOR_EVER);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.
-        let stdout = self.lane(Channel::Stdout).flush(until);
-        let stderr = self.lane(Channel::Stderr).flush(until);
+        let stdout = self.queue(Channel::Stdout).flush(until);
+        let stderr = self.queue(Channel::Stderr).flush(until);
         stdout && stderr
     }
 
     /// False as soon as a writer thread has died by a panic.
     pub fn writers_alive(&self) -> bool {
-        !self.lane(Channel::Stdout).is_dead() && !self.lane(Channel::Stderr).is_dead()
+        !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
     /// Whether this stream is a terminal.
@@ -143,24 +143,24 @@ impl Output {
         self.inner.progress_shown.store(shown, Relaxed);
     }
 
-    fn lane(&self, channel: Channel) -> &Arc<Lane> {
-        &self.host(channel).lane
+    fn queue(&self, channel: Channel) -> &Arc<Queue> {
+        &self.host(channel).queue
     }
 }
 
-fn write_until_closed(lane: &Lane, fails: bool) {
+fn write_until_closed(queue: &Queue, fails: bool) {
     // Signals are the control thread's: one taken here would interrupt a write, or stop the process on a background
     // terminal (SIGTTOU). Blocked, each of them comes back as an error of the write.
     let _ = SigSet::all().thread_block();
     let mut batch = Vec::new();
-    while lane.await_work() {
+    while queue.await_work() {
         if fails {
-            fail_point::die(lane.channel.thread_name());
+            fail_point::die(queue.channel.thread_name());
         }
-        lane.take_batch(&mut batch);
-        lane.settle(fd::write_all(lane.fd.as_fd(), &batch));
+        queue.take_batch(&mut batch);
+        queue.settle(fd::write_all(queue.fd.as_fd(), &batch));
     }
-    lane.ended();
+    queue.ended();
 }
 
 #[cfg(test)]

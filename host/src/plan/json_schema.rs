@@ -10,7 +10,7 @@ use super::keys::ROOT;
 use super::names::MAX_NAME;
 use super::pattern;
 use super::schema::{Choice, Fallback, Key, Names, Shape};
-use super::units::{format_duration, format_size};
+use crate::text::units::{format_duration, format_size};
 
 /// Returns the JSON Schema of a manifest.
 #[must_use]

@@ -24,7 +24,6 @@ mod scalar;
 pub mod schema;
 mod syntax;
 mod types;
-pub mod units;
 
 pub use diff::Diff;
 pub use error::{Diagnostic, PlanError, PlanErrorKind};

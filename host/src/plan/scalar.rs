@@ -11,7 +11,7 @@ use super::origin::parse_origin;
 use super::problem::Value;
 use super::route::parse_route;
 use super::schema::{Names, Shape};
-use super::units::{format_size, parse_duration, parse_size, suggest_unit};
+use crate::text::units::{format_size, parse_duration, parse_size, suggest_unit};
 
 /// Longest text of the user's that a message repeats.
 const QUOTED: usize = 60;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::scalar;
-use super::units::{format_duration, format_size};
+use crate::text::units::{format_duration, format_size};
 
 /// One key of a table.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use toml::de::{DeTable, Error};
 
 use super::problem::{Problem, Span};
 use super::scalar;
-use super::units::suggest_unit;
+use crate::text::units::suggest_unit;
 
 /// The first of the parser's `errors` on `text`.
 pub(super) fn first(text: &str, errors: &[Error]) -> Option<Problem> {

@@ -8,14 +8,14 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::adapt::Adaptation;
 use super::exports::{Kind, RunExport, find_run};
+use super::fingerprint::Fingerprint;
 use super::hook_shape::{HookError, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
 use super::refusal::shown;
-use super::stamp::Stamp;
 use super::state::State;
-use super::{HandlerPre, HookPlace, HookShape, Runtime, elsewhere};
+use super::{HandlerPre, HookPlace, HookShape, Runtime, diagnose};
 use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -52,18 +52,18 @@ pub struct Loaded {
 #[derive(Clone, Debug, Default)]
 pub(super) struct MadeOf {
     /// Of its own file.
-    pub(super) stamp: Option<Stamp>,
+    pub(super) stamp: Option<Fingerprint>,
     /// The same of what its file has in it.
     pub(super) digest: Option<[u8; 32]>,
     /// Of its certificate and its key.
-    pub(super) tls: Vec<Option<Stamp>>,
+    pub(super) tls: Vec<Option<Fingerprint>>,
 }
 
 impl MadeOf {
     /// Looks at what a plan names besides the component's own file.
-    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Stamp>> {
+    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
         let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-        tls.map(|path| Stamp::of(path).ok()).collect()
+        tls.map(|path| Fingerprint::of(path).ok()).collect()
     }
 }
 
@@ -137,7 +137,7 @@ impl Loaded {
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            return Err(elsewhere::import(&import.name).of(&plan.source));
+            return Err(diagnose::component::import(&import.name).of(&plan.source));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex};
 
 use super::hook_shape::describe;
 use super::refusal::Refusal;
-use super::{Runtime, elsewhere};
+use super::{Runtime, diagnose};
 
 /// What a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,12 +142,12 @@ pub(super) fn find_run(runtime: &Runtime, component: &Component) -> Result<(Kind
     found.sort_by(|a, b| a.version.cmp(&b.version));
     let Some(best) = found.pop() else {
         return Err(match only_types && !exports.is_empty() {
-            true => elsewhere::wit_package(),
-            false => elsewhere::exports(&exports),
+            true => diagnose::component::wit_package(),
+            false => diagnose::component::exports(&exports),
         });
     };
     let Some(version) = best.version.as_ref().filter(|_| best.is_known()) else {
-        return Err(elsewhere::export_version(&best.name));
+        return Err(diagnose::component::export_version(&best.name));
     };
     if let Some(misfit) = best.misfit {
         let found = format!("the `{}` of its `{}` is `{misfit}`", best.callable.function, best.name);

@@ -6,8 +6,9 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Result};
 use wasmtime_wasi_config::WasiConfig;
 
+use super::adapt::exit_code;
+use super::lifecycle;
 use super::state::State;
-use super::{exit_code, lifecycle};
 
 /// Returns the linker that all components are linked with.
 ///

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::adapt::{self, Adaptation};
 use super::component::MadeOf;
+use super::fingerprint::Fingerprint;
 use super::refusal::Refusal;
-use super::stamp::Stamp;
 use super::{LoadError, Loaded, Runtime, check_sharing};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
@@ -50,7 +50,7 @@ pub type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
 /// A file that was read and compiled.
 struct File {
     component: Component,
-    stamp: Option<Stamp>,
+    stamp: Option<Fingerprint>,
     digest: [u8; 32],
     /// How it became a component, if it is a core module.
     adapted: Option<Adaptation>,
@@ -153,7 +153,7 @@ impl Work {
             old.runs_like(plan) && loaded.made_of.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
-        let stamp = Stamp::of(&plan.source).ok();
+        let stamp = Fingerprint::of(&plan.source).ok();
         if let Some(known) = known.filter(|known| stamp.is_some() && known.made_of.stamp == stamp) {
             return Ok(known.clone());
         }
@@ -222,7 +222,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
         found,
         hint: hint.to_owned(),
     };
-    let stamp = Stamp::of(path).ok();
+    let stamp = Fingerprint::of(path).ok();
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::LoadError;
-use crate::operate::harmless::one_line;
+use crate::text::sanitize::one_line;
 
 /// The longest name that is shown whole, in characters. The types of functions are among them.
 const NAME_CHARS: usize = 120;

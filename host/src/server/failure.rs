@@ -3,8 +3,8 @@
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::operate::harmless;
 use crate::runtime::Failure;
+use crate::text::sanitize;
 
 /// How guest code ended other than by returning.
 pub enum GuestEnd {
@@ -62,13 +62,13 @@ fn summary(error: &wasmtime::Error) -> String {
         .map(ToString::to_string)
         .filter(|line| !line.starts_with("error while executing at wasm backtrace"))
         .collect();
-    harmless::one_line(&format!("trapped: {}", chain.join(": ")))
+    sanitize::one_line(&format!("trapped: {}", chain.join(": ")))
 }
 
 fn backtrace(error: &wasmtime::Error) -> Option<String> {
     let backtrace = error.downcast_ref::<WasmBacktrace>()?;
     // The names in it are the guest's own.
-    (!backtrace.frames().is_empty()).then(|| harmless::lines(&format!("wasm backtrace:\n{backtrace}")))
+    (!backtrace.frames().is_empty()).then(|| sanitize::lines(&format!("wasm backtrace:\n{backtrace}")))
 }
 
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.

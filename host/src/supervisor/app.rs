@@ -1,11 +1,11 @@
 //! The way in for embedders: start an app from a plan, send it a stop, await its report.
 
-use super::control::{Control, Ended};
+use super::event_loop::{Ended, EventLoop};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::report::Report;
 use super::signals::SignalSource;
-use crate::operate::{OperateError, Operator};
+use crate::admin::{AdminError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
@@ -48,7 +48,7 @@ pub enum AppError {
     Front(#[from] FrontError),
     /// The control socket or the admin listener cannot be had.
     #[error(transparent)]
-    Operate(#[from] OperateError),
+    Admin(#[from] AdminError),
     /// This machine cannot run compiled components.
     #[error("the engine cannot be made: {0:#}")]
     Engine(wasmtime::Error),
@@ -73,7 +73,7 @@ impl AppError {
             Self::Front(FrontError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
             Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
             | Self::Front(_)
-            | Self::Operate(_)
+            | Self::Admin(_)
             | Self::System { .. } => ExitCode::UNAVAILABLE,
             Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,
         }
@@ -128,7 +128,7 @@ impl App {
             .name("curfew-control".to_owned())
             .spawn(move || {
                 let Ok(guardian) = guardian.recv() else { return };
-                let ended = Control::new(runtime, plan, options, inbox, guardian).run();
+                let ended = EventLoop::new(runtime, plan, options, inbox, guardian).run();
                 // Nobody has to want the report.
                 if let Err(unwanted) = tell.send(ended) {
                     unwanted.guardian.dismiss();

@@ -18,7 +18,7 @@ const FLUSH: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Orders {
+enum GuardOrder {
     Wait,
     LeaveAt(Duration),
     ControlDied,
@@ -27,7 +27,7 @@ enum Orders {
 
 #[derive(Debug)]
 struct Shared {
-    orders: Mutex<Orders>,
+    orders: Mutex<GuardOrder>,
     changed: Condvar,
     code: AtomicU8,
 }
@@ -51,7 +51,7 @@ impl Guardian {
         on_death: Box<dyn Fn() + Send>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            orders: Mutex::new(Orders::Wait),
+            orders: Mutex::new(GuardOrder::Wait),
             changed: Condvar::new(),
             code: AtomicU8::new(ExitCode::HOST_BUG.0),
         });
@@ -68,30 +68,30 @@ impl Guardian {
     /// Sets when the process leaves at the latest, and with which code.
     pub fn arm(&self, hard: Duration, code: ExitCode) {
         self.shared.code.store(code.0, Ordering::Release);
-        self.order(Orders::LeaveAt(hard));
+        self.order(GuardOrder::LeaveAt(hard));
     }
 
     /// Lets the process live for this long at the most, and never longer than it might before.
     pub fn leave_within(&self, longest: Duration, code: ExitCode) {
         let at = self.clock.now().saturating_add(longest);
         let orders = *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let hard = if let Orders::LeaveAt(hard) = orders { hard.min(at) } else { at };
+        let hard = if let GuardOrder::LeaveAt(hard) = orders { hard.min(at) } else { at };
         self.arm(hard, code);
     }
 
     /// Lets the process live as long as it wants to, for now.
     pub fn rest(&self) {
-        self.order(Orders::Wait);
+        self.order(GuardOrder::Wait);
     }
 
     /// Says that the app has ended and that the process goes on without it.
     pub fn dismiss(self) {
-        self.order(Orders::Dismissed);
+        self.order(GuardOrder::Dismissed);
     }
 
-    fn order(&self, new: Orders) {
+    fn order(&self, new: GuardOrder) {
         let mut orders = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if *orders != new && *orders != Orders::Dismissed && *orders != Orders::ControlDied {
+        if *orders != new && *orders != GuardOrder::Dismissed && *orders != GuardOrder::ControlDied {
             *orders = new;
             self.shared.changed.notify_all();
         }
@@ -111,7 +111,7 @@ impl Drop for OnPanic {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        self.order(Orders::ControlDied);
+        self.order(GuardOrder::ControlDied);
     }
 }
 
@@ -122,21 +122,21 @@ fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
     loop {
         let now = clock.now();
         let wait = match *orders {
-            Orders::Wait => {
+            GuardOrder::Wait => {
                 seen_overdue = false;
                 None
             }
-            Orders::Dismissed => return,
-            Orders::ControlDied => leave(output, ExitCode::HOST_BUG, "the control thread died: leaving"),
-            Orders::LeaveAt(hard) if now < hard => {
+            GuardOrder::Dismissed => return,
+            GuardOrder::ControlDied => leave(output, ExitCode::HOST_BUG, "the control thread died: leaving"),
+            GuardOrder::LeaveAt(hard) if now < hard => {
                 seen_overdue = false;
                 Some((hard - now).clamp(Duration::from_millis(1), LOOK))
             }
-            Orders::LeaveAt(_) if seen_overdue => {
+            GuardOrder::LeaveAt(_) if seen_overdue => {
                 let code = ExitCode(shared.code.load(Ordering::Acquire));
                 leave(output, code, "the hard deadline has passed: leaving")
             }
-            Orders::LeaveAt(_) => {
+            GuardOrder::LeaveAt(_) => {
                 seen_overdue = true;
                 Some(LATENESS)
             }
@@ -145,7 +145,7 @@ fn watch(shared: &Shared, clock: &RunClock, output: &Output) {
             None => shared.changed.wait(orders).unwrap_or_else(PoisonError::into_inner),
             Some(wait) => {
                 let ordered = *orders;
-                let unchanged = |now: &mut Orders| *now == ordered;
+                let unchanged = |now: &mut GuardOrder| *now == ordered;
                 let waited = shared.changed.wait_timeout_while(orders, wait, unchanged);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }

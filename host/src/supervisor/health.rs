@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::board::Record;
-use super::control::Control;
-use super::narrate;
-use crate::plan::units::format_duration;
+use super::event_loop::EventLoop;
+use super::generation_record::GenerationRecord;
+use super::log_events;
 use crate::runtime::Kind;
-use crate::teardown::{ComponentId, Event, Level, Phase};
+use crate::teardown::{Event, GenerationId, Level, Phase};
+use crate::text::units::format_duration;
 
-impl Control {
+impl EventLoop {
     /// Notes which services have not said for too long that they are alive.
     pub(super) fn look_who_is_alive(&mut self) {
         let late: Vec<_> = self.watched().filter(|(_, _, due)| self.now >= *due).map(|(id, ..)| id).collect();
         for id in late {
-            let Some(record) = self.roster.get_mut(id) else { continue };
+            let Some(record) = self.registry.get_mut(id) else { continue };
             record.unhealthy = true;
             let Some(health) = &record.plan.health else { continue };
             let limit = health.every.saturating_mul(health.failures);
@@ -28,9 +28,9 @@ impl Control {
     }
 
     /// The services that have to call `alive`, and until when.
-    fn watched(&self) -> impl Iterator<Item = (ComponentId, &Record, Duration)> {
+    fn watched(&self) -> impl Iterator<Item = (GenerationId, &GenerationRecord, Duration)> {
         let running = self.machine.level() == Level::Running;
-        self.roster.iter().filter(move |_| running).filter_map(|(id, record)| {
+        self.registry.iter().filter(move |_| running).filter_map(|(id, record)| {
             let health = record.plan.health.as_ref()?;
             let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
             let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
@@ -41,11 +41,11 @@ impl Control {
     }
 
     /// Hears that a component is not alive as its `health` asks for.
-    pub(super) fn unhealthy(&mut self, id: ComponentId, why: String) {
+    pub(super) fn unhealthy(&mut self, id: GenerationId, why: String) {
         let name = self.name(id);
-        narrate::unhealthy(&name, &why);
+        log_events::unhealthy(&name, &why);
         self.note_failure(id, why.clone());
-        if let Some(record) = self.roster.get_mut(id) {
+        if let Some(record) = self.registry.get_mut(id) {
             let failure = crate::runtime::Failure { summary: why, backtrace: None, exit_code: None };
             match record.loaded.as_ref().map(|loaded| loaded.kind) {
                 Some(Kind::Service) => record.failure = Some(failure),
@@ -65,13 +65,13 @@ impl Control {
         if ready && !self.readiness.started {
             self.readiness.started = true;
             let count = self.machine.in_service().count();
-            narrate::app_started(count, self.now);
+            log_events::app_started(count, self.now);
             self.manager.started(&self.plan.app.name, count);
         } else if ready && !self.readiness.ready {
-            narrate::app_ready();
+            log_events::app_ready();
         } else if !ready && self.readiness.ready || (self.stop_began.is_some() && !self.readiness.stop_told) {
             self.readiness.stop_told = self.stop_began.is_some();
-            narrate::not_ready(&self.not_ready_because().join("; "));
+            log_events::not_ready(&self.not_ready_because().join("; "));
         }
         self.readiness.ready = ready;
         if self.readiness.started {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::reload::ReloadEvent;
-use crate::operate::{Operator, Question};
+use crate::admin::{Operator, OperatorRequest};
 use crate::runtime::{InstanceEvent, LoadEvent};
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// Something that the control thread has to hear of.
 #[derive(Debug)]
@@ -17,11 +17,11 @@ pub enum Message {
     /// Loading got further.
     Load(LoadEvent),
     /// An instance got further.
-    Instance(ComponentId, InstanceEvent),
+    Instance(GenerationId, InstanceEvent),
     /// A reload got further.
     Reload(ReloadEvent),
     /// An operator asks.
-    Question(Question),
+    OperatorRequest(OperatorRequest),
     /// The embedder asks for a graceful stop.
     Stop,
     /// A thread of the host died.
@@ -91,7 +91,7 @@ impl Drop for OnDeath {
 }
 
 impl Operator for Inbox {
-    fn ask(&self, question: Question) {
-        self.send(Message::Question(question));
+    fn ask(&self, question: OperatorRequest) {
+        self.send(Message::OperatorRequest(question));
     }
 }

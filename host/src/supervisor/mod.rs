@@ -3,30 +3,30 @@
 //! One thread, `curfew-control`, owns the machine and the timers and never runs guest code; a second one, the
 //! guardian, ends the process if the first does not. Servers and stores live on threads of their own.
 
+mod actions;
 mod app;
-mod board;
-mod control;
+mod counters;
+mod event_loop;
+mod events;
+mod generation_record;
 mod guardian;
 mod health;
-mod hear;
 mod inbox;
-mod ledger;
-mod manager;
-mod narrate;
-mod orders;
-mod pause;
-mod perform;
+mod log_events;
+mod operator_requests;
 mod policies;
+mod registry;
 mod reload;
+mod replace;
 mod report;
-mod restarts;
-mod roster;
+mod service_manager;
 mod signals;
 mod snapshot;
+mod suspension;
 mod table;
 
 pub use app::{App, AppError, Options, Stopper};
-pub use control::Ended;
+pub use event_loop::Ended;
 pub use guardian::{Guardian, hard_exit};
 pub use report::{CauseReport, ComponentReport, Report};
 pub use signals::{Arrived, SignalSource, block_signals, release_signals};

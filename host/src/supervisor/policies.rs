@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::plan::{AppPlan, ComponentPlan, OnEnd};
-use crate::teardown::{ComponentId, MemberPolicy, Policy};
+use crate::teardown::{GenerationId, MemberPolicy, Policy};
 
 /// Returns what holds for the app.
 pub fn policy(app: &AppPlan) -> Policy {
@@ -22,7 +22,7 @@ pub fn is_pooled(plan: &ComponentPlan) -> bool {
 }
 
 /// Returns what holds for a component; `ids` are the generations that its names mean.
-pub fn member_policy(plan: &ComponentPlan, ids: &BTreeMap<String, ComponentId>) -> MemberPolicy {
+pub fn member_policy(plan: &ComponentPlan, ids: &BTreeMap<String, GenerationId>) -> MemberPolicy {
     let pooled = is_pooled(plan);
     let by_kind = if pooled { OnEnd::Restart } else { OnEnd::StopApp };
     let on_failure = plan.on_failure.unwrap_or(by_kind);

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::board::millis;
-use super::control::Control;
+use super::event_loop::EventLoop;
+use super::generation_record::millis;
 use super::inbox::Message;
-use super::narrate;
+use super::log_events;
 use super::policies::{is_pooled, member_policy, policy};
-use super::restarts::Restarts;
-use crate::operate::{Answer, Refusal, RefusalKind};
+use super::replace::Replacements;
+use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
 use crate::plan::{Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::http::FreshComponent;
-use crate::teardown::{Cause, Change, ComponentId, Event, Fresh, Level};
+use crate::teardown::{Cause, Change, Event, Fresh, GenerationId, Level};
 
 /// What the threads of a reload tell.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ pub(super) struct TakeOver {
     /// The plan that holds then, if it is another one.
     pub(super) plan: Option<Box<Plan>>,
     /// What names mean then.
-    pub(super) ids: BTreeMap<String, ComponentId>,
+    pub(super) ids: BTreeMap<String, GenerationId>,
     /// Those that are new.
-    pub(super) fresh: Vec<ComponentId>,
+    pub(super) fresh: Vec<GenerationId>,
     /// What has changed, in words.
     pub(super) what: String,
 }
@@ -54,11 +54,11 @@ pub struct Reloads {
     loading: Option<Loading>,
     taking_over: Option<TakeOver>,
     /// Who waits for the reload that is under way.
-    answers: Vec<oneshot::Sender<Answer>>,
+    answers: Vec<oneshot::Sender<OperatorAnswer>>,
     /// Who waits for the one after it.
-    queued: Vec<oneshot::Sender<Answer>>,
+    queued: Vec<oneshot::Sender<OperatorAnswer>>,
     /// Generations that restarts wait for.
-    pub(super) restarts: Restarts,
+    pub(super) restarts: Replacements,
 }
 
 impl std::fmt::Debug for Reloads {
@@ -74,12 +74,12 @@ impl Reloads {
     }
 
     /// Returns whether this generation has not taken over yet.
-    pub fn is_on_trial(&self, id: ComponentId) -> bool {
+    pub fn is_on_trial(&self, id: GenerationId) -> bool {
         self.taking_over.as_ref().is_some_and(|it| it.fresh.contains(&id))
     }
 
     /// Notes who wants to know how the next reload ends.
-    pub fn wait(&mut self, answer: oneshot::Sender<Answer>) {
+    pub fn wait(&mut self, answer: oneshot::Sender<OperatorAnswer>) {
         self.queued.push(answer);
     }
 
@@ -93,13 +93,13 @@ impl Reloads {
     }
 }
 
-impl Control {
+impl EventLoop {
     /// Begins a reload: the manifest is read on a thread of its own.
     pub(super) fn prepare_reload(&mut self) {
         let reloads = &mut self.reloads;
         reloads.answers.append(&mut reloads.queued);
         (reloads.began, reloads.reads) = (self.now, true);
-        narrate::reloading();
+        log_events::reloading();
         // Another name than that of the thread which dies below: both cannot be tested at once.
         crate::fail_point::leave_behind("reload-leaves");
         self.manager.reloading();
@@ -152,11 +152,11 @@ impl Control {
     }
 
     fn load_again(&mut self, plan: Plan) {
-        let known = |(name, id): (&String, &ComponentId)| {
-            let record = self.roster.get(*id)?;
+        let known = |(name, id): (&String, &GenerationId)| {
+            let record = self.registry.get(*id)?;
             Some((name.clone(), (record.plan.clone(), record.loaded.clone()?)))
         };
-        let known: Known = self.roster.current().iter().filter_map(known).collect();
+        let known: Known = self.registry.current().iter().filter_map(known).collect();
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Reload(ReloadEvent::Load(event))));
         match load_all(&self.runtime, &plan, known, tell) {
@@ -173,9 +173,9 @@ impl Control {
         let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
         let (mut added, mut kept) = (0, Vec::new());
         for (component, loaded) in plan.components.iter().zip(loaded) {
-            let old = self.roster.id_of(&component.name);
-            let same = |id: &ComponentId| {
-                let known = self.roster.get(*id).and_then(|record| record.loaded.as_ref());
+            let old = self.registry.id_of(&component.name);
+            let same = |id: &GenerationId| {
+                let known = self.registry.get(*id).and_then(|record| record.loaded.as_ref());
                 known.is_some_and(|known| Arc::ptr_eq(known, &loaded))
             };
             let id = match old.filter(same) {
@@ -185,15 +185,15 @@ impl Control {
                 }
                 None => {
                     added += usize::from(old.is_none());
-                    let id = self.roster.add(Arc::new(component.clone()), Some(loaded));
+                    let id = self.registry.add(Arc::new(component.clone()), Some(loaded));
                     made.push((id, old));
                     id
                 }
             };
             ids.insert(component.name.clone(), id);
         }
-        let gone = |(name, _): &(&String, &ComponentId)| !ids.contains_key(*name);
-        let removed: Vec<_> = self.roster.current().iter().filter(gone).map(|(_, id)| *id).collect();
+        let gone = |(name, _): &(&String, &GenerationId)| !ids.contains_key(*name);
+        let removed: Vec<_> = self.registry.current().iter().filter(gone).map(|(_, id)| *id).collect();
         let what = match (made.len() - added, added, removed.len()) {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
@@ -210,14 +210,14 @@ impl Control {
     pub(super) fn begin_change(
         &mut self,
         mut change: Change,
-        made: Vec<(ComponentId, Option<ComponentId>)>,
+        made: Vec<(GenerationId, Option<GenerationId>)>,
         taking_over: TakeOver,
     ) -> Result<(), String> {
         let stale: Vec<_> =
             made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
         let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
         for (id, old) in &made {
-            let Some(record) = self.roster.get(*id) else { continue };
+            let Some(record) = self.registry.get(*id) else { continue };
             let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
             // Also those of an earlier manifest, or of a restart that was not waited for.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
@@ -231,13 +231,13 @@ impl Control {
         let front = self.front.as_mut().ok_or("nothing has started yet")?;
         if let Err(error) = front.prepare(pooled, &stale) {
             for (id, _) in made {
-                self.roster.take_back(id);
+                self.registry.take_back(id);
             }
             return Err(error.to_string());
         }
         for (id, _) in &made {
             let stats = front.stats(*id);
-            if let Some(record) = self.roster.get_mut(*id) {
+            if let Some(record) = self.registry.get_mut(*id) {
                 record.stats = stats;
             }
         }
@@ -255,20 +255,20 @@ impl Control {
             front.switch();
         }
         let Some(TakeOver { plan, ids, fresh, what }) = self.reloads.taking_over.take() else { return };
-        self.roster.set_current(ids);
+        self.registry.set_current(ids);
         let Some(plan) = plan else {
             return fresh.into_iter().for_each(|id| self.took_over(id));
         };
         for component in &plan.components {
-            if let Some(id) = self.roster.id_of(&component.name)
-                && let Some(record) = self.roster.get_mut(id)
+            if let Some(id) = self.registry.id_of(&component.name)
+                && let Some(record) = self.registry.get_mut(id)
             {
                 record.plan = Arc::new(component.clone());
             }
         }
         self.plan = *plan;
         self.reloads.ok += 1;
-        narrate::reloaded(self.reloads.ok, &what, self.now.saturating_sub(self.reloads.began));
+        log_events::reloaded(self.reloads.ok, &what, self.now.saturating_sub(self.reloads.began));
         self.reload_ended(Ok(what));
     }
 
@@ -280,7 +280,7 @@ impl Control {
     }
 
     /// Takes back what was to take over.
-    pub(super) fn roll_back(&mut self, because: Option<ComponentId>) {
+    pub(super) fn roll_back(&mut self, because: Option<GenerationId>) {
         if let Some(front) = self.front.as_mut() {
             front.roll_back();
         }
@@ -298,8 +298,8 @@ impl Control {
     }
 
     /// Returns what went wrong with a generation, in words.
-    pub(super) fn why_failed(&self, id: ComponentId) -> String {
-        let record = self.roster.get(id);
+    pub(super) fn why_failed(&self, id: GenerationId) -> String {
+        let record = self.registry.get(id);
         let failure = record.and_then(|record| record.failure.as_ref().or(record.lost.as_ref()));
         failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
     }
@@ -312,7 +312,7 @@ impl Control {
 
     fn note_reload_failed(&mut self, why: String) {
         self.reloads.failed += 1;
-        narrate::reload_failed(&why);
+        log_events::reload_failed(&why);
         self.reload_ended(Err(why));
     }
 

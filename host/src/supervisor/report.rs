@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::server::http::Counts;
-use crate::teardown::{Cause, ComponentId, ExitCode, Requester};
+use crate::teardown::{Cause, ExitCode, GenerationId, Requester};
 
 /// How an app ended, and each of its components.
 #[derive(Clone, Debug, Serialize)]
@@ -70,7 +70,7 @@ pub struct ComponentReport {
 
 impl CauseReport {
     /// Puts names to a cause.
-    pub fn new(cause: Cause, name_of: impl Fn(ComponentId) -> String) -> Self {
+    pub fn new(cause: Cause, name_of: impl Fn(GenerationId) -> String) -> Self {
         let (kind, name) = match cause {
             Cause::Signal(signal) => ("signal", signal.name().to_owned()),
             Cause::Failure(id) => ("failure", name_of(id)),

@@ -1,13 +1,13 @@
 //! The app as operators see it: status and figures at one moment. Decides nothing.
 
-use super::board::{Record, millis};
-use super::control::Control;
+use super::event_loop::EventLoop;
+use super::generation_record::{GenerationRecord, millis};
 use super::report::CauseReport;
-use crate::operate::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
+use crate::admin::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
 use crate::output::Channel;
-use crate::teardown::{ComponentId, Level, Phase};
+use crate::teardown::{GenerationId, Level, Phase};
 
-impl Control {
+impl EventLoop {
     /// Returns everything there is to tell.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot { status: self.status(), metrics: self.metrics() }
@@ -17,7 +17,7 @@ impl Control {
         let now = self.runtime.clock().now();
         let because = self.not_ready_because();
         let names = self.plan.components.iter().map(|component| component.name.as_str());
-        let components = self.roster.in_order(names);
+        let components = self.registry.in_order(names);
         Status {
             app: self.plan.app.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -40,10 +40,15 @@ impl Control {
         }
     }
 
-    fn component(&self, id: ComponentId, record: &Record, now: std::time::Duration) -> ComponentStatus {
+    fn component(
+        &self,
+        id: GenerationId,
+        record: &GenerationRecord,
+        now: std::time::Duration,
+    ) -> ComponentStatus {
         let phase = self.machine.phase(id);
         let line = record.link.as_ref().map(|link| link.status()).filter(|line| !line.is_empty());
-        let ledger = self.roster.ledger(&record.plan.name);
+        let counters = self.registry.counters(&record.plan.name);
         let since = record.started.filter(|_| record.lives());
         ComponentStatus {
             name: record.plan.name.clone(),
@@ -55,11 +60,11 @@ impl Control {
             generation: record.generation,
             instances: self.instances(id, record),
             in_flight: record.in_flight_now(),
-            restarts: ledger.map_or(0, |ledger| ledger.restarts),
+            restarts: counters.map_or(0, |counters| counters.restarts),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,
-            last_failure: ledger.and_then(|ledger| ledger.last_failure.clone()),
+            last_failure: counters.and_then(|counters| counters.last_failure.clone()),
             addresses: self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default(),
             hook_ms: record.hook_is_open().then(|| record.hook_time(now).map(millis)).flatten(),
             left_ms: match phase {
@@ -69,7 +74,7 @@ impl Control {
         }
     }
 
-    fn instances(&self, id: ComponentId, record: &Record) -> u64 {
+    fn instances(&self, id: GenerationId, record: &GenerationRecord) -> u64 {
         match self.front.as_ref().filter(|front| front.has(id)) {
             Some(front) => front.instances(id) as u64,
             None => u64::from(record.lives()),
@@ -79,9 +84,9 @@ impl Control {
     fn metrics(&self) -> Metrics {
         let component = |component: &crate::plan::ComponentPlan| {
             let name = component.name.as_str();
-            let mine = self.roster.iter().filter(|(_, record)| record.plan.name == name);
+            let mine = self.registry.iter().filter(|(_, record)| record.plan.name == name);
             let living = mine.map(|(id, record)| (record, self.instances(id, record)));
-            self.roster.ledger(name).map(|ledger| ledger.metrics(name, living))
+            self.registry.counters(name).map(|counters| counters.metrics(name, living))
         };
         Metrics {
             components: self.plan.components.iter().filter_map(component).collect(),
@@ -106,9 +111,9 @@ impl Control {
                 self.cause().map(|cause| cause.to_string()).unwrap_or_default()
             )];
         }
-        let waits = |id: &ComponentId| !self.machine.is_ready(*id);
-        let reason = |id: ComponentId| {
-            let record = self.roster.get(id)?;
+        let waits = |id: &GenerationId| !self.machine.is_ready(*id);
+        let reason = |id: GenerationId| {
+            let record = self.registry.get(id)?;
             let phase = self.machine.phase(id);
             let doing = if phase == Phase::Running { "not ready" } else { record.doing(phase) };
             Some(format!("{}: {doing}", record.plan.name))

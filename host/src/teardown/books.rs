@@ -46,14 +46,14 @@ pub(super) struct Book {
     pub(super) hopeless: bool,
     pub(super) stuck: bool,
     /// The first generation of its component.
-    pub(super) root: ComponentId,
+    pub(super) root: GenerationId,
     /// When its restarts were, and how many that were.
     pub(super) spent: Vec<Duration>,
     pub(super) counted: u64,
 }
 
 impl Book {
-    pub(super) fn new(policy: MemberPolicy, root: ComponentId) -> Self {
+    pub(super) fn new(policy: MemberPolicy, root: GenerationId) -> Self {
         Self {
             policy,
             seen: Seen::default(),
@@ -140,19 +140,19 @@ impl Book {
 
 /// All generations that were not forgotten.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Books(pub(super) BTreeMap<ComponentId, Book>);
+pub(super) struct Books(pub(super) BTreeMap<GenerationId, Book>);
 
 impl Books {
-    pub(super) fn get(&self, id: ComponentId) -> &Book {
+    pub(super) fn get(&self, id: GenerationId) -> &Book {
         self.0.get(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
     }
 
-    pub(super) fn get_mut(&mut self, id: ComponentId) -> &mut Book {
+    pub(super) fn get_mut(&mut self, id: GenerationId) -> &mut Book {
         self.0.get_mut(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
     }
 
     /// Those that live among all that one comes after, also behind others that do not.
-    pub(super) fn needs(&self, id: ComponentId) -> BTreeSet<ComponentId> {
+    pub(super) fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
         let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
         while let Some(at) = open.pop() {
             for id in self.0.get(&at).map(|book| book.policy.after.clone()).unwrap_or_default() {
@@ -167,13 +167,13 @@ impl Books {
     }
 
     /// Those that live and need that one.
-    pub(super) fn dependents(&self, id: ComponentId) -> Vec<ComponentId> {
+    pub(super) fn dependents(&self, id: GenerationId) -> Vec<GenerationId> {
         let living = self.0.iter().filter(|(_, book)| book.lives()).map(|(id, _)| *id);
         living.filter(|other| self.needs(*other).contains(&id)).collect()
     }
 
     /// Whether it is not there, and will not be, while the app runs.
-    pub(super) fn is_over(&self, id: ComponentId) -> bool {
+    pub(super) fn is_over(&self, id: GenerationId) -> bool {
         let book = self.get(id);
         match (book.lives(), book.seen.started) {
             (true, _) => book.stuck,
@@ -185,7 +185,7 @@ impl Books {
     }
 
     /// Whether one of those it comes after can never be ready any more.
-    pub(super) fn lacks(&self, id: ComponentId) -> bool {
+    pub(super) fn lacks(&self, id: GenerationId) -> bool {
         let book = self.get(id);
         let mut known = book.policy.after.iter().filter(|id| self.0.contains_key(id));
         known.any(|needed| {
@@ -195,13 +195,13 @@ impl Books {
         })
     }
 
-    fn stands_in(&self, book: &Book, needed: ComponentId) -> bool {
+    fn stands_in(&self, book: &Book, needed: GenerationId) -> bool {
         let needed = self.get(needed);
         book.trial && needed.trial && needed.waits
     }
 
     /// Whether all that a start waits for is there.
-    pub(super) fn may_start(&self, id: ComponentId) -> bool {
+    pub(super) fn may_start(&self, id: GenerationId) -> bool {
         let book = self.get(id);
         let before = |other: &Book| other.root == book.root && other.retired && other.lives() && !other.stuck;
         let alone = !book.waits || !(book.trial || self.0.values().any(before));

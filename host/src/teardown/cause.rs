@@ -1,6 +1,6 @@
 //! Why the app stops. A cause is set once and never changes; names are put to it where it is shown.
 
-use super::ComponentId;
+use super::GenerationId;
 
 /// The signals that mean something to the app. All others are ignored before they come here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub enum Requester {
     /// Whoever runs the app: an embedder, or an operator.
     Operator,
     /// A component, through `request-stop`.
-    Component(ComponentId),
+    Component(GenerationId),
 }
 
 /// Why the app stops.
@@ -58,9 +58,9 @@ pub enum Cause {
     /// The process got a signal.
     Signal(Signal),
     /// A component failed.
-    Failure(ComponentId),
+    Failure(GenerationId),
     /// A component ended normally.
-    Finished(ComponentId),
+    Finished(GenerationId),
     /// Somebody asked for it.
     Request(Requester),
     /// A new generation takes over, or the component is not in the manifest any more. Never why the app stops.

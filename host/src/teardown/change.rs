@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event::Action;
 use super::machine::Machine;
 use super::member::Member;
-use super::{Cause, ComponentId, Level, MemberPolicy, Outcome, Phase, Policy};
+use super::{Cause, GenerationId, Level, MemberPolicy, Outcome, Phase, Policy};
 
 /// Reloads that are asked for within this time of one that began are one: whoever saves a file twice means the last.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
@@ -20,13 +20,13 @@ const GENERATIONS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Fresh {
     /// Its number, higher than all before it.
-    pub id: ComponentId,
+    pub id: GenerationId,
     /// What holds for it.
     pub policy: MemberPolicy,
     /// The generation that it replaces, if there is one.
-    pub replaces: Option<ComponentId>,
+    pub replaces: Option<GenerationId>,
     /// Older generations of its name that still end, the youngest first.
-    pub before: Vec<ComponentId>,
+    pub before: Vec<GenerationId>,
     /// Whether it starts only when all those have ended: it needs something that only one can have.
     pub waits: bool,
 }
@@ -37,9 +37,9 @@ pub struct Change {
     /// Those that are to take part from then on.
     pub fresh: Vec<Fresh>,
     /// Those that are to go without a successor.
-    pub removed: Vec<ComponentId>,
+    pub removed: Vec<GenerationId>,
     /// What holds from then on for those that stay.
-    pub kept: Vec<(ComponentId, MemberPolicy)>,
+    pub kept: Vec<(GenerationId, MemberPolicy)>,
     /// What holds from then on for the app.
     pub policy: Option<Policy>,
     /// What those that go are told.
@@ -93,7 +93,7 @@ impl Machine {
     }
 
     /// A component that was found dead could not be replaced: it is tried again, as long as its budget lasts.
-    fn still_dead(&mut self, now: Duration, id: ComponentId) {
+    fn still_dead(&mut self, now: Duration, id: GenerationId) {
         let counts = |member: &Member| member.counts() && member.phase == Phase::Running;
         if self.level == Level::Running && self.members.get(&id).is_some_and(counts) {
             self.renew(now, id, false);
@@ -119,7 +119,7 @@ impl Machine {
         if self.change_due().is_none_or(|due| now < due) {
             return;
         }
-        let dead = |(_, member): &(&ComponentId, &mut Member)| {
+        let dead = |(_, member): &(&GenerationId, &mut Member)| {
             member.needs_renewal().is_some_and(|from| now >= from)
         };
         if let Some((id, member)) = self.members.iter_mut().find(dead) {
@@ -172,8 +172,12 @@ impl Machine {
     }
 
     /// Whoever stays comes after the fresh ones as it came after those that they replace.
-    fn come_after(&mut self, replaced: &BTreeMap<ComponentId, ComponentId>, stale: &BTreeSet<ComponentId>) {
-        let stays = |(id, member): &(&ComponentId, &mut Member)| !member.retired && !stale.contains(id);
+    fn come_after(
+        &mut self,
+        replaced: &BTreeMap<GenerationId, GenerationId>,
+        stale: &BTreeSet<GenerationId>,
+    ) {
+        let stays = |(id, member): &(&GenerationId, &mut Member)| !member.retired && !stale.contains(id);
         for (_, member) in self.members.iter_mut().filter(stays) {
             for needed in &mut member.policy.after {
                 *needed = replaced.get(needed).copied().unwrap_or(*needed);
@@ -182,7 +186,7 @@ impl Machine {
     }
 
     /// Has these generations end. They are forgotten then.
-    fn retire(&mut self, now: Duration, ids: &BTreeSet<ComponentId>, cause: Cause) {
+    fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, cause: Cause) {
         for id in ids {
             let Some(member) = self.members.get_mut(id) else { continue };
             member.retired = true;
@@ -197,7 +201,7 @@ impl Machine {
                 self.forget(*id);
             }
         }
-        let lives = |id: &&ComponentId| self.members.get(id).is_some_and(Member::lives);
+        let lives = |id: &&GenerationId| self.members.get(id).is_some_and(Member::lives);
         let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
         // Some of them can be needed by others that were replaced before them, and have their own time first.
         let begin = self.last_slice_before(&living).map_or(now, |slice| slice.max(now));
@@ -217,7 +221,7 @@ impl Machine {
     }
 
     /// Cuts off the oldest generations of a component if there are too many.
-    fn end_the_oldest(&mut self, now: Duration, id: ComponentId) {
+    fn end_the_oldest(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get(&id) else { return };
         let mut line: Vec<_> =
             member.line.iter().filter(|id| self.members.contains_key(id)).copied().collect();
@@ -231,7 +235,7 @@ impl Machine {
     }
 
     /// Takes a change back before its switch: what was started for it ends again.
-    pub(super) fn roll_back(&mut self, now: Duration, because: Option<ComponentId>) {
+    pub(super) fn roll_back(&mut self, now: Duration, because: Option<GenerationId>) {
         let Some(change) = self.change.take() else { return };
         self.actions.push(Action::RollBack(because));
         let fresh: BTreeSet<_> = change.fresh.iter().map(|fresh| fresh.id).collect();
@@ -251,8 +255,8 @@ impl Machine {
     }
 
     /// A generation that was taken back counts while it ends, and goes before those that have clients.
-    fn make_room(&mut self, now: Duration, failed: ComponentId, old: ComponentId) {
-        let known = |id: &ComponentId| self.members.contains_key(id);
+    fn make_room(&mut self, now: Duration, failed: GenerationId, old: GenerationId) {
+        let known = |id: &GenerationId| self.members.contains_key(id);
         let Some(member) = self.members.get(&old).filter(|_| known(&failed)) else { return };
         let line: Vec<_> = member.line.iter().copied().filter(known).collect();
         if line.len() >= GENERATIONS - 2 {
@@ -277,7 +281,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn forget(&mut self, id: ComponentId) {
+    pub(super) fn forget(&mut self, id: GenerationId) {
         self.members.remove(&id);
         self.actions.push(Action::Forget(id));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::event::Action;
 use super::machine::Machine;
-use super::{Cause, ComponentId, Deadlines, Level, Phase};
+use super::{Cause, Deadlines, GenerationId, Level, Phase};
 use crate::plan::OnEnd;
 
 /// How long those who are cut off by force may take to be gone before the process leaves.
@@ -108,7 +108,7 @@ impl Machine {
         (self.asks_due, self.next_slice) = (false, None);
     }
 
-    fn ids(&self) -> Vec<ComponentId> {
+    fn ids(&self) -> Vec<GenerationId> {
         self.members.keys().copied().collect()
     }
 
@@ -134,12 +134,12 @@ impl Machine {
         }
     }
 
-    fn overdue(&self, now: Duration) -> Vec<ComponentId> {
+    fn overdue(&self, now: Duration) -> Vec<GenerationId> {
         let over = self.members.iter().filter(|(_, member)| member.is_overdue(now));
         over.map(|(id, _)| *id).collect()
     }
 
-    fn pass_while_running(&mut self, now: Duration, id: ComponentId) {
+    fn pass_while_running(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         match member.phase {
             // Those that it comes after can be down, too.

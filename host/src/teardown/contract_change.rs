@@ -12,10 +12,10 @@ use super::*;
 use crate::plan::{OnEnd, SignalProfile};
 
 /// The fresh generations of A and B.
-const A2: ComponentId = ComponentId(10);
-const B2: ComponentId = ComponentId(11);
+const A2: GenerationId = GenerationId(10);
+const B2: GenerationId = GenerationId(11);
 
-fn fresh(id: ComponentId, replaces: ComponentId) -> Fresh {
+fn fresh(id: GenerationId, replaces: GenerationId) -> Fresh {
     Fresh { id, policy: member(), replaces: Some(replaces), before: vec![], waits: false }
 }
 
@@ -32,12 +32,12 @@ fn prepared(app: &mut Machine, now: Duration, change: Change) -> Vec<Action> {
 }
 
 /// Replaces `old` by `id`, and returns what follows from the moment when that is ready.
-fn replaced(app: &mut Machine, now: Duration, old: ComponentId, id: ComponentId) -> Vec<Action> {
+fn replaced(app: &mut Machine, now: Duration, old: GenerationId, id: GenerationId) -> Vec<Action> {
     assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
     runs(app, now, id)
 }
 
-fn ask(id: ComponentId, cause: Cause, deadline: Duration) -> Action {
+fn ask(id: GenerationId, cause: Cause, deadline: Duration) -> Action {
     Action::Ask { id, cause, deadline }
 }
 
@@ -174,7 +174,7 @@ fn what_is_not_changed_is_not_touched() {
 #[test]
 fn those_that_go_go_in_their_order() {
     // I2 among those that are replaced or removed; those that stay come after the fresh ones from then on.
-    let [c, d] = [C, ComponentId(3)];
+    let [c, d] = [C, GenerationId(3)];
     let mut app = running(vec![member(), after([A]), after([A]), after([B])]);
     let new_b = Fresh { policy: after([A2]), ..fresh(B2, B) };
     let change = Change { removed: vec![d], ..reload(vec![fresh(A2, A), new_b]) };
@@ -201,7 +201,7 @@ fn a_service_that_cannot_run_twice_starts_when_all_before_it_have_ended() {
     assert_eq!(done, [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
     assert_eq!((app.phase(A2), app.is_changing()), (Phase::Pending, false));
     // Another reload before that: the newest one waits for the oldest one.
-    let a3 = ComponentId(12);
+    let a3 = GenerationId(12);
     let done = app.change(s(2), reload(vec![alone(a3, A2)]));
     assert_eq!(done, [Action::Switch, Action::Forget(A2)]);
     assert_eq!(app.phase(a3), Phase::Pending);
@@ -234,14 +234,14 @@ fn at_most_four_generations_are_alive() {
     let mut app = running(vec![MemberPolicy { grace: None, ..member() }]);
     let mut old = A;
     for at in 1..=20 {
-        let (id, now) = (ComponentId(at), ms(at as u64));
+        let (id, now) = (GenerationId(at), ms(at as u64));
         assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
         let alive = app.members.values().filter(|member| member.lives() && member.phase < Phase::Cut).count();
         assert!(alive <= 4, "{alive} with the one on trial");
         let done = kinds(&runs(&mut app, now, id)).join(" ");
         assert_eq!(done, if at > 2 { "Switch Ask Cut" } else { "Switch Ask" });
         if at > 2 {
-            let _ = app.on(now, Event::Ended(ComponentId(at - 3), Outcome::CutOff));
+            let _ = app.on(now, Event::Ended(GenerationId(at - 3), Outcome::CutOff));
         }
         old = id;
     }
@@ -253,27 +253,27 @@ fn generations_that_were_taken_back_go_before_those_with_clients() {
     // R4 and I10: reloads that fail one after the other, each of which takes its time to end.
     let mut app = pair();
     for at in 3..=4 {
-        let _ = replaced(&mut app, s(1), ComponentId(if at == 3 { 0 } else { 3 }), ComponentId(at));
+        let _ = replaced(&mut app, s(1), GenerationId(if at == 3 { 0 } else { 3 }), GenerationId(at));
     }
     for at in 5..=9 {
-        let id = ComponentId(at);
-        let _ = app.change(s(2), reload(vec![fresh(id, ComponentId(4)), fresh(ComponentId(at + 10), B)]));
+        let id = GenerationId(at);
+        let _ = app.change(s(2), reload(vec![fresh(id, GenerationId(4)), fresh(GenerationId(at + 10), B)]));
         let _ = runs(&mut app, s(2), id);
-        let done = kinds(&app.on(s(2), Event::Failed(ComponentId(at + 10)))).join(" ");
+        let done = kinds(&app.on(s(2), Event::Failed(GenerationId(at + 10)))).join(" ");
         assert_eq!(done, "RollBack Ask Cut", "{at}");
         let _ = app.on(s(2), Event::Ended(id, Outcome::CutOff));
-        let _ = app.on(s(2), Event::Ended(ComponentId(at + 10), Outcome::Failed));
+        let _ = app.on(s(2), Event::Ended(GenerationId(at + 10), Outcome::Failed));
     }
     assert_eq!(
-        [0, 3].map(|at| app.phase(ComponentId(at))),
+        [0, 3].map(|at| app.phase(GenerationId(at))),
         [Phase::Asked; 2],
         "nothing has changed for these"
     );
     // The line goes on behind one that has gone before it was replaced.
-    let _ = app.on(s(3), Event::StopOne(ComponentId(4), Urgency::Graceful));
-    let _ = app.on(s(3), Event::Ended(ComponentId(4), Outcome::Stopped));
-    let _ = replaced(&mut app, s(3), ComponentId(4), ComponentId(20));
-    let done = replaced(&mut app, s(3), ComponentId(20), ComponentId(21));
+    let _ = app.on(s(3), Event::StopOne(GenerationId(4), Urgency::Graceful));
+    let _ = app.on(s(3), Event::Ended(GenerationId(4), Outcome::Stopped));
+    let _ = replaced(&mut app, s(3), GenerationId(4), GenerationId(20));
+    let done = replaced(&mut app, s(3), GenerationId(20), GenerationId(21));
     assert!(done.contains(&Action::Cut(A)), "{done:?}");
 }
 
@@ -314,16 +314,16 @@ fn a_reload_waits_until_the_app_is_loaded() {
 fn a_stop_in_the_middle_of_a_reload_has_one_bound_for_both_generations() {
     // R6: TERM in the middle of a reload → one bound for both generations; a stop ends any change.
     let mut app = running(vec![MemberPolicy { grace: None, ..member() }, member(), member()]);
-    let _ = replaced(&mut app, s(1), C, ComponentId(9));
+    let _ = replaced(&mut app, s(1), C, GenerationId(9));
     let _ = prepared(&mut app, s(5), reload(vec![fresh(A2, A), fresh(B2, B)]));
     let _ = runs(&mut app, s(5), A2);
     assert_eq!(app.on(s(5), Event::ReloadRequested), [], "and another one is wanted");
     let done = signal(&mut app, s(6), Signal::Int);
     assert_eq!(done.first_chunk(), Some(&[Action::RollBack(None), Action::Abandon(B2)]));
     let who: Vec<_> = asks(&done).into_iter().map(|(id, _)| id).collect();
-    assert_eq!(who, [A, B, ComponentId(9), A2]);
+    assert_eq!(who, [A, B, GenerationId(9), A2]);
     assert_eq!((bounds(&app).1, app.deadline(C)), (s(6 + GRACE), Some(s(1 + GRACE))), "C keeps its own");
-    for id in [A, A2, B, ComponentId(9)] {
+    for id in [A, A2, B, GenerationId(9)] {
         assert_eq!(app.deadline(id), Some(s(6 + GRACE)));
         let _ = app.on(s(7), Event::Ended(id, Outcome::Stopped));
     }

@@ -16,7 +16,7 @@ use crate::plan::{OnEnd, SignalProfile};
 fn all_are_asked_in_the_same_step() {
     // S13: the first one's hook hangs → its siblings are asked at the same time; I1: nobody is asked again.
     let mut app = running(vec![member(); 5]);
-    let all: Vec<_> = (0..5).map(|at| (ComponentId(at), s(1 + GRACE))).collect();
+    let all: Vec<_> = (0..5).map(|at| (GenerationId(at), s(1 + GRACE))).collect();
     assert_eq!(asks(&app.on(s(1), Event::StopRequested(Requester::Component(A)))), all);
     assert_eq!(app.on(s(1), Event::StopRequested(Requester::Operator)), []);
     assert_eq!(asks(&app.on(s(1), Event::Failed(C))), []);
@@ -111,7 +111,7 @@ fn extra_time_never_ends_after_the_app() {
         assert_eq!(app.deadline(A), Some(s(deadline)));
     }
     assert_eq!(app.extend(B, s(1)), s(0), "it had all there is");
-    assert_eq!(app.extend(ComponentId(7), s(1)), s(0));
+    assert_eq!(app.extend(GenerationId(7), s(1)), s(0));
     assert_eq!(bounds(&app), (s(1), s(11), s(12)));
     let _ = app.on(s(11), Event::Clock);
     assert_eq!(app.extend(A, s(1)), s(0), "it was cut off");

@@ -12,7 +12,7 @@ use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
 /// Those who were asked, and when they are cut off.
-fn asked(app: &mut Machine, now: Duration, event: Event) -> Vec<(ComponentId, Duration)> {
+fn asked(app: &mut Machine, now: Duration, event: Event) -> Vec<(GenerationId, Duration)> {
     asks(&app.on(now, event))
 }
 
@@ -64,8 +64,8 @@ fn all_of_a_wave_are_asked_in_the_same_step() {
     // 3.4: every component of the wave is asked in parallel; S13: one that hangs holds up nobody beside it.
     let members = [member(), after([A]), after([A]), after([B]), after([C])].to_vec();
     let mut app = running(members);
-    let [d, e] = [ComponentId(3), ComponentId(4)];
-    let ids = |asked: Vec<(ComponentId, Duration)>| asked.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let [d, e] = [GenerationId(3), GenerationId(4)];
+    let ids = |asked: Vec<(GenerationId, Duration)>| asked.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     assert_eq!(ids(asked(&mut app, s(0), Event::Signal(Signal::Int))), [d, e]);
     assert_eq!(ids(asked(&mut app, s(1), Event::Ended(d, Outcome::Stopped))), [B], "its own are gone");
     assert_eq!(ids(asked(&mut app, s(1), Event::Ended(B, Outcome::Stopped))), []);
@@ -140,7 +140,7 @@ fn extra_time_ends_with_the_slice() {
 fn a_start_that_fails_stops_what_had_started_in_reverse() {
     // R9: component 3 of 5 never becomes ready → 1 and 2 stopped in reverse, 4 and 5 never started.
     let late = MemberPolicy { start_timeout: s(5), ..after([B]) };
-    let members = vec![member(), after([A]), late, after([C]), after([ComponentId(3)])];
+    let members = vec![member(), after([A]), late, after([C]), after([GenerationId(3)])];
     let mut app = starting(SignalProfile::Standard, members);
     assert_eq!(runs(&mut app, s(0), A), [Action::Start(B)]);
     assert_eq!(runs(&mut app, s(0), B), [Action::Start(C)]);
@@ -154,7 +154,7 @@ fn a_start_that_fails_stops_what_had_started_in_reverse() {
     assert_eq!(next, [(A, s(5 + FAIL_GRACE))]);
     let left = app.on(s(6), Event::Ended(A, Outcome::Stopped));
     assert_eq!(left.last(), Some(&Action::Leave(ExitCode::FAILED)));
-    let outcomes = [3, 4].map(|at| app.outcome(ComponentId(at)));
+    let outcomes = [3, 4].map(|at| app.outcome(GenerationId(at)));
     assert_eq!(outcomes, [Outcome::NotStarted; 2]);
 }
 
@@ -164,7 +164,7 @@ fn whoever_needs_one_that_never_was_ready_never_starts() {
     let ignored = |policy| MemberPolicy { on_failure: OnEnd::Ignore, on_exit: OnEnd::Ignore, ..policy };
     let mut app =
         starting(SignalProfile::Standard, vec![ignored(member()), ignored(after([A])), after([B]), member()]);
-    let _ = runs(&mut app, s(0), ComponentId(3));
+    let _ = runs(&mut app, s(0), GenerationId(3));
     let _ = app.on(s(1), Event::Entered(A));
     let _ = app.on(s(1), Event::Failed(A));
     let told = [Action::CannotStart(B), Action::CannotStart(C)];

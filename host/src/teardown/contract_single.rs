@@ -8,7 +8,7 @@ use super::table::{A, B, GRACE, after, asks, kinds, member, ms, pair, running, r
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
-const A2: ComponentId = ComponentId(10);
+const A2: GenerationId = GenerationId(10);
 const OPERATOR: Cause = Cause::Request(Requester::Operator);
 
 /// A fresh generation of A, and what it stands for.
@@ -24,7 +24,7 @@ fn pool() -> MemberPolicy {
 }
 
 /// One that was not there before.
-fn added(id: ComponentId) -> Fresh {
+fn added(id: GenerationId) -> Fresh {
     Fresh { id, policy: member(), replaces: None, before: Vec::new(), waits: false }
 }
 
@@ -152,7 +152,7 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     for (on_exit, expected) in [(OnEnd::Ignore, "Switch Ask Ask"), (OnEnd::Restart, "")] {
         let mut app = pair();
         let mut change = again(job(on_exit), Cause::Reload, false);
-        let b2 = ComponentId(11);
+        let b2 = GenerationId(11);
         change.fresh.push(Fresh {
             id: b2,
             policy: member(),
@@ -175,7 +175,7 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     let mut app = pair();
     let none = RestartPlan { max: 0, ..RestartPlan::default() };
     let mut change = again(MemberPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
-    change.fresh.push(added(ComponentId(11)));
+    change.fresh.push(added(GenerationId(11)));
     let _ = app.change(s(1), change);
     let _ = runs(&mut app, s(1), A2);
     let done = app.on(s(1), Event::Ended(A2, Outcome::Finished));
@@ -187,11 +187,11 @@ fn a_generation_that_was_taken_back_and_hangs_in_its_start_is_cut_off() {
     // I12: nothing is left behind: it does not heed that it is abandoned.
     let mut app = pair();
     let mut change = again(member(), Cause::Reload, false);
-    change.fresh.push(added(ComponentId(11)));
+    change.fresh.push(added(GenerationId(11)));
     let _ = app.change(s(1), change);
-    let done = app.on(s(2), Event::Failed(ComponentId(11)));
+    let done = app.on(s(2), Event::Failed(GenerationId(11)));
     assert_eq!(kinds(&done), ["RollBack", "Abandon"]);
-    let _ = app.on(s(2), Event::Ended(ComponentId(11), Outcome::Failed));
+    let _ = app.on(s(2), Event::Ended(GenerationId(11), Outcome::Failed));
     assert_eq!(app.next_wake(), Some(s(2 + GRACE)));
     assert_eq!(app.on(s(2 + GRACE), Event::Clock), [Action::Cut(A2)]);
     assert_eq!(app.on(s(2 + GRACE) + ms(1), Event::Ended(A2, Outcome::CutOff)), [Action::Forget(A2)]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, ComponentId, ExitCode, Level, Outcome, Requester, Signal};
+use super::{Cause, ExitCode, GenerationId, Level, Outcome, Requester, Signal};
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,19 +10,19 @@ pub enum Event {
     /// Everything is loaded: the components can start.
     Loaded,
     /// The `run` of a component has been entered.
-    Entered(ComponentId),
+    Entered(GenerationId),
     /// A component is ready: those that come after it can start.
-    Ready(ComponentId),
+    Ready(GenerationId),
     /// The `run` of a component has returned without an error.
-    Returned(ComponentId),
+    Returned(GenerationId),
     /// A component has failed; its end follows.
-    Failed(ComponentId),
+    Failed(GenerationId),
     /// One of a component's instances has failed; others take its place.
-    Lost(ComponentId),
+    Lost(GenerationId),
     /// A component does not live up to its health check.
-    Unhealthy(ComponentId),
+    Unhealthy(GenerationId),
     /// Nothing of a component is left, and this is how it ended.
-    Ended(ComponentId, Outcome),
+    Ended(GenerationId, Outcome),
     /// A signal arrived.
     Signal(Signal),
     /// Somebody asked for a graceful stop.
@@ -30,7 +30,7 @@ pub enum Event {
     /// An operator asks for a stop of the app, with `drain-delay` or without; the latter also ends the delay.
     OperatorStop(Urgency),
     /// An operator stops one component, gracefully or at once; the others go on.
-    StopOne(ComponentId, Urgency),
+    StopOne(GenerationId, Urgency),
     /// An operator asks for a reload.
     ReloadRequested,
     /// The reload that was prepared came to nothing, or changes nothing.
@@ -55,46 +55,46 @@ pub enum Urgency {
 #[must_use = "an action that is dropped leaves the stop stuck"]
 pub enum Action {
     /// Start this component.
-    Start(ComponentId),
+    Start(GenerationId),
     /// Say that this component has failed: it was not ready in time.
-    FailStart(ComponentId),
+    FailStart(GenerationId),
     /// Drop this component if its `run` has not been entered yet.
-    Abandon(ComponentId),
+    Abandon(GenerationId),
     /// Say that a new level holds.
     Raise(Level),
     /// Tell this component to stop, with the cause and the time of its cut-off.
     Ask {
         /// Which one.
-        id: ComponentId,
+        id: GenerationId,
         /// Why.
         cause: Cause,
         /// When it is cut off.
         deadline: Duration,
     },
     /// Cut this component off, on both prongs.
-    Cut(ComponentId),
+    Cut(GenerationId),
     /// Say that this component, or an instance of it, is started again after this pause. Of one that has instances of
     /// its own, let it do so; the machine starts any other.
     Restart {
         /// Which one.
-        id: ComponentId,
+        id: GenerationId,
         /// How long from now.
         pause: Duration,
     },
     /// Say that this component has spent its budget: the app stops.
-    GiveUp(ComponentId),
+    GiveUp(GenerationId),
     /// Replace this component by a fresh generation of it.
-    Renew(ComponentId),
+    Renew(GenerationId),
     /// Read the manifest and prepare what is to change.
     Prepare,
     /// Let the fresh components take over from the stale ones.
     Switch,
     /// Take back what was prepared: this component could not be started, or (without one) the app stops.
-    RollBack(Option<ComponentId>),
+    RollBack(Option<GenerationId>),
     /// Forget this component: it has been replaced or removed, and has ended.
-    Forget(ComponentId),
+    Forget(GenerationId),
     /// Say that this component will not start: one that it comes after has ended and was never ready.
-    CannotStart(ComponentId),
+    CannotStart(GenerationId),
     /// Say that a signal came which changes nothing.
     NoteSignal(Signal),
     /// Say that a reload is not possible: there is no manifest, or the app stops.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::event::{Action, Urgency};
 use super::machine::Machine;
 use super::member::Leaving;
-use super::{Cause, ComponentId, Level, Outcome, Phase, Requester};
+use super::{Cause, GenerationId, Level, Outcome, Phase, Requester};
 use crate::plan::OnEnd;
 
 /// The longest pause of an instance that comes back while its component is on the way out: it has no time for longer ones,
@@ -15,7 +15,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Machine {
     /// Starts a component, for the first time or again.
-    pub(super) fn start(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn start(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.phase = Phase::Starting;
         (member.ready, member.said_ready) = (false, false);
@@ -26,7 +26,7 @@ impl Machine {
         self.actions.push(Action::Start(id));
     }
 
-    pub(super) fn entered(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn entered(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Starting) else {
             return;
         };
@@ -48,7 +48,7 @@ impl Machine {
     }
 
     /// A guest can say so before its `run` is entered; it counts from then on.
-    pub(super) fn ready(&mut self, id: ComponentId) {
+    pub(super) fn ready(&mut self, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id) else { return };
         match member.phase {
             Phase::Starting => member.said_ready = true,
@@ -57,7 +57,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn returned(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn returned(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get(&id).filter(|member| member.phase == Phase::Running) else {
             return;
         };
@@ -79,7 +79,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn failed(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn failed(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id).filter(|member| member.lives() && !member.failed) else {
             return;
         };
@@ -101,7 +101,7 @@ impl Machine {
     }
 
     /// The component goes on, and is asked like all others if the app has to stop for it.
-    pub(super) fn lost(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn lost(&mut self, now: Duration, id: GenerationId) {
         let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
         if member.trial && self.change.is_some() {
             return self.roll_back(now, Some(id));
@@ -133,7 +133,7 @@ impl Machine {
     }
 
     /// It answers no more: it ends as a failed one, with a notice, or is replaced where that is possible before.
-    pub(super) fn unhealthy(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn unhealthy(&mut self, now: Duration, id: GenerationId) {
         let running = |phase: Phase| phase == Phase::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| running(member.phase)) else { return };
         if member.trial && self.change.is_some() {
@@ -162,7 +162,7 @@ impl Machine {
     }
 
     /// Has a component that was found dead replaced, within its budget: at once the first time.
-    pub(super) fn renew(&mut self, now: Duration, id: ComponentId, at_once: bool) {
+    pub(super) fn renew(&mut self, now: Duration, id: GenerationId, at_once: bool) {
         let pause = self.spend(now, id);
         match (pause, self.members.get_mut(&id)) {
             (Some(pause), Some(member)) => {
@@ -174,14 +174,14 @@ impl Machine {
     }
 
     /// Takes a restart out of the budget.
-    fn spend(&mut self, now: Duration, id: ComponentId) -> Option<Duration> {
+    fn spend(&mut self, now: Duration, id: GenerationId) -> Option<Duration> {
         let chance = self.chance.next();
         let member = self.members.get_mut(&id)?;
         let plan = member.policy.restart;
         member.restarts.spend(now, &plan, chance)
     }
 
-    fn give_up(&mut self, now: Duration, id: ComponentId) {
+    fn give_up(&mut self, now: Duration, id: GenerationId) {
         if let Some(member) = self.members.get_mut(&id) {
             member.gave_up = true;
         }
@@ -190,7 +190,7 @@ impl Machine {
     }
 
     /// An operator stops one component: its end means nothing for the others.
-    pub(super) fn stop_one(&mut self, now: Duration, id: ComponentId, urgency: Urgency) {
+    pub(super) fn stop_one(&mut self, now: Duration, id: GenerationId, urgency: Urgency) {
         if self.level > Level::Running {
             return;
         }
@@ -210,7 +210,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn ended(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
+    pub(super) fn ended(&mut self, now: Duration, id: GenerationId, outcome: Outcome) {
         let Some(member) = self.members.get(&id).filter(|member| member.lives()) else { return };
         let told = member.failed || member.gave_up;
         // Nothing that follows masks a failure: what was left of it can have been cut off.
@@ -247,7 +247,7 @@ impl Machine {
     }
 
     /// Starts a component that has ended again, after a pause; or not, when it has spent its budget.
-    fn start_again(&mut self, now: Duration, id: ComponentId, outcome: Outcome) {
+    fn start_again(&mut self, now: Duration, id: GenerationId, outcome: Outcome) {
         let Some(pause) = self.spend(now, id) else {
             let trial = self.members.get(&id).is_some_and(|member| member.trial);
             self.finish(id, Outcome::GaveUp);
@@ -269,12 +269,12 @@ impl Machine {
     }
 
     /// Returns how a component ended the last time, if it ever started.
-    pub(super) fn last_outcome(&self, id: ComponentId) -> Outcome {
+    pub(super) fn last_outcome(&self, id: GenerationId) -> Outcome {
         self.members.get(&id).and_then(|member| member.outcome).unwrap_or(Outcome::NotStarted)
     }
 
     /// Notes that nothing of a component is left, and will be.
-    pub(super) fn finish(&mut self, id: ComponentId, outcome: Outcome) {
+    pub(super) fn finish(&mut self, id: GenerationId, outcome: Outcome) {
         let Some(member) = self.members.get_mut(&id).filter(|member| member.phase != Phase::Ended) else {
             return;
         };
@@ -286,7 +286,7 @@ impl Machine {
     }
 
     /// Grants a component more time, up to the slice of its wave, and returns how much.
-    pub fn extend(&mut self, id: ComponentId, by: Duration) -> Duration {
+    pub fn extend(&mut self, id: GenerationId, by: Duration) -> Duration {
         let bound = self.deadlines.map_or(Duration::MAX, |deadlines| deadlines.end);
         let Some(member) = self.members.get_mut(&id) else {
             return Duration::ZERO;

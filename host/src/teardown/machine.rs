@@ -13,7 +13,7 @@ use super::event::{Action, Event, Urgency};
 use super::member::Member;
 use super::restart::Chance;
 use super::{
-    Cause, ComponentId, Deadlines, ExitCode, Level, MemberPolicy, Outcome, Phase, Policy, Requester, Signal,
+    Cause, Deadlines, ExitCode, GenerationId, Level, MemberPolicy, Outcome, Phase, Policy, Requester, Signal,
     exit_code,
 };
 
@@ -25,7 +25,7 @@ pub struct Machine {
     pub(super) cause: Option<Cause>,
     pub(super) deadlines: Option<Deadlines>,
     pub(super) grace_factor: u32,
-    pub(super) members: BTreeMap<ComponentId, Member>,
+    pub(super) members: BTreeMap<GenerationId, Member>,
     pub(super) counted: Vec<(Signal, Duration)>,
     pub(super) forced: Option<Signal>,
     pub(super) host_bug: bool,
@@ -45,7 +45,7 @@ pub struct Machine {
     /// A manifest is being read, or a fresh generation prepared.
     pub(super) preparing: bool,
     /// Whose renewal is being prepared.
-    pub(super) renewing: Option<ComponentId>,
+    pub(super) renewing: Option<GenerationId>,
     /// Another reload was asked for meanwhile.
     pub(super) reload_wanted: bool,
     /// When the last reload began.
@@ -68,7 +68,7 @@ impl Machine {
             cause: None,
             deadlines: None,
             grace_factor: 1,
-            members: members.map(|(at, member)| (ComponentId(at), member)).collect(),
+            members: members.map(|(at, member)| (GenerationId(at), member)).collect(),
             counted: Vec::new(),
             forced: None,
             host_bug: false,
@@ -179,7 +179,7 @@ impl Machine {
     }
 
     /// Returns how a component ended, or what it would be called if the process left now.
-    pub fn outcome(&self, id: ComponentId) -> Outcome {
+    pub fn outcome(&self, id: GenerationId) -> Outcome {
         let Some(member) = self.members.get(&id) else {
             return Outcome::NotStarted;
         };
@@ -196,39 +196,39 @@ impl Machine {
     }
 
     /// Returns how far a component got.
-    pub fn phase(&self, id: ComponentId) -> Phase {
+    pub fn phase(&self, id: GenerationId) -> Phase {
         self.members.get(&id).map_or(Phase::Ended, |member| member.phase)
     }
 
     /// Returns whether a component takes part: it has not been forgotten.
-    pub fn knows(&self, id: ComponentId) -> bool {
+    pub fn knows(&self, id: GenerationId) -> bool {
         self.members.contains_key(&id)
     }
 
     /// Returns whether a component is ready.
-    pub fn is_ready(&self, id: ComponentId) -> bool {
+    pub fn is_ready(&self, id: GenerationId) -> bool {
         self.members.get(&id).is_some_and(|member| member.ready && member.phase == Phase::Running)
     }
 
     /// Returns the components that take part in what the app does now: not those that others took over from, nor those
     /// that are on trial, nor those that an operator stopped, nor those that have ended with no harm done.
-    pub fn in_service(&self) -> impl Iterator<Item = ComponentId> {
+    pub fn in_service(&self) -> impl Iterator<Item = GenerationId> {
         let serves = |member: &Member| member.counts() && !member.trial && member.phase != Phase::Ended;
         self.members.iter().filter(move |(_, member)| serves(member)).map(|(id, _)| *id)
     }
 
     /// Returns whether a generation was replaced or removed and only ends.
-    pub fn is_retired(&self, id: ComponentId) -> bool {
+    pub fn is_retired(&self, id: GenerationId) -> bool {
         self.members.get(&id).is_none_or(|member| member.retired)
     }
 
     /// Returns how often a component was started again.
-    pub fn restarts(&self, id: ComponentId) -> u64 {
+    pub fn restarts(&self, id: GenerationId) -> u64 {
         self.members.get(&id).map_or(0, |member| member.restarts.count)
     }
 
     /// Returns when a component is cut off, while it has been asked.
-    pub fn deadline(&self, id: ComponentId) -> Option<Duration> {
+    pub fn deadline(&self, id: GenerationId) -> Option<Duration> {
         let own = self.members.get(&id).filter(|member| member.phase == Phase::Asked)?.deadline?;
         // The app's end can have come closer since it was told.
         Some(self.deadlines.map_or(own, |deadlines| own.min(deadlines.end)))

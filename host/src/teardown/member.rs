@@ -7,7 +7,7 @@ use super::{Cause, MemberPolicy};
 
 /// Which generation of which component. Each has a number of its own, given in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ComponentId(pub usize);
+pub struct GenerationId(pub usize);
 
 /// How far a component got. The order is the rule: phases only move forward, until it is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +89,7 @@ pub(super) struct Member {
     pub(super) outcome: Option<Outcome>,
     pub(super) restarts: Restarts,
     /// The generations before it that have not ended, the youngest first.
-    pub(super) line: Vec<ComponentId>,
+    pub(super) line: Vec<GenerationId>,
 }
 
 impl Member {

@@ -58,6 +58,6 @@ pub use event::{Action, Event, Urgency};
 pub use exit_code::{ExitCode, exit_code};
 pub use level::{Deadlines, HARD_RESERVE, Level};
 pub use machine::Machine;
-pub use member::{ComponentId, Outcome, Phase};
+pub use member::{GenerationId, Outcome, Phase};
 pub use policy::{MemberPolicy, Policy};
 pub use waves::reserves;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event::Action;
 use super::machine::Machine;
 use super::member::{Leaving, Member};
-use super::{Cause, ComponentId, HARD_RESERVE, Level, Phase, reserves};
+use super::{Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
 
 impl Machine {
     /// Starts all who wait for nobody.
@@ -18,7 +18,7 @@ impl Machine {
             return;
         }
         loop {
-            let pending = |(_, member): &(&ComponentId, &Member)| member.phase == Phase::Pending;
+            let pending = |(_, member): &(&GenerationId, &Member)| member.phase == Phase::Pending;
             let waiting: Vec<_> = self.members.iter().filter(pending).map(|(id, _)| *id).collect();
             let (mut left, mut hopeless) = (Vec::new(), Vec::new());
             for id in waiting {
@@ -46,7 +46,7 @@ impl Machine {
         }
     }
 
-    fn may_start(&self, id: ComponentId) -> May {
+    fn may_start(&self, id: GenerationId) -> May {
         let Some(member) = self.members.get(&id) else { return May::Never };
         let gone = |member: &Member| member.phase == Phase::Ended || member.stuck;
         let before = member.line.iter().filter_map(|id| self.members.get(id));
@@ -74,11 +74,11 @@ impl Machine {
             return;
         }
         // In the delay, the others will go, too; before it, they stay whoever goes.
-        let blocks = |(_, member): &(&ComponentId, &Member)| {
+        let blocks = |(_, member): &(&GenerationId, &Member)| {
             let all_go = self.level == Level::Delay;
             member.lives() && member.leaving.map_or(all_go, |leaving| now < leaving.until)
         };
-        let mut needed: BTreeMap<ComponentId, Duration> = BTreeMap::new();
+        let mut needed: BTreeMap<GenerationId, Duration> = BTreeMap::new();
         for (id, blocker) in self.members.iter().filter(blocks) {
             let until = blocker.leaving.map_or(Duration::MAX, |leaving| leaving.until);
             for id in self.needs(*id) {
@@ -86,7 +86,7 @@ impl Machine {
                 *first = until.min(*first);
             }
         }
-        let waits = |(_, member): &(&ComponentId, &Member)| {
+        let waits = |(_, member): &(&GenerationId, &Member)| {
             member.phase == Phase::Running && member.leaving.is_some()
         };
         let waiting: Vec<_> = self.members.iter().filter(waits).map(|(id, _)| *id).collect();
@@ -99,7 +99,7 @@ impl Machine {
     }
 
     /// Asks a component that is to go.
-    pub(super) fn ask(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn ask(&mut self, now: Duration, id: GenerationId) {
         let factor = self.grace_factor;
         let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) else {
             return;
@@ -117,7 +117,7 @@ impl Machine {
     }
 
     /// Asks a component now, whatever comes after it. Who goes alone has as long as the app would have.
-    pub(super) fn ask_alone(&mut self, now: Duration, id: ComponentId, cause: Cause) {
+    pub(super) fn ask_alone(&mut self, now: Duration, id: GenerationId, cause: Cause) {
         let end = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
         if let Some(member) = self.members.get_mut(&id) {
             member.leaving.get_or_insert(Leaving { cause, until: end });
@@ -126,7 +126,7 @@ impl Machine {
     }
 
     /// Gives up a component that has not been entered.
-    pub(super) fn abandon(&mut self, now: Duration, id: ComponentId, cause: Cause) {
+    pub(super) fn abandon(&mut self, now: Duration, id: GenerationId, cause: Cause) {
         let until = now.saturating_add(self.policy.grace);
         let Some(member) = self.members.get_mut(&id).filter(|member| member.leaving.is_none()) else {
             return;
@@ -141,7 +141,7 @@ impl Machine {
     pub(super) fn dismiss(
         &mut self,
         now: Duration,
-        ids: &BTreeSet<ComponentId>,
+        ids: &BTreeSet<GenerationId>,
         cause: Cause,
         end: Duration,
     ) {
@@ -176,8 +176,8 @@ impl Machine {
     }
 
     /// Returns when the last slice ends of those who go already and need one of these.
-    pub(super) fn last_slice_before(&self, ids: &BTreeSet<ComponentId>) -> Option<Duration> {
-        let goes = |(id, member): &(&ComponentId, &Member)| {
+    pub(super) fn last_slice_before(&self, ids: &BTreeSet<GenerationId>) -> Option<Duration> {
+        let goes = |(id, member): &(&GenerationId, &Member)| {
             member.lives()
                 && member.leaving.is_some()
                 && !ids.contains(id)
@@ -188,10 +188,10 @@ impl Machine {
 
     /// Returns the wave of each of these in their stop: 0 for those that nobody comes after, else one more than the last of
     /// those that do. A loop instead of recursion: a manifest can be as deep as it likes.
-    fn stop_waves(&self, ids: &BTreeSet<ComponentId>) -> BTreeMap<ComponentId, usize> {
+    fn stop_waves(&self, ids: &BTreeSet<GenerationId>) -> BTreeMap<GenerationId, usize> {
         let edges: BTreeMap<_, BTreeSet<_>> = ids.iter().map(|id| (*id, self.needs(*id))).collect();
-        let after = |id: &ComponentId| edges.get(id).into_iter().flatten().filter(|id| ids.contains(id));
-        let mut dependents: BTreeMap<ComponentId, usize> = ids.iter().map(|id| (*id, 0)).collect();
+        let after = |id: &GenerationId| edges.get(id).into_iter().flatten().filter(|id| ids.contains(id));
+        let mut dependents: BTreeMap<GenerationId, usize> = ids.iter().map(|id| (*id, 0)).collect();
         for needed in ids.iter().flat_map(after) {
             *dependents.entry(*needed).or_default() += 1;
         }
@@ -216,7 +216,7 @@ impl Machine {
     }
 
     /// Returns those who live among all that a component comes after, also behind others that do not.
-    fn needs(&self, id: ComponentId) -> BTreeSet<ComponentId> {
+    fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
         let (mut found, mut behind, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
         while let Some(member) = open.pop().and_then(|id| self.members.get(&id)) {
             for id in &member.policy.after {
@@ -233,7 +233,7 @@ impl Machine {
     }
 
     /// Cuts a component off. One that is not gone some time later cannot be: while the app runs, it stops for that.
-    pub(super) fn cut(&mut self, now: Duration, id: ComponentId) {
+    pub(super) fn cut(&mut self, now: Duration, id: GenerationId) {
         let running = self.level == Level::Running;
         let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
         if member.phase < Phase::Cut {

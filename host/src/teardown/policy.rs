@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ComponentId;
+use super::GenerationId;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
 /// What holds for the app as a whole.
@@ -34,7 +34,7 @@ pub struct MemberPolicy {
     /// Its budget, where one of these means a restart.
     pub restart: RestartPlan,
     /// Those it depends on: it starts after they are ready, and stops before them.
-    pub after: Vec<ComponentId>,
+    pub after: Vec<GenerationId>,
     /// Whether it has instances of its own that are replaced one by one: a failed one is a `Lost`, and a restart of
     /// it is none of the component.
     pub pooled: bool,

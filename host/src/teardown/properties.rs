@@ -52,7 +52,7 @@ fn app() -> impl Strategy<Value = (Policy, Vec<MemberPolicy>)> {
     let member = (member(), prop::collection::vec(prop::bool::weighted(0.3), 6));
     (policy(), prop::collection::vec(member, 1..=6)).prop_map(|(policy, members)| {
         let in_order = |(at, (member, edges)): (usize, (MemberPolicy, Vec<bool>))| {
-            let after = (0..at).filter(|before| edges[*before]).map(ComponentId).collect();
+            let after = (0..at).filter(|before| edges[*before]).map(GenerationId).collect();
             MemberPolicy { after, ..member }
         };
         (policy, members.into_iter().enumerate().map(in_order).collect())
@@ -116,7 +116,7 @@ fn lively_app() -> impl Strategy<Value = ((Policy, Vec<MemberPolicy>), Vec<Habit
 
 fn from_outside() -> impl Strategy<Value = Event> {
     let signals = select(SIGNALS.to_vec()).prop_map(Event::Signal);
-    let of_one = |at| ComponentId(at);
+    let of_one = |at| GenerationId(at);
     let by = (0..6_usize).prop_map(move |at| Event::StopRequested(Requester::Component(of_one(at))));
     let one = (0..6_usize, urgency()).prop_map(move |(at, how)| Event::StopOne(of_one(at), how));
     let all = urgency().prop_map(Event::OperatorStop);
@@ -146,7 +146,7 @@ fn anything() -> impl Strategy<Value = Event> {
     use Outcome::{CutOff, Failed, Finished, GaveUp, HookFailed, Leaked, NotStarted, Stopped};
     let outcome = select(vec![Finished, Stopped, HookFailed, Failed, CutOff, Leaked, GaveUp, NotStarted]);
     let ids = prop_oneof![0..6_usize, 0..6_usize, 100..112_usize];
-    let of_one = (ids, 0..10, outcome).prop_map(|(at, which, outcome)| match (ComponentId(at), which) {
+    let of_one = (ids, 0..10, outcome).prop_map(|(at, which, outcome)| match (GenerationId(at), which) {
         (id, 0..3) => Event::Entered(id),
         (id, 3..5) => Event::Ready(id),
         (id, 5) => Event::Returned(id),
@@ -197,7 +197,7 @@ proptest! {
                 world.begin(&mut watch, edit);
             }
             watch.feed(now.max(watch.now), event);
-            watch.extend(ComponentId(id), ms(gap));
+            watch.extend(GenerationId(id), ms(gap));
         }
         watch.end();
     }
@@ -305,7 +305,7 @@ proptest! {
         let mut world = World::new(habits.collect(), Vec::new());
         world.one_habit_each = true;
         let watch = world.happen(app);
-        prop_assert_eq!(watch.machine.cause, Some(Cause::Failure(ComponentId(first))));
+        prop_assert_eq!(watch.machine.cause, Some(Cause::Failure(GenerationId(first))));
         prop_assert_eq!(watch.left, Some(ExitCode::FAILED));
         watch.end();
     }

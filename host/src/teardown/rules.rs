@@ -101,7 +101,7 @@ impl Watch {
     }
 
     /// I2: whoever is asked now leaves enough time to those it comes after.
-    fn check_reserve(&self, id: ComponentId, deadline: Duration) {
+    fn check_reserve(&self, id: GenerationId, deadline: Duration) {
         let Some(drain) = self.drain else { return };
         for needed in self.books.needs(id) {
             let book = self.books.get(needed);
@@ -188,7 +188,7 @@ impl Watch {
     }
 
     /// Whoever ended comes back if that is what it means, and nobody else does.
-    pub(super) fn check_comes_back(&self, id: ComponentId) {
+    pub(super) fn check_comes_back(&self, id: GenerationId) {
         let Some(book) = self.books.0.get(&id) else { return };
         let comes = book.comes_back() && book.counts() && self.level == Level::Running;
         assert!(!comes || book.lives() || book.again.is_some(), "{id:?} comes back");
@@ -197,7 +197,7 @@ impl Watch {
     fn check_end(&self, before: &Machine) {
         let (machine, stops) = (&self.machine, self.machine.cause.is_some());
         let (now, all) = (self.now, &self.books.0);
-        let over = |id: &ComponentId| match stops {
+        let over = |id: &GenerationId| match stops {
             true => !self.books.get(*id).lives() || self.books.get(*id).stuck,
             false => self.books.is_over(*id),
         };
@@ -242,7 +242,7 @@ impl Watch {
         let until = if self.machine.cause.is_some() { Duration::MAX } else { self.now + 100 * HARD_RESERVE };
         self.clock(until);
         assert!(self.machine.cause.is_none() || self.left.is_some(), "I3: a cause leads to the exit");
-        for event in [Event::Clock, Event::Signal(Signal::Int), Event::Failed(ComponentId(0))] {
+        for event in [Event::Clock, Event::Signal(Signal::Int), Event::Failed(GenerationId(0))] {
             if self.left.is_some() {
                 self.feed(self.now + Duration::from_millis(700), event);
             }

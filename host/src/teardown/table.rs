@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
-pub(super) const A: ComponentId = ComponentId(0);
-pub(super) const B: ComponentId = ComponentId(1);
-pub(super) const C: ComponentId = ComponentId(2);
+pub(super) const A: GenerationId = GenerationId(0);
+pub(super) const B: GenerationId = GenerationId(1);
+pub(super) const C: GenerationId = GenerationId(2);
 const PROFILES: [SignalProfile; 2] = [SignalProfile::Standard, SignalProfile::Nginx];
 pub(super) const DELAY: u64 = 2;
 pub(super) const GRACE: u64 = 10;
@@ -109,7 +109,7 @@ pub(super) fn member() -> MemberPolicy {
 }
 
 /// A member that comes after others.
-pub(super) fn after<const N: usize>(others: [ComponentId; N]) -> MemberPolicy {
+pub(super) fn after<const N: usize>(others: [GenerationId; N]) -> MemberPolicy {
     MemberPolicy { after: others.to_vec(), ..member() }
 }
 
@@ -117,14 +117,14 @@ pub(super) fn after<const N: usize>(others: [ComponentId; N]) -> MemberPolicy {
 pub(super) fn starting(signals: SignalProfile, members: Vec<MemberPolicy>) -> Machine {
     let (grace, fail_grace, drain_delay) = (s(GRACE), s(FAIL_GRACE), s(DELAY));
     let free = |at: &usize| members[*at].after.is_empty();
-    let starts: Vec<_> = (0..members.len()).filter(free).map(|at| Action::Start(ComponentId(at))).collect();
+    let starts: Vec<_> = (0..members.len()).filter(free).map(|at| Action::Start(GenerationId(at))).collect();
     let mut machine = Machine::new(Policy { grace, fail_grace, drain_delay, signals }, members, 7);
     assert_eq!(machine.on(s(0), Event::Loaded), starts);
     machine
 }
 
 /// Has a component run and be ready, and returns what follows.
-pub(super) fn runs(machine: &mut Machine, now: Duration, id: ComponentId) -> Vec<Action> {
+pub(super) fn runs(machine: &mut Machine, now: Duration, id: GenerationId) -> Vec<Action> {
     assert_eq!(machine.on(now, Event::Entered(id)), []);
     machine.on(now, Event::Ready(id))
 }
@@ -133,8 +133,8 @@ pub(super) fn runs(machine: &mut Machine, now: Duration, id: ComponentId) -> Vec
 pub(super) fn running(members: Vec<MemberPolicy>) -> Machine {
     let mut machine = starting(SignalProfile::Standard, members);
     for at in 0..machine.members.len() {
-        let _starts = runs(&mut machine, s(0), ComponentId(at));
-        assert!(machine.is_ready(ComponentId(at)));
+        let _starts = runs(&mut machine, s(0), GenerationId(at));
+        assert!(machine.is_ready(GenerationId(at)));
     }
     machine
 }
@@ -191,7 +191,7 @@ pub(super) fn kinds(actions: &[Action]) -> Vec<&'static str> {
     actions.iter().map(kind).collect()
 }
 
-pub(super) fn asks(actions: &[Action]) -> Vec<(ComponentId, Duration)> {
+pub(super) fn asks(actions: &[Action]) -> Vec<(GenerationId, Duration)> {
     let ask = |action: &Action| match *action {
         Action::Ask { id, deadline, .. } => Some((id, deadline)),
         _ => None,

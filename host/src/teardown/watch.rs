@@ -42,7 +42,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new((policy, members): (Policy, Vec<MemberPolicy>), punctual: bool) -> Self {
-        let ids = members.iter().enumerate().map(|(at, policy)| (ComponentId(at), policy));
+        let ids = members.iter().enumerate().map(|(at, policy)| (GenerationId(at), policy));
         let books = Books(ids.map(|(id, policy)| (id, Book::new(policy.clone(), id))).collect());
         let machine = Machine::new(policy, members, 7);
         let (twin, level) = (machine.clone(), Level::Running);
@@ -206,7 +206,7 @@ impl Watch {
     }
 
     /// While the app runs, whoever was cut off some time ago is waited for no longer.
-    fn note_who_is_stuck(&mut self) -> Vec<ComponentId> {
+    fn note_who_is_stuck(&mut self) -> Vec<GenerationId> {
         let (now, runs) = (self.now, self.level == Level::Running);
         let mut just = Vec::new();
         for (id, book) in self.books.0.iter_mut().filter(|(_, book)| book.lives() && runs && !book.stuck) {
@@ -233,7 +233,7 @@ impl Watch {
         self.forced |= level == Level::Cut;
     }
 
-    fn note_start(&mut self, id: ComponentId) {
+    fn note_start(&mut self, id: GenerationId) {
         assert!(self.machine.cause.is_none() || self.level == Level::Running, "nothing is started in a stop");
         let book = self.books.get(id);
         assert!(self.loaded && !book.lives() && book.counts() && !book.hopeless, "{id:?} can be started");
@@ -244,7 +244,7 @@ impl Watch {
         (book.ended, book.again) = (None, None);
     }
 
-    fn note_ask(&mut self, id: ComponentId, cause: Cause, deadline: Duration) {
+    fn note_ask(&mut self, id: GenerationId, cause: Cause, deadline: Duration) {
         let stops = self.machine.cause.filter(|_| self.level > Level::Running);
         let (now, end) = (self.now, self.machine.deadlines.map(|all| all.end));
         let book = self.books.get_mut(id);
@@ -264,7 +264,7 @@ impl Watch {
         }
     }
 
-    fn note_cut(&mut self, id: ComponentId) {
+    fn note_cut(&mut self, id: GenerationId) {
         let cut_all = self.level >= Level::Cut;
         let book = self.books.get_mut(id);
         assert!(book.lives() && book.seen.cut.is_none(), "{id:?} is cut off once, while it is there");
@@ -274,7 +274,7 @@ impl Watch {
         book.seen.cut = Some(self.now);
     }
 
-    fn note_restart(&mut self, before: &Machine, id: ComponentId, pause: Duration) {
+    fn note_restart(&mut self, before: &Machine, id: GenerationId, pause: Duration) {
         let (now, stops) = (self.now, self.level > Level::Running);
         let book = self.books.get_mut(id);
         let plan = book.policy.restart;
@@ -324,7 +324,7 @@ impl Watch {
         }
     }
 
-    fn note_roll_back(&mut self, because: Option<ComponentId>) {
+    fn note_roll_back(&mut self, because: Option<GenerationId>) {
         let Some(change) = self.change.take() else {
             return assert_eq!(because, None);
         };
@@ -335,14 +335,14 @@ impl Watch {
         }
     }
 
-    fn retire(&mut self, id: ComponentId) {
+    fn retire(&mut self, id: GenerationId) {
         let now = self.now;
         let book = self.books.get_mut(id);
         (book.trial, book.retired) = (false, true);
         book.seen.slice.get_or_insert(now);
     }
 
-    pub(super) fn extend(&mut self, id: ComponentId, by: Duration) {
+    pub(super) fn extend(&mut self, id: GenerationId, by: Duration) {
         let before = self.machine.deadline(id);
         let granted = self.machine.extend(id, by);
         assert_eq!(self.twin.extend(id, by), granted);

@@ -58,7 +58,7 @@ pub(super) enum Blow {
 enum Coming {
     Event(Event),
     /// What was asked for has been prepared.
-    Prepared(Option<ComponentId>),
+    Prepared(Option<GenerationId>),
 }
 
 /// Components that react as real ones do, and what comes from outside.
@@ -87,13 +87,13 @@ impl World {
         self.coming.push((at, Coming::Event(event)));
     }
 
-    fn fail(&mut self, at: Duration, id: ComponentId) {
+    fn fail(&mut self, at: Duration, id: GenerationId) {
         self.push(at, Event::Failed(id));
         self.push(at + ms(1), Event::Ended(id, Outcome::Failed));
     }
 
     /// Takes back what one would have said.
-    fn silence(&mut self, id: ComponentId) {
+    fn silence(&mut self, id: GenerationId) {
         let says = |event: &Event| {
             let (Event::Entered(of) | Event::Ready(of) | Event::Returned(of) | Event::Failed(of)) = event
             else {
@@ -104,7 +104,7 @@ impl World {
         self.coming.retain(|(_, coming)| !matches!(coming, Coming::Event(event) if says(event)));
     }
 
-    fn habit(&self, id: ComponentId) -> Habit {
+    fn habit(&self, id: GenerationId) -> Habit {
         let births = if self.one_habit_each { 0 } else { self.births };
         self.habits[(id.0 + 3 * births) % self.habits.len()].clone()
     }
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, watch: &Watch, now: Duration, id: ComponentId) {
+    fn start(&mut self, watch: &Watch, now: Duration, id: GenerationId) {
         let (habit, policy) = (self.habit(id), &watch.books.get(id).policy);
         let tries_again = policy.pooled && policy.on_lost == OnEnd::Restart;
         let (after, fails) = match habit.enters {
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    fn prepare(&mut self, now: Duration, renews: Option<ComponentId>) {
+    fn prepare(&mut self, now: Duration, renews: Option<GenerationId>) {
         let takes = self.edits.get(self.edited % self.edits.len().max(1)).map_or(0, |edit| edit.takes);
         self.coming.push((now + ms(takes), Coming::Prepared(renews)));
     }
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// What has been prepared takes its course.
-    fn prepared(&mut self, watch: &mut Watch, renews: Option<ComponentId>) -> Vec<Action> {
+    fn prepared(&mut self, watch: &mut Watch, renews: Option<GenerationId>) -> Vec<Action> {
         let edit = self.edits.get(self.edited % self.edits.len().max(1)).cloned();
         self.edited += 1;
         let Some(edit) = edit.filter(|edit| !edit.fails) else {
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Compares what a manifest says with what is there.
-    fn draw_up(&mut self, watch: &Watch, edit: &Edit, renews: Option<ComponentId>) -> Change {
+    fn draw_up(&mut self, watch: &Watch, edit: &Edit, renews: Option<GenerationId>) -> Change {
         let cause = renews.map_or(Cause::Reload, Cause::Failure);
         let (removed, kept, policy) = (Vec::new(), Vec::new(), edit.app.clone().filter(|_| renews.is_none()));
         let mut change =
@@ -211,7 +211,7 @@ impl World {
                     // Who is renewed comes back as it was.
                     let policy = if renews.is_some() { &book.policy } else { policy };
                     let policy = MemberPolicy { after: book.policy.after.clone(), ..policy.clone() };
-                    let id = (ComponentId(self.next), Some(*id));
+                    let id = (GenerationId(self.next), Some(*id));
                     change.fresh.push(Fresh {
                         id: id.0,
                         policy,
@@ -238,7 +238,7 @@ impl World {
             let after = after.chain(change.fresh.iter().map(|fresh| fresh.id).take(1)).collect();
             let policy = MemberPolicy { after, ..edit.policies[0].clone() };
             change.fresh.push(Fresh {
-                id: ComponentId(self.next),
+                id: GenerationId(self.next),
                 policy,
                 replaces: None,
                 before: Vec::new(),
@@ -255,7 +255,7 @@ impl World {
         let of = match action {
             Action::Start(id) | Action::Abandon(id) | Action::Ask { id, .. } | Action::Cut(id) => id,
             Action::FailStart(id) | Action::Restart { id, .. } | Action::Renew(id) => id,
-            _ => ComponentId(self.done % 3),
+            _ => GenerationId(self.done % 3),
         };
         let due: Vec<_> =
             self.blows.iter().filter(|(at, _)| *at == self.done).map(|(_, blow)| *blow).collect();

@@ -7,7 +7,7 @@ use super::super::manifest::restart_plan;
 use super::super::problem::{Item, Problem, Section, Value};
 use super::super::schema::RESTART;
 use super::super::types::DEFAULT_FAIL_GRACE;
-use super::super::units::format_duration;
+use crate::text::units::format_duration;
 
 /// Checks `restart` of one component.
 pub(super) fn check(app: &Section, component: &Section, problems: &mut Vec<Problem>) {

@@ -15,13 +15,13 @@ use super::standing::Standing;
 use super::stats::Stats;
 use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY};
 use crate::runtime::{Kind, Loaded};
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Component {
     /// Which generation it is.
-    pub id: ComponentId,
+    pub id: GenerationId,
     /// What it is granted.
     pub plan: Arc<ComponentPlan>,
     /// What was loaded.
@@ -56,7 +56,7 @@ impl Component {
     /// Returns a component without instances, and where it says what it needs. If the last one on these lanes has ended,
     /// it gets others.
     pub fn new(
-        id: ComponentId,
+        id: GenerationId,
         plan: Arc<ComponentPlan>,
         loaded: Arc<Loaded>,
         lanes: &mut Arc<Lanes>,

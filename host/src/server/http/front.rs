@@ -29,7 +29,7 @@ use super::stats::Stats;
 use super::tls::TlsError;
 use crate::plan::{ComponentPlan, ListenAddress};
 use crate::runtime::{Link, Loaded, Runtime};
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// Why the addresses of an app cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum FrontError {
 #[derive(Clone, Debug)]
 pub struct FreshComponent {
     /// Its own id, never used before.
-    pub id: ComponentId,
+    pub id: GenerationId,
     /// What it is granted.
     pub plan: Arc<ComponentPlan>,
     /// What was loaded.
@@ -81,7 +81,7 @@ pub struct Front {
     access: Option<Arc<AccessLog>>,
     died: Arc<dyn Fn() + Send + Sync>,
     thread: Option<Thread>,
-    places: BTreeMap<ComponentId, Place>,
+    places: BTreeMap<GenerationId, Place>,
     addresses: BTreeMap<Key, Arc<Group>>,
     /// The threads of each component, by its name, as long as it has any.
     lanes: BTreeMap<String, Weak<Lanes>>,
@@ -113,7 +113,7 @@ impl Front {
     /// Starts a component that was prepared: its first instance. It tells `Entered` through its link when that takes
     /// requests, and `Ended` when nothing of it is left. `grace` is what an instance has that ends alone. A second call
     /// changes nothing.
-    pub fn start(&self, id: ComponentId, link: Arc<Link>, make_stdio: MakeStdio, grace: Duration) {
+    pub fn start(&self, id: GenerationId, link: Arc<Link>, make_stdio: MakeStdio, grace: Duration) {
         let Some(place) = self.places.get(&id) else { return };
         let ears = place.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(ears), Some(thread)) = (ears, self.thread.as_ref()) else { return };
@@ -201,7 +201,7 @@ impl Front {
     }
 
     /// Forgets a component that has ended.
-    pub fn forget(&mut self, id: ComponentId) {
+    pub fn forget(&mut self, id: GenerationId) {
         if let Some(place) = self.places.remove(&id) {
             place.component.lanes.leave(id);
         }
@@ -210,23 +210,23 @@ impl Front {
     }
 
     /// Returns the counts of a component.
-    pub fn stats(&self, id: ComponentId) -> Option<Arc<Stats>> {
+    pub fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
         self.places.get(&id).map(|place| place.component.stats.clone())
     }
 
     /// Returns the addresses on which a component is, as users write them; none when others have taken over.
-    pub fn urls(&self, id: ComponentId) -> Vec<String> {
+    pub fn urls(&self, id: GenerationId) -> Vec<String> {
         let groups = self.places.get(&id).map(|place| place.groups.as_slice()).unwrap_or_default();
         groups.iter().filter(|group| group.routing().has(id)).flat_map(|group| group.urls()).collect()
     }
 
     /// Returns how many instances of a component are alive.
-    pub fn instances(&self, id: ComponentId) -> usize {
+    pub fn instances(&self, id: GenerationId) -> usize {
         self.places.get(&id).map_or(0, |place| place.component.alive.load(Ordering::Relaxed))
     }
 
     /// Returns whether this component is served here.
-    pub fn has(&self, id: ComponentId) -> bool {
+    pub fn has(&self, id: GenerationId) -> bool {
         self.places.contains_key(&id)
     }
 }

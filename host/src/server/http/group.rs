@@ -17,7 +17,7 @@ use super::door::Door;
 use super::lanes::Lanes;
 use super::routing::Routing;
 use super::standing;
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// How the connections of an address are treated. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,12 +133,12 @@ impl Group {
     }
 
     /// Returns whether this generation is on it, or was and may still work for its connections.
-    pub fn concerns(&self, id: ComponentId) -> bool {
+    pub fn concerns(&self, id: GenerationId) -> bool {
         self.routing().has(id) || self.former().iter().any(|one| one.id == id)
     }
 
     /// Returns whether nobody, of whatever generation, has any more use for its connections; `but` is not looked at.
-    pub fn all_over(&self, but: Option<ComponentId>) -> bool {
+    pub fn all_over(&self, but: Option<GenerationId>) -> bool {
         let is_over = |one: &Arc<Component>| one.standing.is_over() || Some(one.id) == but;
         self.routing().members.iter().all(is_over) && self.former().iter().all(is_over)
     }

@@ -21,10 +21,10 @@ use super::lanes::{Lanes, Seat};
 use super::pool::Pool;
 use crate::fail_point;
 use crate::plan::ComponentPlan;
-use crate::plan::units::format_duration;
 use crate::runtime::{Failure, Loaded, Notice, NoticeCause, Outbound, Runtime, Stdio};
 use crate::server::thread::{InstanceRuntime, STACK_BYTES};
 use crate::teardown::Outcome;
+use crate::text::units::format_duration;
 
 /// What a lane is told to do.
 pub enum LaneOrder {

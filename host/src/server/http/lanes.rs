@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::connection::Accepted;
 use super::lane::{self, Lane, LaneEvent, LaneOrder};
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct State {
     lanes: Vec<Option<Lane>>,
-    generations: BTreeMap<ComponentId, Generation>,
+    generations: BTreeMap<GenerationId, Generation>,
     spawned: usize,
 }
 
@@ -82,7 +82,7 @@ impl Lanes {
     }
 
     /// Adds a generation, and where it hears of its instances. False: the last one has ended.
-    pub fn join(&self, id: ComponentId, slots: usize, ears: UnboundedSender<LaneEvent>) -> bool {
+    pub fn join(&self, id: GenerationId, slots: usize, ears: UnboundedSender<LaneEvent>) -> bool {
         let mut state = self.lock();
         let lives = !self.has_ended();
         if lives {
@@ -92,7 +92,7 @@ impl Lanes {
     }
 
     /// Takes a generation away that has ended. Returns whether it was the last.
-    pub fn leave(&self, id: ComponentId) -> bool {
+    pub fn leave(&self, id: GenerationId) -> bool {
         let mut state = self.lock();
         let known = state.generations.remove(&id).is_some();
         let needed = state.generations.values().map(|other| other.slots).max().unwrap_or(0);

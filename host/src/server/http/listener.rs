@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::door::Door;
-use crate::leftover;
 use crate::plan::ListenAddress;
+use crate::stale_socket;
 use crate::systemd;
 
 /// Connections that the system keeps for us.
@@ -82,7 +82,7 @@ impl Listener {
             ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             ListenAddress::Unix(path) => {
                 // What is taken, or no socket, refuses to be bound.
-                let _found = leftover::clear(path)?;
+                let _found = stale_socket::clear(path)?;
                 (Domain::UNIX, SockAddr::unix(path)?)
             }
             ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),

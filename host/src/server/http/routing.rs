@@ -10,7 +10,7 @@ use super::component::Component;
 use super::standing::Standing;
 use crate::plan::{LimitsPlan, RouteTable};
 use crate::runtime::Kind;
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 pub struct Routing {
@@ -56,7 +56,7 @@ impl Routing {
     }
 
     /// Returns whether this generation is on it.
-    pub fn has(&self, id: ComponentId) -> bool {
+    pub fn has(&self, id: GenerationId) -> bool {
         self.members.iter().any(|member| member.id == id)
     }
 

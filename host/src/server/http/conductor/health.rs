@@ -15,11 +15,11 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::{sleep, timeout};
 
 use crate::plan::HealthPlan;
-use crate::plan::units::format_duration;
 use crate::server::http::body::sink;
 use crate::server::http::call::{Claim, Interest, Job, Work};
 use crate::server::http::pool::{Pool, Refusal};
 use crate::server::http::request::retire_at;
+use crate::text::units::format_duration;
 
 /// Who asks, as the guest sees it.
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");

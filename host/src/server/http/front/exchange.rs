@@ -46,7 +46,7 @@ pub struct Change<'a> {
     /// All that are new.
     pub fresh: &'a [Arc<Component>],
     /// Those that go away, or are replaced.
-    pub stale: &'a [crate::teardown::ComponentId],
+    pub stale: &'a [crate::teardown::GenerationId],
 }
 
 impl Change<'_> {

@@ -15,7 +15,7 @@ use crate::server::http::lanes::Lanes;
 use crate::server::http::listener::Listener;
 use crate::server::http::routing::Routing;
 use crate::server::http::tls::acceptor;
-use crate::teardown::ComponentId;
+use crate::teardown::GenerationId;
 
 /// How long an address that was just given up may take to close.
 const CLOSES_WITHIN: Duration = Duration::from_millis(250);
@@ -23,7 +23,7 @@ const CLOSES_WITHIN: Duration = Duration::from_millis(250);
 /// What waits for its switch.
 #[derive(Default)]
 pub struct Prepared {
-    pub fresh: Vec<ComponentId>,
+    pub fresh: Vec<GenerationId>,
     /// New sockets, each with those that it overlaps.
     pub openings: Vec<(Opening, Vec<Arc<Door>>)>,
     /// New addresses.
@@ -58,7 +58,7 @@ impl Front {
     ///
     /// # Errors
     /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
-    pub fn prepare(&mut self, fresh: Vec<FreshComponent>, stale: &[ComponentId]) -> Result<(), FrontError> {
+    pub fn prepare(&mut self, fresh: Vec<FreshComponent>, stale: &[GenerationId]) -> Result<(), FrontError> {
         self.roll_back();
         if self.thread.is_none() && !fresh.is_empty() {
             let thread = Thread::start(self.runtime.clone(), self.died.clone());

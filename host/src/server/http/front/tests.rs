@@ -18,7 +18,7 @@ use crate::runtime::{
     InstanceEvent, Link, Loaded, Notice, NoticeCause, Runtime, RuntimeOptions, Stdio, load_one,
 };
 use crate::server::http::{FreshComponent, Front, FrontError, MakeStdio};
-use crate::teardown::{ComponentId, Outcome};
+use crate::teardown::{GenerationId, Outcome};
 
 /// Longer than anything takes here.
 const LONG: Duration = Duration::from_secs(30);
@@ -29,11 +29,11 @@ struct World {
     front: Front,
     runtime: Runtime,
     loaded: BTreeMap<String, Arc<Loaded>>,
-    links: BTreeMap<ComponentId, Arc<Link>>,
-    tell: Sender<(ComponentId, InstanceEvent)>,
-    told: Receiver<(ComponentId, InstanceEvent)>,
+    links: BTreeMap<GenerationId, Arc<Link>>,
+    tell: Sender<(GenerationId, InstanceEvent)>,
+    told: Receiver<(GenerationId, InstanceEvent)>,
     /// What was told and not waited for.
-    unread: Vec<(ComponentId, InstanceEvent)>,
+    unread: Vec<(GenerationId, InstanceEvent)>,
     serial: usize,
 }
 
@@ -68,15 +68,15 @@ impl World {
     fn prepare(
         &mut self,
         plans: &[&ComponentPlan],
-        stale: &[ComponentId],
-    ) -> Result<Vec<ComponentId>, FrontError> {
+        stale: &[GenerationId],
+    ) -> Result<Vec<GenerationId>, FrontError> {
         let mut fresh = Vec::new();
         for plan in plans {
             let source = plan.source.display().to_string();
             let runtime = &self.runtime;
             let loaded =
                 self.loaded.entry(source).or_insert_with(|| Arc::new(load_one(runtime, plan).unwrap()));
-            let id = ComponentId(self.serial);
+            let id = GenerationId(self.serial);
             self.serial += 1;
             fresh.push(FreshComponent { id, plan: Arc::new((*plan).clone()), loaded: loaded.clone() });
         }
@@ -85,7 +85,7 @@ impl World {
         Ok(ids)
     }
 
-    fn start(&mut self, id: ComponentId) {
+    fn start(&mut self, id: GenerationId) {
         let tell = self.tell.clone();
         let told = Box::new(move |event| drop(tell.send((id, event))));
         let link = Link::new(self.runtime.clock().clone(), told);
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Starts an app of these.
-    fn run(&mut self, plans: &[&ComponentPlan]) -> Vec<ComponentId> {
+    fn run(&mut self, plans: &[&ComponentPlan]) -> Vec<GenerationId> {
         let ids = self.prepare(plans, &[]).unwrap();
         self.front.switch();
         ids.iter().for_each(|id| self.start(*id));
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Replaces `stale` by these, as a reload does; it is asked, and not waited for.
-    fn switch(&mut self, plans: &[&ComponentPlan], stale: &[ComponentId]) -> Vec<ComponentId> {
+    fn switch(&mut self, plans: &[&ComponentPlan], stale: &[GenerationId]) -> Vec<GenerationId> {
         let ids = self.prepare(plans, stale).unwrap();
         ids.iter().for_each(|id| self.start(*id));
         ids.iter().for_each(|id| self.entered(*id));
@@ -116,22 +116,22 @@ impl World {
         ids
     }
 
-    fn link(&self, id: ComponentId) -> &Link {
+    fn link(&self, id: GenerationId) -> &Link {
         &self.links[&id]
     }
 
-    fn ask(&self, id: ComponentId) {
+    fn ask(&self, id: GenerationId) {
         let notice = Notice { cause: NoticeCause::Reload, grace: GRACE };
         self.link(id).ask(notice, self.runtime.clock().now() + GRACE);
     }
 
-    fn cut(&self, id: ComponentId) {
+    fn cut(&self, id: GenerationId) {
         self.link(id).cut();
         self.runtime.bump();
     }
 
     /// Returns what is told of a component, once it is something of this kind.
-    fn hear<T>(&mut self, id: ComponentId, what: &str, wanted: impl Fn(&InstanceEvent) -> Option<T>) -> T {
+    fn hear<T>(&mut self, id: GenerationId, what: &str, wanted: impl Fn(&InstanceEvent) -> Option<T>) -> T {
         let until = Instant::now() + LONG;
         loop {
             let found = self.unread.iter().position(|(who, event)| *who == id && wanted(event).is_some());
@@ -145,12 +145,12 @@ impl World {
         }
     }
 
-    fn entered(&mut self, id: ComponentId) {
+    fn entered(&mut self, id: GenerationId) {
         self.hear(id, "entered", |event| matches!(event, InstanceEvent::Entered).then_some(()));
     }
 
     /// Waits for the end of a component, and forgets it.
-    fn ended(&mut self, id: ComponentId) -> Outcome {
+    fn ended(&mut self, id: GenerationId) -> Outcome {
         let outcome = self.hear(id, "ended", |event| match event {
             InstanceEvent::Ended(outcome) => Some(*outcome),
             _ => None,
@@ -169,20 +169,20 @@ impl World {
     }
 
     /// Waits until an instance has failed.
-    fn instance_failed(&mut self, id: ComponentId) {
+    fn instance_failed(&mut self, id: GenerationId) {
         self.hear(id, "failed", |event| match event {
             InstanceEvent::InPool(_, event) => matches!(**event, InstanceEvent::Failed(_)).then_some(()),
             _ => None,
         });
     }
 
-    fn socket(&self, id: ComponentId) -> SocketAddr {
+    fn socket(&self, id: GenerationId) -> SocketAddr {
         let urls = self.front.urls(id);
         urls[0].strip_prefix("http://").unwrap().parse().unwrap()
     }
 
     /// Stops all of these, each of which has to end well.
-    fn stop(&mut self, ids: &[ComponentId]) {
+    fn stop(&mut self, ids: &[GenerationId]) {
         ids.iter().for_each(|id| self.ask(*id));
         for id in ids {
             assert_eq!(self.ended(*id), Outcome::Stopped);

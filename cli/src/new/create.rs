@@ -1,0 +1,131 @@
+//! Writes a project: a template's files under another name. All of it is there, or nothing.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{ProjectName, Template};
+
+/// Why a project was not written; nothing of it is there then.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// There is something at its place.
+    #[error("{}: there is something of that name already\nhint: take another name, or move it away", .0.display())]
+    Exists(PathBuf),
+    /// Its files cannot be written.
+    #[error("{}: cannot be written: {cause}", folder.display())]
+    Unwritable {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+/// Writes a project into the folder `name` in `parent`, and returns that folder. An empty folder may be there.
+///
+/// # Errors
+/// When there is something else, or it cannot be written.
+pub fn create(parent: &Path, name: &ProjectName, template: &Template) -> Result<PathBuf, NewError> {
+    let folder = parent.join(name.kebab());
+    let unwritable = |cause| NewError::Unwritable { folder: folder.clone(), cause };
+    match std::fs::read_dir(&folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(false) | Err(_) => return Err(NewError::Exists(folder)),
+    }
+    // Not its owner's alone, as temporary folders are: what the umask takes away is enough.
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    let mut builder = tempfile::Builder::new();
+    let staged =
+        builder.prefix(".curfew-new-").permissions(everybody).tempdir_in(parent).map_err(unwritable)?;
+    for (path, content) in template.files {
+        let path = staged.path().join(rename(path, name, template));
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let content = rename(content, name, template);
+        made.and_then(|()| std::fs::write(&path, content)).map_err(unwritable)?;
+    }
+    // Takes the place of an empty folder, and of nothing else.
+    std::fs::rename(staged.path(), &folder).map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ENOTEMPTY | nix::libc::EEXIST | nix::libc::ENOTDIR) => {
+            NewError::Exists(folder.clone())
+        }
+        _ => unwritable(error),
+    })?;
+    // What was renamed is not temporary any more.
+    let _kept = staged.keep();
+    Ok(folder)
+}
+
+fn rename(text: &str, name: &ProjectName, template: &Template) -> String {
+    text.replace(template.name(), name.kebab()).replace(&template.name().replace('-', "_"), &name.snake())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Language, ProjectKind};
+    use super::super::{TEMPLATES, find};
+    use super::*;
+    use curfew_host::plan::names::component_name_from;
+
+    fn name(text: &str) -> ProjectName {
+        text.parse().unwrap()
+    }
+
+    fn any() -> &'static Template {
+        find(Language::Rust, ProjectKind::Http, false).unwrap()
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        }
+        found
+    }
+
+    #[test]
+    fn a_project_has_its_own_name_everywhere() {
+        for template in TEMPLATES {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = create(parent.path(), &name("cat-and-dog"), template).unwrap();
+            let files = files(&folder);
+            assert_eq!(files.len(), template.files.len());
+            for file in files {
+                let (path, text) = (file.to_str().unwrap(), std::fs::read_to_string(&file).unwrap());
+                for word in [template.name(), &template.name().replace('-', "_")] {
+                    assert!(!path.contains(word) && !text.contains(word), "{path} has {word}");
+                }
+            }
+            let manifest = std::fs::read_to_string(folder.join("curfew.toml")).unwrap();
+            assert!(manifest.contains("[component.cat-and-dog]"), "{manifest}");
+            assert_eq!(component_name_from("cat-and-dog"), "cat-and-dog");
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays_as_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let taken = parent.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        std::fs::write(taken.join("mine"), "mine").unwrap();
+        let refused = create(parent.path(), &name("taken"), any()).unwrap_err();
+        assert!(matches!(refused, NewError::Exists(_)), "{refused}");
+        std::fs::write(parent.path().join("file"), "mine").unwrap();
+        let refused = create(parent.path(), &name("file"), any()).unwrap_err();
+        assert!(matches!(refused, NewError::Exists(_)), "{refused}");
+        assert_eq!(files(parent.path()).len(), 2);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_empty_folder_is_filled_and_a_missing_parent_is_told() {
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::create_dir(parent.path().join("empty")).unwrap();
+        let folder = create(parent.path(), &name("empty"), any()).unwrap();
+        assert!(folder.join("curfew.toml").is_file());
+        let refused = create(&parent.path().join("no"), &name("a"), any()).unwrap_err();
+        assert!(matches!(refused, NewError::Unwritable { .. }), "{refused}");
+    }
+}

@@ -1,0 +1,196 @@
+//! `curfew status`, `stop`, `reload` and `restart`: what is said to a running app, and what is printed of its answers.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
+use super::error::CliError;
+use super::print::print;
+use super::status_table;
+use curfew_host::admin::Status;
+use curfew_host::admin::client::{Client, ClientError};
+use curfew_host::output::{Channel, Output};
+use curfew_host::plan::DEFAULT_MANIFEST;
+use curfew_host::teardown::ExitCode;
+use curfew_host::text::sanitize;
+
+/// Time between two looks of `--watch`.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a look waits for the reader of the one before; the next one is left out then.
+const READER: Duration = Duration::from_millis(20);
+
+/// Tells what a running app is doing.
+///
+/// # Errors
+/// When there is no such app, or it does not answer.
+pub fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
+    let client = Client::new(control_path(&args.which)?);
+    block_on(async {
+        if args.watch {
+            return watch(output, &client, args.json).await;
+        }
+        let document = client.get("/status").await?;
+        print(output, Channel::Stdout, &shown(&document, args.json)?);
+        Ok(ExitCode::CLEAN)
+    })
+}
+
+/// Stops a running app, or one component of it.
+///
+/// # Errors
+/// When there is no such app, or it refuses.
+pub fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
+    let now = u8::from(args.now);
+    let target = match &args.component {
+        Some(name) => format!("/stop?component={name}&now={now}"),
+        None => format!("/stop?now={now}"),
+    };
+    match order(output, &args.which, &target) {
+        // It had nothing to stop: it was gone before it could say so.
+        Err(CliError::Client(ClientError::Lost)) if args.component.is_none() => {
+            print(output, Channel::Stdout, "the app has ended\n");
+            Ok(ExitCode::CLEAN)
+        }
+        result => result,
+    }
+}
+
+/// Makes a running app read its manifest again.
+///
+/// # Errors
+/// When there is no such app, or it refuses, or the reload fails.
+pub fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.which, "/reload")
+}
+
+/// Replaces a component of a running app by a fresh one.
+///
+/// # Errors
+/// When there is no such app or component, or it refuses, or the fresh one fails.
+pub fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.which, &format!("/restart?component={}", args.component))
+}
+
+fn order(output: &Output, which: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
+    let client = Client::new(control_path(which)?);
+    block_on(async {
+        let done = client.post(target).await?;
+        print(output, Channel::Stdout, &format!("{}\n", done.trim_end()));
+        Ok(ExitCode::CLEAN)
+    })
+}
+
+/// Prints the status each second until the app is gone, or nobody reads.
+async fn watch(output: &Output, client: &Client, json: bool) -> Result<ExitCode, CliError> {
+    let screen = !json && output.is_terminal(Channel::Stdout);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = false;
+    loop {
+        ticks.tick().await;
+        let text = match client.get("/status").await {
+            Ok(document) => shown(&document, json)?,
+            Err(ClientError::Nobody { .. } | ClientError::Lost) if seen => break,
+            // It is there, and too busy to tell, or about to leave.
+            Err(error @ (ClientError::Refused(_) | ClientError::Silent)) if seen => format!("{error}\n"),
+            Err(error) => return Err(error.into()),
+        };
+        let text = match (screen, seen, json) {
+            (true, ..) => on_screen(&text),
+            (false, true, false) => format!("\n{text}"),
+            _ => text,
+        };
+        seen = true;
+        let room = output.flush(READER);
+        if room && !output.host(Channel::Stdout).push(text.into_bytes()) {
+            return Ok(ExitCode::CLEAN);
+        }
+    }
+    if !json {
+        print(output, Channel::Stdout, "the app is gone\n");
+    }
+    Ok(ExitCode::CLEAN)
+}
+
+/// Writes over what stands on the screen, without a moment at which it is empty.
+fn on_screen(text: &str) -> String {
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
+}
+
+fn shown(document: &str, json: bool) -> Result<String, ClientError> {
+    if json {
+        return Ok(format!("{}\n", sanitize::json(document.trim_end())));
+    }
+    let status: Status = serde_json::from_str(document)
+        .map_err(|error| ClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
+    Ok(status_table::text(&status))
+}
+
+/// Finds the socket: named, or as the manifest says. A manifest that is wrong elsewhere is good enough: one may want
+/// to see how the app is that runs with what it was before.
+fn control_path(which: &ControlArgs) -> Result<PathBuf, ClientError> {
+    if let Some(path) = &which.control {
+        return Ok(path.clone());
+    }
+    let manifest = which.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let shown = sanitize::one_line(&manifest.display().to_string());
+    let text = std::fs::read_to_string(manifest)
+        .map_err(|error| ClientError::WhichSocket(format!("cannot read {shown}: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let reason = sanitize::one_line(error.message());
+        ClientError::WhichSocket(format!("{shown} cannot be read, so its `control` is not known: {reason}"))
+    })?;
+    let control = table.get("app").and_then(|app| app.get("control")).and_then(toml::Value::as_str);
+    let Some(control) = control.filter(|path| !path.is_empty()) else {
+        let told = format!("{shown} has no `control` in its [app] table: the app has no control socket");
+        return Err(ClientError::WhichSocket(told));
+    };
+    Ok(manifest.parent().unwrap_or(Path::new("")).join(control))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(ClientError::System)?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Result<PathBuf, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("shop.toml");
+        std::fs::write(&manifest, text).unwrap();
+        let path = control_path(&ControlArgs { control: None, manifest: Some(manifest) });
+        path.map(|path| path.strip_prefix(folder.path()).unwrap_or(&path).to_owned())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_manifest_names_the_socket_even_if_it_is_wrong_elsewhere() {
+        assert_eq!(found("[app]\ncontrol = \"run/a.sock\"\ngrace = 7\n[nonsense]"), Ok("run/a.sock".into()));
+        assert_eq!(found("app = { control = \"/run/a.sock\" }"), Ok("/run/a.sock".into()));
+    }
+
+    #[test]
+    fn without_one_the_way_out_is_named() {
+        for (text, told) in [
+            ("[app]\ngrace = \"1s\"", "has no `control` in its [app] table"),
+            ("[app\ncontrol = \"a\"", "so its `control` is not known"),
+        ] {
+            let error = found(text).unwrap_err();
+            assert!(error.contains(told) && error.contains("--control PATH"), "{error}");
+        }
+        let missing = ControlArgs { control: None, manifest: Some("none.toml".into()) };
+        assert_eq!(control_path(&missing).unwrap_err().exit_code(), ExitCode::USAGE);
+    }
+
+    #[test]
+    fn a_screen_is_written_over() {
+        assert_eq!(on_screen("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

@@ -1,8 +1,0 @@
-//! How a command prints what it was asked for.
-
-use crate::output::{Channel, Output};
-
-/// Writes text as it is.
-pub fn say(output: &Output, channel: Channel, text: &str) {
-    output.host(channel).push(text.as_bytes().to_vec());
-}

@@ -1,0 +1,234 @@
+//! Core modules become components while they are loaded: WASI preview 1 is translated by wasmtime's adapters.
+//!
+//! Invariant: the same module always becomes the same component, and [`MADE_BY`] names what it depends on besides; so a
+//! compiled one can be kept under what its file has in it. The words for a module that cannot be adapted are in `foreign`.
+
+use std::fmt;
+use std::panic::{UnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::{Parser, Validator, WasmFeatures};
+use wit_component::{ComponentEncoder, metadata};
+
+use super::{adapter_memory, exit_code};
+use crate::runtime::core_module::Module;
+use crate::runtime::diagnose;
+use crate::runtime::refusal::Refusal;
+
+/// What makes components of modules: with another version of it, a module becomes another component. The last number grows
+/// when what is done here makes another one of a module that could be adapted before.
+pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 5";
+
+/// What a module calls when the host starts it.
+const START: &str = "_start";
+/// The memory that it shares with its host.
+const MEMORY: &str = "memory";
+/// The interfaces that the command adapter exports, or that make a component something else than a command.
+const CALLED: [&str; 4] =
+    ["wasi:cli/run@", "wasi:http/incoming-handler@", "wasi:http/handler@", "curfew:lifecycle/tcp-handler@"];
+
+/// How a core module becomes a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adaptation {
+    /// It is a program: its `_start` becomes `wasi:cli/run`.
+    Command,
+    /// It exports what its embedded world says.
+    Reactor,
+    /// Both: a program that exports more, its hook for instance.
+    CommandWithWorld,
+}
+
+impl fmt::Display for Adaptation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "a core module with `_start`, adapted as a WASI preview-1 command",
+            Self::Reactor => "a core module with an embedded world, adapted as a WASI preview-1 reactor",
+            Self::CommandWithWorld => {
+                "a core module with `_start` and an embedded world, adapted as a WASI preview-1 command"
+            }
+        })
+    }
+}
+
+/// Returns how a file becomes a component, `None` if it is one. Reads its sections, not its code.
+///
+/// # Errors
+/// When it is a module that cannot be adapted.
+pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
+    if !Parser::is_core_wasm(bytes) {
+        return Ok(None);
+    }
+    let module = Module::read(bytes).map_err(|error| damaged(&error))?;
+    let adaptation = match (module.has(START), module.has_world) {
+        (true, true) if exports_what_is_called(bytes) => Adaptation::Reactor,
+        (true, true) => Adaptation::CommandWithWorld,
+        (false, true) => Adaptation::Reactor,
+        (true, false) => Adaptation::Command,
+        (false, false) => return Err(diagnose::module::words(&module)),
+    };
+    match foreign_import(&module) {
+        Some(refusal) => Err(refusal),
+        // What it reads and writes there is all that WASI preview 1 knows of it.
+        None if !module.has(MEMORY) => Err(diagnose::module::without_memory()),
+        None => Ok(Some(adaptation)),
+    }
+}
+
+/// Makes a component of a module.
+///
+/// # Errors
+/// When the module is damaged, does not fit the world that is embedded in it, or imports what is in none.
+pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+    // Nothing behind this has to ask again whether a number in the file can be. A feature that is too new is told when it
+    // is compiled.
+    let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
+    valid.map_err(|error| damaged(&error.to_string()))?;
+    or_refused(|| encode(bytes, adaptation))
+}
+
+/// A file for which there is a bug in what adapts it must not end the apps that run already.
+fn or_refused(make: impl FnOnce() -> Result<Vec<u8>, Refusal> + UnwindSafe) -> Result<Vec<u8>, Refusal> {
+    let bug = || {
+        let found = "its core module cannot be adapted: curfew fails at it, which is a bug in curfew";
+        Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted")
+    };
+    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| Err(bug()))
+}
+
+fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+    let adapter = match adaptation {
+        Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    let provided = adapter_memory::provide(bytes)?;
+    let encoded = ComponentEncoder::default()
+        .module(&exit_code::divert(&provided.module))
+        .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
+        .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
+        .and_then(|encoder| encoder.realloc_via_memory_grow(provided.by_growing).encode());
+    encoded.map_err(|error| match adaptation {
+        Adaptation::Command => Refusal::new(
+            format!("its core module cannot be adapted: {error:#}"),
+            "build it for WASI preview 1 or 2 with tools of today",
+        ),
+        Adaptation::Reactor | Adaptation::CommandWithWorld => Refusal::new(
+            format!("its core module does not fit the world that is embedded in it: {error:#}"),
+            "make the bindings again from the same WIT, and define each function that the world exports",
+        ),
+    })
+}
+
+fn damaged(error: &str) -> Refusal {
+    Refusal::new(
+        format!("it is not a valid core module: {error}"),
+        "build it again; it may be cut short (`wasm-tools validate --features all FILE` tells more)",
+    )
+}
+
+/// Whether the embedded world itself has what the host calls, so that the command adapter would only add to it.
+fn exports_what_is_called(bytes: &[u8]) -> bool {
+    exported_by_world(bytes).iter().any(|name| CALLED.iter().any(|called| name.starts_with(called)))
+}
+
+/// Returns what the world exports that is embedded in a module. One that cannot be read is told when the component is made.
+pub fn exported_by_world(bytes: &[u8]) -> Vec<String> {
+    let Ok((_, bindgen)) = metadata::decode(bytes) else { return Vec::new() };
+    let Some(world) = bindgen.resolve.worlds.get(bindgen.world) else { return Vec::new() };
+    world.exports.keys().map(|key| bindgen.resolve.name_world_key(key)).collect()
+}
+
+/// What is wrong with what a module imports. Of one with a world only what no world can have: the rest is told when the
+/// component is made.
+fn foreign_import(module: &Module) -> Option<Refusal> {
+    static FUNCTIONS: LazyLock<Module> =
+        LazyLock::new(|| Module::read(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER).unwrap_or_default());
+    let extension = module
+        .imports
+        .iter()
+        .find(|(from, function)| from == PREVIEW_1 && !FUNCTIONS.has(function))
+        .map(|(_, function)| diagnose::module::extension(function));
+    let diagnose = || match module.has_world {
+        true => diagnose::module::known_import(module),
+        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::words(module)),
+    };
+    extension.or_else(diagnose)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hidden_memory;
+    use super::*;
+
+    /// What is kept compiled is found by it again.
+    #[test]
+    fn what_made_a_component_is_named_with_its_versions() {
+        let lock = include_str!("../../../../Cargo.lock");
+        let is_locked =
+            |name: &str, version: &str| lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\""));
+        let parts: Vec<&str> = MADE_BY.split(", ").collect();
+        assert!(is_locked("wit-component", parts[0].strip_prefix("wit-component ").unwrap()));
+        let adapters = parts[1].strip_prefix("adapters ").unwrap();
+        assert!(is_locked("wasi-preview1-component-adapter-provider", adapters));
+    }
+
+    fn planned(text: &str) -> Result<Option<Adaptation>, Refusal> {
+        plan(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_module_says_itself_how_it_is_adapted() {
+        assert_eq!(planned("(component)"), Ok(None));
+        let program = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
+        assert_eq!(planned(program), Ok(Some(Adaptation::Command)));
+        assert!(planned("(module)").unwrap_err().found.contains("`_start`"));
+        let unknown =
+            "(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (func (export \"_start\")))";
+        assert!(planned(unknown).unwrap_err().found.contains("`sock_open`"));
+    }
+
+    #[test]
+    fn a_bug_in_what_adapts_refuses_the_file_only() {
+        let refusal = or_refused(|| panic!("for this test")).unwrap_err();
+        assert!(refusal.found.contains("bug in curfew"), "{refusal:?}");
+    }
+
+    /// More globals than there are numbers for: the one that is imported, and these.
+    #[test]
+    fn a_count_that_cannot_be_is_refused() {
+        let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (global i32))
+            (memory (export \"memory\") 1) (global i32 (i32.const 77))
+            (func (export \"_start\") (drop (memory.size))))";
+        let mut module = wat::parse_str(text).unwrap();
+        // The section with its one global, an `i32.const 77` that is constant.
+        let section = [6, 7, 1, 0x7f, 0, 0x41, 77 | 0x80, 0, 0x0b];
+        let at = module.windows(section.len()).position(|bytes| bytes == section).unwrap();
+        module.splice(at..at + 3, [6, 11, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(hidden_memory::hide(&module), None);
+        let adaptation = plan(&module).unwrap().unwrap();
+        let refusal = adapt(&module, adaptation).unwrap_err();
+        assert!(refusal.found.starts_with("it is not a valid core module: "), "{refusal:?}");
+    }
+
+    /// Whatever is in a file, there is an answer.
+    #[test]
+    fn a_damaged_module_is_refused_or_adapted_and_never_a_panic() {
+        let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))
+            (memory (export \"memory\") 1) (global (mut i32) (i32.const 0))
+            (func (export \"_start\") (call 0 (memory.grow (memory.size)))))";
+        let whole = wat::parse_str(text).unwrap();
+        for at in 8..whole.len() {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                if let Ok(Some(adaptation)) = plan(&damaged) {
+                    let _either = adapt(&damaged, adaptation);
+                }
+            }
+            assert!(plan(&whole[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

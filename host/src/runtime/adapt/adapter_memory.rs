@@ -1,0 +1,134 @@
+//! Where the memory comes from that the preview-1 adapter keeps in its program's: two pages, for good.
+//!
+//! Invariant: a program of which it is known that its runtime takes all memory for its own gets no adapter with pages in it. How
+//! room is made in a Go program is in `go_memory`, how what has been grown is kept from an allocator in `hidden_memory`.
+
+use std::borrow::Cow;
+
+use super::{go_memory, hidden_memory};
+use crate::runtime::core_module::Module;
+use crate::runtime::refusal::Refusal;
+
+/// What the adapter asks first for its pages, and what it asks without that.
+pub const FOR_ADAPTER: &str = "cabi_realloc_adapter";
+const REALLOC: &str = "cabi_realloc";
+/// What a program exports, and a library does not.
+const START: &str = "_start";
+
+/// A module, and whether its adapter takes its pages by `memory.grow`.
+#[derive(Debug)]
+pub struct Provided<'a> {
+    /// The module, changed or not.
+    pub module: Cow<'a, [u8]>,
+    /// False: it calls what the module exports for it.
+    pub by_growing: bool,
+}
+
+/// Returns from where the adapter of a module takes its pages.
+///
+/// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
+/// programs does not, and does not disturb who asks `memory.grow` where its own new pages are. These do: wasi-libc (dlmalloc
+/// and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do
+/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which write over the adapter's pages when they need more
+/// than a program began with: nothing in a module tells them.
+///
+/// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
+///
+/// # Errors
+/// When the two would overwrite each other.
+pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
+    // What is damaged has been refused before.
+    let module = Module::read(bytes).unwrap_or_default();
+    let grown = || {
+        let module = hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from);
+        Provided { module, by_growing: true }
+    };
+    let asked = Provided { module: bytes.into(), by_growing: false };
+    if module.has(FOR_ADAPTER) {
+        return Ok(asked);
+    }
+    let says_tinygo = module.is_made_by("TinyGo");
+    if says_tinygo || exports_as_tinygo(&module) {
+        // It is called with the first call of the program, when TinyGo's heap is there.
+        return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo(says_tinygo)) };
+    }
+    let says_go = module.made_by.iter().any(|maker| maker == "Go");
+    if !says_go && !go_memory::is_likely(bytes) {
+        // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: no way to get memory.
+        return Ok(if module.has(REALLOC) && !module.has(START) { asked } else { grown() });
+    }
+    // Before what its author exports: that may be written in Go that cannot run in the middle of a call of the host.
+    match go_memory::reserve(bytes, FOR_ADAPTER) {
+        Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
+        None if module.has(REALLOC) => Ok(asked),
+        None if says_go => Err(go()),
+        None => Ok(grown()),
+    }
+}
+
+/// `TinyGo` with `-no-debug` leaves no names of tools; what it exports is its own all the same. A program that says who made
+/// it is no such one: with Binaryen's asyncify and an allocator for its host, one in C exports these, too.
+fn exports_as_tinygo(module: &Module) -> bool {
+    let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
+    module.made_by.is_empty() && exported.iter().all(|name| module.has(name))
+}
+
+fn go() -> Refusal {
+    Refusal::new(
+        "it is built by Go, and it cannot be seen where its heap begins: Go takes all memory from there for its own, also \
+         what its host needs a part of",
+        "build it with Go 1.21 to 1.27, and change nothing in what `go build` makes of it; or export `cabi_realloc`, as a \
+         project of `curfew new --lang go` does",
+    )
+}
+
+fn tinygo(says_so: bool) -> Refusal {
+    let (built, hint) = match says_so {
+        true => ("it is built by TinyGo for WASI preview 1", ""),
+        false => (
+            "by its exports it looks like TinyGo's, for WASI preview 1, and it does not say who made it",
+            "; if another compiler made it, do not strip its `producers` section",
+        ),
+    };
+    let why = "TinyGo takes all memory for its own, also what its host needs a part of";
+    Refusal::new(
+        format!("{built}: {why}"),
+        format!("build it for WASI 0.2: `tinygo build -target=wasip2 -o app.wasm`{hint}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With no maker, there is nothing in the section that names them.
+    fn provided(made_by: &str, exports: &[&str]) -> Result<bool, Refusal> {
+        let text = |text: &str| format!("\\{:02x}{text}", text.len());
+        let maker = match made_by {
+            "" => "\\00".to_owned(),
+            made_by => format!("\\01{}\\01{}{}", text("language"), text(made_by), text("")),
+        };
+        let functions = exports.iter().map(|name| format!("(func (export \"{name}\"))")).collect::<String>();
+        let module = format!("(module (memory 1) {functions} (@custom \"producers\" \"{maker}\"))");
+        provide(&wat::parse_str(module).unwrap()).map(|provided| provided.by_growing)
+    }
+
+    #[test]
+    fn who_takes_all_memory_is_asked_or_refused() {
+        assert_eq!(provided("C11", &[]), Ok(true));
+        assert_eq!(provided("C11", &[REALLOC]), Ok(false));
+        assert_eq!(provided("C11", &[REALLOC, START]), Ok(true));
+        assert_eq!(provided("Golem", &[]), Ok(true));
+        assert_eq!(provided("Go", &[REALLOC]), Ok(false));
+        assert_eq!(provided("Go", &[FOR_ADAPTER]), Ok(false));
+        assert_eq!(provided("Go", &[]), Err(go()));
+        let carries_go = "(module (memory 1) (data (i32.const 8) \"\\f1\\ff\\ff\\ff\\00\\00\\01\\08\"))";
+        assert!(provide(&wat::parse_str(carries_go).unwrap()).unwrap().by_growing, "it is not of Go itself");
+        assert_eq!(provided("TinyGo", &[REALLOC]), Ok(false));
+        assert_eq!(provided("TinyGo", &[]), Err(tinygo(true)));
+        let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
+        assert_eq!(provided("", &exported), Err(tinygo(false)));
+        assert_eq!(provided("", &exported[..4]), Ok(true));
+        assert_eq!(provided("C11", &exported), Ok(true), "it says that it is of another compiler");
+    }
+}

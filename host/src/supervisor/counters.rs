@@ -1,0 +1,90 @@
+//! What is counted of a component over all its generations and restarts, by its name. Invariant: no count ever goes back.
+
+use std::time::Duration;
+
+use super::generation_record::GenerationRecord;
+use crate::admin::{ComponentMetrics, ConnectionMetrics, RequestMetrics, Times};
+use crate::teardown::Outcome;
+
+/// The books of one component.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Generations so far.
+    pub generations: u64,
+    /// Starts after it failed or ended, and fresh generations that were asked for.
+    pub restarts: u64,
+    /// Services that were started; instances of other kinds are in their stats.
+    pub started: u64,
+    /// Services that failed; the same.
+    pub traps: u64,
+    /// Times that it was cut off.
+    pub cut_offs: u64,
+    /// Times of its hooks.
+    pub hook: Times,
+    /// Times of its drains.
+    pub drain: Times,
+    /// What it failed with last, in one line.
+    pub last_failure: Option<String>,
+    /// What forgotten generations had counted.
+    gone: ComponentMetrics,
+}
+
+impl Counters {
+    /// Takes note of the end of a generation, or of one start of it.
+    pub fn ended(&mut self, record: &GenerationRecord, outcome: Outcome, now: Duration) {
+        self.cut_offs += u64::from(matches!(outcome, Outcome::CutOff | Outcome::Leaked));
+        if let Some(asked) = record.asked {
+            let end = record.returned.or(record.ended).unwrap_or(now);
+            self.drain.add(end.saturating_sub(asked));
+        }
+    }
+
+    /// Keeps what a generation has counted that is forgotten.
+    pub fn absorb(&mut self, record: &GenerationRecord) {
+        self.gone.add_counts(&counts(record));
+    }
+
+    /// Returns all figures; `living` are the generations that are not forgotten, each with the number of
+    /// its instances.
+    pub fn metrics<'a>(
+        &self,
+        name: &str,
+        living: impl Iterator<Item = (&'a GenerationRecord, u64)>,
+    ) -> ComponentMetrics {
+        let mut all = ComponentMetrics {
+            name: name.to_owned(),
+            restarts: self.restarts,
+            instances_started: self.started,
+            traps: self.traps,
+            cut_offs: self.cut_offs,
+            hook: self.hook,
+            drain: self.drain,
+            ..ComponentMetrics::default()
+        };
+        all.add_counts(&self.gone);
+        for (record, instances) in living {
+            all.add_counts(&counts(record));
+            all.kind = record.kind().to_owned();
+            all.in_flight += record.in_flight_now();
+            all.instances += instances;
+            all.memory_bytes += record.memory();
+        }
+        all
+    }
+}
+
+/// Returns what one generation has counted by itself.
+fn counts(record: &GenerationRecord) -> ComponentMetrics {
+    let stats = record.stats.as_deref();
+    let of_connections = stats.filter(|stats| stats.is_of_connections());
+    let of_requests = stats.filter(|stats| !stats.is_of_connections());
+    let counted = record.stats.as_ref().map(|stats| stats.counts());
+    ComponentMetrics {
+        requests: of_requests.map(RequestMetrics::from),
+        connections: of_connections.map(ConnectionMetrics::from),
+        instances_started: counted.as_ref().map_or(0, |counts| counts.instances),
+        traps: counted.as_ref().map_or(0, |counts| counts.failed_instances),
+        dropped_lines: record.dropped_lines(),
+        ..ComponentMetrics::default()
+    }
+}

@@ -1,0 +1,260 @@
+//! The control thread's loop: waits for signals, messages and deadlines, feeds the machine, and has `perform`
+//! do what it says. Invariant: nothing in here blocks but the one `poll`, and no guest code runs here, so a
+//! deadline is late only by what the system's scheduler adds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::guardian::Guardian;
+use super::health::Readiness;
+use super::inbox::Inbox;
+use super::log_events;
+use super::operator_requests::PendingRequests;
+use super::policies::{member_policy, policy};
+use super::registry::Registry;
+use super::reload::Reloads;
+use super::report::Report;
+use super::service_manager::ServiceManager;
+use super::signals::SignalSource;
+use super::suspension::SuspensionWatch;
+use super::{AppError, Options};
+use crate::admin::{Admin, AdminParts};
+use crate::output::Progress;
+use crate::plan::Plan;
+use crate::runtime::{Loading, Runtime};
+use crate::server::http::Front;
+use crate::teardown::{Event, ExitCode, GenerationId, Level, Machine, Phase};
+
+/// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
+/// would miss it.
+const BUMP_EVERY: Duration = Duration::from_millis(10);
+/// How often the log says whom the stop waits for.
+const WAITING_EVERY: Duration = Duration::from_secs(1);
+/// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is left when an app has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its report.
+    pub result: Result<Report, AppError>,
+    /// Still on guard, with the bound of the stop if there was one.
+    pub guardian: Guardian,
+    /// The signals, which nobody listens to any more.
+    pub signals: Option<SignalSource>,
+    /// Still answering, until it is dropped: the last that closes.
+    pub operate: Option<Admin>,
+}
+
+impl Ended {
+    /// Returns the report alone: the process goes on without the app.
+    ///
+    /// # Errors
+    /// When a component could not be loaded.
+    pub fn dismissed(self) -> Result<Report, AppError> {
+        self.guardian.dismiss();
+        self.result
+    }
+}
+
+/// The app as the control thread holds it.
+pub struct EventLoop {
+    pub(super) runtime: Runtime,
+    pub(super) plan: Plan,
+    pub(super) options: Options,
+    pub(super) inbox: Inbox,
+    pub(super) machine: Machine,
+    pub(super) registry: Registry,
+    pub(super) guardian: Guardian,
+    pub(super) loading: Option<Loading>,
+    pub(super) progress: Option<Progress>,
+    pub(super) stop_began: Option<Duration>,
+    pub(super) left: Option<ExitCode>,
+    /// What serves the components that the host listens for, once they are loaded.
+    pub(super) front: Option<Front>,
+    /// Reloads and restarts under way.
+    pub(super) reloads: Reloads,
+    /// What operators have asked for and wait for.
+    pub(super) pending: PendingRequests,
+    /// What systemd is told.
+    pub(super) manager: ServiceManager,
+    /// What was said of the app's readiness.
+    pub(super) readiness: Readiness,
+    /// Where operators ask.
+    operate: Option<Admin>,
+    /// The time of this turn: everything that is heard in one turn happens at one time.
+    pub(super) now: Duration,
+    pauses: SuspensionWatch,
+    next_waiting: Option<Duration>,
+}
+
+impl EventLoop {
+    /// Puts the app together; nothing has started yet.
+    pub fn new(runtime: Runtime, plan: Plan, options: Options, inbox: Inbox, guardian: Guardian) -> Self {
+        let mut registry = Registry::default();
+        let add = |component: &crate::plan::ComponentPlan| {
+            (component.name.clone(), registry.add(Arc::new(component.clone()), None))
+        };
+        let ids = plan.components.iter().map(add).collect();
+        let members = plan.components.iter().map(|component| member_policy(component, &ids)).collect();
+        registry.set_current(ids);
+        let seed = u64::from(std::process::id());
+        Self {
+            machine: Machine::new(policy(&plan.app), members, seed),
+            registry,
+            manager: ServiceManager::new(options.service_manager),
+            front: None,
+            reloads: Reloads::default(),
+            pending: PendingRequests::default(),
+            readiness: Readiness::default(),
+            operate: None,
+            runtime,
+            plan,
+            options,
+            inbox,
+            guardian,
+            loading: None,
+            progress: None,
+            stop_began: None,
+            left: None,
+            now: Duration::ZERO,
+            pauses: SuspensionWatch::start(),
+            next_waiting: None,
+        }
+    }
+
+    /// Runs the app to its end. The guardian goes on until somebody dismisses it.
+    pub fn run(mut self) -> Ended {
+        let result = self.run_to_end();
+        Ended { result, guardian: self.guardian, signals: self.options.signals, operate: self.operate }
+    }
+
+    fn run_to_end(&mut self) -> Result<Report, AppError> {
+        self.open_to_operators()?;
+        self.load()?;
+        while self.left.is_none() {
+            let timed = self.wait()?;
+            let source = self.options.signals.as_ref();
+            let (now, signals) = self.pauses.begin_turn(self.runtime.clock(), source, timed);
+            self.now = now;
+            for signal in signals {
+                self.feed(Event::Signal(signal));
+            }
+            for message in self.inbox.take() {
+                self.hear(message)?;
+            }
+            self.look_who_is_alive();
+            self.feed(Event::Clock);
+            self.tell_readiness();
+            self.arm_guardian();
+            self.say_who_is_waited_for();
+            if self.somebody_is_being_cut() {
+                self.runtime.bump();
+            }
+        }
+        Ok(self.report())
+    }
+
+    /// Opens the control socket and the admin listener, before anything else of the app exists.
+    fn open_to_operators(&mut self) -> Result<(), AppError> {
+        let (control, admin) = (self.plan.app.control.clone(), self.plan.app.admin);
+        if control.is_none() && admin.is_none() {
+            return Ok(());
+        }
+        let inbox = self.inbox.clone();
+        let died = Box::new(move || inbox.send(super::inbox::Message::HostBug("the thread for operators")));
+        let operator = Arc::new(self.inbox.clone());
+        self.operate = Some(Admin::start(AdminParts { control, admin, operator, died })?);
+        Ok(())
+    }
+
+    /// Waits until there is something to do. Returns whether a deadline was in sight.
+    fn wait(&mut self) -> Result<bool, AppError> {
+        let now = self.runtime.clock().now();
+        let due = self.machine.next_wake().into_iter().chain(self.next_sign_of_life()).min();
+        let mut timeout = due.map(|at| at.saturating_sub(now).min(LOOK));
+        if self.somebody_is_being_cut() {
+            timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
+        }
+        let timed = timeout.is_some();
+        let timeout = timeout.into_iter().chain(self.manager.next_call(now)).min();
+        let signals = self.options.signals.as_ref().map(SignalSource::as_fd);
+        let mut polled = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
+        match ppoll(&mut polled, timeout.map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(timed),
+            Err(error) => Err(AppError::System { what: "wait for events", cause: error.into() }),
+        }
+    }
+
+    /// Feeds the machine, and does what it says.
+    pub(super) fn feed(&mut self, event: Event) {
+        let before = self.machine.level();
+        let actions = self.machine.on(self.now, event);
+        self.follow(before, actions);
+    }
+
+    /// Does what the machine says.
+    pub(super) fn follow(&mut self, before: Level, actions: Vec<crate::teardown::Action>) {
+        if before == Level::Running && self.machine.cause().is_some() {
+            self.stop_began = Some(self.now);
+            self.tell_readiness();
+        }
+        if before == Level::Running && self.machine.level() > Level::Running {
+            self.refuse_pending();
+            self.give_up_reading();
+            let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));
+            self.manager.stopping(self.now, left.unwrap_or_default());
+        }
+        for action in actions {
+            self.perform(self.now, action);
+        }
+        // Before the stop begins there is nothing to guard; after that, once for each batch is enough.
+        if before == Level::Running {
+            self.arm_guardian();
+        }
+    }
+
+    fn arm_guardian(&self) {
+        if let Some(deadlines) = self.machine.deadlines() {
+            self.guardian.arm(deadlines.hard, self.machine.exit_code());
+        }
+    }
+
+    fn somebody_is_being_cut(&self) -> bool {
+        self.registry.iter().any(|(id, record)| {
+            let abandoned = || record.link.as_ref().is_some_and(|link| link.is_abandoned());
+            let phase = self.machine.phase(id);
+            phase == Phase::Cut || (phase == Phase::Starting && abandoned())
+        })
+    }
+
+    fn say_who_is_waited_for(&mut self) {
+        let now = self.now;
+        let Some(began) = self.stop_began else { return };
+        if now < *self.next_waiting.get_or_insert(began + WAITING_EVERY) || self.left.is_some() {
+            return;
+        }
+        self.next_waiting = Some(now + WAITING_EVERY);
+        for (id, record) in self.registry.iter() {
+            let phase = self.machine.phase(id);
+            if phase != Phase::Ended {
+                let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
+                let left = deadline.unwrap_or(now).saturating_sub(now);
+                let (name, in_flight) = (&record.plan.name, record.in_flight());
+                let (alone, hook) = (self.plan.passthrough, record.hook_time(now));
+                log_events::waiting(alone, name, record.doing(phase), in_flight, hook, left);
+            }
+        }
+        let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(now));
+        self.manager.still_stopping(left.unwrap_or_default());
+    }
+
+    /// Returns the name of a component.
+    pub(super) fn name(&self, id: GenerationId) -> String {
+        self.registry.get(id).map_or_else(String::new, |record| record.plan.name.clone())
+    }
+}

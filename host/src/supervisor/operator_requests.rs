@@ -1,0 +1,162 @@
+//! What operators ask for over the control socket: carried out at once or refused at once, with a reason.
+
+use tokio::sync::oneshot;
+
+use super::event_loop::EventLoop;
+use super::generation_record::millis;
+use crate::admin::{OperatorAnswer, OperatorRequest, Refusal, RefusalKind};
+use crate::fail_point;
+use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
+
+/// Who waits for the end of a component.
+#[derive(Debug, Default)]
+pub struct PendingRequests {
+    stops: Vec<(String, oneshot::Sender<OperatorAnswer>)>,
+}
+
+fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { why, text: text.into() })
+}
+
+/// Tells it to whoever asked, who can be gone by now.
+fn tell(answer: oneshot::Sender<OperatorAnswer>, what: OperatorAnswer) {
+    let _gone = answer.send(what);
+}
+
+impl EventLoop {
+    /// Answers one question.
+    pub(super) fn answer(&mut self, question: OperatorRequest) {
+        match question {
+            OperatorRequest::Snapshot(answer) => {
+                let _gone = answer.send(Box::new(self.snapshot()));
+            }
+            OperatorRequest::Stop { component: None, now, answer } => tell(answer, self.stop_app(now)),
+            OperatorRequest::Stop { component: Some(name), now, answer } => {
+                match self.stop_component(&name, now) {
+                    Ok(()) if self.alive(&name).next().is_none() => {
+                        tell(answer, Ok(format!("{name} has stopped")))
+                    }
+                    Ok(()) => self.pending.stops.push((name, answer)),
+                    Err(refusal) => tell(answer, Err(refusal)),
+                }
+            }
+            OperatorRequest::Reload(answer) => match self.may_change() {
+                Err(refusal) if refusal.why == RefusalKind::Stopping => tell(answer, Err(refusal)),
+                _ if self.plan.manifest.is_none() => {
+                    tell(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
+                }
+                // One that is under way may have read an older manifest: the next one is theirs.
+                Ok(()) | Err(_) => {
+                    self.reloads.wait(answer);
+                    self.feed(Event::ReloadRequested);
+                }
+            },
+            OperatorRequest::Restart { component, answer } => self.restart_component(&component, answer),
+        }
+    }
+
+    /// Says why nothing can be changed now.
+    fn may_change(&self) -> Result<(), Refusal> {
+        if self.machine.level() > Level::Running {
+            return Err(self.stopping());
+        }
+        if self.machine.is_changing() {
+            return refusal(
+                RefusalKind::Busy,
+                "a reload or a restart is under way: try again when it has ended",
+            );
+        }
+        if self.front.is_none() {
+            return refusal(RefusalKind::Busy, "the app is still loading");
+        }
+        Ok(())
+    }
+
+    fn stopping(&self) -> Refusal {
+        let left = self.machine.deadlines().map(|all| all.end.saturating_sub(self.now)).unwrap_or_default();
+        let text = format!("the app is stopping already; it has {} ms left", millis(left));
+        Refusal { why: RefusalKind::Stopping, text }
+    }
+
+    fn stop_app(&mut self, now: bool) -> OperatorAnswer {
+        let (before, urgency) = (self.machine.level(), if now { Urgency::Now } else { Urgency::Graceful });
+        self.feed(Event::OperatorStop(urgency));
+        match before {
+            Level::Running => Ok(format!("{} is stopping", self.plan.app.name)),
+            Level::Delay if now => Ok("the delay is over".to_owned()),
+            Level::Delay | Level::Drain | Level::Cut | Level::Exit => Err(self.stopping()),
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<GenerationId, Refusal> {
+        let names = || self.registry.current().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let known = self.registry.id_of(name);
+        known.map_or_else(
+            || {
+                refusal(
+                    RefusalKind::Unknown,
+                    format!("there is no component {name:?}; there are {}", names()),
+                )
+            },
+            Ok,
+        )
+    }
+
+    fn stop_component(&mut self, name: &str, now: bool) -> Result<(), Refusal> {
+        let id = self.known(name)?;
+        self.may_change()?;
+        let needs = |(other, other_id): &(&String, &GenerationId)| {
+            let record = self.registry.get(**other_id);
+            let comes_after =
+                record.is_some_and(|record| record.plan.after.iter().any(|needed| needed == name));
+            comes_after && *other != name && self.machine.phase(**other_id) != Phase::Ended
+        };
+        let dependents: Vec<_> =
+            self.registry.current().iter().filter(needs).map(|(name, _)| name.as_str()).collect();
+        if !dependents.is_empty() {
+            let text = format!(
+                "{} came after it and would be left without it: stop that first",
+                dependents.join(", ")
+            );
+            return refusal(RefusalKind::Busy, text);
+        }
+        self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));
+        if self.machine.phase(id) == Phase::Ended {
+            self.never_ready(id, "it was stopped before it was ready");
+        }
+        // Older ones are on the way out already; who has no time for it stops them, too.
+        let older: Vec<_> = self.alive(name).filter(|other| now && *other != id).collect();
+        older.into_iter().for_each(|id| self.feed(Event::StopOne(id, Urgency::Now)));
+        Ok(())
+    }
+
+    fn restart_component(&mut self, name: &str, answer: oneshot::Sender<OperatorAnswer>) {
+        let id = self.known(name).and_then(|id| self.may_change().map(|()| id));
+        let id = match id {
+            Ok(id) => id,
+            Err(refusal) => return tell(answer, Err(refusal)),
+        };
+        fail_point::leave_behind("restart");
+        self.renew(id, Cause::Request(Requester::Operator), Some(answer));
+    }
+
+    /// Tells whoever waits for the end of this component how it ended, if this was all that was left of it.
+    pub(super) fn now_ended(&mut self, id: GenerationId, how: &str) {
+        let name = self.name(id);
+        if self.alive(&name).next().is_some() {
+            return;
+        }
+        for (_, answer) in self.pending.stops.extract_if(.., |(whose, _)| *whose == name) {
+            tell(answer, Ok(format!("{name} has ended: {how}")));
+        }
+    }
+
+    /// Tells everybody who waits that the app stops.
+    pub(super) fn refuse_pending(&mut self) {
+        let refusal = self.stopping();
+        self.reloads.refuse_all(&refusal);
+        for (_, answer) in self.pending.stops.drain(..) {
+            tell(answer, Err(refusal.clone()));
+        }
+    }
+}

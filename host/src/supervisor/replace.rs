@@ -1,0 +1,107 @@
+//! Replacements of one component by a fresh generation of itself: because an operator wants it, or because it was found dead. How a
+//! service that ended by itself is started again is not here: it keeps its generation.
+//!
+//! Invariant: each of them is told once, when the fresh generation is ready or never will be, to the log and to whoever asked.
+
+use tokio::sync::oneshot;
+
+use super::event_loop::EventLoop;
+use super::log_events;
+use super::policies::member_policy;
+use super::reload::TakeOver;
+use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
+use crate::teardown::{Cause, Change, Event, GenerationId, Phase};
+
+/// The generations that restarts wait for, and who asked.
+#[derive(Default)]
+pub struct Replacements(Vec<Restart>);
+
+struct Restart {
+    id: GenerationId,
+    name: String,
+    answer: Option<oneshot::Sender<OperatorAnswer>>,
+}
+
+impl Replacements {
+    /// Takes everybody who asked: the app stops.
+    pub fn drain(&mut self) -> impl Iterator<Item = oneshot::Sender<OperatorAnswer>> {
+        self.0.drain(..).filter_map(|restart| restart.answer)
+    }
+
+    fn take(&mut self, id: GenerationId) -> Option<Restart> {
+        self.0.extract_if(.., |restart| restart.id == id).next()
+    }
+}
+
+impl EventLoop {
+    /// Replaces a component by a fresh generation of itself. When what that needs cannot be had, it goes on as it is.
+    pub(super) fn renew(
+        &mut self,
+        id: GenerationId,
+        cause: Cause,
+        answer: Option<oneshot::Sender<OperatorAnswer>>,
+    ) {
+        let Some(record) = self.registry.get(id) else {
+            return self.feed(Event::NothingToChange);
+        };
+        let (plan, loaded) = (record.plan.clone(), record.loaded.clone());
+        let mut ids = self.registry.current().clone();
+        let fresh = self.registry.add(plan.clone(), loaded);
+        ids.insert(plan.name.clone(), fresh);
+        let policies = |(name, id): (&String, &GenerationId)| {
+            let record = self.registry.get(*id).filter(|_| name != &plan.name)?;
+            Some((*id, member_policy(&record.plan, &ids)))
+        };
+        let kept = ids.iter().filter_map(policies).collect();
+        let keeps_budget = matches!(cause, Cause::Failure(_));
+        let change =
+            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        self.reloads.restarts.0.push(Restart { id: fresh, name: plan.name.clone(), answer });
+        let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what: String::new() };
+        if let Err(why) = self.begin_change(change, vec![(fresh, Some(id))], taking_over) {
+            self.never_ready(fresh, &why);
+            self.feed(Event::NothingToChange);
+        }
+    }
+
+    /// A fresh generation has taken over; it can be ready, or begin when the one before it has ended.
+    pub(super) fn took_over(&mut self, id: GenerationId) {
+        if let Some((_, counters)) = self.registry.with_counters(id) {
+            counters.restarts += 1;
+        }
+        self.now_ready(id);
+    }
+
+    /// Whoever waits for this generation can be told, if it is ready and has taken over.
+    pub(super) fn now_ready(&mut self, id: GenerationId) {
+        if !self.machine.is_ready(id) || self.reloads.is_on_trial(id) {
+            return;
+        }
+        let Some(Restart { name, answer, .. }) = self.reloads.restarts.take(id) else { return };
+        let what = format!("{name} has been restarted");
+        log_events::restarted(&what);
+        if let Some(answer) = answer {
+            // Whoever asked can be gone by now.
+            let _gone = answer.send(Ok(what));
+        }
+    }
+
+    /// Tells whoever waits for this generation that it came to nothing.
+    pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
+        let Some(Restart { name, answer, .. }) = self.reloads.restarts.take(id) else { return };
+        log_events::restart_failed(&name, why);
+        if let Some(answer) = answer {
+            let _gone = answer.send(Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
+        }
+    }
+
+    /// Returns the generations of a name of which something is left.
+    pub(super) fn alive(&self, name: &str) -> impl Iterator<Item = GenerationId> {
+        let lives = |id: GenerationId| !matches!(self.machine.phase(id), Phase::Pending | Phase::Ended);
+        let named = self.registry.iter().filter(move |(id, record)| record.plan.name == name && lives(*id));
+        // The youngest first.
+        let mut found: Vec<_> = named.map(|(id, _)| id).collect();
+        found.reverse();
+        found.into_iter()
+    }
+}

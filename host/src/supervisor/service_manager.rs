@@ -1,0 +1,79 @@
+//! What the service manager (systemd) is told, and when. Invariant: it hears READY after each reload, also a failed one;
+//! STOPPING once; and signs of life from the control thread alone, for that is what must not hang.
+
+use std::time::Duration;
+
+use crate::systemd::Notifier;
+
+/// How much longer than the hard deadline a stop may take before the manager acts.
+const SPARE: Duration = Duration::from_secs(1);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct ServiceManager {
+    notifier: Option<Notifier>,
+    next_sign: Duration,
+    ready: bool,
+}
+
+impl ServiceManager {
+    /// Tells whoever the environment names; nobody, where the app is not the process.
+    pub fn new(is_process: bool) -> Self {
+        let notifier = is_process.then(Notifier::from_env).filter(Notifier::is_on);
+        Self { notifier, next_sign: Duration::ZERO, ready: false }
+    }
+
+    /// Says once that the app is ready.
+    pub fn started(&mut self, app: &str, components: usize) {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.ready(&format!("{app}: {components} components are ready"));
+        }
+    }
+
+    fn ready(&mut self, status: &str) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.ready(status);
+        }
+    }
+
+    /// Says that a reload begins; while the app starts, that is part of the start.
+    pub fn reloading(&mut self) {
+        if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
+            notifier.reloading();
+        }
+    }
+
+    /// Says that a reload has ended, one way or the other.
+    pub fn reloaded(&mut self, what: &str) {
+        if self.ready {
+            self.ready(what);
+        }
+    }
+
+    /// Says that the app stops, and how long that can take.
+    pub fn stopping(&mut self, now: Duration, longest: Duration) {
+        self.next_sign = self.next_sign.min(now);
+        if let Some(notifier) = &mut self.notifier {
+            notifier.stopping();
+            notifier.extend(longest.saturating_add(SPARE));
+        }
+    }
+
+    /// Says how long it can still take.
+    pub fn still_stopping(&mut self, longest: Duration) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.extend(longest.saturating_add(SPARE));
+        }
+    }
+
+    /// Gives a sign of life if one is due, and returns how long the next one can wait.
+    pub fn next_call(&mut self, now: Duration) -> Option<Duration> {
+        let notifier = self.notifier.as_mut()?;
+        let every = notifier.watchdog_every()?;
+        if now >= self.next_sign {
+            notifier.watchdog();
+            self.next_sign = now.saturating_add(every);
+        }
+        Some(self.next_sign.saturating_sub(now))
+    }
+}
