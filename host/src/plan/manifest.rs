@@ -20,7 +20,7 @@ use super::schema::{
     AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, RESTART, SAID, STARTED, TEXT,
 };
 use super::types::{
-    Access, AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY,
+    Access, AccessLogFormat, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY,
     DEFAULT_HEALTH_FAILURES, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT, DirGrant, HealthPlan, HookTiming,
     NetworkGrant, OnEnd, Plan, ReadyWhen, RestartPlan, SignalProfile,
 };
@@ -120,9 +120,9 @@ fn app_plan(app: &Section, path: &Path, base: &Path) -> AppPlan {
             _ => SignalProfile::Standard,
         },
         access_log: match app.text("access-log") {
-            Some(TEXT) => AccessLog::Text,
-            Some(JSON) => AccessLog::Json,
-            _ => AccessLog::Off,
+            Some(TEXT) => AccessLogFormat::Text,
+            Some(JSON) => AccessLogFormat::Json,
+            _ => AccessLogFormat::Off,
         },
         admin: app.item("admin").and_then(Item::address),
         control: app.text("control").map(|path| absolute(base.join(path))),

@@ -4,9 +4,9 @@
 pub mod address;
 mod budget;
 mod checks;
-mod diff;
+mod compatible;
 mod error;
-mod files;
+mod from_files;
 mod http;
 mod json_schema;
 pub mod keys;
@@ -25,9 +25,9 @@ pub mod schema;
 mod syntax;
 mod types;
 
-pub use diff::Diff;
+pub use compatible::Diff;
 pub use error::{Diagnostic, PlanError, PlanErrorKind};
-pub use files::Bare;
+pub use from_files::Bare;
 pub use http::*;
 pub use json_schema::json_schema;
 pub use manifest::DEFAULT_MANIFEST;

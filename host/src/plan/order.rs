@@ -78,7 +78,7 @@ fn places(counts: &[usize], is_meant: impl Fn(usize) -> bool) -> Vec<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::files::Bare;
+    use super::super::from_files::Bare;
     use super::*;
 
     /// A plan of components `a`, `b`, … with these `after`.

@@ -40,7 +40,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Bare;
+    use super::super::from_files::Bare;
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::error::PlanError;
-use super::files::Bare;
+use super::from_files::Bare;
 use super::names::unique;
 use super::types::Plan;
 

@@ -59,7 +59,7 @@ pub struct AppPlan {
     /// Which table of signals holds.
     pub signals: SignalProfile,
     /// Whether each request is told, and how.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogFormat,
     /// Where `/livez`, `/readyz`, `/status` and `/metrics` are served; `None` is nowhere.
     pub admin: Option<SocketAddr>,
     /// The control socket's path, absolute; `None` is no control socket.
@@ -68,7 +68,7 @@ pub struct AppPlan {
 
 /// Whether each request is told, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum AccessLogFormat {
     /// It is not.
     #[default]
     Off,

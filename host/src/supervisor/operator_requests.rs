@@ -50,7 +50,7 @@ impl EventLoop {
         if self.machine.level() > Level::Running {
             return Err(self.stopping());
         }
-        if self.machine.is_changing() {
+        if self.machine.is_rolling_out() {
             return refusal(
                 RefusalKind::Busy,
                 "a reload or a restart is under way: try again when it has ended",

@@ -193,7 +193,7 @@ fn the_app_has_defaults_and_the_name_of_the_folder() {
     assert_eq!(Some(plan.app.name.as_str()), dir.path().file_name().and_then(|name| name.to_str()));
     assert_eq!((plan.app.grace, plan.app.fail_grace), (DEFAULT_GRACE, DEFAULT_FAIL_GRACE));
     assert_eq!((plan.app.drain_delay, plan.app.signals), (Duration::ZERO, SignalProfile::Standard));
-    assert_eq!(plan.app.access_log, AccessLog::Off);
+    assert_eq!(plan.app.access_log, AccessLogFormat::Off);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Version};
 use serde_json::json;
 
 use crate::output::Source;
-use crate::plan::AccessLog as Format;
+use crate::plan::AccessLogFormat;
 
 /// What the access log says of a request. Kept only where there is one.
 #[derive(Debug)]
@@ -70,11 +70,11 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Returns the log in this format, if there is to be one.
-    pub fn new(format: Format, source: Source) -> Option<Self> {
+    pub fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
         match format {
-            Format::Off => None,
-            Format::Text => Some(Self { source, json: false }),
-            Format::Json => Some(Self { source, json: true }),
+            AccessLogFormat::Off => None,
+            AccessLogFormat::Text => Some(Self { source, json: false }),
+            AccessLogFormat::Json => Some(Self { source, json: true }),
         }
     }
 

@@ -19,7 +19,7 @@ fn every_key_of_a_server_reaches_the_plan() {
     let dir = folder();
     let path = |name: &str| dir.path().join(name);
     let plan = Plan::from_str(FULL, &path("curfew.toml")).unwrap();
-    assert_eq!(plan.app.access_log, AccessLog::Json);
+    assert_eq!(plan.app.access_log, AccessLogFormat::Json);
     let web = &plan.components[0];
     let secs = Duration::from_secs;
     let ip = |text: &str| ListenAddress::Ip(text.parse().unwrap());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::types::{AccessLog, ComponentPlan, OnEnd, Plan};
+use super::types::{AccessLogFormat, ComponentPlan, OnEnd, Plan};
 
 /// What differs between two plans; the numbers are places in their components.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Plan {
     }
 }
 
-impl AccessLog {
+impl AccessLogFormat {
     /// The word that a manifest has for it.
     #[must_use]
     pub const fn word(self) -> &'static str {

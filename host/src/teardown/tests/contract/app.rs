@@ -1,11 +1,12 @@
 //! The rows of the contract about signals, causes, bounds and the exit of the whole app, each as one test.
 //!
-//! Invariant: the first comment of a test names its row. Single events are in `table`, random ones in
+//! Invariant: the first comment of a test names its row. Single events are in `transition_table`, random ones in
 //! `properties`.
 
-use super::table::{
-    A, B, C, FAIL_GRACE, GRACE, asks, bounds, kinds, member, ms, pair, running, s, samples, signal, starting,
+use super::super::fixtures::{
+    A, B, C, FAIL_GRACE, GRACE, asks, bounds, component, kinds, ms, pair, running, s, signal, starting,
 };
+use super::super::transition_table::samples;
 use super::*;
 use crate::plan::SignalProfile;
 
@@ -75,7 +76,7 @@ fn quit_ends_the_delay() {
 #[test]
 fn quit_stretches_every_grace_by_four() {
     // Signals: QUIT while running: graceful stop, no delay, grace × 4.
-    let mut app = running(vec![member(), MemberPolicy { grace: Some(s(2)), ..member() }]);
+    let mut app = running(vec![component(), GenerationPolicy { grace: Some(s(2)), ..component() }]);
     let done = signal(&mut app, s(1), Signal::Quit);
     assert_eq!(asks(&done), [(A, s(41)), (B, s(9))]);
     assert_eq!(bounds(&app), (s(1), s(41), s(42)));
@@ -103,7 +104,7 @@ fn each_int_rises_one_level_from_the_delay_on() {
 fn in_the_nginx_profile_term_and_int_cut_off_now() {
     // Signals, nginx: TERM and INT while running cut off now; 128+n.
     for (pressed, code) in [(Signal::Term, 143), (Signal::Int, 130)] {
-        let mut app = starting(SignalProfile::Nginx, vec![member()]);
+        let mut app = starting(SignalProfile::Nginx, vec![component()]);
         let _ = app.on(s(0), Event::Entered(A));
         let done = signal(&mut app, s(1), pressed);
         let ask = Action::Ask { id: A, cause: Cause::Signal(pressed), deadline: s(1) };
@@ -147,7 +148,7 @@ fn a_failure_stops_the_others_at_once_with_the_fail_grace() {
 fn nothing_that_follows_masks_a_failure() {
     // Exit codes: 1 goes before 124: what is left of a failed component can be cut off, its failure stays.
     for outcome in [Outcome::CutOff, Outcome::Leaked, Outcome::NotStarted] {
-        let mut app = running(vec![member()]);
+        let mut app = running(vec![component()]);
         let _ = app.on(s(1), Event::Failed(A));
         assert_eq!(app.next_wake(), Some(s(1 + FAIL_GRACE)), "it has no time of its own");
         assert_eq!(kinds(&app.on(s(1 + FAIL_GRACE), Event::Clock)), ["Cut", "Raise"]);
@@ -160,7 +161,7 @@ fn nothing_that_follows_masks_a_failure() {
 #[test]
 fn the_guardian_knows_the_code_before_everyone_has_ended() {
     // I3, I11: if the control thread is stuck, the guardian leaves with the code that holds now.
-    let mut app = starting(SignalProfile::Standard, vec![member(); 3]);
+    let mut app = starting(SignalProfile::Standard, vec![component(); 3]);
     let _ = app.on(s(0), Event::Entered(A));
     let _ = app.on(s(0), Event::Entered(B));
     let _ = signal(&mut app, s(1), Signal::Int);

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::table::{A, B, FAIL_GRACE, GRACE, asks, kinds, member, ms, running, runs, s, signal, starting};
+use super::super::fixtures::{
+    A, B, FAIL_GRACE, GRACE, asks, component, kinds, ms, running, runs, s, signal, starting,
+};
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
@@ -15,13 +17,13 @@ fn plan() -> RestartPlan {
 }
 
 /// A service that is started again.
-fn service() -> MemberPolicy {
-    MemberPolicy { on_failure: OnEnd::Restart, restart: plan(), ..member() }
+fn service() -> GenerationPolicy {
+    GenerationPolicy { on_failure: OnEnd::Restart, restart: plan(), ..component() }
 }
 
 /// One with instances of its own, in which the failed ones are replaced.
-fn pool() -> MemberPolicy {
-    MemberPolicy { on_lost: OnEnd::Restart, pooled: true, ..service() }
+fn pool() -> GenerationPolicy {
+    GenerationPolicy { on_lost: OnEnd::Restart, pooled: true, ..service() }
 }
 
 fn pause(actions: &[Action]) -> Duration {
@@ -45,7 +47,7 @@ fn fails(app: &mut Machine, now: Duration) -> Vec<Action> {
 #[test]
 fn a_service_is_started_again_until_its_budget_is_spent() {
     // R11: a restart budget is spent → exit 75, cause named. R12: back-off doubles with jitter.
-    let mut app = running(vec![service(), member()]);
+    let mut app = running(vec![service(), component()]);
     let mut now = s(0);
     for (count, seconds) in [(1, 1), (2, 2), (3, 4)] {
         let pause = pause(&fails(&mut app, now));
@@ -69,7 +71,7 @@ fn a_service_is_started_again_until_its_budget_is_spent() {
 #[test]
 fn a_budget_is_about_a_period() {
     // restart = { max, within }: what lies longer ago counts no more.
-    let mut app = running(vec![service(), member()]);
+    let mut app = running(vec![service(), component()]);
     for at in [0, 40, 80, 100, 140, 180, 220] {
         let pause = pause(&fails(&mut app, s(at)));
         let _ = app.on(s(at) + pause, Event::Clock);
@@ -82,8 +84,10 @@ fn a_budget_is_about_a_period() {
 #[test]
 fn a_start_that_fails_counts_as_any_failure() {
     // R12: a component traps at start, or is never ready: back-off, and nobody else is touched.
-    let mut app =
-        starting(SignalProfile::Standard, vec![MemberPolicy { start_timeout: s(5), ..service() }, member()]);
+    let mut app = starting(
+        SignalProfile::Standard,
+        vec![GenerationPolicy { start_timeout: s(5), ..service() }, component()],
+    );
     let _ = runs(&mut app, s(0), B);
     assert!(about(pause(&fails(&mut app, s(1))), 1));
     assert_eq!(app.on(s(2), Event::Clock), [Action::Start(A)]);
@@ -96,7 +100,7 @@ fn a_start_that_fails_counts_as_any_failure() {
 #[test]
 fn a_stop_ends_a_back_off_at_once() {
     // R12, I4: a stop during back-off ends at once; its last end is its outcome.
-    let mut app = running(vec![MemberPolicy { on_exit: OnEnd::Restart, ..service() }]);
+    let mut app = running(vec![GenerationPolicy { on_exit: OnEnd::Restart, ..service() }]);
     let mut finished = app.clone();
     let _ = fails(&mut app, s(1));
     let left = signal(&mut app, ms(1100), Signal::Int);
@@ -106,7 +110,7 @@ fn a_stop_ends_a_back_off_at_once() {
     let left = signal(&mut finished, ms(1100), Signal::Term);
     assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CLEAN)), "no delay for nobody");
     // In the pause or in the wait behind it, an operator's stop of that one does the same.
-    let mut app = running(vec![service(), member()]);
+    let mut app = running(vec![service(), component()]);
     let _ = fails(&mut app, s(1));
     assert_eq!(app.on(ms(1100), Event::StopOne(A, Urgency::Graceful)), []);
     assert_eq!((app.phase(A), app.next_wake()), (Phase::Ended, None));
@@ -115,7 +119,7 @@ fn a_stop_ends_a_back_off_at_once() {
 #[test]
 fn whoever_is_to_be_restarted_when_it_ends_is() {
     // on-exit = "restart": it is asked, gets its hook, and is started again; the others never notice.
-    let mut app = running(vec![MemberPolicy { on_exit: OnEnd::Restart, ..service() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_exit: OnEnd::Restart, ..service() }, component()]);
     let ask = Action::Ask { id: A, cause: Cause::Finished(A), deadline: s(1 + GRACE) };
     assert_eq!(app.on(s(1), Event::Returned(A)), [ask]);
     assert!(about(pause(&app.on(s(2), Event::Ended(A, Outcome::Finished))), 1));
@@ -126,14 +130,14 @@ fn whoever_is_to_be_restarted_when_it_ends_is() {
     let left = app.on(s(5), Event::Ended(B, Outcome::Stopped));
     assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CLEAN)));
     // It stops the app if that is what its end means, whatever its failure means.
-    let mut app = running(vec![service(), member()]);
+    let mut app = running(vec![service(), component()]);
     assert_eq!(kinds(&app.on(s(1), Event::Returned(A))), ["Raise", "Ask", "Ask"]);
 }
 
 #[test]
 fn instances_of_a_pool_come_back_within_the_budget_of_their_component() {
     // http: on-failure = "restart": the others go on, the pause doubles; budget spent: the app fails with 75.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     for (at, seconds) in [(1, 1), (2, 2), (3, 4)] {
         assert!(about(pause(&app.on(s(at), Event::Lost(A))), seconds));
         assert_eq!((app.phase(A), app.next_wake()), (Phase::Running, None), "it pauses by itself");
@@ -184,16 +188,16 @@ fn a_service_that_is_not_alive_ends_as_a_failed_one() {
     // health of a service: it is asked (it is not known to be dead), and what its failure means follows.
     let dead = Cause::Failure(A);
     let ask = Action::Ask { id: A, cause: dead, deadline: s(1 + FAIL_GRACE) };
-    let mut app = running(vec![service(), member()]);
+    let mut app = running(vec![service(), component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [ask]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), []);
     let again = app.on(s(2), Event::Ended(A, Outcome::Stopped));
     assert!(about(pause(&again), 1));
     assert_eq!(app.outcome(A), Outcome::Failed);
-    let mut app = running(vec![member(), member()]);
+    let mut app = running(vec![component(), component()]);
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["Ask", "Raise", "Ask"]);
     assert_eq!((app.cause(), app.outcome(A)), (Some(dead), Outcome::Failed));
-    let mut app = running(vec![MemberPolicy { on_failure: OnEnd::Ignore, ..member() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::Ignore, ..component() }, component()]);
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["Ask"]);
     assert_eq!(app.on(s(1 + FAIL_GRACE), Event::Clock), [Action::Cut(A)]);
     assert_eq!(app.on(s(6), Event::Ended(A, Outcome::CutOff)), []);
@@ -203,21 +207,21 @@ fn a_service_that_is_not_alive_ends_as_a_failed_one() {
 #[test]
 fn a_pool_that_is_not_alive_is_replaced_as_a_whole() {
     // health of http: a fresh generation takes over; it stays until then, as it is all there is.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [Action::Renew(A)]);
     assert_eq!((app.phase(A), app.restarts(A)), (Phase::Running, 1));
-    let mut app = running(vec![MemberPolicy { on_failure: OnEnd::StopApp, ..pool() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::StopApp, ..pool() }, component()]);
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["Raise", "Ask", "Ask"]);
-    let mut app = running(vec![MemberPolicy { on_failure: OnEnd::Ignore, ..pool() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::Ignore, ..pool() }, component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), []);
-    let mut app = running(vec![MemberPolicy { restart: RestartPlan { max: 0, ..plan() }, ..pool() }]);
+    let mut app = running(vec![GenerationPolicy { restart: RestartPlan { max: 0, ..plan() }, ..pool() }]);
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["GiveUp", "Raise", "Ask"]);
 }
 
 #[test]
 fn a_renewal_that_comes_to_nothing_is_tried_again_within_the_budget() {
     // R11: a dead component is told once; if it cannot be replaced, it is not left as it is.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [Action::Renew(A)]);
     for (at, seconds) in [(10, 2), (20, 4)] {
         assert_eq!(app.on(s(at), Event::NothingToChange), []);
@@ -233,7 +237,7 @@ fn a_renewal_that_comes_to_nothing_is_tried_again_within_the_budget() {
 #[test]
 fn one_that_cannot_be_ended_stops_the_app_unless_it_is_ignored() {
     // G, S18: it can neither be started again nor be forgotten. I4: and nobody waits for it.
-    let mut app = running(vec![MemberPolicy { on_exit: OnEnd::Restart, ..service() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_exit: OnEnd::Restart, ..service() }, component()]);
     let _ = app.on(s(0), Event::Returned(A));
     assert_eq!(app.on(s(GRACE), Event::Clock), [Action::Cut(A)]);
     let done = app.on(s(GRACE) + HARD_RESERVE, Event::Clock);
@@ -241,7 +245,7 @@ fn one_that_cannot_be_ended_stops_the_app_unless_it_is_ignored() {
     let left = app.on(s(12), Event::Ended(B, Outcome::Stopped));
     assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CUT_OFF)), "leaked");
     // Ignored: the others go on, and when they have ended, the app has.
-    let quiet = MemberPolicy { on_exit: OnEnd::Ignore, on_failure: OnEnd::Ignore, ..member() };
+    let quiet = GenerationPolicy { on_exit: OnEnd::Ignore, on_failure: OnEnd::Ignore, ..component() };
     let mut app = running(vec![quiet.clone(), quiet]);
     let _ = app.on(s(0), Event::Returned(A));
     let _ = app.on(s(GRACE), Event::Clock);
@@ -254,7 +258,7 @@ fn one_that_cannot_be_ended_stops_the_app_unless_it_is_ignored() {
 #[test]
 fn a_stop_that_overtakes_a_cut_off_leaves_no_wake_behind() {
     // I4: cut off while the app runs, and the stop begins before it is gone.
-    let mut app = running(vec![MemberPolicy { on_exit: OnEnd::Ignore, ..member() }, member()]);
+    let mut app = running(vec![GenerationPolicy { on_exit: OnEnd::Ignore, ..component() }, component()]);
     let _ = app.on(s(0), Event::Returned(A));
     let _ = app.on(s(GRACE), Event::Clock);
     let _ = signal(&mut app, ms(10_500), Signal::Int);

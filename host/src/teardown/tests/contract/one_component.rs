@@ -1,10 +1,12 @@
 //! The rows of the contract about one component that an operator or its health ends while the others go on, each as one test.
 //!
-//! Invariant: the first comment of a test names its row. Reloads are in `contract_change`.
+//! Invariant: the first comment of a test names its row. Reloads are in `rollout`.
 
 use std::time::Duration;
 
-use super::table::{A, B, GRACE, after, asks, kinds, member, ms, pair, running, runs, s, signal, starting};
+use super::super::fixtures::{
+    A, B, GRACE, after, asks, component, kinds, ms, pair, running, runs, s, signal, starting,
+};
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
@@ -12,20 +14,20 @@ const A2: GenerationId = GenerationId(10);
 const OPERATOR: Cause = Cause::Request(Requester::Operator);
 
 /// A fresh generation of A, and what it stands for.
-fn again(policy: MemberPolicy, cause: Cause, keeps_budget: bool) -> Change {
-    let fresh = vec![Fresh { id: A2, policy, replaces: Some(A), before: Vec::new(), waits: false }];
-    Change { fresh, removed: Vec::new(), kept: Vec::new(), policy: None, cause, keeps_budget }
+fn again(policy: GenerationPolicy, cause: Cause, keeps_budget: bool) -> Rollout {
+    let incoming = vec![Incoming { id: A2, policy, replaces: Some(A), before: Vec::new(), waits: false }];
+    Rollout { incoming, removed: Vec::new(), kept: Vec::new(), policy: None, cause, keeps_budget }
 }
 
-fn pool() -> MemberPolicy {
+fn pool() -> GenerationPolicy {
     let restart = RestartPlan { max: 2, within: s(100), first_pause: s(4), longest_pause: s(30) };
     let (on_failure, on_lost) = (OnEnd::Restart, OnEnd::Restart);
-    MemberPolicy { on_failure, on_lost, restart, pooled: true, ..member() }
+    GenerationPolicy { on_failure, on_lost, restart, pooled: true, ..component() }
 }
 
 /// One that was not there before.
-fn added(id: GenerationId) -> Fresh {
-    Fresh { id, policy: member(), replaces: None, before: Vec::new(), waits: false }
+fn added(id: GenerationId) -> Incoming {
+    Incoming { id, policy: component(), replaces: None, before: Vec::new(), waits: false }
 }
 
 #[test]
@@ -33,8 +35,10 @@ fn an_operator_stops_one_and_the_others_go_on() {
     // `stop COMPONENT`: with its grace, cause request; whatever its end means otherwise, it means nothing now.
     for outcome in [Outcome::Stopped, Outcome::Failed, Outcome::HookFailed, Outcome::CutOff] {
         for on_end in [OnEnd::StopApp, OnEnd::Restart] {
-            let mut app =
-                running(vec![MemberPolicy { on_exit: on_end, on_failure: on_end, ..member() }, after([A])]);
+            let mut app = running(vec![
+                GenerationPolicy { on_exit: on_end, on_failure: on_end, ..component() },
+                after([A]),
+            ]);
             let ask = Action::Ask { id: A, cause: OPERATOR, deadline: s(1 + GRACE) };
             assert_eq!(app.on(s(1), Event::StopOne(A, Urgency::Graceful)), [ask]);
             assert_eq!(app.on(s(1), Event::StopOne(A, Urgency::Graceful)), []);
@@ -44,7 +48,7 @@ fn an_operator_stops_one_and_the_others_go_on() {
         }
     }
     // The last one of all: quiet means leave.
-    let mut app = running(vec![member()]);
+    let mut app = running(vec![component()]);
     let _ = app.on(s(1), Event::StopOne(A, Urgency::Graceful));
     let left = app.on(s(1), Event::Ended(A, Outcome::Stopped));
     assert_eq!((left.last(), app.cause()), (Some(&Action::Leave(ExitCode::CLEAN)), None));
@@ -66,7 +70,7 @@ fn an_operator_stops_one_at_once() {
 #[test]
 fn an_operator_stops_one_that_is_not_there_yet() {
     // S5: pending → not started; starting → abandoned, and cut off if it does not heed that; entered late → asked.
-    let mut app = starting(SignalProfile::Standard, vec![member(), after([A]), member()]);
+    let mut app = starting(SignalProfile::Standard, vec![component(), after([A]), component()]);
     assert_eq!(app.on(s(0), Event::StopOne(B, Urgency::Graceful)), []);
     assert_eq!((app.phase(B), app.outcome(B)), (Phase::Ended, Outcome::NotStarted));
     assert_eq!(app.on(s(1), Event::StopOne(A, Urgency::Graceful)), [Action::Abandon(A)]);
@@ -81,9 +85,9 @@ fn an_operator_stops_one_that_is_not_there_yet() {
 #[test]
 fn an_operator_restarts_one() {
     // `restart COMPONENT`: a fresh generation first, cause request; its budget is new.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     let _ = app.on(s(1), Event::Lost(A));
-    assert_eq!(app.change(s(1), again(pool(), OPERATOR, false)), [Action::Start(A2)]);
+    assert_eq!(app.roll_out(s(1), again(pool(), OPERATOR, false)), [Action::Start(A2)]);
     assert_eq!(app.next_wake(), Some(s(61)), "on trial, its start is bounded");
     let ask = Action::Ask { id: A, cause: OPERATOR, deadline: s(1 + GRACE) };
     assert_eq!(runs(&mut app, s(1), A2), [Action::Switch, ask]);
@@ -96,9 +100,9 @@ fn an_operator_restarts_one() {
 #[test]
 fn a_renewal_for_health_keeps_the_budget() {
     // health: R11: what is replaced again and again because it fails spends one budget.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [Action::Renew(A)]);
-    assert_eq!(app.change(s(1), again(pool(), Cause::Failure(A), true)), [Action::Start(A2)]);
+    assert_eq!(app.roll_out(s(1), again(pool(), Cause::Failure(A), true)), [Action::Start(A2)]);
     assert_eq!(kinds(&runs(&mut app, s(1), A2)), ["Switch", "Ask"]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [], "it is on its way out");
     assert_eq!(app.restarts(A2), 1);
@@ -110,15 +114,15 @@ fn a_renewal_for_health_keeps_the_budget() {
 #[test]
 fn a_renewal_that_is_rolled_back_is_tried_again_within_the_budget() {
     // I10: the dead one stays, as it is all there is; R11: but not for ever.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     let _ = app.on(s(1), Event::Unhealthy(A));
-    let _ = app.change(s(1), again(pool(), Cause::Failure(A), true));
+    let _ = app.roll_out(s(1), again(pool(), Cause::Failure(A), true));
     assert_eq!(kinds(&app.on(s(2), Event::Failed(A2))), ["RollBack"]);
     let _ = app.on(s(2), Event::Ended(A2, Outcome::Failed));
     let wake = app.next_wake().unwrap();
     assert!((s(6)..=s(10)).contains(&wake), "the second pause is up to 8 s, {wake:?}");
     assert_eq!(app.on(wake, Event::Clock), [Action::Renew(A)]);
-    let _ = app.change(s(12), again(pool(), Cause::Failure(A), true));
+    let _ = app.roll_out(s(12), again(pool(), Cause::Failure(A), true));
     let done = app.on(s(12), Event::Ended(A2, Outcome::Failed));
     assert_eq!(kinds(&done)[..3], ["RollBack", "Forget", "GiveUp"]);
     assert_eq!(app.exit_code(), ExitCode::GAVE_UP);
@@ -127,7 +131,7 @@ fn a_renewal_that_is_rolled_back_is_tried_again_within_the_budget() {
 #[test]
 fn a_renewal_goes_before_a_reload_and_follows_what_is_under_way() {
     // Never concurrent; whoever was replaced, stopped, or has ended meanwhile is not renewed.
-    let mut app = running(vec![pool(), member()]);
+    let mut app = running(vec![pool(), component()]);
     assert_eq!(app.on(s(1), Event::ReloadRequested), [Action::Prepare]);
     assert_eq!(app.on(s(1), Event::ReloadRequested), []);
     assert_eq!(app.on(s(2), Event::Unhealthy(A)), []);
@@ -137,7 +141,7 @@ fn a_renewal_goes_before_a_reload_and_follows_what_is_under_way() {
     let mut stopped = app.clone();
     let _ = stopped.on(s(2), Event::StopOne(A, Urgency::Graceful));
     assert_eq!(stopped.on(s(3), Event::NothingToChange), [Action::Prepare], "not of one that goes");
-    let _ = app.change(s(3), again(pool(), Cause::Reload, false));
+    let _ = app.roll_out(s(3), again(pool(), Cause::Reload, false));
     assert_eq!(
         kinds(&runs(&mut app, s(3), A2)),
         ["Switch", "Ask", "Prepare"],
@@ -148,19 +152,19 @@ fn a_renewal_goes_before_a_reload_and_follows_what_is_under_way() {
 #[test]
 fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     // I10: on-exit = "ignore": its end is what it is there for; with "restart", it comes back, on trial or not.
-    let job = |on_exit| MemberPolicy { on_exit, ..member() };
+    let job = |on_exit| GenerationPolicy { on_exit, ..component() };
     for (on_exit, expected) in [(OnEnd::Ignore, "Switch Ask Ask"), (OnEnd::Restart, "")] {
         let mut app = pair();
-        let mut change = again(job(on_exit), Cause::Reload, false);
+        let mut rollout = again(job(on_exit), Cause::Reload, false);
         let b2 = GenerationId(11);
-        change.fresh.push(Fresh {
+        rollout.incoming.push(Incoming {
             id: b2,
-            policy: member(),
+            policy: component(),
             replaces: Some(B),
             before: Vec::new(),
             waits: false,
         });
-        let _ = app.change(s(1), change);
+        let _ = app.roll_out(s(1), rollout);
         let _ = runs(&mut app, s(1), A2);
         assert_eq!(kinds(&app.on(s(1), Event::Returned(A2))), ["Ask"]);
         let done = kinds(&app.on(s(1), Event::Ended(A2, Outcome::Finished)));
@@ -174,9 +178,9 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     // One whose budget is spent on trial is taken back; the app has not failed.
     let mut app = pair();
     let none = RestartPlan { max: 0, ..RestartPlan::default() };
-    let mut change = again(MemberPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
-    change.fresh.push(added(GenerationId(11)));
-    let _ = app.change(s(1), change);
+    let mut rollout = again(GenerationPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
+    rollout.incoming.push(added(GenerationId(11)));
+    let _ = app.roll_out(s(1), rollout);
     let _ = runs(&mut app, s(1), A2);
     let done = app.on(s(1), Event::Ended(A2, Outcome::Finished));
     assert_eq!((kinds(&done), app.level()), (vec!["RollBack", "Forget", "Abandon"], Level::Running));
@@ -186,9 +190,9 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
 fn a_generation_that_was_taken_back_and_hangs_in_its_start_is_cut_off() {
     // I12: nothing is left behind: it does not heed that it is abandoned.
     let mut app = pair();
-    let mut change = again(member(), Cause::Reload, false);
-    change.fresh.push(added(GenerationId(11)));
-    let _ = app.change(s(1), change);
+    let mut rollout = again(component(), Cause::Reload, false);
+    rollout.incoming.push(added(GenerationId(11)));
+    let _ = app.roll_out(s(1), rollout);
     let done = app.on(s(2), Event::Failed(GenerationId(11)));
     assert_eq!(kinds(&done), ["RollBack", "Abandon"]);
     let _ = app.on(s(2), Event::Ended(GenerationId(11), Outcome::Failed));
@@ -204,7 +208,7 @@ fn nothing_that_ends_after_the_switch_concerns_the_app() {
     for event in [Event::Failed(A), Event::Ended(A, Outcome::Failed), Event::Returned(A), Event::Unhealthy(A)]
     {
         let mut app = pair();
-        let _ = app.change(s(1), again(member(), Cause::Reload, false));
+        let _ = app.roll_out(s(1), again(component(), Cause::Reload, false));
         let _ = runs(&mut app, s(1), A2);
         let done: Vec<_> = app.on(Duration::from_secs(2), event);
         assert!(done.iter().all(|done| *done == Action::Forget(A)), "{done:?}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::restart::Restarts;
-use super::{Cause, MemberPolicy};
+use super::restart_budget::Restarts;
+use super::{Cause, GenerationPolicy};
 
 /// Which generation of which component. Each has a number of its own, given in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,8 +60,8 @@ pub(super) struct Leaving {
 
 /// What the machine knows of one component.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) policy: MemberPolicy,
+pub(super) struct Generation {
+    pub(super) policy: GenerationPolicy,
     pub(super) phase: Phase,
     /// Those that come after it can start.
     pub(super) ready: bool,
@@ -92,8 +92,8 @@ pub(super) struct Member {
     pub(super) line: Vec<GenerationId>,
 }
 
-impl Member {
-    pub(super) fn new(policy: MemberPolicy) -> Self {
+impl Generation {
+    pub(super) fn new(policy: GenerationPolicy) -> Self {
         Self {
             policy,
             phase: Phase::Pending,

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::table::{
-    A, B, C, GRACE, after, asks, bounds, kinds, member, ms, pair, running, runs, s, signal, starting,
+use super::super::fixtures::{
+    A, B, C, GRACE, after, asks, bounds, component, kinds, ms, pair, running, runs, s, signal, starting,
 };
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
@@ -15,25 +15,25 @@ use crate::plan::{OnEnd, SignalProfile};
 const A2: GenerationId = GenerationId(10);
 const B2: GenerationId = GenerationId(11);
 
-fn fresh(id: GenerationId, replaces: GenerationId) -> Fresh {
-    Fresh { id, policy: member(), replaces: Some(replaces), before: vec![], waits: false }
+fn incoming(id: GenerationId, replaces: GenerationId) -> Incoming {
+    Incoming { id, policy: component(), replaces: Some(replaces), before: vec![], waits: false }
 }
 
-fn reload(fresh: Vec<Fresh>) -> Change {
+fn reload(incoming: Vec<Incoming>) -> Rollout {
     let (removed, kept, cause) = (Vec::new(), Vec::new(), Cause::Reload);
-    Change { fresh, removed, kept, policy: None, cause, keeps_budget: false }
+    Rollout { incoming, removed, kept, policy: None, cause, keeps_budget: false }
 }
 
 /// Asks for a reload and has it prepared.
-fn prepared(app: &mut Machine, now: Duration, change: Change) -> Vec<Action> {
+fn prepared(app: &mut Machine, now: Duration, rollout: Rollout) -> Vec<Action> {
     assert_eq!(app.on(now, Event::ReloadRequested), [Action::Prepare]);
-    assert!(app.is_changing());
-    app.change(now, change)
+    assert!(app.is_rolling_out());
+    app.roll_out(now, rollout)
 }
 
 /// Replaces `old` by `id`, and returns what follows from the moment when that is ready.
 fn replaced(app: &mut Machine, now: Duration, old: GenerationId, id: GenerationId) -> Vec<Action> {
-    assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
+    assert_eq!(app.roll_out(now, reload(vec![incoming(id, old)])), [Action::Start(id)]);
     runs(app, now, id)
 }
 
@@ -45,14 +45,14 @@ fn ask(id: GenerationId, cause: Cause, deadline: Duration) -> Action {
 fn the_fresh_ones_take_over_in_one_moment_when_all_of_them_are_ready() {
     // R3: the new one accepts before the old one stops; I9: one moment; cause reload.
     let mut app = pair();
-    let change = reload(vec![fresh(A2, A), fresh(B2, B)]);
-    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(A2), Action::Start(B2)]);
+    let rollout = reload(vec![incoming(A2, A), incoming(B2, B)]);
+    assert_eq!(prepared(&mut app, s(1), rollout), [Action::Start(A2), Action::Start(B2)]);
     assert_eq!(runs(&mut app, s(2), A2), []);
     assert_eq!(app.on(s(3), Event::Entered(B2)), []);
     assert_eq!(app.in_service().collect::<Vec<_>>(), [A, B], "on trial is not in service");
     let asks = [A, B].map(|id| ask(id, Cause::Reload, s(3 + GRACE)));
     assert_eq!(app.on(s(3), Event::Ready(B2)), [[Action::Switch].as_slice(), &asks].concat());
-    assert_eq!((app.in_service().collect::<Vec<_>>(), app.is_changing()), (vec![A2, B2], false));
+    assert_eq!((app.in_service().collect::<Vec<_>>(), app.is_rolling_out()), (vec![A2, B2], false));
     assert!(app.is_retired(A) && !app.is_retired(A2));
     assert_eq!(app.on(s(4), Event::Ended(A, Outcome::HookFailed)), [Action::Forget(A)]);
     assert_eq!(app.on(s(3 + GRACE), Event::Clock), [Action::Cut(B)]);
@@ -81,7 +81,7 @@ fn whatever_fails_before_the_switch_changes_nothing() {
     ];
     for (events, at) in ways {
         let mut app = pair();
-        let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+        let _ = prepared(&mut app, s(1), reload(vec![incoming(A2, A), incoming(B2, B)]));
         let _ = runs(&mut app, s(1), B2);
         let done: Vec<_> = events.iter().flat_map(|event| app.on(at, *event)).collect();
         assert!(done.contains(&Action::RollBack(Some(A2))), "{events:?}: {done:?}");
@@ -91,12 +91,12 @@ fn whatever_fails_before_the_switch_changes_nothing() {
                 || *action == Action::Forget(A2)
         };
         assert!(done.iter().all(own), "{events:?}: {done:?}");
-        assert!(!app.is_changing() && app.is_retired(B2));
+        assert!(!app.is_rolling_out() && app.is_retired(B2));
         let _ = app.on(at, Event::Ended(A2, Outcome::Failed));
         assert_eq!(app.on(at, Event::Ended(B2, Outcome::Stopped)), [Action::Forget(B2)]);
         assert_eq!([A, B].map(|id| (app.phase(id), app.is_retired(id))), [(Phase::Running, false); 2]);
         assert_eq!((app.level(), app.next_wake()), (Level::Running, None));
-        assert_eq!(app.members.len(), 2, "I12");
+        assert_eq!(app.generations.len(), 2, "I12");
     }
 }
 
@@ -105,7 +105,7 @@ fn those_taken_back_with_one_that_overran_its_start_have_their_time() {
     // R1: both are overdue in one moment. The first takes the second with it, whose start is nobody's fault then: it is told,
     // and has its grace.
     let mut app = pair();
-    let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    let _ = prepared(&mut app, s(1), reload(vec![incoming(A2, A), incoming(B2, B)]));
     let done = app.on(s(61), Event::Clock);
     let roll_back = [Action::FailStart(A2), Action::RollBack(Some(A2)), Action::Abandon(B2), Action::Cut(A2)];
     assert_eq!(done, roll_back);
@@ -115,10 +115,10 @@ fn those_taken_back_with_one_that_overran_its_start_have_their_time() {
 #[test]
 fn who_waits_for_one_that_never_was_ready_starts_with_its_successor() {
     // The moment in which nobody waits for A any more is the one in which A2 takes over.
-    let ignored = MemberPolicy { on_failure: OnEnd::Ignore, ..member() };
+    let ignored = GenerationPolicy { on_failure: OnEnd::Ignore, ..component() };
     let mut app = starting(SignalProfile::Standard, vec![ignored.clone(), after([A])]);
     let _ = app.on(s(0), Event::Entered(A));
-    let _ = prepared(&mut app, s(59), reload(vec![Fresh { policy: ignored, ..fresh(A2, A) }]));
+    let _ = prepared(&mut app, s(59), reload(vec![Incoming { policy: ignored, ..incoming(A2, A) }]));
     assert_eq!(app.on(s(59), Event::Entered(A2)), []);
     assert_eq!(app.on(s(60), Event::Clock), [Action::FailStart(A), Action::Cut(A)]);
     let late = app.on(s(60) + HARD_RESERVE, Event::Ready(A2));
@@ -128,12 +128,12 @@ fn who_waits_for_one_that_never_was_ready_starts_with_its_successor() {
 #[test]
 fn who_was_ready_before_it_was_stopped_can_be_come_after() {
     // In the pause before its restart as at any other time.
-    let again = MemberPolicy { on_failure: OnEnd::Restart, ..member() };
-    let mut app = running(vec![again, member()]);
+    let again = GenerationPolicy { on_failure: OnEnd::Restart, ..component() };
+    let mut app = running(vec![again, component()]);
     assert_eq!(app.on(s(1), Event::Failed(A)), []);
     assert_eq!(kinds(&app.on(s(1), Event::Ended(A, Outcome::Failed))), ["Restart"]);
     assert_eq!(app.on(s(1), Event::StopOne(A, Urgency::Graceful)), []);
-    let added = Fresh { policy: after([A]), replaces: None, ..fresh(C, B) };
+    let added = Incoming { policy: after([A]), replaces: None, ..incoming(C, B) };
     assert_eq!(prepared(&mut app, s(1), reload(vec![added])), [Action::Start(C)]);
 }
 
@@ -141,7 +141,7 @@ fn who_was_ready_before_it_was_stopped_can_be_come_after() {
 fn whatever_has_ended_is_neither_abandoned_nor_asked() {
     // I1: what is rolled back because it has ended, has.
     let mut app = pair();
-    let _ = prepared(&mut app, s(1), reload(vec![fresh(A2, A)]));
+    let _ = prepared(&mut app, s(1), reload(vec![incoming(A2, A)]));
     let done = app.on(s(1), Event::Ended(A2, Outcome::Failed));
     assert_eq!(done, [Action::RollBack(Some(A2)), Action::Forget(A2)]);
 }
@@ -149,11 +149,11 @@ fn whatever_has_ended_is_neither_abandoned_nor_asked() {
 #[test]
 fn a_fresh_one_that_needs_one_that_never_was_ready_is_taken_back() {
     // I10: its dependency had ended before; nothing of the change is started.
-    let ignored = MemberPolicy { on_failure: OnEnd::Ignore, ..member() };
-    let mut app = starting(SignalProfile::Standard, vec![ignored, member()]);
+    let ignored = GenerationPolicy { on_failure: OnEnd::Ignore, ..component() };
+    let mut app = starting(SignalProfile::Standard, vec![ignored, component()]);
     let _ = runs(&mut app, s(0), B);
     let _ = app.on(s(0), Event::Ended(A, Outcome::Failed));
-    let hopeless = Fresh { policy: after([A]), ..fresh(B2, B) };
+    let hopeless = Incoming { policy: after([A]), ..incoming(B2, B) };
     let done = prepared(&mut app, s(1), reload(vec![hopeless]));
     assert_eq!(done, [Action::CannotStart(B2), Action::RollBack(Some(B2)), Action::Forget(B2)]);
 }
@@ -161,11 +161,11 @@ fn a_fresh_one_that_needs_one_that_never_was_ready_is_taken_back() {
 #[test]
 fn what_is_not_changed_is_not_touched() {
     // R5: a change to B → A's instance and connections untouched; what holds for it changes with the switch.
-    let mut app = running(vec![MemberPolicy { on_failure: OnEnd::Ignore, ..member() }, member()]);
-    let kept = vec![(A, MemberPolicy { grace: Some(s(3)), ..member() })];
+    let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::Ignore, ..component() }, component()]);
+    let kept = vec![(A, GenerationPolicy { grace: Some(s(3)), ..component() })];
     let policy = Some(Policy { grace: s(6), ..app.policy.clone() });
-    let change = Change { kept, policy, ..reload(vec![fresh(B2, B)]) };
-    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(B2)]);
+    let rollout = Rollout { kept, policy, ..reload(vec![incoming(B2, B)]) };
+    assert_eq!(prepared(&mut app, s(1), rollout), [Action::Start(B2)]);
     assert_eq!(runs(&mut app, s(1), B2), [Action::Switch, ask(B, Cause::Reload, s(7))]);
     let _ = app.on(s(2), Event::Ended(B, Outcome::Stopped));
     assert_eq!(asks(&signal(&mut app, s(2), Signal::Int)), [(A, s(5)), (B2, s(8))]);
@@ -175,10 +175,10 @@ fn what_is_not_changed_is_not_touched() {
 fn those_that_go_go_in_their_order() {
     // I2 among those that are replaced or removed; those that stay come after the fresh ones from then on.
     let [c, d] = [C, GenerationId(3)];
-    let mut app = running(vec![member(), after([A]), after([A]), after([B])]);
-    let new_b = Fresh { policy: after([A2]), ..fresh(B2, B) };
-    let change = Change { removed: vec![d], ..reload(vec![fresh(A2, A), new_b]) };
-    assert_eq!(prepared(&mut app, s(1), change), [Action::Start(A2)]);
+    let mut app = running(vec![component(), after([A]), after([A]), after([B])]);
+    let new_b = Incoming { policy: after([A2]), ..incoming(B2, B) };
+    let rollout = Rollout { removed: vec![d], ..reload(vec![incoming(A2, A), new_b]) };
+    assert_eq!(prepared(&mut app, s(1), rollout), [Action::Start(A2)]);
     assert_eq!(runs(&mut app, s(1), A2), [Action::Start(B2)], "they start in their order, too");
     let done = runs(&mut app, s(1), B2);
     assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Ask"], d));
@@ -196,13 +196,13 @@ fn those_that_go_go_in_their_order() {
 fn a_service_that_cannot_run_twice_starts_when_all_before_it_have_ended() {
     // Reload 5: the old generation ends before the new one starts unless `overlap = true`.
     let mut app = pair();
-    let alone = |id, old| Fresh { waits: true, ..fresh(id, old) };
+    let alone = |id, old| Incoming { waits: true, ..incoming(id, old) };
     let done = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
     assert_eq!(done, [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
-    assert_eq!((app.phase(A2), app.is_changing()), (Phase::Pending, false));
+    assert_eq!((app.phase(A2), app.is_rolling_out()), (Phase::Pending, false));
     // Another reload before that: the newest one waits for the oldest one.
     let a3 = GenerationId(12);
-    let done = app.change(s(2), reload(vec![alone(a3, A2)]));
+    let done = app.roll_out(s(2), reload(vec![alone(a3, A2)]));
     assert_eq!(done, [Action::Switch, Action::Forget(A2)]);
     assert_eq!(app.phase(a3), Phase::Pending);
     assert_eq!(
@@ -218,9 +218,9 @@ fn a_service_that_cannot_run_twice_starts_when_all_before_it_have_ended() {
 #[test]
 fn those_that_come_after_one_that_waits_start_beside_the_one_it_replaces() {
     // R3, and no overlap: before the switch, the one that it will follow does its work.
-    let mut app = running(vec![member(), after([A])]);
+    let mut app = running(vec![component(), after([A])]);
     let (store, site) =
-        (Fresh { waits: true, ..fresh(A2, A) }, Fresh { policy: after([A2]), ..fresh(B2, B) });
+        (Incoming { waits: true, ..incoming(A2, A) }, Incoming { policy: after([A2]), ..incoming(B2, B) });
     assert_eq!(prepared(&mut app, s(1), reload(vec![store, site])), [Action::Start(B2)]);
     let done = runs(&mut app, s(1), B2);
     assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Ask"], B), "A serves B until its end");
@@ -231,12 +231,16 @@ fn those_that_come_after_one_that_waits_start_beside_the_one_it_replaces() {
 #[test]
 fn at_most_four_generations_are_alive() {
     // R4: one long connection for each of 20 reloads → at most four generations alive, the oldest cut off.
-    let mut app = running(vec![MemberPolicy { grace: None, ..member() }]);
+    let mut app = running(vec![GenerationPolicy { grace: None, ..component() }]);
     let mut old = A;
     for at in 1..=20 {
         let (id, now) = (GenerationId(at), ms(at as u64));
-        assert_eq!(app.change(now, reload(vec![fresh(id, old)])), [Action::Start(id)]);
-        let alive = app.members.values().filter(|member| member.lives() && member.phase < Phase::Cut).count();
+        assert_eq!(app.roll_out(now, reload(vec![incoming(id, old)])), [Action::Start(id)]);
+        let alive = app
+            .generations
+            .values()
+            .filter(|generation| generation.lives() && generation.phase < Phase::Cut)
+            .count();
         assert!(alive <= 4, "{alive} with the one on trial");
         let done = kinds(&runs(&mut app, now, id)).join(" ");
         assert_eq!(done, if at > 2 { "Switch Ask Cut" } else { "Switch Ask" });
@@ -245,7 +249,7 @@ fn at_most_four_generations_are_alive() {
         }
         old = id;
     }
-    assert_eq!(app.members.len(), 3, "flat memory");
+    assert_eq!(app.generations.len(), 3, "flat memory");
 }
 
 #[test]
@@ -257,7 +261,8 @@ fn generations_that_were_taken_back_go_before_those_with_clients() {
     }
     for at in 5..=9 {
         let id = GenerationId(at);
-        let _ = app.change(s(2), reload(vec![fresh(id, GenerationId(4)), fresh(GenerationId(at + 10), B)]));
+        let _ = app
+            .roll_out(s(2), reload(vec![incoming(id, GenerationId(4)), incoming(GenerationId(at + 10), B)]));
         let _ = runs(&mut app, s(2), id);
         let done = kinds(&app.on(s(2), Event::Failed(GenerationId(at + 10)))).join(" ");
         assert_eq!(done, "RollBack Ask Cut", "{at}");
@@ -293,10 +298,10 @@ fn fifty_requests_are_at_most_two_reloads_and_the_last_one_counts() {
     note(ms(500), app.on(ms(500), Event::Clock));
     note(ms(600), app.on(ms(600), Event::NothingToChange));
     assert_eq!(prepares, [(ms(0), Action::Prepare), (ms(500), Action::Prepare)]);
-    assert_eq!((app.next_wake(), app.is_changing()), (None, false));
+    assert_eq!((app.next_wake(), app.is_rolling_out()), (None, false));
     // While one takes its time, the next one waits, and begins with its end.
     assert_eq!(app.on(s(2), Event::ReloadRequested), [Action::Prepare]);
-    assert_eq!(app.change(s(3), reload(vec![fresh(A2, A)])), [Action::Start(A2)]);
+    assert_eq!(app.roll_out(s(3), reload(vec![incoming(A2, A)])), [Action::Start(A2)]);
     assert_eq!((signal(&mut app, s(4), Signal::Hup), app.on(s(5), Event::ReloadRequested)), (vec![], vec![]));
     assert_eq!(kinds(&runs(&mut app, s(6), A2)), ["Switch", "Ask", "Prepare"]);
 }
@@ -305,7 +310,7 @@ fn fifty_requests_are_at_most_two_reloads_and_the_last_one_counts() {
 fn a_reload_waits_until_the_app_is_loaded() {
     // R6, S5: HUP while components compile: what is read must not meet what is not there.
     let policy = pair().policy;
-    let mut app = Machine::new(policy, vec![member()], 7);
+    let mut app = Machine::new(policy, vec![component()], 7);
     assert_eq!((signal(&mut app, s(0), Signal::Hup), app.next_wake()), (vec![], None));
     assert_eq!(app.on(s(1), Event::Loaded), [Action::Start(A), Action::Prepare]);
 }
@@ -313,9 +318,9 @@ fn a_reload_waits_until_the_app_is_loaded() {
 #[test]
 fn a_stop_in_the_middle_of_a_reload_has_one_bound_for_both_generations() {
     // R6: TERM in the middle of a reload → one bound for both generations; a stop ends any change.
-    let mut app = running(vec![MemberPolicy { grace: None, ..member() }, member(), member()]);
+    let mut app = running(vec![GenerationPolicy { grace: None, ..component() }, component(), component()]);
     let _ = replaced(&mut app, s(1), C, GenerationId(9));
-    let _ = prepared(&mut app, s(5), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    let _ = prepared(&mut app, s(5), reload(vec![incoming(A2, A), incoming(B2, B)]));
     let _ = runs(&mut app, s(5), A2);
     assert_eq!(app.on(s(5), Event::ReloadRequested), [], "and another one is wanted");
     let done = signal(&mut app, s(6), Signal::Int);
@@ -339,34 +344,34 @@ fn during_a_stop_nothing_changes() {
     assert_eq!(app.on(s(1), Event::ReloadRequested), [Action::Prepare]);
     let _ = signal(&mut app, s(1), Signal::Int);
     assert_eq!(app.on(s(2), Event::ReloadRequested), [Action::RefuseReload]);
-    assert_eq!(app.change(s(2), reload(vec![fresh(A2, A)])), [Action::RollBack(None)]);
-    assert_eq!((app.members.len(), app.is_changing()), (2, false));
+    assert_eq!(app.roll_out(s(2), reload(vec![incoming(A2, A)])), [Action::RollBack(None)]);
+    assert_eq!((app.generations.len(), app.is_rolling_out()), (2, false));
     assert_eq!(app.on(s(2), Event::StopOne(A, Urgency::Now)), []);
     assert_eq!(app.on(s(2), Event::NothingToChange), []);
     // One at a time, too.
     let mut app = pair();
-    let _ = app.change(s(1), reload(vec![fresh(A2, A)]));
-    assert_eq!(app.change(s(1), reload(vec![fresh(B2, B)])), [Action::RollBack(None)]);
-    assert!(app.is_changing());
+    let _ = app.roll_out(s(1), reload(vec![incoming(A2, A)]));
+    assert_eq!(app.roll_out(s(1), reload(vec![incoming(B2, B)])), [Action::RollBack(None)]);
+    assert!(app.is_rolling_out());
 }
 
 #[test]
 fn who_is_found_dead_on_trial_does_not_take_over() {
     let mut app = pair();
-    prepared(&mut app, s(1), reload(vec![fresh(A2, A), fresh(B2, B)]));
+    prepared(&mut app, s(1), reload(vec![incoming(A2, A), incoming(B2, B)]));
     assert_eq!(runs(&mut app, s(2), A2), []);
     let done = app.on(s(3), Event::Unhealthy(A2));
     assert_eq!(done.first(), Some(&Action::RollBack(Some(A2))), "{done:?}");
-    assert_eq!((app.phase(A), app.is_changing()), (Phase::Running, false));
+    assert_eq!((app.phase(A), app.is_rolling_out()), (Phase::Running, false));
 }
 
 #[test]
 fn one_that_comes_back_waits_for_its_older_generations() {
     // A reload without it, and another with it again while the first one still ends.
     let mut app = pair();
-    let gone = Change { removed: vec![A], ..reload(vec![]) };
+    let gone = Rollout { removed: vec![A], ..reload(vec![]) };
     assert_eq!(prepared(&mut app, s(1), gone), [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
-    let back = Fresh { replaces: None, before: vec![A], waits: true, ..fresh(A2, A) };
+    let back = Incoming { replaces: None, before: vec![A], waits: true, ..incoming(A2, A) };
     assert_eq!(prepared(&mut app, s(2), reload(vec![back])), [Action::Switch]);
     assert_eq!(app.phase(A2), Phase::Pending);
     assert_eq!(app.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A), Action::Start(A2)]);

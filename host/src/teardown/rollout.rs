@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::Action;
+use super::generation::Generation;
 use super::machine::Machine;
-use super::member::Member;
-use super::{Cause, GenerationId, Level, MemberPolicy, Outcome, Phase, Policy};
+use super::{Cause, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy};
 
 /// Reloads that are asked for within this time of one that began are one: whoever saves a file twice means the last.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
@@ -18,11 +18,11 @@ const GENERATIONS: usize = 4;
 
 /// A component that is to take part from the switch on.
 #[derive(Clone, Debug)]
-pub struct Fresh {
+pub struct Incoming {
     /// Its number, higher than all before it.
     pub id: GenerationId,
     /// What holds for it.
-    pub policy: MemberPolicy,
+    pub policy: GenerationPolicy,
     /// The generation that it replaces, if there is one.
     pub replaces: Option<GenerationId>,
     /// Older generations of its name that still end, the youngest first.
@@ -33,13 +33,13 @@ pub struct Fresh {
 
 /// What is to change in one moment.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct Rollout {
     /// Those that are to take part from then on.
-    pub fresh: Vec<Fresh>,
+    pub incoming: Vec<Incoming>,
     /// Those that are to go without a successor.
     pub removed: Vec<GenerationId>,
     /// What holds from then on for those that stay.
-    pub kept: Vec<(GenerationId, MemberPolicy)>,
+    pub kept: Vec<(GenerationId, GenerationPolicy)>,
     /// What holds from then on for the app.
     pub policy: Option<Policy>,
     /// What those that go are told.
@@ -50,27 +50,27 @@ pub struct Change {
 
 impl Machine {
     /// Whether a reload or a restart is under way: another has to wait.
-    pub fn is_changing(&self) -> bool {
-        self.preparing || self.change.is_some()
+    pub fn is_rolling_out(&self) -> bool {
+        self.preparing || self.rollout.is_some()
     }
 
     /// Begins a change that has been prepared.
-    pub fn change(&mut self, now: Duration, change: Change) -> Vec<Action> {
+    pub fn roll_out(&mut self, now: Duration, rollout: Rollout) -> Vec<Action> {
         (self.preparing, self.renewing) = (false, None);
-        if self.level > Level::Running || self.change.is_some() {
+        if self.level > Level::Running || self.rollout.is_some() {
             self.actions.push(Action::RollBack(None));
         } else {
-            for fresh in &change.fresh {
-                let member = Member {
+            for incoming in &rollout.incoming {
+                let generation = Generation {
                     trial: true,
-                    waits: fresh.waits && (fresh.replaces.is_some() || !fresh.before.is_empty()),
-                    ..Member::new(fresh.policy.clone())
+                    waits: incoming.waits && (incoming.replaces.is_some() || !incoming.before.is_empty()),
+                    ..Generation::new(incoming.policy.clone())
                 };
-                self.members.insert(fresh.id, member);
+                self.generations.insert(incoming.id, generation);
                 self.open += 1;
             }
             self.starts_due = true;
-            self.change = Some(change);
+            self.rollout = Some(rollout);
             self.settle(now);
         }
         std::mem::take(&mut self.actions)
@@ -94,18 +94,18 @@ impl Machine {
 
     /// A component that was found dead could not be replaced: it is tried again, as long as its budget lasts.
     fn still_dead(&mut self, now: Duration, id: GenerationId) {
-        let counts = |member: &Member| member.counts() && member.phase == Phase::Running;
-        if self.level == Level::Running && self.members.get(&id).is_some_and(counts) {
+        let counts = |generation: &Generation| generation.counts() && generation.phase == Phase::Running;
+        if self.level == Level::Running && self.generations.get(&id).is_some_and(counts) {
             self.renew(now, id, false);
         }
     }
 
     /// Returns when what was asked for may begin, if anything was and nothing else is under way.
-    pub(super) fn change_due(&self) -> Option<Duration> {
-        if self.is_changing() || self.level > Level::Running || !self.loaded {
+    pub(super) fn rollout_due(&self) -> Option<Duration> {
+        if self.is_rolling_out() || self.level > Level::Running || !self.loaded {
             return None;
         }
-        let renewals = self.members.values().filter_map(Member::needs_renewal);
+        let renewals = self.generations.values().filter_map(Generation::needs_renewal);
         renewals.chain(self.reload_due()).min()
     }
 
@@ -116,14 +116,14 @@ impl Machine {
 
     /// Begins what was asked for: the replacement of a dead component before a reload.
     pub(super) fn begin_reload_if_wanted(&mut self, now: Duration) {
-        if self.change_due().is_none_or(|due| now < due) {
+        if self.rollout_due().is_none_or(|due| now < due) {
             return;
         }
-        let dead = |(_, member): &(&GenerationId, &mut Member)| {
-            member.needs_renewal().is_some_and(|from| now >= from)
+        let dead = |(_, generation): &(&GenerationId, &mut Generation)| {
+            generation.needs_renewal().is_some_and(|from| now >= from)
         };
-        if let Some((id, member)) = self.members.iter_mut().find(dead) {
-            member.renew = None;
+        if let Some((id, generation)) = self.generations.iter_mut().find(dead) {
+            generation.renew = None;
             (self.preparing, self.renewing) = (true, Some(*id));
             self.actions.push(Action::Renew(*id));
         } else if self.reload_due().is_some_and(|due| now >= due) {
@@ -134,38 +134,41 @@ impl Machine {
 
     /// Lets the fresh ones take over if all that can be ready before that are.
     pub(super) fn switch_if_ready(&mut self, now: Duration) {
-        let ready =
-            |fresh: &Fresh| self.members.get(&fresh.id).is_some_and(|member| member.is_up() || member.waits);
-        if !self.change.as_ref().is_some_and(|change| change.fresh.iter().all(ready)) {
+        let ready = |incoming: &Incoming| {
+            self.generations
+                .get(&incoming.id)
+                .is_some_and(|generation| generation.is_up() || generation.waits)
+        };
+        if !self.rollout.as_ref().is_some_and(|rollout| rollout.incoming.iter().all(ready)) {
             return;
         }
-        let Some(change) = self.change.take() else { return };
+        let Some(rollout) = self.rollout.take() else { return };
         self.actions.push(Action::Switch);
-        for fresh in &change.fresh {
-            let old = fresh.replaces.and_then(|old| self.members.get(&old));
-            let books = old.filter(|_| change.keeps_budget).map(|old| old.restarts.clone());
-            if let Some(member) = self.members.get_mut(&fresh.id) {
-                member.trial = false;
-                member.restarts = books.unwrap_or_default();
-                member.restarts.runs(now);
+        for incoming in &rollout.incoming {
+            let old = incoming.replaces.and_then(|old| self.generations.get(&old));
+            let books = old.filter(|_| rollout.keeps_budget).map(|old| old.restarts.clone());
+            if let Some(generation) = self.generations.get_mut(&incoming.id) {
+                generation.trial = false;
+                generation.restarts = books.unwrap_or_default();
+                generation.restarts.runs(now);
             }
         }
-        for (id, policy) in change.kept {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.policy = policy;
+        for (id, policy) in rollout.kept {
+            if let Some(generation) = self.generations.get_mut(&id) {
+                generation.policy = policy;
             }
         }
-        self.policy = change.policy.unwrap_or_else(|| self.policy.clone());
-        for fresh in &change.fresh {
-            self.queue_up(fresh);
+        self.policy = rollout.policy.unwrap_or_else(|| self.policy.clone());
+        for incoming in &rollout.incoming {
+            self.queue_up(incoming);
         }
-        let replaced = change.fresh.iter().filter_map(|fresh| Some((fresh.replaces?, fresh.id)));
+        let replaced = rollout.incoming.iter().filter_map(|incoming| Some((incoming.replaces?, incoming.id)));
         let replaced: BTreeMap<_, _> = replaced.collect();
-        let stale: BTreeSet<_> = replaced.keys().chain(&change.removed).copied().collect();
+        let stale: BTreeSet<_> = replaced.keys().chain(&rollout.removed).copied().collect();
         self.come_after(&replaced, &stale);
-        self.retire(now, &stale, change.cause);
-        for fresh in &change.fresh {
-            self.end_the_oldest(now, fresh.id);
+        self.retire(now, &stale, rollout.cause);
+        for incoming in &rollout.incoming {
+            self.end_the_oldest(now, incoming.id);
         }
         self.starts_due = true;
         self.start_whoever_may(now);
@@ -177,9 +180,10 @@ impl Machine {
         replaced: &BTreeMap<GenerationId, GenerationId>,
         stale: &BTreeSet<GenerationId>,
     ) {
-        let stays = |(id, member): &(&GenerationId, &mut Member)| !member.retired && !stale.contains(id);
-        for (_, member) in self.members.iter_mut().filter(stays) {
-            for needed in &mut member.policy.after {
+        let stays =
+            |(id, generation): &(&GenerationId, &mut Generation)| !generation.retired && !stale.contains(id);
+        for (_, generation) in self.generations.iter_mut().filter(stays) {
+            for needed in &mut generation.policy.after {
                 *needed = replaced.get(needed).copied().unwrap_or(*needed);
             }
         }
@@ -188,20 +192,20 @@ impl Machine {
     /// Has these generations end. They are forgotten then.
     fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, cause: Cause) {
         for id in ids {
-            let Some(member) = self.members.get_mut(id) else { continue };
-            member.retired = true;
-            match member.phase {
+            let Some(generation) = self.generations.get_mut(id) else { continue };
+            generation.retired = true;
+            match generation.phase {
                 Phase::Pending => self.finish(*id, Outcome::NotStarted),
                 Phase::Backoff => self.finish(*id, Outcome::Stopped),
                 Phase::Starting => self.abandon(now, *id, cause),
-                Phase::Running => member.deadline = None,
+                Phase::Running => generation.deadline = None,
                 Phase::Asked | Phase::Cut | Phase::Ended => {}
             }
             if self.phase(*id) == Phase::Ended {
                 self.forget(*id);
             }
         }
-        let lives = |id: &&GenerationId| self.members.get(id).is_some_and(Member::lives);
+        let lives = |id: &&GenerationId| self.generations.get(id).is_some_and(Generation::lives);
         let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
         // Some of them can be needed by others that were replaced before them, and have their own time first.
         let begin = self.last_slice_before(&living).map_or(now, |slice| slice.max(now));
@@ -210,21 +214,22 @@ impl Machine {
     }
 
     /// Notes which generations of a component there are besides the one that takes part.
-    fn queue_up(&mut self, fresh: &Fresh) {
-        let old = fresh.replaces.and_then(|old| self.members.get(&old));
-        let before = old.map(|member| member.line.clone()).unwrap_or_default();
-        let all: BTreeSet<_> = fresh.replaces.into_iter().chain(before).chain(fresh.before.clone()).collect();
-        let line = all.into_iter().rev().filter(|id| self.members.contains_key(id)).collect();
-        if let Some(member) = self.members.get_mut(&fresh.id) {
-            member.line = line;
+    fn queue_up(&mut self, incoming: &Incoming) {
+        let old = incoming.replaces.and_then(|old| self.generations.get(&old));
+        let before = old.map(|generation| generation.line.clone()).unwrap_or_default();
+        let all: BTreeSet<_> =
+            incoming.replaces.into_iter().chain(before).chain(incoming.before.clone()).collect();
+        let line = all.into_iter().rev().filter(|id| self.generations.contains_key(id)).collect();
+        if let Some(generation) = self.generations.get_mut(&incoming.id) {
+            generation.line = line;
         }
     }
 
     /// Cuts off the oldest generations of a component if there are too many.
     fn end_the_oldest(&mut self, now: Duration, id: GenerationId) {
-        let Some(member) = self.members.get(&id) else { return };
+        let Some(generation) = self.generations.get(&id) else { return };
         let mut line: Vec<_> =
-            member.line.iter().filter(|id| self.members.contains_key(id)).copied().collect();
+            generation.line.iter().filter(|id| self.generations.contains_key(id)).copied().collect();
         line.sort_unstable_by(|young, old| old.cmp(young));
         // The one that takes part, and the next one, are not among them.
         for old in line.into_iter().skip(GENERATIONS - 2) {
@@ -236,19 +241,19 @@ impl Machine {
 
     /// Takes a change back before its switch: what was started for it ends again.
     pub(super) fn roll_back(&mut self, now: Duration, because: Option<GenerationId>) {
-        let Some(change) = self.change.take() else { return };
+        let Some(rollout) = self.rollout.take() else { return };
         self.actions.push(Action::RollBack(because));
-        let fresh: BTreeSet<_> = change.fresh.iter().map(|fresh| fresh.id).collect();
-        for id in &fresh {
-            if let Some(member) = self.members.get_mut(id) {
-                member.trial = false;
+        let incoming: BTreeSet<_> = rollout.incoming.iter().map(|incoming| incoming.id).collect();
+        for id in &incoming {
+            if let Some(generation) = self.generations.get_mut(id) {
+                generation.trial = false;
             }
         }
-        self.retire(now, &fresh, change.cause);
-        for Fresh { id, replaces, .. } in change.fresh {
+        self.retire(now, &incoming, rollout.cause);
+        for Incoming { id, replaces, .. } in rollout.incoming {
             let Some(old) = replaces else { continue };
             self.make_room(now, id, old);
-            if change.keeps_budget {
+            if rollout.keeps_budget {
                 self.still_dead(now, old);
             }
         }
@@ -256,33 +261,33 @@ impl Machine {
 
     /// A generation that was taken back counts while it ends, and goes before those that have clients.
     fn make_room(&mut self, now: Duration, failed: GenerationId, old: GenerationId) {
-        let known = |id: &GenerationId| self.members.contains_key(id);
-        let Some(member) = self.members.get(&old).filter(|_| known(&failed)) else { return };
-        let line: Vec<_> = member.line.iter().copied().filter(known).collect();
+        let known = |id: &GenerationId| self.generations.contains_key(id);
+        let Some(generation) = self.generations.get(&old).filter(|_| known(&failed)) else { return };
+        let line: Vec<_> = generation.line.iter().copied().filter(known).collect();
         if line.len() >= GENERATIONS - 2 {
             self.ask(now, failed);
             self.cut(now, failed);
         }
-        if let Some(member) = self.members.get_mut(&old) {
-            member.line = [failed].into_iter().chain(line).collect();
+        if let Some(generation) = self.generations.get_mut(&old) {
+            generation.line = [failed].into_iter().chain(line).collect();
         }
     }
 
     /// The app stops: whatever was to take over takes part in that like all others.
-    pub(super) fn give_up_change(&mut self) {
+    pub(super) fn give_up_rollout(&mut self) {
         self.reload_wanted = false;
-        if let Some(change) = self.change.take() {
+        if let Some(rollout) = self.rollout.take() {
             self.actions.push(Action::RollBack(None));
-            for fresh in change.fresh {
-                if let Some(member) = self.members.get_mut(&fresh.id) {
-                    (member.trial, member.retired) = (false, true);
+            for incoming in rollout.incoming {
+                if let Some(generation) = self.generations.get_mut(&incoming.id) {
+                    (generation.trial, generation.retired) = (false, true);
                 }
             }
         }
     }
 
     pub(super) fn forget(&mut self, id: GenerationId) {
-        self.members.remove(&id);
+        self.generations.remove(&id);
         self.actions.push(Action::Forget(id));
     }
 }

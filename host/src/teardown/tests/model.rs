@@ -1,4 +1,4 @@
-//! What a `Watch` has seen of each generation of each component.
+//! What a `Checker` has seen of each generation of each component.
 //!
 //! Invariant: kept from events and actions alone, never copied from the machine.
 
@@ -30,8 +30,8 @@ pub(super) struct Seen {
 
 /// What has been seen of one generation.
 #[derive(Clone, Debug)]
-pub(super) struct Book {
-    pub(super) policy: MemberPolicy,
+pub(super) struct ModelGeneration {
+    pub(super) policy: GenerationPolicy,
     pub(super) seen: Seen,
     /// How it ended the last time.
     pub(super) ended: Option<Outcome>,
@@ -52,8 +52,8 @@ pub(super) struct Book {
     pub(super) counted: u64,
 }
 
-impl Book {
-    pub(super) fn new(policy: MemberPolicy, root: GenerationId) -> Self {
+impl ModelGeneration {
+    pub(super) fn new(policy: GenerationPolicy, root: GenerationId) -> Self {
         Self {
             policy,
             seen: Seen::default(),
@@ -140,14 +140,14 @@ impl Book {
 
 /// All generations that were not forgotten.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Books(pub(super) BTreeMap<GenerationId, Book>);
+pub(super) struct Model(pub(super) BTreeMap<GenerationId, ModelGeneration>);
 
-impl Books {
-    pub(super) fn get(&self, id: GenerationId) -> &Book {
+impl Model {
+    pub(super) fn get(&self, id: GenerationId) -> &ModelGeneration {
         self.0.get(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
     }
 
-    pub(super) fn get_mut(&mut self, id: GenerationId) -> &mut Book {
+    pub(super) fn get_mut(&mut self, id: GenerationId) -> &mut ModelGeneration {
         self.0.get_mut(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
     }
 
@@ -155,9 +155,9 @@ impl Books {
     pub(super) fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
         let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
         while let Some(at) = open.pop() {
-            for id in self.0.get(&at).map(|book| book.policy.after.clone()).unwrap_or_default() {
+            for id in self.0.get(&at).map(|generation| generation.policy.after.clone()).unwrap_or_default() {
                 match self.0.get(&id) {
-                    Some(book) if book.lives() => drop(found.insert(id)),
+                    Some(generation) if generation.lives() => drop(found.insert(id)),
                     Some(_) if seen.insert(id) => open.push(id),
                     _ => {}
                 }
@@ -168,49 +168,51 @@ impl Books {
 
     /// Those that live and need that one.
     pub(super) fn dependents(&self, id: GenerationId) -> Vec<GenerationId> {
-        let living = self.0.iter().filter(|(_, book)| book.lives()).map(|(id, _)| *id);
+        let living = self.0.iter().filter(|(_, generation)| generation.lives()).map(|(id, _)| *id);
         living.filter(|other| self.needs(*other).contains(&id)).collect()
     }
 
     /// Whether it is not there, and will not be, while the app runs.
     pub(super) fn is_over(&self, id: GenerationId) -> bool {
-        let book = self.get(id);
-        match (book.lives(), book.seen.started) {
-            (true, _) => book.stuck,
-            (false, _) if book.halted || book.retired || book.hopeless => true,
+        let generation = self.get(id);
+        match (generation.lives(), generation.seen.started) {
+            (true, _) => generation.stuck,
+            (false, _) if generation.halted || generation.retired || generation.hopeless => true,
             // Whether it comes back in vain is found out when it comes back.
-            (false, Some(_)) => book.again.is_none(),
+            (false, Some(_)) => generation.again.is_none(),
             (false, None) => self.lacks(id),
         }
     }
 
     /// Whether one of those it comes after can never be ready any more.
     pub(super) fn lacks(&self, id: GenerationId) -> bool {
-        let book = self.get(id);
-        let mut known = book.policy.after.iter().filter(|id| self.0.contains_key(id));
+        let generation = self.get(id);
+        let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
         known.any(|needed| {
             let seen = &self.get(*needed).seen;
             let was_up = seen.ready && seen.entered;
-            !self.stands_in(book, *needed) && !was_up && self.is_over(*needed)
+            !self.stands_in(generation, *needed) && !was_up && self.is_over(*needed)
         })
     }
 
-    fn stands_in(&self, book: &Book, needed: GenerationId) -> bool {
+    fn stands_in(&self, generation: &ModelGeneration, needed: GenerationId) -> bool {
         let needed = self.get(needed);
-        book.trial && needed.trial && needed.waits
+        generation.trial && needed.trial && needed.waits
     }
 
     /// Whether all that a start waits for is there.
     pub(super) fn may_start(&self, id: GenerationId) -> bool {
-        let book = self.get(id);
-        let before = |other: &Book| other.root == book.root && other.retired && other.lives() && !other.stuck;
-        let alone = !book.waits || !(book.trial || self.0.values().any(before));
-        let mut known = book.policy.after.iter().filter(|id| self.0.contains_key(id));
+        let generation = self.get(id);
+        let before = |other: &ModelGeneration| {
+            other.root == generation.root && other.retired && other.lives() && !other.stuck
+        };
+        let alone = !generation.waits || !(generation.trial || self.0.values().any(before));
+        let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
         alone
             && known.all(|needed| {
                 let other = self.get(*needed);
                 let up = other.seen.ready && other.seen.entered && (other.runs() || self.is_over(*needed));
-                up || self.stands_in(book, *needed)
+                up || self.stands_in(generation, *needed)
             })
     }
 }

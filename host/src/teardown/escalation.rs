@@ -20,22 +20,22 @@ impl Machine {
         self.cause = Some(cause);
         let deadlines = Deadlines::new(now, delay, grace);
         self.deadlines = Some(deadlines);
-        for leaving in self.members.values_mut().filter_map(|member| member.leaving.as_mut()) {
+        for leaving in self.generations.values_mut().filter_map(|generation| generation.leaving.as_mut()) {
             leaving.until = leaving.until.min(deadlines.end);
         }
-        self.give_up_change();
+        self.give_up_rollout();
         for id in self.ids() {
-            let Some(member) = self.members.get_mut(&id) else { continue };
-            match member.phase {
+            let Some(generation) = self.generations.get_mut(&id) else { continue };
+            match generation.phase {
                 Phase::Pending | Phase::Backoff => self.finish(id, self.last_outcome(id)),
                 Phase::Starting => {
-                    member.deadline = None;
-                    if member.leaving.is_none() {
+                    generation.deadline = None;
+                    if generation.leaving.is_none() {
                         self.actions.push(Action::Abandon(id));
                     }
                 }
                 // The time for its start is over, or for its end: the app has its own now.
-                Phase::Running | Phase::Cut => member.deadline = None,
+                Phase::Running | Phase::Cut => generation.deadline = None,
                 Phase::Asked | Phase::Ended => {}
             }
         }
@@ -88,7 +88,7 @@ impl Machine {
 
     fn dismiss_all(&mut self, now: Duration) {
         let (Some(cause), Some(deadlines)) = (self.cause, self.deadlines) else { return };
-        let lives = self.members.iter().filter(|(_, member)| member.lives());
+        let lives = self.generations.iter().filter(|(_, generation)| generation.lives());
         let ids: BTreeSet<_> = lives.map(|(id, _)| *id).collect();
         self.dismiss(now, &ids, cause, deadlines.end);
         self.ask_whoever_may(now);
@@ -97,8 +97,8 @@ impl Machine {
     /// Nobody is cut off without having been told.
     fn cut_all(&mut self, now: Duration) {
         for id in self.ids() {
-            if let Some(member) = self.members.get_mut(&id)
-                && let Some(leaving) = member.leaving.as_mut()
+            if let Some(generation) = self.generations.get_mut(&id)
+                && let Some(leaving) = generation.leaving.as_mut()
             {
                 leaving.until = leaving.until.min(now);
             }
@@ -109,14 +109,14 @@ impl Machine {
     }
 
     fn ids(&self) -> Vec<GenerationId> {
-        self.members.keys().copied().collect()
+        self.generations.keys().copied().collect()
     }
 
     pub(super) fn pass_deadlines(&mut self, now: Duration) {
         // These first: they can give others a deadline that is over at once.
         for id in self.overdue(now) {
             // What one of them brings about can give another one a new deadline.
-            let still = self.members.get(&id).is_some_and(|member| member.is_overdue(now));
+            let still = self.generations.get(&id).is_some_and(|generation| generation.is_overdue(now));
             if still && self.level == Level::Running {
                 self.pass_while_running(now, id);
             }
@@ -135,20 +135,20 @@ impl Machine {
     }
 
     fn overdue(&self, now: Duration) -> Vec<GenerationId> {
-        let over = self.members.iter().filter(|(_, member)| member.is_overdue(now));
+        let over = self.generations.iter().filter(|(_, generation)| generation.is_overdue(now));
         over.map(|(id, _)| *id).collect()
     }
 
     fn pass_while_running(&mut self, now: Duration, id: GenerationId) {
-        let Some(member) = self.members.get_mut(&id) else { return };
-        match member.phase {
+        let Some(generation) = self.generations.get_mut(&id) else { return };
+        match generation.phase {
             // Those that it comes after can be down, too.
             Phase::Backoff => {
-                (member.phase, member.deadline) = (Phase::Pending, None);
+                (generation.phase, generation.deadline) = (Phase::Pending, None);
                 self.starts_due = true;
             }
             // It was abandoned, and does not heed it.
-            Phase::Starting if member.leaving.is_some() => self.cut(now, id),
+            Phase::Starting if generation.leaving.is_some() => self.cut(now, id),
             // Who overruns its start has failed; if the app stopped, it would have been abandoned.
             Phase::Starting | Phase::Running => {
                 self.actions.push(Action::FailStart(id));
@@ -157,10 +157,10 @@ impl Machine {
             }
             // It cannot be ended, so it can neither be started again nor be forgotten.
             Phase::Cut => {
-                (member.deadline, member.stuck) = (None, true);
+                (generation.deadline, generation.stuck) = (None, true);
                 self.stuck += 1;
                 self.starts_due = true;
-                if member.counts() && member.policy.on_failure != OnEnd::Ignore {
+                if generation.counts() && generation.policy.on_failure != OnEnd::Ignore {
                     self.fail(now, Cause::Failure(id));
                 }
             }

@@ -1,4 +1,4 @@
-//! Random sequences of events; `watch` and `rules` check the rules at each step.
+//! Random sequences of events; `checker` and `invariants` check the rules at each step.
 //!
 //! Invariant: one set of sequences is arbitrary, in the others a world of components and hands reacts to what the machine does, as
 //! real ones would, with fail points at each of its actions.
@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::watch::Watch;
-use super::world::{Blow, Edit, Habit, World, ms};
+use super::checker::Checker;
+use super::fixtures::ms;
+use super::simulator::{Behaviour, Edit, Fault, Simulator};
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
@@ -26,13 +27,13 @@ fn restart() -> impl Strategy<Value = RestartPlan> {
     })
 }
 
-fn member() -> impl Strategy<Value = MemberPolicy> {
+fn generation_policy() -> impl Strategy<Value = GenerationPolicy> {
     let ends = (on_end(), on_end(), on_end());
     (prop::option::of(0..12_000_u64), 1..9_000_u64, ends, restart(), prop::bool::weighted(0.3)).prop_map(
         |(grace, start_timeout, (on_exit, on_failure, on_lost), restart, pooled)| {
             let (grace, start_timeout, after) = (grace.map(ms), ms(start_timeout), Vec::new());
             let on_lost = if pooled { on_lost } else { OnEnd::Ignore };
-            MemberPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled }
+            GenerationPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled }
         },
     )
 }
@@ -47,19 +48,19 @@ fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
-/// Each member comes after some of those before it.
-fn app() -> impl Strategy<Value = (Policy, Vec<MemberPolicy>)> {
-    let member = (member(), prop::collection::vec(prop::bool::weighted(0.3), 6));
-    (policy(), prop::collection::vec(member, 1..=6)).prop_map(|(policy, members)| {
-        let in_order = |(at, (member, edges)): (usize, (MemberPolicy, Vec<bool>))| {
+/// Each generation comes after some of those before it.
+fn app() -> impl Strategy<Value = (Policy, Vec<GenerationPolicy>)> {
+    let generation = (generation_policy(), prop::collection::vec(prop::bool::weighted(0.3), 6));
+    (policy(), prop::collection::vec(generation, 1..=6)).prop_map(|(policy, generations)| {
+        let in_order = |(at, (generation, edges)): (usize, (GenerationPolicy, Vec<bool>))| {
             let after = (0..at).filter(|before| edges[*before]).map(GenerationId).collect();
-            MemberPolicy { after, ..member }
+            GenerationPolicy { after, ..generation }
         };
-        (policy, members.into_iter().enumerate().map(in_order).collect())
+        (policy, generations.into_iter().enumerate().map(in_order).collect())
     })
 }
 
-fn habit() -> impl Strategy<Value = Habit> {
+fn behaviour() -> impl Strategy<Value = Behaviour> {
     use Outcome::{CutOff, Failed, Finished, HookFailed, Leaked, Stopped};
     let enters = prop::option::weighted(0.9, (0..3_000_u64, prop::bool::weighted(0.1)));
     let ready = prop::option::weighted(0.95, prop_oneof![Just(0), 0..3_000_u64]);
@@ -69,7 +70,7 @@ fn habit() -> impl Strategy<Value = Habit> {
     let dies = (0..2_000_u64, select(vec![CutOff, CutOff, Leaked, Failed]));
     let answers = (prop::option::weighted(0.8, stops), any::<bool>(), prop::option::weighted(0.9, dies));
     (enters, ready, runs, ails, answers).prop_map(
-        |(enters, ready, runs, (loses, sick), (stops, heeds, dies))| Habit {
+        |(enters, ready, runs, (loses, sick), (stops, heeds, dies))| Behaviour {
             enters,
             ready,
             runs,
@@ -83,20 +84,20 @@ fn habit() -> impl Strategy<Value = Habit> {
 }
 
 /// Habits for fewer accidents: changes and stops are seen to their end.
-fn calm_habit() -> impl Strategy<Value = Habit> {
-    (habit(), 0..500_u64, 0..500_u64).prop_map(|(habit, enters, ready)| Habit {
+fn calm_behaviour() -> impl Strategy<Value = Behaviour> {
+    (behaviour(), 0..500_u64, 0..500_u64).prop_map(|(behaviour, enters, ready)| Behaviour {
         enters: Some((enters, false)),
         ready: Some(ready),
         runs: None,
         sick: None,
-        ..habit
+        ..behaviour
     })
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
     let fates = prop::collection::vec(select(vec![0, 0, 1, 2, 3, 4]), 6);
     let rest = (
-        prop::collection::vec(member(), 3),
+        prop::collection::vec(generation_policy(), 3),
         prop::bool::weighted(0.2),
         prop::option::weighted(0.3, policy()),
     );
@@ -109,9 +110,9 @@ fn urgency() -> impl Strategy<Value = Urgency> {
     select(vec![Urgency::Graceful, Urgency::Now])
 }
 
-fn lively_app() -> impl Strategy<Value = ((Policy, Vec<MemberPolicy>), Vec<Habit>)> {
-    let habits = prop_oneof![habit().boxed(), calm_habit().boxed()];
-    (app(), prop::collection::vec(habits, 8))
+fn lively_app() -> impl Strategy<Value = ((Policy, Vec<GenerationPolicy>), Vec<Behaviour>)> {
+    let behaviours = prop_oneof![behaviour().boxed(), calm_behaviour().boxed()];
+    (app(), prop::collection::vec(behaviours, 8))
 }
 
 fn from_outside() -> impl Strategy<Value = Event> {
@@ -131,14 +132,14 @@ fn from_outside() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn blow() -> impl Strategy<Value = Blow> {
+fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        2 => from_outside().prop_map(Blow::Event),
-        4 => Just(Blow::Fails),
-        2 => Just(Blow::Lost),
-        2 => Just(Blow::Returned),
-        2 => Just(Blow::Unhealthy),
-        2 => urgency().prop_map(Blow::StopOne),
+        2 => from_outside().prop_map(Fault::Event),
+        4 => Just(Fault::Fails),
+        2 => Just(Fault::Lost),
+        2 => Just(Fault::Returned),
+        2 => Just(Fault::Unhealthy),
+        2 => urgency().prop_map(Fault::StopOne),
     ]
 }
 
@@ -183,56 +184,56 @@ proptest! {
         steps in prop::collection::vec((0..3_000_u64, anything(), any::<bool>(), 0..6_usize), 0..60),
         edits in prop::collection::vec((0..60_usize, edit()), 0..4),
     ) {
-        let mut watch = Watch::new(app, false);
-        let mut world = World::new(Vec::new(), Vec::new());
+        let mut checker = Checker::new(app, false);
+        let mut simulator = Simulator::new(Vec::new(), Vec::new());
         if loaded {
-            watch.feed(Duration::ZERO, Event::Loaded);
+            checker.feed(Duration::ZERO, Event::Loaded);
         }
         for (at, (gap, event, in_time, id)) in steps.into_iter().enumerate() {
-            let now = watch.now + ms(gap);
+            let now = checker.now + ms(gap);
             if in_time {
-                watch.clock(now);
+                checker.clock(now);
             }
             if let Some((_, edit)) = edits.iter().find(|(when, _)| *when == at) {
-                world.begin(&mut watch, edit);
+                simulator.begin(&mut checker, edit);
             }
-            watch.feed(now.max(watch.now), event);
-            watch.extend(GenerationId(id), ms(gap));
+            checker.feed(now.max(checker.now), event);
+            checker.extend(GenerationId(id), ms(gap));
         }
-        watch.end();
+        checker.end();
     }
 }
 
 proptest! {
     #![proptest_config(config(3_000))]
 
-    /// All rules, with components and hands that react as real ones do, and blows in the moment of whatever is done.
+    /// All rules, with components and hands that react as real ones do, and faults in the moment of whatever is done.
     #[test]
     fn a_plausible_world_breaks_no_rule(
-        (app, habits) in lively_app(),
+        (app, behaviours) in lively_app(),
         outside in prop::collection::vec((0..6_000_u64, from_outside()), 0..12),
         edits in prop::collection::vec(edit(), 1..4),
-        blows in prop::collection::vec((0..40_usize, blow()), 0..4),
+        faults in prop::collection::vec((0..40_usize, fault()), 0..4),
     ) {
-        let mut world = World::new(habits, in_time(&outside));
-        (world.edits, world.blows) = (edits, blows);
-        world.happen(app).end();
+        let mut simulator = Simulator::new(behaviours, in_time(&outside));
+        (simulator.edits, simulator.faults) = (edits, faults);
+        simulator.happen(app).end();
     }
 
     /// R4, R6, I10: nothing but reloads, one after the other; and then a stop.
     #[test]
     fn reloads_without_end_break_no_rule(
-        (app, habits) in (app(), prop::collection::vec(calm_habit(), 8)),
+        (app, behaviours) in (app(), prop::collection::vec(calm_behaviour(), 8)),
         gaps in prop::collection::vec(0..2_000_u64, 1..20),
         edits in prop::collection::vec(edit(), 1..6),
-        blows in prop::collection::vec((0..60_usize, blow()), 0..2),
+        faults in prop::collection::vec((0..60_usize, fault()), 0..2),
         last in select(SIGNALS.to_vec()),
     ) {
         let reloads: Vec<_> = gaps.iter().map(|gap| (*gap, Event::ReloadRequested)).collect();
         let outside = [reloads.as_slice(), &[(gaps[0], Event::Signal(last))]].concat();
-        let mut world = World::new(habits, in_time(&outside));
-        (world.edits, world.blows) = (edits, blows);
-        world.happen(app).end();
+        let mut simulator = Simulator::new(behaviours, in_time(&outside));
+        (simulator.edits, simulator.faults) = (edits, faults);
+        simulator.happen(app).end();
     }
 }
 
@@ -242,23 +243,23 @@ proptest! {
     /// A fail point at each transition in turn: the same schedule, struck in the moment of its first, second, third … action.
     #[test]
     fn a_blow_at_each_transition_breaks_no_rule(
-        (app, habits) in (app(), prop::collection::vec(calm_habit(), 8)),
+        (app, behaviours) in (app(), prop::collection::vec(calm_behaviour(), 8)),
         edits in prop::collection::vec(edit(), 1..3),
-        blow in blow(),
+        fault in fault(),
         last in select(SIGNALS.to_vec()),
     ) {
         let outside = [(2_000, Event::ReloadRequested), (4_000, Event::Signal(last))];
         for at in 0..30 {
-            let mut world = World::new(habits.clone(), in_time(&outside));
-            (world.edits, world.blows) = (edits.clone(), vec![(at, blow)]);
-            world.happen(app.clone()).end();
+            let mut simulator = Simulator::new(behaviours.clone(), in_time(&outside));
+            (simulator.edits, simulator.faults) = (edits.clone(), vec![(at, fault)]);
+            simulator.happen(app.clone()).end();
         }
     }
 
     /// S4: every ordered pair and triple of signals at random gaps: the level never falls, exit in bound.
     #[test]
     fn all_pairs_and_triples_of_signals_lead_out_in_bound(
-        (app, habits) in lively_app(),
+        (app, behaviours) in lively_app(),
         gaps in [0..4_000_u64, 0..4_000_u64, 0..4_000_u64],
     ) {
         let signals = [Signal::Term, Signal::Int, Signal::Quit, Signal::Hup, Signal::Usr1];
@@ -269,13 +270,13 @@ proptest! {
             let outside: Vec<_> =
                 gaps.iter().zip(&sequence).map(|(gap, signal)| (*gap, Event::Signal(*signal))).collect();
             let last: u64 = gaps.iter().take(sequence.len()).sum();
-            let watch = World::new(habits.clone(), in_time(&outside)).happen(app.clone());
+            let checker = Simulator::new(behaviours.clone(), in_time(&outside)).happen(app.clone());
             let stops = sequence.iter().any(|signal| !matches!(signal, Signal::Hup | Signal::Usr1));
-            prop_assert!(!stops || watch.left.is_some(), "{sequence:?} leads to the exit");
+            prop_assert!(!stops || checker.left.is_some(), "{sequence:?} leads to the exit");
             let longest = app.0.fail_grace.max(4 * app.0.grace);
             let bound = ms(last) + app.0.drain_delay + longest + HARD_RESERVE;
-            prop_assert!(!stops || watch.now <= bound, "{sequence:?} exits at {:?}", watch.now);
-            watch.end();
+            prop_assert!(!stops || checker.now <= bound, "{sequence:?} exits at {:?}", checker.now);
+            checker.end();
         }
     }
 }
@@ -293,20 +294,20 @@ proptest! {
         stops in prop::collection::vec((0..50_u64, select(vec![Outcome::Failed, Outcome::HookFailed])), 6),
     ) {
         let first = first.index(app.1.len());
-        let habits = entered_after.iter().zip(stops).enumerate().map(|(at, (after, stops))| {
+        let behaviours = entered_after.iter().zip(stops).enumerate().map(|(at, (after, stops))| {
             let (runs, enters) = ((at == first).then_some((fails_after, true)), Some((*after, false)));
             let (loses, sick, ready) = (None, None, Some(0));
-            Habit { enters, ready, runs, loses, sick, stops: Some(stops), heeds: false, dies: None }
+            Behaviour { enters, ready, runs, loses, sick, stops: Some(stops), heeds: false, dies: None }
         });
-        for member in &mut app.1 {
-            (member.on_failure, member.start_timeout) = (OnEnd::StopApp, ms(60));
-            (member.after, member.pooled) = (Vec::new(), false);
+        for generation in &mut app.1 {
+            (generation.on_failure, generation.start_timeout) = (OnEnd::StopApp, ms(60));
+            (generation.after, generation.pooled) = (Vec::new(), false);
         }
-        let mut world = World::new(habits.collect(), Vec::new());
-        world.one_habit_each = true;
-        let watch = world.happen(app);
-        prop_assert_eq!(watch.machine.cause, Some(Cause::Failure(GenerationId(first))));
-        prop_assert_eq!(watch.left, Some(ExitCode::FAILED));
-        watch.end();
+        let mut simulator = Simulator::new(behaviours.collect(), Vec::new());
+        simulator.one_behaviour_each = true;
+        let checker = simulator.happen(app);
+        prop_assert_eq!(checker.machine.cause, Some(Cause::Failure(GenerationId(first))));
+        prop_assert_eq!(checker.left, Some(ExitCode::FAILED));
+        checker.end();
     }
 }

@@ -12,7 +12,7 @@ use super::http::{HttpPlan, ListenAddress};
 use super::names::{component_name_from, unique};
 use super::origin::{Origin, OriginHost, OriginPort};
 use super::types::{
-    AccessLog, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
+    AccessLogFormat, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
     DEFAULT_START_TIMEOUT, DirGrant, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
 };
 
@@ -151,7 +151,7 @@ impl Plan {
             fail_grace: DEFAULT_FAIL_GRACE,
             drain_delay: std::time::Duration::ZERO,
             signals: SignalProfile::default(),
-            access_log: AccessLog::default(),
+            access_log: AccessLogFormat::default(),
             admin: None,
             control: None,
         };
