@@ -2,9 +2,9 @@
 
 use wasmtime::component::{Accessor, Func, Val};
 
-use super::link::printable;
 use super::state::State;
 use super::{HookShape, Notice, NoticeCause};
+use crate::text::sanitize::short_line;
 
 /// Longest text of an error, in characters.
 const ERROR_CHARS: usize = 500;
@@ -30,7 +30,7 @@ pub async fn call_hook(
     Ok(match results.pop() {
         Some(Val::Result(Err(None))) => Err(None),
         Some(Val::Result(Err(Some(text)))) => match *text {
-            Val::String(text) => Err(Some(printable(&text, ERROR_CHARS))),
+            Val::String(text) => Err(Some(short_line(&text, ERROR_CHARS))),
             _ => Err(None),
         },
         _ => Ok(()),

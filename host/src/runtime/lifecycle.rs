@@ -52,7 +52,7 @@ struct StopPollable(Arc<Link>);
 #[async_trait]
 impl Pollable for StopPollable {
     async fn ready(&mut self) {
-        self.0.asked().await;
+        self.0.orders.asked().await;
     }
 }
 
@@ -85,11 +85,11 @@ notice_into!(v0_3);
 macro_rules! shared_functions {
     () => {
         fn stop_notice(&mut self) -> Result<Option<TheNotice>> {
-            Ok(self.link.notice().map(TheNotice::from))
+            Ok(self.link.orders.notice().map(TheNotice::from))
         }
 
         fn remaining(&mut self) -> Result<Option<u64>> {
-            Ok(self.link.remaining().map(nanos))
+            Ok(self.link.orders.remaining().map(nanos))
         }
 
         fn ready(&mut self) -> Result<()> {
@@ -103,7 +103,7 @@ macro_rules! shared_functions {
         }
 
         fn set_status(&mut self, line: String) -> Result<()> {
-            self.link.set_status(&line);
+            self.link.vitals.set_status(&line);
             Ok(())
         }
 
@@ -141,7 +141,7 @@ mod host_0_3 {
     impl HostWithStore<State> for HasSelf<State> {
         async fn stop_requested(accessor: &Accessor<State, Self>) -> Result<TheNotice> {
             let link = accessor.with(|mut access| access.get().link.clone());
-            Ok(link.asked().await.into())
+            Ok(link.orders.asked().await.into())
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::{ResourceLimiter, Result};
 
-use super::Link;
+use super::link::Vitals;
 
 /// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -22,20 +22,20 @@ pub struct Limits {
     tables_used: usize,
     /// The growth that was allowed last, handed back when it fails after all.
     last_growth: usize,
-    /// Where it is told how much there is.
-    link: Option<Arc<Link>>,
+    /// Where the bytes in use are noted.
+    vitals: Option<Arc<Vitals>>,
 }
 
 impl Limits {
-    /// Returns limits with this many bytes for all linear memories together. What is used is told to the link.
-    pub fn new(memory: u64, link: Option<Arc<Link>>) -> Self {
+    /// Returns limits with this many bytes for all linear memories together. What is used is noted in the vitals.
+    pub fn new(memory: u64, vitals: Option<Arc<Vitals>>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, link }
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }
     }
 
     fn use_memory(&mut self, used: usize) {
-        if let Some(link) = &self.link {
-            link.memory_changed(self.memory_used, used);
+        if let Some(vitals) = &self.vitals {
+            vitals.memory_changed(self.memory_used, used);
         }
         self.memory_used = used;
     }

@@ -68,7 +68,7 @@ pub type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 pub struct StoreParts {
     /// Where its output goes.
     pub stdio: Stdio,
-    /// Its conversation with whoever runs it.
+    /// Its connection to the supervisor.
     pub link: Arc<Link>,
     /// The requests that are sent from its thread.
     pub outbound: Outbound,
@@ -100,7 +100,7 @@ pub fn new_store(
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table: table(),
         config: config(plan),
-        limits: Limits::new(plan.memory, Some(link.clone())),
+        limits: Limits::new(plan.memory, Some(link.vitals.clone())),
         link,
         fairness,
     };
@@ -115,7 +115,7 @@ pub fn new_store(
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
             let state = context.data();
-            if state.link.must_trap() {
+            if state.link.orders.must_trap() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
             Ok(match &state.fairness {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::text::sanitize::short_line;
+
 /// Most messages that wait for room; a reload makes two.
 const MOST_UNSENT: usize = 8;
 /// Longest status text, in characters.
@@ -172,9 +174,7 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
 
 /// A text with a line break in it could say more than a status.
 fn status_line(text: &str) -> String {
-    let line: String =
-        text.chars().take(STATUS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("STATUS={line}\n")
+    format!("STATUS={}\n", short_line(text, STATUS_CHARS))
 }
 
 /// The clock that the manager compares with its own; `Instant` does not tell it.

@@ -143,9 +143,9 @@ impl Conductor {
             let serving = self.progress == Progress::Serving && !self.hold.holds();
             tokio::select! {
                 biased;
-                () = link.must_drop(), if self.progress < Progress::Cut => self.cut(),
-                notice = link.asked(), if !draining => self.drain(notice),
-                () = link.winding_down(), if !winding && !draining => {
+                () = link.orders.must_drop(), if self.progress < Progress::Cut => self.cut(),
+                notice = link.orders.asked(), if !draining => self.drain(notice),
+                () = link.orders.winding_down(), if !winding && !draining => {
                     winding = true;
                     self.own_groups().for_each(|group| group.raise(Stage::Delay));
                 }
@@ -258,7 +258,7 @@ impl Conductor {
         self.progress = Progress::Draining;
         self.health = Health::none();
         for instance in self.instances.values() {
-            instance.link.ask(notice.clone(), Duration::MAX);
+            instance.link.orders.ask(notice.clone(), Duration::MAX);
         }
         if self.component.loaded.run.is_async && self.component.loaded.timing == HookTiming::AfterDrain {
             self.half = Some(Box::pin(sleep(notice.grace / 2)));
@@ -297,7 +297,7 @@ impl Conductor {
         self.component.stats.note_cut();
         self.component.standing.set_cut();
         for instance in self.instances.values() {
-            instance.link.cut();
+            instance.link.orders.cut();
         }
         self.half = None;
         self.last_words = Some(Box::pin(sleep(LAST_WORDS)));
@@ -317,7 +317,7 @@ impl Conductor {
     fn outcome(&self) -> Outcome {
         if self.failed_to_start {
             Outcome::Failed
-        } else if self.link.is_abandoned() {
+        } else if self.link.orders.is_abandoned() {
             Outcome::NotStarted
         } else if self.leaked && self.cut_off {
             Outcome::Leaked

@@ -210,14 +210,14 @@ async fn run_instance(birth: &Birth, stdio: Stdio) -> End {
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
             end = tokio::task::unconstrained(turns) => Ok(end),
-            () = instance.link.must_drop() => Err(None),
+            () = instance.link.orders.must_drop() => Err(None),
             overrun = bounds => Err(Some(overrun)),
         }
     };
     match outcome {
         Ok(end) => end,
         Err(overrun) => {
-            instance.link.cut();
+            instance.link.orders.cut();
             instance.die();
             drop(life);
             match overrun {
@@ -252,7 +252,10 @@ async fn own_bounds(birth: &Birth) -> Overrun {
         std::future::pending::<()>().await;
     }
     let deadline = birth.runtime.clock().now().saturating_add(*grace);
-    instance.link.ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace: *grace }, deadline);
+    instance
+        .link
+        .orders
+        .ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace: *grace }, deadline);
     instance.wake();
     tokio::time::sleep(*grace).await;
     Overrun::End

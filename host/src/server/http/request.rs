@@ -126,7 +126,7 @@ async fn pass(
             Err(Refused::TooLarge)
         }
         Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(Refused::GuestError),
-        Ok(_) if instance.link.must_trap() => Err(Refused::Stopping),
+        Ok(_) if instance.link.orders.must_trap() => Err(Refused::Stopping),
         Ok(_) => Err(Refused::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.

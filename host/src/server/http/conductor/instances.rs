@@ -39,7 +39,7 @@ impl Conductor {
         };
         let link = Link::child(&self.link, Box::new(tell));
         if let Some(notice) = &self.notice {
-            link.ask(notice.clone(), Duration::MAX);
+            link.orders.ask(notice.clone(), Duration::MAX);
         }
         let (turn, is_async) = (self.ticker.turn(), self.component.loaded.run.is_async);
         let instance = Instance::new(number, slot, link, turn, is_async, &self.component.pool);
