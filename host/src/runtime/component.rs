@@ -1,21 +1,23 @@
 //! One component, loaded: compiled, its type read, everything about it checked that can be checked before it
 //! runs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::adapt::Adaptation;
+use super::diagnose;
+use super::engine::Runtime;
 use super::exports::{Kind, RunExport, find_run};
-use super::fingerprint::Fingerprint;
-use super::hook_shape::{HookError, StrayHook, find_hook, stray_hooks};
+use super::fingerprint::SourceFiles;
+use super::handler::HandlerPre;
+use super::hook_shape::{HookError, HookPlace, HookShape, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
-use super::refusal::shown;
+use super::refusal::LoadError;
 use super::state::State;
-use super::{HandlerPre, HookPlace, HookShape, Runtime, diagnose};
+
 use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -44,66 +46,14 @@ pub struct Loaded {
     pub(crate) handler: Option<HandlerPre>,
     pub(crate) pre: InstancePre<State>,
     hook_index: Option<ComponentExportIndex>,
-    /// Its file, as it was when it was read, and what else of the disk it depends on.
-    pub(super) made_of: MadeOf,
-}
-
-/// The files that a component was made of.
-#[derive(Clone, Debug, Default)]
-pub(super) struct MadeOf {
-    /// Of its own file.
-    pub(super) stamp: Option<Fingerprint>,
-    /// The same of what its file has in it.
-    pub(super) digest: Option<[u8; 32]>,
-    /// Of its certificate and its key.
-    pub(super) tls: Vec<Option<Fingerprint>>,
-}
-
-impl MadeOf {
-    /// Looks at what a plan names besides the component's own file.
-    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
-        let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-        tls.map(|path| Fingerprint::of(path).ok()).collect()
-    }
+    /// The files that it was made of, as they were when they were read.
+    pub(super) sources: SourceFiles,
 }
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("run", &self.run).field("hook", &self.hook).finish_non_exhaustive()
     }
-}
-
-/// Why a component cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The file is not a component that can be run.
-    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A name it may connect to has no address.
-    #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
-    Name {
-        /// The component.
-        component: String,
-        /// The name.
-        name: String,
-        /// What the system said.
-        cause: std::io::Error,
-    },
 }
 
 impl Loaded {
@@ -131,7 +81,7 @@ impl Loaded {
         let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
-            cause,
+            cause: Arc::new(cause),
         })?;
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let says = imports::says(engine, &ty);
@@ -150,7 +100,6 @@ impl Loaded {
         })?;
         let timing = hook_timing(&run, plan, kind);
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        let made_of = MadeOf::default();
         Ok(Self {
             kind,
             run,
@@ -165,7 +114,7 @@ impl Loaded {
             handler,
             pre,
             hook_index,
-            made_of,
+            sources: SourceFiles::default(),
         })
     }
 

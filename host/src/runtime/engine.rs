@@ -5,8 +5,10 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, Result};
 
+use super::cache::Cache;
+use super::clock::RunClock;
+use super::linker;
 use super::state::State;
-use super::{Cache, RunClock, linker};
 
 /// What an embedder can choose about the engine.
 #[derive(Clone, Debug)]

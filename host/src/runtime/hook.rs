@@ -2,8 +2,9 @@
 
 use wasmtime::component::{Accessor, Func, Val};
 
+use super::hook_shape::HookShape;
+use super::orders::{Notice, NoticeCause};
 use super::state::State;
-use super::{HookShape, Notice, NoticeCause};
 use crate::text::sanitize::short_line;
 
 /// Longest text of an error, in characters.

@@ -9,8 +9,9 @@ use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
+use super::link::Link;
+use super::orders::{Notice, NoticeCause};
 use super::state::State;
-use super::{Link, Notice, NoticeCause};
 
 /// The bindings of version 0.2.0.
 mod v0_2 {

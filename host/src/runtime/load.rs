@@ -11,10 +11,11 @@ use wasmtime::component::Component;
 use sha2::{Digest, Sha256};
 
 use super::adapt::{self, Adaptation};
-use super::component::MadeOf;
-use super::fingerprint::Fingerprint;
-use super::refusal::Refusal;
-use super::{LoadError, Loaded, Runtime, check_sharing};
+use super::address_conflicts::check_sharing;
+use super::component::Loaded;
+use super::engine::Runtime;
+use super::fingerprint::{Fingerprint, SourceFiles};
+use super::refusal::{LoadError, Refusal};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
@@ -50,7 +51,7 @@ pub type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
 /// A file that was read and compiled.
 struct File {
     component: Component,
-    stamp: Option<Fingerprint>,
+    fingerprint: Option<Fingerprint>,
     digest: [u8; 32],
     /// How it became a component, if it is a core module.
     adapted: Option<Adaptation>,
@@ -148,13 +149,15 @@ impl Work {
     }
 
     fn load(&self, plan: &ComponentPlan) -> Result<Arc<Loaded>, LoadError> {
-        let tls = MadeOf::tls_of(plan);
+        let tls = SourceFiles::tls_of(plan);
         let alike = |(old, loaded): &&(Arc<ComponentPlan>, Arc<Loaded>)| {
-            old.runs_like(plan) && loaded.made_of.tls == tls
+            old.runs_like(plan) && loaded.sources.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
-        let stamp = Fingerprint::of(&plan.source).ok();
-        if let Some(known) = known.filter(|known| stamp.is_some() && known.made_of.stamp == stamp) {
+        let fingerprint = Fingerprint::of(&plan.source).ok();
+        if let Some(known) =
+            known.filter(|known| fingerprint.is_some() && known.sources.component == fingerprint)
+        {
             return Ok(known.clone());
         }
         let slot = {
@@ -163,7 +166,7 @@ impl Work {
         };
         match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
             Ok(file) => {
-                if let Some(known) = known.filter(|known| known.made_of.digest == Some(file.digest)) {
+                if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
                     return Ok(known.clone());
                 }
                 let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
@@ -173,10 +176,10 @@ impl Work {
                     let (component, file) = (plan.name.as_str(), plan.source.display());
                     tracing::info!(component, %file, "{adapted}");
                 }
-                loaded.made_of = MadeOf { stamp: file.stamp, digest: Some(file.digest), tls };
+                loaded.sources = SourceFiles { component: file.fingerprint, digest: Some(file.digest), tls };
                 Ok(Arc::new(loaded))
             }
-            Err(error) => Err(error.again()),
+            Err(error) => Err(error.clone()),
         }
     }
 
@@ -186,7 +189,7 @@ impl Work {
         for slot in &self.slots {
             match slot.get() {
                 Some(Ok(loaded)) => all.push(loaded.clone()),
-                Some(Err(error)) => return Err(error.again()),
+                Some(Err(error)) => return Err(error.clone()),
                 None => {}
             }
         }
@@ -195,34 +198,15 @@ impl Work {
     }
 }
 
-impl LoadError {
-    /// Returns the same error once more; `io::Error` cannot be cloned.
-    fn again(&self) -> Self {
-        let io = |cause: &std::io::Error| match cause.raw_os_error() {
-            Some(code) => std::io::Error::from_raw_os_error(code),
-            None => std::io::Error::new(cause.kind(), cause.to_string()),
-        };
-        match self {
-            Self::Unreadable { path, cause } => Self::Unreadable { path: path.clone(), cause: io(cause) },
-            Self::Invalid { path, found, hint } => {
-                Self::Invalid { path: path.clone(), found: found.clone(), hint: hint.clone() }
-            }
-            Self::Name { component, name, cause } => {
-                Self::Name { component: component.clone(), name: name.clone(), cause: io(cause) }
-            }
-        }
-    }
-}
-
 /// Reads and compiles a file, or takes it from the cache.
 fn compile(runtime: &Runtime, path: &Path) -> Compiled {
-    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
+    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let invalid = |found: String, hint: &str| LoadError::Invalid {
         path: path.to_owned(),
         found,
         hint: hint.to_owned(),
     };
-    let stamp = Fingerprint::of(path).ok();
+    let fingerprint = Fingerprint::of(path).ok();
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
@@ -241,7 +225,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let digest = Sha256::digest(&bytes).into();
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
-        return Ok(File { component, stamp, digest, adapted });
+        return Ok(File { component, fingerprint, digest, adapted });
     }
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
@@ -255,7 +239,7 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(File { component, stamp, digest, adapted })
+    Ok(File { component, fingerprint, digest, adapted })
 }
 
 /// Says what a file is that does not even begin as a component.

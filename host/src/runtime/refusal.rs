@@ -1,10 +1,11 @@
-//! Why a file is refused: what was found in it, and what its author can do. Which file it is is told by who asks.
+//! Why a component cannot be loaded: what was found in its file, and what its author can do.
 //!
 //! Invariant: what a file has in it is shown as one line of bounded length that can do nothing to a terminal.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::LoadError;
 use crate::text::sanitize::one_line;
 
 /// The longest name that is shown whole, in characters. The types of functions are among them.
@@ -12,7 +13,40 @@ const NAME_CHARS: usize = 120;
 /// The longest text.
 const TEXT_CHARS: usize = 1000;
 
-/// What was found instead, and what to do.
+/// Why a component cannot be loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: Arc<io::Error>,
+    },
+    /// The file is not a component that can be run.
+    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A name it may connect to has no address.
+    #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
+    Name {
+        /// The component.
+        component: String,
+        /// The name.
+        name: String,
+        /// What the system said.
+        cause: Arc<io::Error>,
+    },
+}
+
+/// What was found in a file, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What was found, as a sentence about "it".
@@ -27,7 +61,7 @@ impl Refusal {
         Self { found: found.into(), hint: hint.into() }
     }
 
-    /// Returns it as what it means for this file.
+    /// Returns it as the error of this file.
     pub fn of(self, path: &Path) -> LoadError {
         LoadError::Invalid { path: path.to_owned(), found: self.found, hint: self.hint }
     }

@@ -5,21 +5,14 @@
 //! host.
 
 use wasmparser::{Parser, Payload};
-use wasmtime::Result;
-use wasmtime::component::Linker;
-use wasmtime_wasi::I32Exit;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
-
-use crate::runtime::state::State;
 
 /// The module that the adapter stands for. It is as long as the name that it takes the place of.
 pub const MODULE: &str = "curfew_proc_exit_codes";
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 const _: () = assert!(MODULE.len() == PREVIEW_1.len());
 
-/// The interface that the host has for it.
-const INTERFACE: &str = "curfew:adapter/exit@1.0.0";
 const WIT: &str = "package curfew:adapter@1.0.0;
 interface exit { with-code: func(code: u32); }
 world adapter { import exit; }";
@@ -38,17 +31,6 @@ pub fn adapter() -> anyhow::Result<Vec<u8>> {
     let world = resolve.select_world(&[package], None)?;
     embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
     Ok(bytes)
-}
-
-/// Defines what the adapter calls.
-///
-/// # Errors
-/// When two definitions clash, which is a bug of the host.
-pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance(INTERFACE)?.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> {
-        // No system has statuses that are larger.
-        Err(I32Exit(i32::try_from(code).unwrap_or(i32::MAX)).into())
-    })
 }
 
 /// Returns the module with its `proc_exit` imported from [`MODULE`]; unchanged if it has none.

@@ -11,10 +11,11 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as CodeP3;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::client::Outbound;
 use super::fault::Lost;
+use super::grant::Grant;
 use super::send::{Waits, send};
 use super::upload::Fate;
-use super::{Grant, Outbound};
 
 /// The `wasi:http` of one store.
 #[derive(Debug)]

@@ -17,5 +17,5 @@ mod tls;
 mod upload;
 
 pub use client::Outbound;
-pub use grant::Grant;
-pub use hooks::HttpHooks;
+pub(super) use grant::Grant;
+pub(super) use hooks::HttpHooks;
