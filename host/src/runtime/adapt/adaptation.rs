@@ -1,7 +1,7 @@
 //! Core modules become components while they are loaded: WASI preview 1 is translated by wasmtime's adapters.
 //!
 //! Invariant: the same module always becomes the same component, and [`MADE_BY`] names what it depends on besides; so a
-//! compiled one can be kept under what its file has in it. The words for a module that cannot be adapted are in `foreign`.
+//! compiled one can be kept under the content of its file. `diagnose::module` explains a module that cannot be adapted.
 
 use std::fmt;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -19,13 +19,13 @@ use crate::runtime::core_module::Module;
 use crate::runtime::diagnose;
 use crate::runtime::refusal::Refusal;
 
-/// What makes components of modules: with another version of it, a module becomes another component. The last number grows
-/// when what is done here makes another one of a module that could be adapted before.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 5";
+/// The tools that make components of modules; with another version of one, a module becomes another component. The last
+/// number grows when this folder makes another component of a module that could be adapted before.
+pub(crate) const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 6";
 
-/// What a module calls when the host starts it.
+/// The function of a program that the host calls.
 const START: &str = "_start";
-/// The memory that it shares with its host.
+/// The memory that a module shares with its host.
 const MEMORY: &str = "memory";
 /// The interfaces that the command adapter exports, or that make a component something else than a command.
 const CALLED: [&str; 4] =
@@ -58,7 +58,7 @@ impl fmt::Display for Adaptation {
 ///
 /// # Errors
 /// When it is a module that cannot be adapted.
-pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
+pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
     }
@@ -68,7 +68,7 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
         (true, true) => Adaptation::CommandWithWorld,
         (false, true) => Adaptation::Reactor,
         (true, false) => Adaptation::Command,
-        (false, false) => return Err(diagnose::module::words(&module)),
+        (false, false) => return Err(diagnose::module::reason(&module)),
     };
     match foreign_import(&module) {
         Some(refusal) => Err(refusal),
@@ -82,7 +82,7 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 ///
 /// # Errors
 /// When the module is damaged, does not fit the world that is embedded in it, or imports what is in none.
-pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     // Nothing behind this has to ask again whether a number in the file can be. A feature that is too new is told when it
     // is compiled.
     let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
@@ -135,7 +135,7 @@ fn exports_what_is_called(bytes: &[u8]) -> bool {
 }
 
 /// Returns what the world exports that is embedded in a module. One that cannot be read is told when the component is made.
-pub fn exported_by_world(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn exported_by_world(bytes: &[u8]) -> Vec<String> {
     let Ok((_, bindgen)) = metadata::decode(bytes) else { return Vec::new() };
     let Some(world) = bindgen.resolve.worlds.get(bindgen.world) else { return Vec::new() };
     world.exports.keys().map(|key| bindgen.resolve.name_world_key(key)).collect()
@@ -151,11 +151,10 @@ fn foreign_import(module: &Module) -> Option<Refusal> {
         .iter()
         .find(|(from, function)| from == PREVIEW_1 && !FUNCTIONS.has(function))
         .map(|(_, function)| diagnose::module::extension(function));
-    let diagnose = || match module.has_world {
+    extension.or_else(|| match module.has_world {
         true => diagnose::module::known_import(module),
-        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::words(module)),
-    };
-    extension.or_else(diagnose)
+        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::reason(module)),
+    })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Layout {
             Payload::DataSection(section) => {
                 for data in section {
                     let data = data.ok()?;
-                    // What begins diagnose, or is put there later, is none of Go's.
+                    // Go has only segments at fixed addresses of its one memory.
                     let DataKind::Active { memory_index: 0, offset_expr } = data.kind else { return None };
                     let Ok(Operator::I32Const { value }) = offset_expr.get_operators_reader().read() else {
                         return None;

@@ -1,7 +1,6 @@
-//! Words for components that were built for another world, or for a version of WASI that is not here: what was found, and what
-//! its author can do.
+//! Why a component cannot be run that was built for another world, or for a version of WASI that is not here.
 //!
-//! Invariant: only names are looked at; what can be called is found in `exports`, what is provided in `imports`.
+//! Invariant: only names are looked at; `exports` finds what can be called, `imports` what is provided.
 
 use semver::Version;
 
