@@ -2,7 +2,6 @@
 //!
 //! Invariant: a write has its effect before it returns, with no task in between: a guest may trap right after it. A
 //! prefixed stream is always ready and never fails; a stream that passes through loses nothing, its guest waits.
-//! What does not belong here: threads, descriptors, and which of the two a component gets.
 
 use std::future::Future;
 use std::io;
@@ -17,8 +16,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::lines::Lines;
-use super::queue::Room;
-use super::source::Source;
+use super::queue::{QueueRoom, Source};
 
 /// The most that one WASI 0.2 permit is good for.
 const PERMIT_BYTES: usize = 64 * 1024;
@@ -96,7 +94,7 @@ impl StdoutStream for GuestStream {
 /// A WASI 0.3 guest's handle.
 struct AsyncHandle {
     shared: Arc<Shared>,
-    /// The wait for room that is under way: it holds the place among those to be woken.
+    /// The wait for room that is under way: it keeps its place among the waiters.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
@@ -119,15 +117,15 @@ impl AsyncWrite for AsyncHandle {
                 handle.waiting = None;
             }
             match source.room() {
-                Room::Gone => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Room::Bytes(room) if room > 0 => {
+                QueueRoom::Gone => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                QueueRoom::Bytes(room) if room > 0 => {
                     let taken = bytes.get(..room).unwrap_or(bytes);
                     // Another stream may have used the room up since: then there is a wait after all.
                     if source.offer(taken.to_vec()) {
                         return Poll::Ready(Ok(taken.len()));
                     }
                 }
-                Room::Bytes(_) => {
+                QueueRoom::Bytes(_) => {
                     let source = source.clone();
                     handle.waiting = Some(Box::pin(async move { source.ready().await }));
                 }
@@ -147,7 +145,7 @@ impl AsyncWrite for AsyncHandle {
 /// A WASI 0.2 guest's handle.
 struct PollHandle {
     shared: Arc<Shared>,
-    /// What the last `check_write` allowed and no `write` has used yet.
+    /// Bytes that the last `check_write` allowed and no `write` has used yet.
     permit: usize,
 }
 
@@ -176,8 +174,8 @@ impl OutputStream for PollHandle {
             return Ok(());
         }
         match source.room() {
-            Room::Gone => Err(StreamError::Closed),
-            Room::Bytes(_) => {
+            QueueRoom::Gone => Err(StreamError::Closed),
+            QueueRoom::Bytes(_) => {
                 Err(StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::StorageFull).into()))
             }
         }
@@ -192,8 +190,8 @@ impl OutputStream for PollHandle {
         let room = match &*self.shared {
             Shared::Prefixed(_) => PERMIT_BYTES,
             Shared::Passthrough(source) => match source.room() {
-                Room::Bytes(room) => room.min(PERMIT_BYTES),
-                Room::Gone => return Err(StreamError::Closed),
+                QueueRoom::Bytes(room) => room.min(PERMIT_BYTES),
+                QueueRoom::Gone => return Err(StreamError::Closed),
             },
         };
         self.permit = room;
@@ -208,7 +206,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::queue::Channel;
+    use super::super::fd::Channel;
     use super::super::testing::{over_pipes, read_to_end};
     use super::*;
 

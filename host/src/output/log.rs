@@ -2,7 +2,6 @@
 //!
 //! Invariant: one event is one push to the host's source, so that no event is torn and none waits; text and JSON carry
 //! the same fields.
-//! What does not belong here: what is logged, and the panic hook.
 
 use std::fmt;
 use std::io;
@@ -17,13 +16,13 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::queue::Channel;
+use super::fd::Channel;
 use super::writer::Output;
 
-/// Our crates' targets all begin with this; everybody else's events are noise to an operator.
+/// Our crates' targets all begin with this; the events of other libraries are noise to an operator.
 const TARGET: &str = "curfew";
 
-/// What a log line looks like (`--log-format`).
+/// The form of a log line (`--log-format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// `2026-11-21T05:15:56.123Z INFO  draining cause="SIGTERM"`

@@ -2,14 +2,13 @@
 //!
 //! Invariant: nothing at all unless stderr is a terminal; one line that each log line wipes and the next step draws
 //! again; gone at the end. Drawn only when something changes: there is no ticking thread.
-//! What does not belong here: what is being done.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::queue::Channel;
+use super::fd::Channel;
 use super::writer::Output;
 
 /// The width that the bar is laid out for. The real one does not matter: wrapping is off while the line is drawn.
@@ -64,7 +63,7 @@ impl Drop for Progress {
 #[derive(Debug)]
 struct Screen {
     output: Output,
-    /// What is drawn since the last flush: it goes out as one piece.
+    /// Drawn since the last flush: it goes out as one piece.
     drawn: Mutex<Vec<u8>>,
 }
 
