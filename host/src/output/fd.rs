@@ -23,7 +23,6 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// The name of the thread that writes this stream.
     pub(super) fn thread_name(self) -> &'static str {
         match self {
             Channel::Stdout => "curfew-stdout",
@@ -47,7 +46,6 @@ impl Channel {
 /// How a write of a whole batch ended; the number is how many of its bytes got out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrote {
-    /// Every byte.
     All,
     /// The target took no more just now (a full disk): this batch is lost, the next one may not be.
     Refused(usize),

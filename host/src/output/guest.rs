@@ -18,7 +18,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use super::lines::Lines;
 use super::queue::{QueueRoom, Source};
 
-/// The most that one WASI 0.2 permit is good for.
 const PERMIT_BYTES: usize = 64 * 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
@@ -45,11 +44,7 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for GuestStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuestStream").finish_non_exhaustive()
-    }
-}
+opaque_debug!(GuestStream);
 
 impl GuestStream {
     /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.

@@ -10,7 +10,6 @@ pub const MAX_LINE_BYTES: usize = 64 * 1024;
 /// The most that an empty line buffer keeps allocated.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// The line buffer that all handles of one stream of one instance share.
 pub(super) struct Lines {
     source: Source,
     prefix: Vec<u8>,

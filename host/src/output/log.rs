@@ -64,7 +64,6 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     }
 }
 
-/// The time now as it stands in every line.
 pub(super) fn timestamp() -> String {
     let mut text = String::new();
     // Only the text buffer could fail, and it does not.
@@ -87,7 +86,6 @@ impl FormatTime for Millis {
     }
 }
 
-/// Time, level, message, fields.
 struct TextLine;
 
 impl<S, N> FormatEvent<S, N> for TextLine

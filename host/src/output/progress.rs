@@ -39,14 +39,12 @@ impl Progress {
         Progress { bar, output: output.clone() }
     }
 
-    /// The next step, with the name of what it works on.
     pub fn step(&self, name: &str) {
         // Position first: each change draws, and only the last drawing has both.
         self.bar.inc(1);
         self.bar.set_message(name.to_owned());
     }
 
-    /// Clears the line.
     pub fn finish(self) {
         drop(self);
     }

@@ -19,7 +19,6 @@ use super::fd::{self, Channel, Wrote};
 pub(super) const TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// Quota of the host itself on one stream; set aside, so components can not use it up.
 pub(super) const HOST_QUOTA: usize = 1024 * 1024;
-/// Quota of one stream of one component.
 pub const GUEST_QUOTA: usize = 256 * 1024;
 /// The size of one `write(2)`, after which quota comes back.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -28,12 +27,11 @@ const CHUNK_OVERHEAD: usize = 64;
 /// How often a panic hook tries for the lock before it gives up: its own thread may be the holder.
 const LOCK_TRIES: u32 = 1000;
 
-/// Quota and losses of one source.
 struct Account {
     quota: usize,
     /// The host's own: exempt from the total, which is there for the components.
     reserved: bool,
-    /// Changed under the queue's lock only.
+    /// Changed under the lock of the queue only.
     queued: AtomicUsize,
     lost: AtomicU64,
 }
@@ -41,7 +39,7 @@ struct Account {
 /// Room for a source that waits instead of dropping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueRoom {
-    /// So many bytes; 0 means wait.
+    /// 0 means wait.
     Bytes(usize),
     /// Nothing will be written any more.
     Gone,
@@ -110,7 +108,6 @@ impl QueueState {
     }
 }
 
-/// One stream: its descriptor and its queue.
 pub(super) struct Queue {
     pub(super) channel: Channel,
     pub(super) fd: OwnedFd,
@@ -179,7 +176,6 @@ impl Queue {
         }
     }
 
-    /// For the writer: settles the batch.
     pub(super) fn settle(&self, wrote: Wrote) {
         let mut state = self.lock();
         let mut out = match wrote {
@@ -271,11 +267,7 @@ pub struct Source {
     account: Arc<Account>,
 }
 
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("channel", &self.queue.channel).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Source);
 
 impl Source {
     /// Returns a share with a quota of its own; one that is `reserved` is exempt from the total.
@@ -295,7 +287,6 @@ impl Source {
         self.account.lost.load(Relaxed)
     }
 
-    /// Whether the stream is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.queue.fd.is_terminal()
     }
@@ -343,7 +334,6 @@ impl Source {
         taken
     }
 
-    /// Room for a source that waits.
     pub(super) fn room(&self) -> QueueRoom {
         let state = self.queue.lock();
         if state.gone || state.dead {

@@ -44,11 +44,7 @@ impl Drop for Inner {
     }
 }
 
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("writers_alive", &self.writers_alive()).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Output);
 
 impl Output {
     /// Starts both writer threads over the process's own stdout and stderr.
@@ -126,7 +122,6 @@ impl Output {
         !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
-    /// Whether this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
     }

@@ -1,6 +1,5 @@
 //! The connection between one instance and its supervisor: orders go down, events and vitals go up.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +11,9 @@ use super::instance_event::InstanceEvent;
 use super::orders::Orders;
 use crate::text::sanitize::short_line;
 
-/// Longest status line of a component, in characters.
 const STATUS_CHARS: usize = 200;
+
+type Tell = Box<dyn Fn(InstanceEvent) + Send + Sync>;
 
 /// One instance's end of the connection; the supervisor holds the same.
 pub struct Link {
@@ -26,38 +26,34 @@ pub struct Link {
     clock: Arc<RunClock>,
     is_ready: AtomicBool,
     has_requested_stop: AtomicBool,
-    tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
+    tell: Tell,
 }
 
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("orders", &self.orders).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Link);
 
 impl Link {
     /// Returns a link whose instance tells its events through `tell`, which must not block.
-    pub fn new(clock: Arc<RunClock>, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
-        let orders = Orders::new(clock.clone(), None);
-        Self::over(clock, orders, Arc::default(), tell)
+    pub fn new(clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
+        Self::below(None, clock, tell)
     }
 
     /// Returns the link of one instance of a component that has several. The instance has orders of its own; the
     /// component's deadline holds for it, too, and its status and memory count as the component's.
-    pub fn child(parent: &Self, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
-        let vitals = Vitals { component: Some(parent.vitals.clone()), ..Vitals::default() };
-        Self::over(parent.clock.clone(), Orders::child(&parent.orders), Arc::new(vitals), tell)
+    pub fn child(parent: &Self, tell: Tell) -> Arc<Self> {
+        Self::below(Some(parent), parent.clock.clone(), tell)
     }
 
-    fn over(
-        clock: Arc<RunClock>,
-        orders: Arc<Orders>,
-        vitals: Arc<Vitals>,
-        tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
-    ) -> Arc<Self> {
-        let (is_ready, has_requested_stop) = (AtomicBool::new(false), AtomicBool::new(false));
-        let restarts = RestartPermits::default();
-        Arc::new(Self { orders, vitals, restarts, clock, is_ready, has_requested_stop, tell })
+    fn below(parent: Option<&Self>, clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
+        let component = parent.map(|parent| parent.vitals.clone());
+        Arc::new(Self {
+            orders: Orders::new(clock.clone(), parent.map(|parent| parent.orders.clone())),
+            vitals: Arc::new(Vitals { component, ..Vitals::default() }),
+            restarts: RestartPermits::default(),
+            clock,
+            is_ready: AtomicBool::new(false),
+            has_requested_stop: AtomicBool::new(false),
+            tell,
+        })
     }
 
     /// Notes that `run` is about to be entered, and reports it. Returns whether it may be: not after a cut-off or an
@@ -108,7 +104,6 @@ impl Link {
 pub struct Vitals {
     /// Time of the last `alive` on the app's clock; zero: never.
     alive_nanos: AtomicU64,
-    /// Bytes of linear memory of all its instances.
     memory: AtomicU64,
     status: Mutex<String>,
     /// The vitals of the component that this instance is one of.

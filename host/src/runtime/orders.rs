@@ -34,6 +34,9 @@ pub struct Notice {
 }
 
 /// The orders to one instance, or to a component with several. Later orders add to earlier ones.
+///
+/// # Cancel safety
+/// All futures here can be dropped and called again.
 #[derive(Debug)]
 pub struct Orders {
     clock: Arc<RunClock>,
@@ -86,11 +89,6 @@ impl Orders {
         let given =
             Given { stop: Stop::NotPlanned, entry: Entry::Open, is_cut: false, deadline: Duration::MAX };
         Arc::new(Self { clock, given: watch::Sender::new(given), component })
-    }
-
-    /// Returns an instance's orders, none of them given yet, beside those of its component.
-    pub(super) fn child(component: &Arc<Self>) -> Arc<Self> {
-        Self::new(component.clock.clone(), Some(component.clone()))
     }
 
     /// Announces a stop of the app: the instance is not ready any more, and still serves.
@@ -192,25 +190,16 @@ impl Orders {
     }
 
     /// Returns once the instance must be dropped.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
     pub async fn must_drop(&self) {
         self.given(|given| given.must_end().then_some(())).await;
     }
 
     /// Returns the notice as soon as there is one.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
     pub async fn asked(&self) -> Notice {
         self.given(|given| given.notice().cloned()).await
     }
 
     /// Returns once the app winds down and the instance is not asked to stop yet.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
     pub async fn winding_down(&self) {
         self.given(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
     }
@@ -271,7 +260,7 @@ mod tests {
     #[test]
     fn the_deadline_of_the_component_holds_for_its_instances() {
         let component = orders();
-        let instance = Orders::child(&component);
+        let instance = Orders::new(component.clock.clone(), Some(component.clone()));
         assert_eq!(instance.remaining(), None);
         instance.ask(notice("retired"), Duration::MAX);
         assert!(instance.remaining() > Some(Duration::from_hours(1)));

@@ -8,7 +8,6 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
-use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::component::Loaded;
@@ -28,12 +27,6 @@ pub struct Stdio {
     pub stderr: Box<dyn StdoutStream + Sync>,
 }
 
-impl std::fmt::Debug for Stdio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stdio").finish_non_exhaustive()
-    }
-}
-
 /// The parts of a store, besides its component.
 pub struct StoreParts {
     /// Where its output goes.
@@ -46,11 +39,7 @@ pub struct StoreParts {
     pub fairness: Option<Fairness>,
 }
 
-impl std::fmt::Debug for StoreParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreParts").field("link", &self.link).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Stdio, StoreParts);
 
 /// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and each entry
 /// looks at the orders first.
@@ -64,12 +53,14 @@ pub fn new_store(
     parts: StoreParts,
 ) -> Result<Store<State>> {
     let StoreParts { stdio, link, outbound, fairness } = parts;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES);
     let state = State {
         wasi: wasi(loaded, plan, stdio)?,
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
-        table: table(),
-        config: config(plan),
+        table,
+        config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, Some(link.vitals.clone())),
         link,
         fairness,
@@ -95,20 +86,6 @@ pub fn new_store(
         });
     }
     Ok(store)
-}
-
-fn table() -> ResourceTable {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES);
-    table
-}
-
-fn config(plan: &ComponentPlan) -> WasiConfigVariables {
-    let mut config = WasiConfigVariables::new();
-    for (key, value) in &plan.config {
-        config.insert(key, value);
-    }
-    config
 }
 
 /// Returns the name of the program: the name of its file without the path, as with other hosts.
