@@ -191,20 +191,20 @@ impl Orders {
 
     /// Returns once the instance must be dropped.
     pub async fn must_drop(&self) {
-        self.given(|given| given.must_end().then_some(())).await;
+        self.wait_for(|given| given.must_end().then_some(())).await;
     }
 
     /// Returns the notice as soon as there is one.
     pub async fn asked(&self) -> Notice {
-        self.given(|given| given.notice().cloned()).await
+        self.wait_for(|given| given.notice().cloned()).await
     }
 
     /// Returns once the app winds down and the instance is not asked to stop yet.
     pub async fn winding_down(&self) {
-        self.given(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
+        self.wait_for(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
     }
 
-    async fn given<T>(&self, found: impl Fn(&Given) -> Option<T>) -> T {
+    async fn wait_for<T>(&self, found: impl Fn(&Given) -> Option<T>) -> T {
         let mut changes = self.given.subscribe();
         loop {
             if let Some(found) = found(&changes.borrow_and_update()) {
