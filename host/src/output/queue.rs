@@ -309,7 +309,8 @@ impl Source {
     /// `push` from a panic hook: its own thread may hold the lock, or the writer may be dead. Then the line goes out at
     /// once, if that does not block.
     pub(super) fn push_in_panic(&self, line: Vec<u8>, is_writer: bool) {
-        for _ in 0..if is_writer { 0 } else { LOCK_TRIES } {
+        let tries = if is_writer { 0 } else { LOCK_TRIES };
+        for _ in 0..tries {
             let state = match self.queue.state.try_lock() {
                 Ok(state) => state,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
