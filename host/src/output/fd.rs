@@ -30,10 +30,7 @@ impl Channel {
         }
     }
 
-    /// An own close-on-exec descriptor for this stream of the process.
-    ///
-    /// Std's handle serves as the safe name of descriptor 1 or 2 only: its lock is not taken, and its buffer never sees
-    /// a byte.
+    /// A close-on-exec copy of the process's descriptor. Std's handle only serves as the safe name of descriptor 1 or 2.
     #[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
     pub(super) fn descriptor(self) -> io::Result<OwnedFd> {
         match self {

@@ -71,7 +71,6 @@ pub(super) fn timestamp() -> String {
     text
 }
 
-/// RFC 3339 in UTC, to the millisecond.
 struct Millis;
 
 impl FormatTime for Millis {
@@ -120,7 +119,6 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Makes each buffer that is written one line of the host.
 #[derive(Clone)]
 struct HostLines {
     output: Output,

@@ -19,7 +19,7 @@ use super::fd::{self, Channel, Wrote};
 pub(super) const TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// Quota of the host itself on one stream; set aside, so components can not use it up.
 pub(super) const HOST_QUOTA: usize = 1024 * 1024;
-pub const GUEST_QUOTA: usize = 256 * 1024;
+pub(crate) const GUEST_QUOTA: usize = 256 * 1024;
 /// The size of one `write(2)`, after which quota comes back.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Charged for each chunk besides its bytes: a flood of empty lines costs memory too.
@@ -50,7 +50,6 @@ struct Chunk {
     account: Arc<Account>,
 }
 
-/// A chunk whose bytes are in the batch that is being written.
 struct InBatch {
     len: usize,
     account: Arc<Account>,
@@ -198,7 +197,6 @@ impl Queue {
         self.settle(Wrote::Refused(0));
     }
 
-    /// The writer thread has ended in peace.
     pub(super) fn ended(&self) {
         let mut state = self.lock();
         state.no_reader();
@@ -276,8 +274,7 @@ impl Source {
         Source { queue, account: Arc::new(Account { quota, reserved, queued, lost }) }
     }
 
-    /// Queues `line`, which ends in its own newline, as one piece. False: there was no room, or no reader; the line is
-    /// dropped and counted.
+    /// Queues `line`, with its newline, as one piece. False: without room or reader it is dropped and counted.
     pub fn push(&self, line: Vec<u8>) -> bool {
         self.counted(self.offer(line))
     }
@@ -306,8 +303,7 @@ impl Source {
         self.counted(self.queue.offer(self.queue.lock(), &self.account, bytes, self.account.quota))
     }
 
-    /// `push` from a panic hook: its own thread may hold the lock, or the writer may be dead. Then the line goes out at
-    /// once, if that does not block.
+    /// `push` from a panic hook. If its own thread holds the lock, or the writer is dead, it writes without blocking.
     pub(super) fn push_in_panic(&self, line: Vec<u8>, is_writer: bool) {
         let tries = if is_writer { 0 } else { LOCK_TRIES };
         for _ in 0..tries {

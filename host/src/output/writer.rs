@@ -23,8 +23,7 @@ pub type OnWriterDeath = Box<dyn Fn(&'static str) + Send + Sync>;
 /// Longer than any deadline, short enough to be added to any clock.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The process's two output streams. Clones are handles to the same two; when the last is gone, the queued lines are
-/// still written.
+/// The process's two output streams. When the last clone is gone, queued lines are still written.
 #[derive(Clone)]
 pub struct Output {
     inner: Arc<Inner>,
@@ -56,7 +55,7 @@ impl Output {
         Output::spawn(out, err, on_death, fail_point::armed().as_deref())
     }
 
-    /// The same over any two descriptors.
+    /// [`start`](Self::start) over any two descriptors.
     ///
     /// # Errors
     /// When a thread can not be started.
@@ -107,8 +106,7 @@ impl Output {
         }
     }
 
-    /// Blocks the calling thread until all that was pushed before this call is written, or is lost because its reader is
-    /// gone; false when `within` was not enough. Never takes longer than `within`.
+    /// Blocks, at most `within`, until all that was pushed before this call is written or lost; false if time ran out.
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(FOR_EVER);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.

@@ -38,7 +38,7 @@ impl Cache {
     /// Opens a cache folder, which is made if it is not there.
     ///
     /// # Errors
-    /// When it cannot be made, or when others than this user own it or can write to it. The text says which.
+    /// When it cannot be made, or other users own it or can write to it.
     pub fn open(folder: &Path) -> Result<Self, String> {
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         make.map_err(|error| format!("cannot make the cache folder {}: {error}", folder.display()))?;
@@ -73,7 +73,6 @@ impl Cache {
         Some(component)
     }
 
-    /// Keeps a compiled component. Failing to do so only costs time at the next start.
     pub(super) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
         if let Err(error) = self.try_store(engine, wasm, component) {
             tracing::debug!(%error, "a compiled component could not be kept");

@@ -1,5 +1,4 @@
-//! The facts of a core module that decide how it is adapted: its imports, its exports, the tools that made it. Its code is not
-//! read.
+//! The facts of a core module that decide how it is adapted: imports, exports, tools. Its code is not read.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +75,6 @@ impl Module {
         self.exports.contains(export)
     }
 
-    /// Returns the first import from a module whose name is good.
     pub(super) fn import_from(&self, is_it: impl Fn(&str) -> bool) -> Option<&(String, String)> {
         self.imports.iter().find(|(module, _)| is_it(module))
     }

@@ -1,4 +1,4 @@
-//! The one `wasmtime::Config`, and the parts that all components share: engine, linker, cache, clock.
+//! The one `wasmtime::Config`, and the parts that all components share.
 
 use std::sync::Arc;
 

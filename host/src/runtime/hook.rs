@@ -207,7 +207,6 @@ pub async fn call_hook(
     })
 }
 
-/// Returns the notice as the record that [`is_notice`] accepts.
 fn notice_value(notice: &Notice) -> Val {
     let (case, text) = match &notice.cause {
         NoticeCause::Signal(name) => ("signal", Some(name)),
@@ -229,7 +228,6 @@ pub(super) fn describe(func: &ComponentFunc) -> String {
     format!("{}func({}){arrow}", if func.async_() { "async " } else { "" }, params.join(", "))
 }
 
-/// Returns a type as WIT would write it, without the insides of named types.
 fn word(ty: &Type) -> String {
     let inner = |ty: Option<Type>| ty.map_or("_".to_owned(), |ty| word(&ty));
     match ty {

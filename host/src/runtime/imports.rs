@@ -37,7 +37,6 @@ pub struct Says {
     pub alive: bool,
 }
 
-/// The interface of these reports, in any version.
 const HOST: &str = "curfew:lifecycle/host@";
 
 pub(super) fn says(engine: &Engine, component: &Component) -> Says {
@@ -85,7 +84,6 @@ pub(super) fn list(
         .collect()
 }
 
-/// An interface of nothing but plain types needs no definition.
 fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
     match item {
         ComponentItem::ComponentInstance(instance) => {

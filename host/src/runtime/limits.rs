@@ -7,7 +7,6 @@ use wasmtime::{ResourceLimiter, Result};
 
 use super::link::Vitals;
 
-/// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
 /// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
 pub(super) const HANDLES: usize = 10_000;
@@ -25,7 +24,6 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Returns limits of this many bytes for all linear memories together. The vitals have the bytes in use.
     pub(super) fn new(memory: u64, vitals: Option<Arc<Vitals>>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
         Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }

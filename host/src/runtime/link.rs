@@ -56,8 +56,7 @@ impl Link {
         })
     }
 
-    /// Notes that `run` is about to be entered, and reports it. Returns whether it may be: not after a cut-off or an
-    /// abandonment.
+    /// Enters `run`, and reports it; false after a cut-off or an abandonment.
     pub fn enter(&self) -> bool {
         let may_enter = self.orders.enter();
         if may_enter {
@@ -73,7 +72,6 @@ impl Link {
         }
     }
 
-    /// Notes that the guest says it is alive.
     pub(super) fn set_alive(&self) {
         let nanos = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX);
         self.vitals.alive_nanos.store(nanos, Ordering::Release);
@@ -106,7 +104,6 @@ pub struct Vitals {
     alive_nanos: AtomicU64,
     memory: AtomicU64,
     status: Mutex<String>,
-    /// The vitals of the component that this instance is one of.
     component: Option<Arc<Vitals>>,
 }
 

@@ -175,7 +175,6 @@ impl Work {
         Ok(Arc::new(loaded))
     }
 
-    /// Takes the results, or the first error. Called once, when all slots are full.
     fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {
         let all: Vec<_> =
             self.slots.iter().filter_map(|slot| slot.get().cloned()).collect::<Result<_, _>>()?;
@@ -221,7 +220,6 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     Ok(File { component, fingerprint, digest, adapted })
 }
 
-/// Refuses a file that does not even begin as WebAssembly.
 fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
     const MAGIC: [u8; 4] = *b"\0asm";
     let (found, hint) = match bytes {

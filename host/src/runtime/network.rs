@@ -12,7 +12,6 @@ use crate::plan::{NetworkGrant, Peer, PeerHost};
 pub(super) struct Network {
     listen: Vec<SocketAddr>,
     connect: Vec<(Option<IpAddr>, Option<u16>)>,
-    /// Whether the component may look names up.
     pub(super) names: bool,
     all: bool,
 }

@@ -41,7 +41,6 @@ pub struct Notice {
 pub struct Orders {
     clock: Arc<RunClock>,
     given: watch::Sender<Given>,
-    /// The orders to the component that this instance is one of.
     component: Option<Arc<Orders>>,
 }
 
@@ -50,7 +49,6 @@ struct Given {
     stop: Stop,
     entry: Entry,
     is_cut: bool,
-    /// Time of the cut-off on the app's clock.
     deadline: Duration,
 }
 

@@ -45,7 +45,6 @@ pub enum LoadError {
     },
 }
 
-/// A finding in a file, and advice to its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The finding, as a sentence about "it".
@@ -59,7 +58,6 @@ impl Refusal {
         Self { found: found.into(), hint: hint.into() }
     }
 
-    /// Returns it as the error of this file.
     pub(super) fn of(self, path: &Path) -> LoadError {
         LoadError::Invalid { path: path.to_owned(), found: self.found, hint: self.hint }
     }

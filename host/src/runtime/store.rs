@@ -88,7 +88,7 @@ pub fn new_store(
     Ok(store)
 }
 
-/// Returns the name of the program: the name of its file without the path, as with other hosts.
+/// Returns the name of the file without its path, as other hosts name a program.
 fn program(plan: &ComponentPlan) -> Cow<'_, str> {
     plan.source.file_name().map_or(Cow::Borrowed(plan.name.as_str()), OsStr::to_string_lossy)
 }

@@ -37,8 +37,7 @@ pub fn from_env() {
     SOCKETS.get_or_init(|| Sockets::collect(|name| std::env::var_os(name), std::process::id(), FIRST));
 }
 
-/// Returns the sockets of this name, at least one, in the order in which they were passed. They listen, do not block,
-/// and are closed on exec.
+/// Returns the sockets of this name, at least one, in passed order. They listen, do not block, and close on exec.
 pub(crate) fn take(name: &str) -> Result<Vec<OwnedFd>, ActivationError> {
     SOCKETS.get().ok_or(ActivationError::Nothing)?.take(name)
 }
@@ -124,7 +123,6 @@ impl Sockets {
     }
 }
 
-/// Takes over a descriptor that the parent of the process left open for it, if it did.
 #[expect(unsafe_code, reason = "a descriptor that is inherited is only a number; see the safety comments")]
 fn adopt(descriptor: RawFd) -> Option<OwnedFd> {
     // SAFETY: F_SETFD takes any number, and refuses one that is not open.

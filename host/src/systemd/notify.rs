@@ -62,8 +62,7 @@ impl Notifier {
         self.peer.is_some()
     }
 
-    /// Returns how often [`watchdog`](Self::watchdog) must be called: twice as often as the manager asks for. `None`
-    /// when it does not ask.
+    /// Returns the period of [`watchdog`](Self::watchdog): half of the manager's. `None` when it does not ask.
     pub(crate) fn watchdog_every(&self) -> Option<Duration> {
         self.watchdog_every
     }
@@ -103,8 +102,7 @@ impl Notifier {
         self.now_or_never(&status_line(text));
     }
 
-    /// Tries again to send messages that found no room. Each other call does so, too; call this one where none may follow
-    /// for long.
+    /// Sends messages that found no room, as each other call does; for times when none may follow for long.
     pub(crate) fn retry(&mut self) {
         while let Some(message) = self.unsent.pop_front() {
             if let Err(error) = self.send(&message) {
@@ -129,7 +127,6 @@ impl Notifier {
         self.retry();
     }
 
-    /// Sends a message if there is room.
     fn now_or_never(&mut self, message: &str) {
         self.retry();
         if let Err(error) = self.send(message) {

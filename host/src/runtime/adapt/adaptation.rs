@@ -76,7 +76,7 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 /// Makes a component of a module.
 ///
 /// # Errors
-/// When the module is damaged, does not fit the world that is embedded in it, or imports what is in none.
+/// When the module is damaged, does not fit its embedded world, or has an import that is in none.
 pub(crate) fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     // From here on, numbers in the file can be trusted. The compiler refuses a feature that is too new.
     let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);

@@ -52,13 +52,11 @@ struct Room {
     behind: u32,
 }
 
-/// A piece of memory that the module comes with.
 struct Segment {
     address: u64,
     bytes: Range<usize>,
 }
 
-/// The layout of a module, as far as it is needed to add to it.
 #[derive(Default)]
 struct Layout {
     indices: Indices,
@@ -197,7 +195,6 @@ fn are_of_moduledata(word: impl Fn(usize) -> u64, pages: u64) -> bool {
         && ((end + SLACK) / PAGE == pages || (edata + OLD_SLACK) / PAGE == pages)
 }
 
-/// The global with the page that is handed out next.
 fn next_page(room: &Room) -> Vec<u8> {
     let mut global = encoded(&GlobalType { val_type: ValType::I32, mutable: true, shared: false });
     ConstExpr::i32_const(room.first.cast_signed()).encode(&mut global);

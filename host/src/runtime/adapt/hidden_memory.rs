@@ -50,7 +50,6 @@ struct Counts {
     has_globals: bool,
     /// The pages it was linked with, if it has one plain memory of its own.
     initial: Option<i32>,
-    /// Whether anything in it asks for the size of the memory.
     is_needed: bool,
 }
 

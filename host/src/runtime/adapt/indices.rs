@@ -15,7 +15,7 @@ pub(super) struct Indices {
 }
 
 impl Indices {
-    /// Counts the items of a part of the module. `None` if that is damaged.
+    /// Counts the items of one part; `None` if that is damaged.
     pub(super) fn count(&mut self, payload: &Payload<'_>) -> Option<()> {
         let Self { types, functions, globals } = self;
         match payload {

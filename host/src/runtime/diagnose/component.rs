@@ -92,7 +92,6 @@ pub(in crate::runtime) fn exports(names: &[String]) -> Refusal {
     )
 }
 
-/// Refuses a file of nothing but types.
 pub(in crate::runtime) fn wit_package() -> Refusal {
     Refusal::new(
         "it is a WIT package in binary form: it has types, and no code",
@@ -100,13 +99,11 @@ pub(in crate::runtime) fn wit_package() -> Refusal {
     )
 }
 
-/// Refuses an export whose version cannot be called.
 pub(in crate::runtime) fn export_version(name: &str) -> Refusal {
     wrong_version("exports", name)
         .unwrap_or_else(|| Refusal::new(format!("it exports `{name}`"), WHAT_IS_CALLED))
 }
 
-/// Refuses an import that is not provided.
 pub(in crate::runtime) fn import(name: &str) -> Refusal {
     if let Some(refusal) =
         OURS.iter().find(|ours| name.starts_with(**ours)).and_then(|_| wrong_version("imports", name))

@@ -14,7 +14,6 @@ pub(in crate::runtime) fn reason(module: &Module) -> Refusal {
         .unwrap_or_else(|| no_start(module))
 }
 
-/// Refuses a function that WASI preview 1 does not have.
 pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     Refusal::new(
         format!("it imports `{function}` of `wasi_snapshot_preview1`, which WASI preview 1 does not have"),
@@ -23,7 +22,6 @@ pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     )
 }
 
-/// Refuses a module without an exported memory.
 pub(in crate::runtime) fn without_memory() -> Refusal {
     let found = "it is a core module that does not export its `memory`";
     Refusal::new(
@@ -123,7 +121,6 @@ fn unknown((from, name): &(String, String)) -> Refusal {
     )
 }
 
-/// Refuses a module with nothing to call.
 fn no_start(module: &Module) -> Refusal {
     let go = module.is_made_by("Go") || module.is_made_by("TinyGo");
     let rust = module.is_made_by("Rust") || module.is_made_by("rustc");

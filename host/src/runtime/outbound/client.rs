@@ -20,11 +20,10 @@ const HEADER_BYTES: u32 = 64 << 10;
 
 pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 
-/// The client that all instances on one thread send their requests through. Cheap to clone, and free until the first
-/// request.
+/// The client of all instances on one thread. Cheap to clone, and free until the first request.
 ///
-/// It must be used on one runtime only. When the runtime is dropped, every connection is; only a look-up of a name under
-/// way is waited for, so end it with `shutdown_timeout`.
+/// It must be used on one runtime only. Dropping the runtime drops every connection, and waits only for a look-up of a name
+/// under way: end it with `shutdown_timeout`.
 #[derive(Clone, Default)]
 pub struct Outbound {
     shared: Arc<Shared>,

@@ -32,7 +32,7 @@ tokio::task_local! {
     pub(super) static DIAL: Arc<Dial>;
 }
 
-/// Shared by a request and the connection that is made for it.
+/// State shared by a request and the connection that is made for it.
 #[derive(Debug)]
 pub(super) struct Dial {
     timeout: Duration,
@@ -41,7 +41,6 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Returns one for a request whose connection may take this long.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
     }
@@ -52,7 +51,6 @@ impl Dial {
     }
 }
 
-/// Why there is no connection, where no error of a library says it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     #[error("the name cannot be looked up: {0}")]

@@ -23,7 +23,6 @@ pub(super) struct DownloadBody {
 }
 
 impl DownloadBody {
-    /// Wraps a body whose pieces may come this long after each other.
     pub(super) fn new(body: Incoming, between_bytes: Duration) -> Self {
         Self { body, between_bytes, timer: None, waiting: false }
     }

@@ -11,7 +11,7 @@ use wasmtime_wasi_http::Error;
 
 use super::connector::DialError;
 
-/// An error of a connection, reduced to three cases.
+/// The kind of a connection's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     Closed,
@@ -20,7 +20,6 @@ pub(super) enum Lost {
 }
 
 impl Lost {
-    /// Reduces an error of a connection that was being read.
     pub(super) fn of(error: &hyper::Error) -> Self {
         let io = find_io(error).map(io::Error::kind);
         match io {

@@ -1,5 +1,4 @@
-//! The check of each request against the `outbound-http` of its component, and the log of refused ones. One for each
-//! component, shared by all its instances.
+//! The check of each request against the `outbound-http` of its component, and the log of refused ones.
 //!
 //! Invariant: each refused origin is logged once, and a guest that makes origins up fills neither the memory nor the log.
 
@@ -33,7 +32,6 @@ struct RequestOrigin<'a> {
 }
 
 impl Grant {
-    /// Returns a grant of these origins to the component of this name.
     pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
         Self { component: component.to_owned(), allowed: allowed.into(), refused: Mutex::default() }
     }

@@ -28,7 +28,6 @@ pub(in crate::runtime) struct HttpHooks {
 type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
-    /// Returns the hooks of a store that may send to the granted origins, through the client of its thread.
     pub(in crate::runtime) fn new(grant: Arc<Grant>, outbound: Outbound) -> Self {
         Self { grant, outbound, store_gone: Arc::default() }
     }

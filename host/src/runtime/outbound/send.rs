@@ -40,7 +40,6 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Returns the timeouts that the guest asks for, with defaults where it does not.
     pub(super) fn new(options: Option<RequestOptions>) -> Self {
         let options = options.unwrap_or_default();
         let wait = |asked: Option<Duration>, default| asked.unwrap_or(default).min(LONGEST);

@@ -15,18 +15,15 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// All of it was handed to the connection.
     Sent,
     /// The connection asked for none of it: it has no content, or the request was never begun.
     Untouched(WasiBody),
-    /// The guest failed to produce it.
     Failed(Error),
     /// The connection took no more of it.
     Cut,
 }
 
 impl Fate {
-    /// Returns the result for the guest that sent the request.
     pub(super) fn into_result(self) -> Result<(), Error> {
         match self {
             Self::Sent | Self::Untouched(_) => Ok(()),
@@ -54,7 +51,6 @@ pub(super) struct UploadBody {
 }
 
 impl UploadBody {
-    /// Wraps a body of the announced length and returns the channel for its fate.
     pub(super) fn new(
         body: WasiBody,
         length: Option<u64>,
