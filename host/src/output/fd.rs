@@ -23,7 +23,6 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// The name of the thread that writes this stream.
     pub(super) fn thread_name(self) -> &'static str {
         match self {
             Channel::Stdout => "curfew-stdout",
@@ -31,10 +30,7 @@ impl Channel {
         }
     }
 
-    /// An own close-on-exec descriptor for this stream of the process.
-    ///
-    /// Std's handle serves as the safe name of descriptor 1 or 2 only: its lock is not taken, and its buffer never sees
-    /// a byte.
+    /// A close-on-exec copy of the process's descriptor. Std's handle only serves as the safe name of descriptor 1 or 2.
     #[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
     pub(super) fn descriptor(self) -> io::Result<OwnedFd> {
         match self {
@@ -47,7 +43,6 @@ impl Channel {
 /// How a write of a whole batch ended; the number is how many of its bytes got out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrote {
-    /// Every byte.
     All,
     /// The target took no more just now (a full disk): this batch is lost, the next one may not be.
     Refused(usize),

@@ -18,12 +18,11 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use super::lines::Lines;
 use super::queue::{QueueRoom, Source};
 
-/// The most that one WASI 0.2 permit is good for.
 const PERMIT_BYTES: usize = 64 * 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
 #[derive(Clone)]
-pub struct GuestStream {
+pub(crate) struct GuestStream {
     shared: Arc<Shared>,
 }
 
@@ -45,26 +44,21 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for GuestStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuestStream").finish_non_exhaustive()
-    }
-}
+opaque_debug!(GuestStream);
 
 impl GuestStream {
     /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.
-    pub fn prefixed(source: Source, name: &str) -> GuestStream {
+    pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
         GuestStream { shared: Arc::new(Shared::Prefixed(Mutex::new(Lines::new(source, name)))) }
     }
 
-    /// Bytes as they are; when the source's quota is used up the guest waits, and when the reader is gone the guest's
-    /// stream is closed.
-    pub fn passthrough(source: Source) -> GuestStream {
+    /// Bytes as they are; without room the guest waits, without a reader its stream is closed.
+    pub(crate) fn passthrough(source: Source) -> GuestStream {
         GuestStream { shared: Arc::new(Shared::Passthrough(source)) }
     }
 
     /// To be called at the instance's end: a line without its newline goes out.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Shared::Prefixed(lines) = &*self.shared {
             Shared::lines(lines).finish();
         }
@@ -91,7 +85,6 @@ impl StdoutStream for GuestStream {
     }
 }
 
-/// A WASI 0.3 guest's handle.
 struct AsyncHandle {
     shared: Arc<Shared>,
     /// The wait for room that is under way: it keeps its place among the waiters.
@@ -142,7 +135,6 @@ impl AsyncWrite for AsyncHandle {
     }
 }
 
-/// A WASI 0.2 guest's handle.
 struct PollHandle {
     shared: Arc<Shared>,
     /// Bytes that the last `check_write` allowed and no `write` has used yet.

@@ -6,11 +6,10 @@
 use super::queue::Source;
 
 /// Longer lines are cut here and go on as a next line: one without an end must not be kept in memory for ever.
-pub const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 /// The most that an empty line buffer keeps allocated.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// The line buffer that all handles of one stream of one instance share.
 pub(super) struct Lines {
     source: Source,
     prefix: Vec<u8>,
@@ -40,7 +39,7 @@ impl Lines {
         }
     }
 
-    /// Sends out a line that has no newline yet, and says what was lost since the last line.
+    /// Sends out a line that has no newline yet, and reports losses since the last line.
     pub(super) fn finish(&mut self) {
         if !self.partial.is_empty() {
             self.end_line();

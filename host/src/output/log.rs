@@ -64,7 +64,6 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     }
 }
 
-/// The time now as it stands in every line.
 pub(super) fn timestamp() -> String {
     let mut text = String::new();
     // Only the text buffer could fail, and it does not.
@@ -72,7 +71,6 @@ pub(super) fn timestamp() -> String {
     text
 }
 
-/// RFC 3339 in UTC, to the millisecond.
 struct Millis;
 
 impl FormatTime for Millis {
@@ -87,7 +85,6 @@ impl FormatTime for Millis {
     }
 }
 
-/// Time, level, message, fields.
 struct TextLine;
 
 impl<S, N> FormatEvent<S, N> for TextLine
@@ -122,7 +119,6 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Makes each buffer that is written one line of the host.
 #[derive(Clone)]
 struct HostLines {
     output: Output,

@@ -1,7 +1,6 @@
 //! Everything the process writes: its log, its report, and the output of its components.
 //!
-//! One writer thread per standard stream (`curfew-stdout`, `curfew-stderr`), each with a bounded queue; on top of them the
-//! log, the panic hook, the progress line and the components' own streams.
+//! Each standard stream has a bounded queue and a writer thread (`curfew-stdout`, `curfew-stderr`).
 //!
 //! Invariant: a writer never waits for a reader. A reader that is gone, or that does not read, costs lines, which are
 //! counted, and never the host or a component. The one exception is a single component whose streams pass through: there

@@ -19,8 +19,7 @@ use super::fd::{self, Channel, Wrote};
 pub(super) const TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// Quota of the host itself on one stream; set aside, so components can not use it up.
 pub(super) const HOST_QUOTA: usize = 1024 * 1024;
-/// Quota of one stream of one component.
-pub const GUEST_QUOTA: usize = 256 * 1024;
+pub(crate) const GUEST_QUOTA: usize = 256 * 1024;
 /// The size of one `write(2)`, after which quota comes back.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Charged for each chunk besides its bytes: a flood of empty lines costs memory too.
@@ -28,12 +27,11 @@ const CHUNK_OVERHEAD: usize = 64;
 /// How often a panic hook tries for the lock before it gives up: its own thread may be the holder.
 const LOCK_TRIES: u32 = 1000;
 
-/// Quota and losses of one source.
 struct Account {
     quota: usize,
     /// The host's own: exempt from the total, which is there for the components.
     reserved: bool,
-    /// Changed under the queue's lock only.
+    /// Changed under the lock of the queue only.
     queued: AtomicUsize,
     lost: AtomicU64,
 }
@@ -41,7 +39,7 @@ struct Account {
 /// Room for a source that waits instead of dropping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueRoom {
-    /// So many bytes; 0 means wait.
+    /// 0 means wait.
     Bytes(usize),
     /// Nothing will be written any more.
     Gone,
@@ -52,7 +50,6 @@ struct Chunk {
     account: Arc<Account>,
 }
 
-/// A chunk whose bytes are in the batch that is being written.
 struct InBatch {
     len: usize,
     account: Arc<Account>,
@@ -110,7 +107,6 @@ impl QueueState {
     }
 }
 
-/// One stream: its descriptor and its queue.
 pub(super) struct Queue {
     pub(super) channel: Channel,
     pub(super) fd: OwnedFd,
@@ -179,7 +175,6 @@ impl Queue {
         }
     }
 
-    /// For the writer: settles the batch.
     pub(super) fn settle(&self, wrote: Wrote) {
         let mut state = self.lock();
         let mut out = match wrote {
@@ -202,7 +197,6 @@ impl Queue {
         self.settle(Wrote::Refused(0));
     }
 
-    /// The writer thread has ended in peace.
     pub(super) fn ended(&self) {
         let mut state = self.lock();
         state.no_reader();
@@ -271,11 +265,7 @@ pub struct Source {
     account: Arc<Account>,
 }
 
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("channel", &self.queue.channel).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Source);
 
 impl Source {
     /// Returns a share with a quota of its own; one that is `reserved` is exempt from the total.
@@ -284,8 +274,7 @@ impl Source {
         Source { queue, account: Arc::new(Account { quota, reserved, queued, lost }) }
     }
 
-    /// Queues `line`, which ends in its own newline, as one piece. False: there was no room, or no reader; the line is
-    /// dropped and counted.
+    /// Queues `line`, with its newline, as one piece. False: without room or reader it is dropped and counted.
     pub fn push(&self, line: Vec<u8>) -> bool {
         self.counted(self.offer(line))
     }
@@ -295,7 +284,6 @@ impl Source {
         self.account.lost.load(Relaxed)
     }
 
-    /// Whether the stream is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.queue.fd.is_terminal()
     }
@@ -315,10 +303,10 @@ impl Source {
         self.counted(self.queue.offer(self.queue.lock(), &self.account, bytes, self.account.quota))
     }
 
-    /// `push` from a panic hook: its own thread may hold the lock, or the writer may be dead. Then the line goes out at
-    /// once, if that does not block.
+    /// `push` from a panic hook. If its own thread holds the lock, or the writer is dead, it writes without blocking.
     pub(super) fn push_in_panic(&self, line: Vec<u8>, is_writer: bool) {
-        for _ in 0..if is_writer { 0 } else { LOCK_TRIES } {
+        let tries = if is_writer { 0 } else { LOCK_TRIES };
+        for _ in 0..tries {
             let state = match self.queue.state.try_lock() {
                 Ok(state) => state,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -343,7 +331,6 @@ impl Source {
         taken
     }
 
-    /// Room for a source that waits.
     pub(super) fn room(&self) -> QueueRoom {
         let state = self.queue.lock();
         if state.gone || state.dead {

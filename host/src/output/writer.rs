@@ -23,8 +23,7 @@ pub type OnWriterDeath = Box<dyn Fn(&'static str) + Send + Sync>;
 /// Longer than any deadline, short enough to be added to any clock.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The process's two output streams. Clones are handles to the same two; when the last is gone, the queued lines are
-/// still written.
+/// The process's two output streams. When the last clone is gone, queued lines are still written.
 #[derive(Clone)]
 pub struct Output {
     inner: Arc<Inner>,
@@ -44,11 +43,7 @@ impl Drop for Inner {
     }
 }
 
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("writers_alive", &self.writers_alive()).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Output);
 
 impl Output {
     /// Starts both writer threads over the process's own stdout and stderr.
@@ -60,7 +55,7 @@ impl Output {
         Output::spawn(out, err, on_death, fail_point::armed().as_deref())
     }
 
-    /// The same over any two descriptors.
+    /// [`start`](Self::start) over any two descriptors.
     ///
     /// # Errors
     /// When a thread can not be started.
@@ -111,8 +106,7 @@ impl Output {
         }
     }
 
-    /// Blocks the calling thread until all that was pushed before this call is written, or is lost because its reader is
-    /// gone; false when `within` was not enough. Never takes longer than `within`.
+    /// Blocks, at most `within`, until all that was pushed before this call is written or lost; false if time ran out.
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(FOR_EVER);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.
@@ -126,7 +120,6 @@ impl Output {
         !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
-    /// Whether this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
     }

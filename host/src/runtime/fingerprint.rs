@@ -20,9 +20,6 @@ pub(super) struct Fingerprint {
 
 impl Fingerprint {
     /// Returns the fingerprint of a file. Take it before the file is read: a write in between is then seen the next time.
-    ///
-    /// # Errors
-    /// When the file cannot be reached.
     pub(super) fn of(path: &Path) -> std::io::Result<Self> {
         let meta = std::fs::metadata(path)?;
         Ok(Self {
@@ -38,7 +35,6 @@ impl Fingerprint {
 /// The files that a component was made of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SourceFiles {
-    /// Of its own file.
     pub(super) component: Option<Fingerprint>,
     /// SHA-256 of the content of its own file.
     pub(super) digest: Option<[u8; 32]>,
@@ -47,7 +43,6 @@ pub(super) struct SourceFiles {
 }
 
 impl SourceFiles {
-    /// Returns the fingerprints of the certificate and the key that a plan names.
     pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
         let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
         tls.map(|path| Fingerprint::of(path).ok()).collect()

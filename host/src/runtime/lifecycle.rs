@@ -1,5 +1,5 @@
-//! Our own package, `curfew:lifecycle`, in its two versions: what a component can ask of the host. Everything
-//! here passes the question on to the instance's `Link`; nothing is decided here.
+//! Our own package, `curfew:lifecycle`, in its two versions. It passes calls of a component on to the instance's `Link`, and
+//! decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use super::link::Link;
 use super::orders::{Notice, NoticeCause};
 use super::state::State;
 
-/// The bindings of version 0.2.0.
 mod v0_2 {
     wasmtime::component::bindgen!({
         path: "../wit/0.2",
@@ -26,7 +25,6 @@ mod v0_2 {
     });
 }
 
-/// The bindings of version 0.3.0.
 mod v0_3 {
     wasmtime::component::bindgen!({
         path: "../wit/0.3",
@@ -38,16 +36,12 @@ mod v0_3 {
     });
 }
 
-/// Defines both versions.
-///
-/// # Errors
-/// When two definitions clash, which is a bug of the host.
-pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     v0_2::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     v0_3::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
 }
 
-/// What a pollable of `subscribe-stop` waits for.
+/// Ready once the instance is asked to stop.
 struct StopPollable(Arc<Link>);
 
 #[async_trait]
@@ -61,7 +55,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The two versions have types of their own for the same words.
+/// Converts a notice into the type of one version.
 macro_rules! notice_into {
     ($version:ident) => {
         impl From<Notice> for $version::curfew::lifecycle::types::Notice {
@@ -82,7 +76,7 @@ macro_rules! notice_into {
 notice_into!(v0_2);
 notice_into!(v0_3);
 
-/// What both versions answer alike.
+/// The functions that are the same in both versions.
 macro_rules! shared_functions {
     () => {
         fn stop_notice(&mut self) -> Result<Option<TheNotice>> {

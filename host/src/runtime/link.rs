@@ -1,6 +1,5 @@
 //! The connection between one instance and its supervisor: orders go down, events and vitals go up.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,57 +11,53 @@ use super::instance_event::InstanceEvent;
 use super::orders::Orders;
 use crate::text::sanitize::short_line;
 
-/// Longest status line of a component, in characters.
 const STATUS_CHARS: usize = 200;
 
+type Tell = Box<dyn Fn(InstanceEvent) + Send + Sync>;
+
 /// One instance's end of the connection; the supervisor holds the same.
-pub(crate) struct Link {
+pub struct Link {
     /// Orders of the supervisor to the instance.
-    pub(crate) orders: Arc<Orders>,
+    pub orders: Arc<Orders>,
     /// Values that the instance updates at any time.
-    pub(crate) vitals: Arc<Vitals>,
+    pub vitals: Arc<Vitals>,
     /// Answers of the supervisor to failed instances of a pool.
-    pub(crate) restarts: RestartPermits,
+    pub restarts: RestartPermits,
     clock: Arc<RunClock>,
     is_ready: AtomicBool,
     has_requested_stop: AtomicBool,
-    tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
+    tell: Tell,
 }
 
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("orders", &self.orders).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Link);
 
 impl Link {
     /// Returns a link whose instance tells its events through `tell`, which must not block.
-    pub(crate) fn new(clock: Arc<RunClock>, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
-        let orders = Orders::new(clock.clone(), None);
-        Self::over(clock, orders, Arc::default(), tell)
+    pub fn new(clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
+        Self::below(None, clock, tell)
     }
 
     /// Returns the link of one instance of a component that has several. The instance has orders of its own; the
     /// component's deadline holds for it, too, and its status and memory count as the component's.
-    pub(crate) fn child(parent: &Self, tell: Box<dyn Fn(InstanceEvent) + Send + Sync>) -> Arc<Self> {
-        let vitals = Vitals { component: Some(parent.vitals.clone()), ..Vitals::default() };
-        Self::over(parent.clock.clone(), Orders::child(&parent.orders), Arc::new(vitals), tell)
+    pub fn child(parent: &Self, tell: Tell) -> Arc<Self> {
+        Self::below(Some(parent), parent.clock.clone(), tell)
     }
 
-    fn over(
-        clock: Arc<RunClock>,
-        orders: Arc<Orders>,
-        vitals: Arc<Vitals>,
-        tell: Box<dyn Fn(InstanceEvent) + Send + Sync>,
-    ) -> Arc<Self> {
-        let (is_ready, has_requested_stop) = (AtomicBool::new(false), AtomicBool::new(false));
-        let restarts = RestartPermits::default();
-        Arc::new(Self { orders, vitals, restarts, clock, is_ready, has_requested_stop, tell })
+    fn below(parent: Option<&Self>, clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
+        let component = parent.map(|parent| parent.vitals.clone());
+        Arc::new(Self {
+            orders: Orders::new(clock.clone(), parent.map(|parent| parent.orders.clone())),
+            vitals: Arc::new(Vitals { component, ..Vitals::default() }),
+            restarts: RestartPermits::default(),
+            clock,
+            is_ready: AtomicBool::new(false),
+            has_requested_stop: AtomicBool::new(false),
+            tell,
+        })
     }
 
-    /// Notes that `run` is about to be entered, and reports it. Returns whether it may be: not after a cut-off or an
-    /// abandonment.
-    pub(crate) fn enter(&self) -> bool {
+    /// Enters `run`, and reports it; false after a cut-off or an abandonment.
+    pub fn enter(&self) -> bool {
         let may_enter = self.orders.enter();
         if may_enter {
             self.tell(InstanceEvent::Entered);
@@ -71,20 +66,19 @@ impl Link {
     }
 
     /// Reports that the component says it is ready. Only the first time counts.
-    pub(crate) fn set_ready(&self) {
+    pub fn set_ready(&self) {
         if !self.is_ready.swap(true, Ordering::AcqRel) {
             self.tell(InstanceEvent::Ready);
         }
     }
 
-    /// Notes that the guest says it is alive.
     pub(super) fn set_alive(&self) {
         let nanos = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX);
         self.vitals.alive_nanos.store(nanos, Ordering::Release);
     }
 
     /// Reports that the component asks for a stop of the app. Only the first time counts.
-    pub(crate) fn request_stop(&self) {
+    pub fn request_stop(&self) {
         if !self.has_requested_stop.swap(true, Ordering::AcqRel) {
             self.tell(InstanceEvent::StopRequested);
         }
@@ -98,31 +92,29 @@ impl Link {
     }
 
     /// Reports an event to the supervisor.
-    pub(crate) fn tell(&self, event: InstanceEvent) {
+    pub fn tell(&self, event: InstanceEvent) {
         (self.tell)(event);
     }
 }
 
 /// Values of one instance, or of a component with several, that it updates at any time.
 #[derive(Debug, Default)]
-pub(crate) struct Vitals {
+pub struct Vitals {
     /// Time of the last `alive` on the app's clock; zero: never.
     alive_nanos: AtomicU64,
-    /// Bytes of linear memory of all its instances.
     memory: AtomicU64,
     status: Mutex<String>,
-    /// The vitals of the component that this instance is one of.
     component: Option<Arc<Vitals>>,
 }
 
 impl Vitals {
     /// Returns when the guest last said that it is alive, on the app's clock; zero: never.
-    pub(crate) fn alive(&self) -> Duration {
+    pub fn alive(&self) -> Duration {
         Duration::from_nanos(self.alive_nanos.load(Ordering::Acquire))
     }
 
     /// Returns the bytes of linear memory in use.
-    pub(crate) fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
     }
 
@@ -137,7 +129,7 @@ impl Vitals {
     }
 
     /// Returns the line that the component set for status output.
-    pub(crate) fn status(&self) -> String {
+    pub fn status(&self) -> String {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -152,11 +144,11 @@ impl Vitals {
 
 /// Permits to start instances again after one has failed: their number, and the pause before the last one.
 #[derive(Debug, Default)]
-pub(crate) struct RestartPermits(watch::Sender<(u64, Duration)>);
+pub struct RestartPermits(watch::Sender<(u64, Duration)>);
 
 impl RestartPermits {
     /// Permits starts after this pause.
-    pub(crate) fn restart_after(&self, pause: Duration) {
+    pub fn restart_after(&self, pause: Duration) {
         self.0.send_modify(|(count, last)| {
             *count += 1;
             *last = pause;
@@ -167,7 +159,7 @@ impl RestartPermits {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub(crate) async fn may_restart(&self, seen: u64) -> (u64, Duration) {
+    pub async fn may_restart(&self, seen: u64) -> (u64, Duration) {
         let mut changes = self.0.subscribe();
         loop {
             let (count, pause) = *changes.borrow_and_update();

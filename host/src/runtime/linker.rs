@@ -13,9 +13,6 @@ use super::state::State;
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
 
 /// Returns the linker that all components are linked with.
-///
-/// # Errors
-/// When two definitions clash, which is a bug of the host.
 pub(super) fn new(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

@@ -1,6 +1,10 @@
-//! Everything that touches wasmtime: the engine, loading, what a component gets, its limits, and how running
-//! code is interrupted. Knows nothing of servers, supervisors or signals.
+//! Everything that touches wasmtime: the engine, loading, the grants and limits of an instance, and the interruption of
+//! running code. Knows nothing of servers, supervisors or signals.
 
+#[cfg(feature = "adapt")]
+mod adapt;
+#[cfg(not(feature = "adapt"))]
+#[path = "adapt/absent.rs"]
 mod adapt;
 mod address_conflicts;
 mod cache;
@@ -15,7 +19,6 @@ mod exports;
 mod fingerprint;
 mod handler;
 mod hook;
-mod hook_shape;
 mod imports;
 mod instance_event;
 mod lifecycle;
@@ -39,14 +42,14 @@ pub use detect_kind::serves_http;
 pub use engine::{Runtime, RuntimeOptions};
 pub use exports::{Kind, RunExport};
 pub use handler::{Handler, HandlerPre, TcpFunc};
-pub(crate) use hook::call_hook;
-pub use hook_shape::{HookPlace, HookShape, StrayHook};
+pub use hook::{HookPlace, HookShape, StrayHook, call_hook};
 pub use imports::{Import, ImportState, Says};
 pub use instance_event::{Failure, HookResult, InstanceEvent};
-pub(crate) use link::Link;
-pub use load::{Known, LoadEvent, Loading, load_all, load_one};
-pub(crate) use orders::{Notice, NoticeCause};
-pub(crate) use outbound::Outbound;
+pub use link::{Link, RestartPermits, Vitals};
+pub use load::load_one;
+pub(crate) use load::{Known, LoadEvent, Loading, load_all};
+pub use orders::{Notice, NoticeCause, Orders};
+pub use outbound::Outbound;
 pub use refusal::LoadError;
 pub use state::{Fairness, State};
-pub(crate) use store::{Stdio, StoreParts, new_store};
+pub use store::{Stdio, StoreParts, new_store};

@@ -11,7 +11,7 @@ use super::clock::RunClock;
 
 /// Why a component must stop, as its notice says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoticeCause {
+pub enum NoticeCause {
     /// The process got this signal.
     Signal(String),
     /// This component failed.
@@ -26,19 +26,21 @@ pub(crate) enum NoticeCause {
 
 /// The request to stop, as a component gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
+pub struct Notice {
     /// Why.
-    pub(crate) cause: NoticeCause,
+    pub cause: NoticeCause,
     /// Time until the cut-off, counted from the notice.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 /// The orders to one instance, or to a component with several. Later orders add to earlier ones.
+///
+/// # Cancel safety
+/// All futures here can be dropped and called again.
 #[derive(Debug)]
-pub(crate) struct Orders {
+pub struct Orders {
     clock: Arc<RunClock>,
     given: watch::Sender<Given>,
-    /// The orders to the component that this instance is one of.
     component: Option<Arc<Orders>>,
 }
 
@@ -47,7 +49,6 @@ struct Given {
     stop: Stop,
     entry: Entry,
     is_cut: bool,
-    /// Time of the cut-off on the app's clock.
     deadline: Duration,
 }
 
@@ -88,13 +89,8 @@ impl Orders {
         Arc::new(Self { clock, given: watch::Sender::new(given), component })
     }
 
-    /// Returns an instance's orders, none of them given yet, beside those of its component.
-    pub(super) fn child(component: &Arc<Self>) -> Arc<Self> {
-        Self::new(component.clock.clone(), Some(component.clone()))
-    }
-
     /// Announces a stop of the app: the instance is not ready any more, and still serves.
-    pub(crate) fn wind_down(&self) {
+    pub fn wind_down(&self) {
         self.given.send_if_modified(|given| {
             let first = matches!(given.stop, Stop::NotPlanned);
             if first {
@@ -105,7 +101,7 @@ impl Orders {
     }
 
     /// Asks the instance to stop. Only the first notice counts; a later `deadline` replaces an earlier one.
-    pub(crate) fn ask(&self, notice: Notice, deadline: Duration) {
+    pub fn ask(&self, notice: Notice, deadline: Duration) {
         self.given.send_if_modified(|given| {
             given.deadline = deadline;
             let first = given.notice().is_none();
@@ -117,7 +113,7 @@ impl Orders {
     }
 
     /// Sets the time of the cut-off, on the app's clock.
-    pub(crate) fn set_deadline(&self, deadline: Duration) {
+    pub fn set_deadline(&self, deadline: Duration) {
         self.given.send_if_modified(|given| {
             given.deadline = deadline;
             false
@@ -125,12 +121,12 @@ impl Orders {
     }
 
     /// Ends the instance by force: parked code at once, running code at the next epoch.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.given.send_modify(|given| given.is_cut = true);
     }
 
     /// Ends the instance unless its `run` has been entered.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         self.given.send_if_modified(|given| {
             let open = given.entry == Entry::Open;
             if open {
@@ -152,37 +148,37 @@ impl Orders {
     }
 
     /// Returns whether `run` has been entered.
-    pub(crate) fn has_entered(&self) -> bool {
+    pub fn has_entered(&self) -> bool {
         self.given.borrow().entry == Entry::Entered
     }
 
     /// Returns whether the instance was given up before its `run` was entered.
-    pub(crate) fn is_abandoned(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.given.borrow().entry == Entry::Abandoned
     }
 
     /// Returns whether the instance was cut off.
-    pub(crate) fn is_cut(&self) -> bool {
+    pub fn is_cut(&self) -> bool {
         self.given.borrow().is_cut
     }
 
     /// Returns whether the code of the instance must not run on.
-    pub(crate) fn must_trap(&self) -> bool {
+    pub fn must_trap(&self) -> bool {
         self.given.borrow().must_end()
     }
 
     /// Returns whether there is a notice.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub fn is_asked(&self) -> bool {
         self.given.borrow().notice().is_some()
     }
 
     /// Returns the notice, if there is one.
-    pub(crate) fn notice(&self) -> Option<Notice> {
+    pub fn notice(&self) -> Option<Notice> {
         self.given.borrow().notice().cloned()
     }
 
     /// Returns the time left until the cut-off, once the instance has been asked to stop.
-    pub(crate) fn remaining(&self) -> Option<Duration> {
+    pub fn remaining(&self) -> Option<Duration> {
         self.is_asked().then(|| self.deadline().saturating_sub(self.clock.now()))
     }
 
@@ -192,30 +188,21 @@ impl Orders {
     }
 
     /// Returns once the instance must be dropped.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
-    pub(crate) async fn must_drop(&self) {
-        self.given(|given| given.must_end().then_some(())).await;
+    pub async fn must_drop(&self) {
+        self.wait_for(|given| given.must_end().then_some(())).await;
     }
 
     /// Returns the notice as soon as there is one.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
-    pub(crate) async fn asked(&self) -> Notice {
-        self.given(|given| given.notice().cloned()).await
+    pub async fn asked(&self) -> Notice {
+        self.wait_for(|given| given.notice().cloned()).await
     }
 
     /// Returns once the app winds down and the instance is not asked to stop yet.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
-    pub(crate) async fn winding_down(&self) {
-        self.given(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
+    pub async fn winding_down(&self) {
+        self.wait_for(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
     }
 
-    async fn given<T>(&self, found: impl Fn(&Given) -> Option<T>) -> T {
+    async fn wait_for<T>(&self, found: impl Fn(&Given) -> Option<T>) -> T {
         let mut changes = self.given.subscribe();
         loop {
             if let Some(found) = found(&changes.borrow_and_update()) {
@@ -271,7 +258,7 @@ mod tests {
     #[test]
     fn the_deadline_of_the_component_holds_for_its_instances() {
         let component = orders();
-        let instance = Orders::child(&component);
+        let instance = Orders::new(component.clock.clone(), Some(component.clone()));
         assert_eq!(instance.remaining(), None);
         instance.ask(notice("retired"), Duration::MAX);
         assert!(instance.remaining() > Some(Duration::from_hours(1)));

@@ -26,11 +26,7 @@ pub struct State {
     pub(super) fairness: Option<Fairness>,
 }
 
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("link", &self.link).finish_non_exhaustive()
-    }
-}
+opaque_debug!(State);
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {

@@ -8,7 +8,6 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
-use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::component::Loaded;
@@ -21,55 +20,47 @@ use super::state::{Fairness, State};
 use crate::plan::{Access, ComponentPlan};
 
 /// Standard output and standard error of one instance.
-pub(crate) struct Stdio {
+pub struct Stdio {
     /// Its standard output.
-    pub(crate) stdout: Box<dyn StdoutStream + Sync>,
+    pub stdout: Box<dyn StdoutStream + Sync>,
     /// Its standard error.
-    pub(crate) stderr: Box<dyn StdoutStream + Sync>,
-}
-
-impl std::fmt::Debug for Stdio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stdio").finish_non_exhaustive()
-    }
+    pub stderr: Box<dyn StdoutStream + Sync>,
 }
 
 /// The parts of a store, besides its component.
-pub(crate) struct StoreParts {
+pub struct StoreParts {
     /// Where its output goes.
-    pub(crate) stdio: Stdio,
+    pub stdio: Stdio,
     /// Its connection to the supervisor.
-    pub(crate) link: Arc<Link>,
+    pub link: Arc<Link>,
     /// The client of its thread, for the requests that it sends.
-    pub(crate) outbound: Outbound,
+    pub outbound: Outbound,
     /// Asked at each epoch, when others share its thread.
-    pub(crate) fairness: Option<Fairness>,
+    pub fairness: Option<Fairness>,
 }
 
-impl std::fmt::Debug for StoreParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreParts").field("link", &self.link).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Stdio, StoreParts);
 
 /// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and each entry
 /// looks at the orders first.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.
-pub(crate) fn new_store(
+pub fn new_store(
     runtime: &Runtime,
     loaded: &Loaded,
     plan: &ComponentPlan,
     parts: StoreParts,
 ) -> Result<Store<State>> {
     let StoreParts { stdio, link, outbound, fairness } = parts;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES);
     let state = State {
         wasi: wasi(loaded, plan, stdio)?,
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
-        table: table(),
-        config: config(plan),
+        table,
+        config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, Some(link.vitals.clone())),
         link,
         fairness,
@@ -97,21 +88,7 @@ pub(crate) fn new_store(
     Ok(store)
 }
 
-fn table() -> ResourceTable {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES);
-    table
-}
-
-fn config(plan: &ComponentPlan) -> WasiConfigVariables {
-    let mut config = WasiConfigVariables::new();
-    for (key, value) in &plan.config {
-        config.insert(key, value);
-    }
-    config
-}
-
-/// Returns the name of the program: the name of its file without the path, as with other hosts.
+/// Returns the name of the file without its path, as other hosts name a program.
 fn program(plan: &ComponentPlan) -> Cow<'_, str> {
     plan.source.file_name().map_or(Cow::Borrowed(plan.name.as_str()), OsStr::to_string_lossy)
 }

@@ -16,13 +16,9 @@ impl fmt::Display for Adaptation {
     }
 }
 
-/// The tools that make components of modules.
 pub(crate) const MADE_BY: &str = "none";
 
 /// Refuses a core module.
-///
-/// # Errors
-/// When the file is one.
 pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
@@ -34,15 +30,10 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     ))
 }
 
-/// Never called: there is no adaptation.
-///
-/// # Errors
-/// Never.
 pub(crate) fn adapt(_: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     match adaptation {}
 }
 
-/// Returns nothing: the world that is embedded in a core module is not read.
 pub(crate) fn exported_by_world(_: &[u8]) -> Vec<String> {
     Vec::new()
 }

@@ -22,9 +22,6 @@ interface exit { with-code: func(code: u32); }
 world adapter { import exit; }";
 
 /// Returns the adapter: it exports `proc_exit`, and passes the code on to the host.
-///
-/// # Errors
-/// Never, unless there is a bug in it.
 pub(super) fn adapter() -> anyhow::Result<Vec<u8>> {
     let (mut types, mut imports, mut functions) =
         (TypeSection::new(), ImportSection::new(), FunctionSection::new());

@@ -6,7 +6,7 @@
 use crate::runtime::core_module::Module;
 use crate::runtime::refusal::Refusal;
 
-/// Returns why a module cannot be adapted that exports no `_start` and has no world, or imports what nobody provides.
+/// Refuses a module that exports no `_start` and has no world, or imports something that is not provided.
 pub(in crate::runtime) fn reason(module: &Module) -> Refusal {
     not_linked(module)
         .or_else(|| known_import(module))
@@ -14,7 +14,6 @@ pub(in crate::runtime) fn reason(module: &Module) -> Refusal {
         .unwrap_or_else(|| no_start(module))
 }
 
-/// Returns why a function cannot be imported that WASI preview 1 does not have.
 pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     Refusal::new(
         format!("it imports `{function}` of `wasi_snapshot_preview1`, which WASI preview 1 does not have"),
@@ -23,7 +22,6 @@ pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     )
 }
 
-/// Returns why a module without an exported memory cannot be adapted.
 pub(in crate::runtime) fn without_memory() -> Refusal {
     let found = "it is a core module that does not export its `memory`";
     Refusal::new(
@@ -43,7 +41,7 @@ fn not_linked(module: &Module) -> Option<Refusal> {
     })
 }
 
-/// Returns what a module was built for, if its imports tell.
+/// Refuses a module that was built for something else, if its imports tell.
 pub(in crate::runtime) fn known_import(module: &Module) -> Option<Refusal> {
     let imports = |is_it: fn(&str) -> bool| module.import_from(is_it).is_some();
     let env =
@@ -102,7 +100,7 @@ fn is_emscripten(name: &str) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// What nobody defined, a linker for C or Rust turns into an import of `env` when it is told to.
+/// With `--allow-undefined`, a linker for C or Rust turns undefined symbols into imports of `env`.
 fn missing_symbol(module: &Module) -> Option<Refusal> {
     let (_, name) = module.import_from(|from| from == "env")?;
     Some(Refusal::new(
@@ -123,7 +121,6 @@ fn unknown((from, name): &(String, String)) -> Refusal {
     )
 }
 
-/// It imports nothing that is strange: what is missing is something to call.
 fn no_start(module: &Module) -> Refusal {
     let go = module.is_made_by("Go") || module.is_made_by("TinyGo");
     let rust = module.is_made_by("Rust") || module.is_made_by("rustc");

@@ -1,8 +1,7 @@
 //! HTTP requests that guests send: `wasi:http/outgoing-handler` and `wasi:http/client`.
 //!
-//! Invariants: nothing leaves the process that `outbound-http` does not allow, not even a look-up of the name; a
-//! request whose body did not arrive in full never looks complete to its receiver, nor does such an answer to the guest.
-//! What does not belong here: requests that come in, and what the manifest says.
+//! Invariants: nothing leaves the process that `outbound-http` does not allow, not even a look-up of the name; a request
+//! whose body did not arrive in full never looks complete to its receiver, nor does such a response to the guest.
 
 mod client;
 mod connector;
@@ -16,6 +15,6 @@ mod tests;
 mod tls;
 mod upload;
 
-pub(crate) use client::Outbound;
+pub use client::Outbound;
 pub(super) use grant::Grant;
 pub(super) use hooks::HttpHooks;
