@@ -150,7 +150,7 @@ impl Work {
     fn load(&self, plan: &ComponentPlan) -> Result<Arc<Loaded>, LoadError> {
         let tls = MadeOf::tls_of(plan);
         let alike = |(old, loaded): &&(Arc<ComponentPlan>, Arc<Loaded>)| {
-            old.runs_like(plan) && loaded.made_of.tls == tls
+            old.runs_like(plan, &loaded.defaults) && loaded.made_of.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
         let stamp = Fingerprint::of(&plan.source).ok();
