@@ -16,7 +16,8 @@ use super::network::Network;
 use super::outbound::Grant;
 use super::refusal::{LoadError, Refusal};
 use super::state::State;
-use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
+use crate::plan::schema::KeyGroup;
+use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub hook: Option<HookShape>,
     /// Exports that may have been meant as its hook, where there is none.
     pub stray_hooks: Vec<StrayHook>,
+    /// What holds for its kind where the manifest says nothing.
+    pub defaults: KindDefaults,
     /// When the hook is called.
     pub timing: HookTiming,
     /// Its imports, and whether it gets them.
@@ -85,13 +88,15 @@ impl Loaded {
             let found = format!("its handler cannot be called: {error:#}");
             refused(Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x"))
         })?;
-        let timing = hook_timing(&run, plan, kind);
+        let defaults = kind_defaults(kind, run.is_async, &says);
+        let timing = plan.resolve(&defaults).hook;
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         Ok(Self {
             kind,
             run,
             hook,
             stray_hooks,
+            defaults,
             timing,
             imports,
             says,
@@ -145,7 +150,7 @@ impl Loaded {
                 "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` in a manifest allows it to, or \
                  `--allow-net` with a single file",
             ),
-            (Kind::Tcp, false) => match http_only(plan) {
+            (Kind::Tcp, false) => match plan.key_beyond(&[KeyGroup::Listen]) {
                 Some(key) => (
                     format!("it is of kind `tcp`, and `{key}` is for kind `http` only"),
                     "leave it out: a connection has no requests, the host passes on its bytes as they are",
@@ -168,26 +173,18 @@ impl Loaded {
     }
 }
 
-fn hook_timing(run: &RunExport, plan: &ComponentPlan, kind: Kind) -> HookTiming {
-    match (run.is_async, plan.hook, kind) {
-        (true, Some(timing), _) => timing,
-        (true, None, Kind::Service) => HookTiming::AtStart,
-        (true, None, Kind::Http | Kind::Tcp) | (false, ..) => HookTiming::AfterDrain,
+/// Returns what holds for a kind where the manifest says nothing.
+fn kind_defaults(kind: Kind, is_async: bool, says: &Says) -> KindDefaults {
+    let is_service = kind == Kind::Service;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    KindDefaults {
+        is_async,
+        hook: if is_service { HookTiming::AtStart } else { HookTiming::AfterDrain },
+        on_failure: if is_service { OnEnd::StopApp } else { OnEnd::Restart },
+        ready: if is_service && says.ready { ReadyWhen::Said } else { ReadyWhen::Started },
+        max_instances: if is_async { cores } else { 32 },
+        concurrency: if kind == Kind::Tcp { 512 } else { 64 },
     }
-}
-
-/// Returns a key of the plan that says something of requests, if there is one. One with its default says nothing.
-fn http_only(plan: &ComponentPlan) -> Option<&'static str> {
-    let (http, limits) = (HttpPlan::default(), LimitsPlan::default());
-    let keys = [
-        ("routes", !plan.http.routes.is_empty()),
-        ("health", plan.health.is_some()),
-        ("request-timeout", plan.http.request_timeout != http.request_timeout),
-        ("forwarded", plan.http.forwarded != http.forwarded),
-        ("limits.header-size", plan.http.limits.header_size != limits.header_size),
-        ("limits.body-size", plan.http.limits.body_size.is_some()),
-    ];
-    keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
 }
 
 fn hook_index(component: &Component, hook: &HookShape) -> Option<ComponentExportIndex> {

@@ -146,7 +146,7 @@ impl Work {
     fn load(&self, plan: &ComponentPlan) -> Result<Arc<Loaded>, LoadError> {
         let tls = SourceFiles::tls_of(plan);
         let alike = |(old, loaded): &&(Arc<ComponentPlan>, Arc<Loaded>)| {
-            old.runs_like(plan) && loaded.sources.tls == tls
+            old.runs_like(plan, &loaded.defaults) && loaded.sources.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
         let fingerprint = Fingerprint::of(&plan.source).ok();

@@ -105,8 +105,9 @@ impl Controller {
 
     fn new(from: ControllerParts, tell: UnboundedSender<WorkerEvent>) -> Self {
         let ControllerParts { generation, addresses, link, make_stdio, ticker, parts } = from;
+        let on_failure = generation.plan.resolve(&generation.loaded.defaults).on_failure;
         Self {
-            hold: RestartPause::new(link.clone(), generation.plan.on_failure),
+            hold: RestartPause::new(link.clone(), on_failure),
             health: Health::new(generation.plan.health.as_ref(), generation.pool.clone()),
             generation,
             addresses,

@@ -25,8 +25,8 @@ pub struct RestartPause {
 
 impl RestartPause {
     /// Returns one that holds nothing yet; and never will, unless a failure means a restart.
-    pub fn new(link: Arc<Link>, on_failure: Option<OnEnd>) -> Self {
-        let is_used = matches!(on_failure, None | Some(OnEnd::Restart));
+    pub fn new(link: Arc<Link>, on_failure: OnEnd) -> Self {
+        let is_used = on_failure == OnEnd::Restart;
         Self { link, is_used, seen: 0, pause: None, slots: Vec::new() }
     }
 
