@@ -107,7 +107,7 @@ impl Router {
             Wish::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n".to_owned()),
             Wish::Readyz => self.snapshot(|snapshot| ready(&snapshot)).await,
             Wish::Status => self.snapshot(|snapshot| status(&snapshot)).await,
-            Wish::Metrics => self.snapshot(|snapshot| metrics(&snapshot)).await,
+            Wish::Metrics => self.snapshot(metrics).await,
             Wish::Stop { component, now } => {
                 let component = component.map(str::to_owned);
                 self.order(|answer| OperatorRequest::Stop { component, now, answer }).await
@@ -252,9 +252,9 @@ fn status(snapshot: &Snapshot) -> Reply {
     document(StatusCode::OK, &snapshot.status)
 }
 
-fn metrics(snapshot: &Snapshot) -> Reply {
-    match exposition::text(snapshot) {
-        Ok(figures) => text(StatusCode::OK, exposition::CONTENT_TYPE, figures),
+fn metrics(snapshot: Box<Snapshot>) -> Reply {
+    match exposition::encode(snapshot) {
+        Ok(metrics) => text(StatusCode::OK, exposition::CONTENT_TYPE, metrics),
         Err(cause) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug in curfew: {cause}")),
     }
 }
