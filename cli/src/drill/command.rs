@@ -107,7 +107,8 @@ fn open(path: &PathBuf) -> Result<(PathBuf, File), DrillError> {
 fn write(outcome: &Drill, path: PathBuf, mut file: File) -> Result<(), DrillError> {
     // A pipe or a device has no length.
     let _no_file = file.set_len(0);
-    let written = file.write_all(drill::xml(outcome).as_bytes());
+    let xml = drill::xml(outcome).map_err(std::io::Error::other);
+    let written = xml.and_then(|xml| file.write_all(xml.as_bytes()));
     written.map_err(|cause| DrillError::Write { path, cause })
 }
 
