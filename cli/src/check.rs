@@ -67,7 +67,7 @@ pub fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
             print(output, Channel::Stderr, &format!("error: {error}\n"));
         }
     }
-    Ok(bad.first().map_or(ExitCode::CLEAN, AppError::exit_code))
+    Ok(bad.into_iter().next().map_or(ExitCode::CLEAN, |error| CliError::from(error).exit_code()))
 }
 
 /// Whether somebody named a component where a manifest is meant.

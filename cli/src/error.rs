@@ -1,13 +1,12 @@
-//! What can go wrong in a command, and the code that the process leaves with for it.
+//! What can go wrong in a command. `exit_code` says with which code the process leaves for it.
 
 use std::path::PathBuf;
 
 use crate::drill::DrillError;
 use crate::new::{NewError, Unavailable};
-use curfew_host::admin::client::ClientError;
-use curfew_host::plan::{PlanError, PlanErrorKind};
+use curfew_host::admin::client::ControlClientError;
+use curfew_host::plan::PlanError;
 use curfew_host::supervisor::AppError;
-use curfew_host::teardown::ExitCode;
 
 /// An error of a command. Its text is complete: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +19,7 @@ pub enum CliError {
     App(#[from] AppError),
     /// A running app could not be asked, or refused.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(#[from] ControlClientError),
     /// There is no such project.
     #[error(transparent)]
     NoProject(#[from] Unavailable),
@@ -61,29 +60,4 @@ pub enum CliError {
     /// The process's signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
-}
-
-impl CliError {
-    /// Returns the code that the process leaves with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Plan(error) => match error.kind() {
-                PlanErrorKind::Invalid => ExitCode::INVALID,
-                PlanErrorKind::Unreadable => ExitCode::UNAVAILABLE,
-                PlanErrorKind::Usage => ExitCode::USAGE,
-            },
-            Self::App(error) => error.exit_code(),
-            Self::Client(error) => error.exit_code(),
-            Self::Drill(error) => error.exit_code(),
-            Self::Usage(_) | Self::NoCommand(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => {
-                ExitCode::USAGE
-            }
-            Self::New(NewError::Unwritable { .. })
-            | Self::Cache(_)
-            | Self::Report { .. }
-            | Self::Page { .. }
-            | Self::Thread(_)
-            | Self::Signals(_) => ExitCode::UNAVAILABLE,
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod describe;
 mod drill;
 mod entry;
 mod error;
+mod exit_code;
 mod help;
 mod manual;
 pub mod new;

@@ -11,7 +11,7 @@ use super::error::CliError;
 use super::print::print;
 use super::status_table;
 use curfew_host::admin::Status;
-use curfew_host::admin::client::{Client, ClientError};
+use curfew_host::admin::client::{ControlClient, ControlClientError};
 use curfew_host::output::{Channel, Output};
 use curfew_host::plan::DEFAULT_MANIFEST;
 use curfew_host::teardown::ExitCode;
@@ -27,7 +27,7 @@ const READER: Duration = Duration::from_millis(20);
 /// # Errors
 /// When there is no such app, or it does not answer.
 pub fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
-    let client = Client::new(control_path(&args.which)?);
+    let client = ControlClient::new(control_path(&args.which)?);
     block_on(async {
         if args.watch {
             return watch(output, &client, args.json).await;
@@ -50,7 +50,7 @@ pub fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
     };
     match order(output, &args.which, &target) {
         // It had nothing to stop: it was gone before it could say so.
-        Err(CliError::Client(ClientError::Lost)) if args.component.is_none() => {
+        Err(CliError::Client(ControlClientError::Disconnected)) if args.component.is_none() => {
             print(output, Channel::Stdout, "the app has ended\n");
             Ok(ExitCode::CLEAN)
         }
@@ -75,7 +75,7 @@ pub fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError
 }
 
 fn order(output: &Output, which: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
-    let client = Client::new(control_path(which)?);
+    let client = ControlClient::new(control_path(which)?);
     block_on(async {
         let done = client.post(target).await?;
         print(output, Channel::Stdout, &format!("{}\n", done.trim_end()));
@@ -84,7 +84,7 @@ fn order(output: &Output, which: &ControlArgs, target: &str) -> Result<ExitCode,
 }
 
 /// Prints the status each second until the app is gone, or nobody reads.
-async fn watch(output: &Output, client: &Client, json: bool) -> Result<ExitCode, CliError> {
+async fn watch(output: &Output, client: &ControlClient, json: bool) -> Result<ExitCode, CliError> {
     let screen = !json && output.is_terminal(Channel::Stdout);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,9 +93,11 @@ async fn watch(output: &Output, client: &Client, json: bool) -> Result<ExitCode,
         ticks.tick().await;
         let text = match client.get("/status").await {
             Ok(document) => shown(&document, json)?,
-            Err(ClientError::Nobody { .. } | ClientError::Lost) if seen => break,
+            Err(ControlClientError::NotRunning { .. } | ControlClientError::Disconnected) if seen => break,
             // It is there, and too busy to tell, or about to leave.
-            Err(error @ (ClientError::Refused(_) | ClientError::Silent)) if seen => format!("{error}\n"),
+            Err(error @ (ControlClientError::Refused(_) | ControlClientError::Timeout)) if seen => {
+                format!("{error}\n")
+            }
             Err(error) => return Err(error.into()),
         };
         let text = match (screen, seen, json) {
@@ -121,40 +123,42 @@ fn on_screen(text: &str) -> String {
     format!("\x1b[H{lines}\x1b[J")
 }
 
-fn shown(document: &str, json: bool) -> Result<String, ClientError> {
+fn shown(document: &str, json: bool) -> Result<String, ControlClientError> {
     if json {
         return Ok(format!("{}\n", sanitize::json(document.trim_end())));
     }
     let status: Status = serde_json::from_str(document)
-        .map_err(|error| ClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
+        .map_err(|error| ControlClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
     Ok(status_table::text(&status))
 }
 
 /// Finds the socket: named, or as the manifest says. A manifest that is wrong elsewhere is good enough: one may want
 /// to see how the app is that runs with what it was before.
-fn control_path(which: &ControlArgs) -> Result<PathBuf, ClientError> {
+fn control_path(which: &ControlArgs) -> Result<PathBuf, ControlClientError> {
     if let Some(path) = &which.control {
         return Ok(path.clone());
     }
     let manifest = which.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
     let shown = sanitize::one_line(&manifest.display().to_string());
     let text = std::fs::read_to_string(manifest)
-        .map_err(|error| ClientError::WhichSocket(format!("cannot read {shown}: {error}")))?;
+        .map_err(|error| ControlClientError::NoSocketNamed(format!("cannot read {shown}: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let reason = sanitize::one_line(error.message());
-        ClientError::WhichSocket(format!("{shown} cannot be read, so its `control` is not known: {reason}"))
+        ControlClientError::NoSocketNamed(format!(
+            "{shown} cannot be read, so its `control` is not known: {reason}"
+        ))
     })?;
     let control = table.get("app").and_then(|app| app.get("control")).and_then(toml::Value::as_str);
     let Some(control) = control.filter(|path| !path.is_empty()) else {
         let told = format!("{shown} has no `control` in its [app] table: the app has no control socket");
-        return Err(ClientError::WhichSocket(told));
+        return Err(ControlClientError::NoSocketNamed(told));
     };
     Ok(manifest.parent().unwrap_or(Path::new("")).join(control))
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ClientError::System)?.block_on(work)
+    runtime.map_err(ControlClientError::System)?.block_on(work)
 }
 
 #[cfg(test)]
@@ -186,7 +190,7 @@ mod tests {
             assert!(error.contains(told) && error.contains("--control PATH"), "{error}");
         }
         let missing = ControlArgs { control: None, manifest: Some("none.toml".into()) };
-        assert_eq!(control_path(&missing).unwrap_err().exit_code(), ExitCode::USAGE);
+        assert_eq!(CliError::from(control_path(&missing).unwrap_err()).exit_code(), ExitCode::USAGE);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn listen(interrupt: Interrupt) -> Result<(), CliError> {
             let _second = signals.wait();
         }
         // Nobody waits for anything any more; the children die with this process.
-        hard_exit(DrillError::Interrupted.exit_code());
+        hard_exit(CliError::Drill(DrillError::Interrupted).exit_code());
     };
     let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(hear);
     thread.map(drop).map_err(CliError::Thread)

@@ -14,7 +14,7 @@ use super::perform::{Scene, Stage};
 use super::tally::Tally;
 use super::target::Target;
 use curfew_host::admin::Status;
-use curfew_host::admin::client::Client;
+use curfew_host::admin::client::ControlClient;
 
 /// How long an address may take to give its first answers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ impl Stage {
 
     /// Asks the app how it is; an error says why it does not tell.
     pub(super) fn status(&self) -> Result<Result<Status, String>, DrillError> {
-        let client = Client::new(self.control_file());
+        let client = ControlClient::new(self.control_file());
         let document = self.heeding(client.get("/status"))?;
         Ok(document.map_err(|error| error.to_string()).and_then(|document| {
             serde_json::from_str(&document).map_err(|error| format!("its status cannot be read: {error}"))
@@ -100,7 +100,7 @@ impl Stage {
 
     /// Gives the app an order and waits until it is carried out. Returns what it said, also when it refused.
     pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, DrillError> {
-        let client = Client::new(self.control_file());
+        let client = ControlClient::new(self.control_file());
         self.heeding(async {
             match timeout(within, client.post(target)).await {
                 Ok(said) => said.map_err(|error| error.to_string()),

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use curfew_host::teardown::ExitCode;
 use curfew_host::text::sanitize;
 
 /// Why nothing could be tried.
@@ -64,20 +63,5 @@ impl DrillError {
     /// Returns how to make an error of the system's.
     pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::System { what, cause }
-    }
-
-    /// Returns the code that the process leaves with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::CannotStart { code, .. } => match ExitCode(*code) {
-                same @ (ExitCode::USAGE | ExitCode::UNAVAILABLE | ExitCode::HOST_BUG | ExitCode::INVALID) => {
-                    same
-                }
-                _ => ExitCode::FAILED,
-            },
-            Self::Activated { .. } | Self::Write { .. } | Self::System { .. } => ExitCode::UNAVAILABLE,
-            Self::Load { .. } => ExitCode::USAGE,
-            Self::Interrupted => ExitCode(130),
-        }
     }
 }

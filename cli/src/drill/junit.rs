@@ -71,13 +71,9 @@ mod tests {
         let mut bad = Tried::empty(Scenario::Term, true);
         bad.fail(Finding::failure("hook-error", "it said <\"no\"> & 'never'\u{1b}").of("web"));
         bad.output.push("]]> \0".to_owned());
-        let tries = vec![
-            bad,
-            Tried::skipped(Scenario::Quit, false, "a < b"),
-            Tried::empty(Scenario::Peer, false),
-        ];
-        let drill =
-            Drill { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, tries };
+        let tries =
+            vec![bad, Tried::skipped(Scenario::Quit, false, "a < b"), Tried::empty(Scenario::Peer, false)];
+        let drill = Drill { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, tries };
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="curfew drill" tests="3" skipped="1" failures="1" errors="0" time="1.234">
     <testsuite name="a&amp;b" tests="3" skipped="1" errors="0" failures="1" time="1.234">

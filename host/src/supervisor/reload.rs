@@ -12,7 +12,7 @@ use super::inbox::Message;
 use super::log_events;
 use super::policies::{is_pooled, member_policy, policy};
 use super::replace::Replacements;
-use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::plan::{Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::http::FreshComponent;
@@ -84,7 +84,7 @@ impl Reloads {
     }
 
     /// Tells everybody who waits that it comes to nothing.
-    pub fn refuse_all(&mut self, refusal: &Refusal) {
+    pub fn refuse_all(&mut self, refusal: &OperatorRefusal) {
         let all = self.answers.drain(..).chain(self.queued.drain(..));
         for answer in all.chain(self.restarts.drain()) {
             // Whoever asked can be gone by now.
@@ -327,7 +327,7 @@ impl EventLoop {
             Ok(what) => {
                 Ok(format!("reloaded: {what} ({} ms)", millis(self.now.saturating_sub(reloads.began))))
             }
-            Err(text) => Err(Refusal { why: RefusalKind::Failed, text }),
+            Err(text) => Err(OperatorRefusal { kind: RefusalKind::Failed, text }),
         };
         for waiting in reloads.answers.drain(..) {
             let _gone = waiting.send(answer.clone());

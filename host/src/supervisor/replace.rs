@@ -9,7 +9,7 @@ use super::event_loop::EventLoop;
 use super::log_events;
 use super::policies::member_policy;
 use super::reload::TakeOver;
-use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::teardown::{Cause, Change, Event, GenerationId, Phase};
 
 /// The generations that restarts wait for, and who asked.
@@ -91,7 +91,7 @@ impl EventLoop {
         let Some(Restart { name, answer, .. }) = self.reloads.restarts.take(id) else { return };
         log_events::restart_failed(&name, why);
         if let Some(answer) = answer {
-            let _gone = answer.send(Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
+            let _gone = answer.send(Err(OperatorRefusal { kind: RefusalKind::Failed, text: why.to_owned() }));
         }
     }
 
