@@ -13,7 +13,7 @@ use curfew_host::teardown::ExitCode;
 
 impl CliError {
     /// Returns the code that the process leaves with for this error.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Plan(error) => match error.kind() {
                 PlanErrorKind::Invalid => ExitCode::INVALID,
@@ -29,7 +29,7 @@ impl CliError {
                 | AppError::System { .. } => ExitCode::UNAVAILABLE,
                 AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,
             },
-            Self::Client(error) => match error {
+            Self::Control(error) => match error {
                 ControlClientError::NotRunning { .. }
                 | ControlClientError::Unreachable { .. }
                 | ControlClientError::System(_) => ExitCode::UNAVAILABLE,
@@ -53,13 +53,12 @@ impl CliError {
                 DrillError::Load { .. } => ExitCode::USAGE,
                 DrillError::Interrupted => ExitCode(130),
             },
-            Self::Usage(_) | Self::NoCommand(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => {
+            Self::Usage(_) | Self::NoCommand(_) | Self::NoTemplate(_) | Self::New(NewError::Exists(_)) => {
                 ExitCode::USAGE
             }
             Self::New(NewError::Unwritable { .. })
             | Self::Cache(_)
-            | Self::Report { .. }
-            | Self::Page { .. }
+            | Self::Write { .. }
             | Self::Thread(_)
             | Self::Signals(_) => ExitCode::UNAVAILABLE,
         }

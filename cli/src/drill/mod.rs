@@ -9,7 +9,6 @@
 //! What does not belong here: how the app is run, and what is said on the command line.
 
 mod child;
-pub(crate) mod command;
 mod control;
 mod document;
 mod error;

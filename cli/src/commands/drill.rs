@@ -1,6 +1,5 @@
 //! `curfew drill`: from the arguments to a drill, and from its outcome to a table, a document and a code.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,13 +9,13 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::O_NONBLOCK;
 use nix::sys::signal::{SigSet, Signal};
 
+use super::run;
 use crate::args::DrillArgs;
 use crate::drill::{self, Drill, DrillError, Interrupt, Scenario, Stage, Subject, Target};
 use crate::error::CliError;
 use crate::print::print;
-use crate::run;
 use curfew_host::output::{Channel, Output};
-use curfew_host::plan::{DEFAULT_MANIFEST, ListenAddress, Plan};
+use curfew_host::plan::{ListenAddress, Plan};
 use curfew_host::supervisor::hard_exit;
 use curfew_host::teardown::ExitCode;
 
@@ -24,7 +23,7 @@ use curfew_host::teardown::ExitCode;
 ///
 /// # Errors
 /// When the app cannot start, or the command line cannot be meant so.
-pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
     let interrupt = Interrupt::default();
     // Before anything is opened: that can take for ever.
     listen(interrupt.clone())?;
@@ -59,24 +58,16 @@ pub fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
 
 /// Returns what is drilled, with the arguments that `run` needs for it.
 fn subject(args: &DrillArgs) -> Result<Subject, CliError> {
-    let mut plan = run::plan(&args.paths, &args.alone.clone().bare(args.args.clone()))?;
-    plan.apply(args.times.overrides());
+    let guest_arguments = args.app.args.clone();
+    let bare = args.app.single_file.clone().into_bare(guest_arguments.clone());
+    let mut plan = run::plan(&args.app.paths, &bare)?;
+    plan.apply(args.app.times.overrides());
     expect_own_sockets(&plan)?;
     let aims = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
     let program = std::env::current_exe();
     let program = program.map_err(|cause| DrillError::System { what: "find this program", cause })?;
-    let (arguments, guest_arguments) = (arguments(args), args.args.clone());
+    let arguments = args.app.to_args();
     Ok(Subject { program, arguments, guest_arguments, plan, aims, clients: args.clients.into() })
-}
-
-fn arguments(args: &DrillArgs) -> Vec<OsString> {
-    let mut all: Vec<OsString> = args.paths.iter().map(|path| path.clone().into_os_string()).collect();
-    if all.is_empty() {
-        all.push(DEFAULT_MANIFEST.into());
-    }
-    all.extend(args.alone.words());
-    all.extend(args.times.words());
-    all
 }
 
 /// A service manager's sockets were passed to one process, and are gone with its first stop.

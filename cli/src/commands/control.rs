@@ -1,4 +1,4 @@
-//! `curfew status`, `stop`, `reload` and `restart`: what is said to a running app, and what is printed of its answers.
+//! `curfew status`, `stop`, `reload` and `restart`: requests to the control socket of a running app.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
-use super::error::CliError;
-use super::print::print;
-use super::status_table;
+use crate::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
+use crate::error::CliError;
+use crate::print::print;
+use crate::status_table::status_text;
 use curfew_host::admin::Status;
 use curfew_host::admin::client::{ControlClient, ControlClientError};
 use curfew_host::output::{Channel, Output};
@@ -17,40 +17,34 @@ use curfew_host::plan::DEFAULT_MANIFEST;
 use curfew_host::teardown::ExitCode;
 use curfew_host::text::sanitize;
 
-/// Time between two looks of `--watch`.
-const EVERY: Duration = Duration::from_secs(1);
-/// How long a look waits for the reader of the one before; the next one is left out then.
-const READER: Duration = Duration::from_millis(20);
+/// Time between two documents of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long `--watch` waits for a slow reader before it skips a document.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Tells what a running app is doing.
-///
-/// # Errors
-/// When there is no such app, or it does not answer.
-pub fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
-    let client = ControlClient::new(control_path(&args.which)?);
+/// Prints the status of a running app.
+pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
+    let client = ControlClient::new(control_path(&args.app)?);
     block_on(async {
         if args.watch {
             return watch(output, &client, args.json).await;
         }
         let document = client.get("/status").await?;
-        print(output, Channel::Stdout, &shown(&document, args.json)?);
+        print(output, Channel::Stdout, &format_status(&document, args.json)?);
         Ok(ExitCode::CLEAN)
     })
 }
 
 /// Stops a running app, or one component of it.
-///
-/// # Errors
-/// When there is no such app, or it refuses.
-pub fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
     let now = u8::from(args.now);
     let target = match &args.component {
         Some(name) => format!("/stop?component={name}&now={now}"),
         None => format!("/stop?now={now}"),
     };
-    match order(output, &args.which, &target) {
-        // It had nothing to stop: it was gone before it could say so.
-        Err(CliError::Client(ControlClientError::Disconnected)) if args.component.is_none() => {
+    match order(output, &args.app, &target) {
+        // The app had nothing left to stop, and ended before it could answer.
+        Err(CliError::Control(ControlClientError::Disconnected)) if args.component.is_none() => {
             print(output, Channel::Stdout, "the app has ended\n");
             Ok(ExitCode::CLEAN)
         }
@@ -58,24 +52,18 @@ pub fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Makes a running app read its manifest again.
-///
-/// # Errors
-/// When there is no such app, or it refuses, or the reload fails.
-pub fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.which, "/reload")
+/// Reloads the manifest of a running app.
+pub(crate) fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.app, "/reload")
 }
 
-/// Replaces a component of a running app by a fresh one.
-///
-/// # Errors
-/// When there is no such app or component, or it refuses, or the fresh one fails.
-pub fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.which, &format!("/restart?component={}", args.component))
+/// Replaces a component of a running app by a fresh generation.
+pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.app, &format!("/restart?component={}", args.component))
 }
 
-fn order(output: &Output, which: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
-    let client = ControlClient::new(control_path(which)?);
+fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
+    let client = ControlClient::new(control_path(app)?);
     block_on(async {
         let done = client.post(target).await?;
         print(output, Channel::Stdout, &format!("{}\n", done.trim_end()));
@@ -83,30 +71,32 @@ fn order(output: &Output, which: &ControlArgs, target: &str) -> Result<ExitCode,
     })
 }
 
-/// Prints the status each second until the app is gone, or nobody reads.
+/// Prints the status each second until the app has ended, or the reader is gone.
 async fn watch(output: &Output, client: &ControlClient, json: bool) -> Result<ExitCode, CliError> {
-    let screen = !json && output.is_terminal(Channel::Stdout);
-    let mut ticks = interval(EVERY);
+    let is_screen = !json && output.is_terminal(Channel::Stdout);
+    let mut ticks = interval(WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = false;
+    let mut has_printed = false;
     loop {
         ticks.tick().await;
         let text = match client.get("/status").await {
-            Ok(document) => shown(&document, json)?,
-            Err(ControlClientError::NotRunning { .. } | ControlClientError::Disconnected) if seen => break,
-            // It is there, and too busy to tell, or about to leave.
-            Err(error @ (ControlClientError::Refused(_) | ControlClientError::Timeout)) if seen => {
+            Ok(document) => format_status(&document, json)?,
+            Err(ControlClientError::NotRunning { .. } | ControlClientError::Disconnected) if has_printed => {
+                break;
+            }
+            // The app is too busy to answer, or about to end.
+            Err(error @ (ControlClientError::Refused(_) | ControlClientError::Timeout)) if has_printed => {
                 format!("{error}\n")
             }
             Err(error) => return Err(error.into()),
         };
-        let text = match (screen, seen, json) {
-            (true, ..) => on_screen(&text),
+        let text = match (is_screen, has_printed, json) {
+            (true, ..) => overwrite_screen(&text),
             (false, true, false) => format!("\n{text}"),
             _ => text,
         };
-        seen = true;
-        let room = output.flush(READER);
+        has_printed = true;
+        let room = output.flush(FLUSH_TIMEOUT);
         if room && !output.host(Channel::Stdout).push(text.into_bytes()) {
             return Ok(ExitCode::CLEAN);
         }
@@ -117,41 +107,41 @@ async fn watch(output: &Output, client: &ControlClient, json: bool) -> Result<Ex
     Ok(ExitCode::CLEAN)
 }
 
-/// Writes over what stands on the screen, without a moment at which it is empty.
-fn on_screen(text: &str) -> String {
+/// Overwrites the screen line by line, so that it does not flicker.
+fn overwrite_screen(text: &str) -> String {
     let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
     format!("\x1b[H{lines}\x1b[J")
 }
 
-fn shown(document: &str, json: bool) -> Result<String, ControlClientError> {
+fn format_status(document: &str, json: bool) -> Result<String, ControlClientError> {
     if json {
         return Ok(format!("{}\n", sanitize::json(document.trim_end())));
     }
     let status: Status = serde_json::from_str(document)
         .map_err(|error| ControlClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
-    Ok(status_table::text(&status))
+    Ok(status_text(&status))
 }
 
-/// Finds the socket: named, or as the manifest says. A manifest that is wrong elsewhere is good enough: one may want
-/// to see how the app is that runs with what it was before.
-fn control_path(which: &ControlArgs) -> Result<PathBuf, ControlClientError> {
-    if let Some(path) = &which.control {
+/// Returns the path of the socket: that of `--control`, or that of the manifest. A manifest that is invalid elsewhere will
+/// do: the app still runs with an earlier version of it.
+fn control_path(app: &ControlArgs) -> Result<PathBuf, ControlClientError> {
+    if let Some(path) = &app.control {
         return Ok(path.clone());
     }
-    let manifest = which.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
-    let shown = sanitize::one_line(&manifest.display().to_string());
+    let manifest = app.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let name = sanitize::one_line(&manifest.display().to_string());
     let text = std::fs::read_to_string(manifest)
-        .map_err(|error| ControlClientError::NoSocketNamed(format!("cannot read {shown}: {error}")))?;
+        .map_err(|error| ControlClientError::NoSocketNamed(format!("cannot read {name}: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let reason = sanitize::one_line(error.message());
         ControlClientError::NoSocketNamed(format!(
-            "{shown} cannot be read, so its `control` is not known: {reason}"
+            "{name} cannot be read, so its `control` is not known: {reason}"
         ))
     })?;
-    let control = table.get("app").and_then(|app| app.get("control")).and_then(toml::Value::as_str);
+    let control = table.get("app").and_then(|table| table.get("control")).and_then(toml::Value::as_str);
     let Some(control) = control.filter(|path| !path.is_empty()) else {
-        let told = format!("{shown} has no `control` in its [app] table: the app has no control socket");
-        return Err(ControlClientError::NoSocketNamed(told));
+        let message = format!("{name} has no `control` in its [app] table: the app has no control socket");
+        return Err(ControlClientError::NoSocketNamed(message));
     };
     Ok(manifest.parent().unwrap_or(Path::new("")).join(control))
 }
@@ -195,6 +185,6 @@ mod tests {
 
     #[test]
     fn a_screen_is_written_over() {
-        assert_eq!(on_screen("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(overwrite_screen("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }
