@@ -336,8 +336,8 @@ fn component_name(text: &str) -> Result<String, String> {
 }
 
 fn scenario(text: &str) -> Result<Scenario, String> {
-    let known = Scenario::ALL.into_iter().find(|scenario| scenario.word() == text);
-    known.ok_or_else(|| format!("accepted are {}", Scenario::ALL.map(Scenario::word).join(", ")))
+    let known = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
+    known.ok_or_else(|| format!("accepted are {}", Scenario::ALL.map(Scenario::name).join(", ")))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -47,10 +47,10 @@ impl CliError {
                     | ExitCode::INVALID) => code,
                     _ => ExitCode::FAILED,
                 },
-                DrillError::Activated { .. } | DrillError::Write { .. } | DrillError::System { .. } => {
+                DrillError::ActivatedSocket { .. } | DrillError::Write { .. } | DrillError::System { .. } => {
                     ExitCode::UNAVAILABLE
                 }
-                DrillError::Load { .. } => ExitCode::USAGE,
+                DrillError::LoadUrl { .. } => ExitCode::USAGE,
                 DrillError::Interrupted => ExitCode(130),
             },
             Self::Usage(_) | Self::NoCommand(_) | Self::NoTemplate(_) | Self::New(NewError::Exists(_)) => {

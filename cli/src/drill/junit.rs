@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::document::{Drill, Tried};
-use super::finding::{Finding, Weight};
-use super::table::shown;
+use super::drill_report::{DrillReport, ScenarioResult};
+use super::finding::{Finding, Severity};
+use super::table::log_line;
 
 /// Returns the content of the file. Characters that XML does not have, and escape sequences of terminals, are left out.
-pub fn xml(drill: &Drill) -> Result<String, SerializeError> {
+pub(crate) fn junit_xml(drill: &DrillReport) -> Result<String, SerializeError> {
     let time = Duration::from_millis(drill.took_ms);
     let mut suite = TestSuite::new(drill.app.as_str());
     suite.set_time(time);
@@ -18,7 +18,7 @@ pub fn xml(drill: &Drill) -> Result<String, SerializeError> {
         status.set_message(error.lines().next().unwrap_or_default()).set_description(error.as_str());
         suite.add_test_case(test_case("start", time, status));
     }
-    suite.add_test_cases(drill.tries.iter().map(case));
+    suite.add_test_cases(drill.results.iter().map(scenario));
     let mut report = Report::new("curfew drill");
     report.set_time(time).add_test_suite(suite);
     report.to_string()
@@ -30,20 +30,20 @@ fn test_case(name: &str, time: Duration, status: TestCaseStatus) -> TestCase {
     case
 }
 
-fn case(tried: &Tried) -> TestCase {
-    let (name, time) = (tried.title(), Duration::from_millis(tried.took_ms));
-    if let Some(reason) = &tried.skipped_because {
+fn scenario(result: &ScenarioResult) -> TestCase {
+    let (name, time) = (result.title(), Duration::from_millis(result.took_ms));
+    if let Some(reason) = &result.skipped_because {
         let mut status = TestCaseStatus::skipped();
         status.set_message(reason.as_str());
         return test_case(&name, time, status);
     }
     let (failures, others): (Vec<&Finding>, Vec<&Finding>) =
-        tried.findings.iter().partition(|finding| finding.weight == Weight::Failure);
+        result.findings.iter().partition(|finding| finding.severity == Severity::Failure);
     let lines = |findings: Vec<&Finding>| findings.into_iter().map(line).collect::<Vec<_>>();
     let (failures, others) = (lines(failures), lines(others));
     let mut status = TestCaseStatus::success();
     if let Some(first) = failures.first() {
-        let output: Vec<String> = tried.output.iter().map(|line| shown(line)).collect();
+        let output: Vec<String> = result.output.iter().map(|line| log_line(line)).collect();
         let description = format!("{}\n\n{}", failures.join("\n"), output.join("\n"));
         status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(first.as_str()).set_description(description.trim_end());
@@ -68,12 +68,16 @@ mod tests {
 
     #[test]
     fn a_suite_counts_its_cases_and_escapes_what_guests_say() {
-        let mut bad = Tried::empty(Scenario::Term, true);
+        let mut bad = ScenarioResult::new(Scenario::Term, true);
         bad.fail(Finding::failure("hook-error", "it said <\"no\"> & 'never'\u{1b}").of("web"));
         bad.output.push("]]> \0".to_owned());
-        let tries =
-            vec![bad, Tried::skipped(Scenario::Quit, false, "a < b"), Tried::empty(Scenario::Peer, false)];
-        let drill = Drill { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, tries };
+        let results = vec![
+            bad,
+            ScenarioResult::skipped(Scenario::Quit, false, "a < b"),
+            ScenarioResult::new(Scenario::Peer, false),
+        ];
+        let drill =
+            DrillReport { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, results };
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="curfew drill" tests="3" skipped="1" failures="1" errors="0" time="1.234">
     <testsuite name="a&amp;b" tests="3" skipped="1" errors="0" failures="1" time="1.234">
@@ -90,6 +94,6 @@ mod tests {
     </testsuite>
 </testsuites>
 "#;
-        assert_eq!(xml(&drill).unwrap(), expected);
+        assert_eq!(junit_xml(&drill).unwrap(), expected);
     }
 }
