@@ -103,9 +103,14 @@ impl LoadGenerator {
     }
 
     /// Ends the clients and counts their requests, by the name of the target.
-    pub(super) fn counts(self, window: RejectionWindow) -> Vec<(String, RequestCounts)> {
+    pub(super) fn counts(self, window: impl Fn(&Target) -> RejectionWindow) -> Vec<(String, RequestCounts)> {
         let ended = self.end().into_iter();
-        ended.map(|(target, log)| (target.name, log.counts(window, target.is_shared))).collect()
+        ended
+            .map(|(target, log)| {
+                let counts = log.counts(window(&target), target.is_shared);
+                (target.name, counts)
+            })
+            .collect()
     }
 
     /// Ends the clients and returns their requests.

@@ -79,7 +79,7 @@ fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError
         })?;
     }
     if let Some(load) = app.load.take() {
-        app.loads = load.counts(RejectionWindow::Never);
+        app.loads = load.counts(|_| RejectionWindow::Never);
     }
     let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
     let limit = Resources { descriptors, threads: usize::MAX };

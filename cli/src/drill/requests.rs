@@ -47,6 +47,8 @@ pub(super) enum RejectionWindow {
     /// From the stop during a start on. A request that waited for the start may be lost, too: the system accepts
     /// connections before the app does.
     DuringStart(Instant),
+    /// At any time: the component behind the target had not started before the stop, so requests waited for it.
+    NotStarted,
 }
 
 /// The requests to one target.
@@ -94,7 +96,7 @@ impl RequestLog {
         let before = |sent: Instant| match window {
             RejectionWindow::Never => true,
             RejectionWindow::From(then) => sent < then,
-            RejectionWindow::AnyTime | RejectionWindow::DuringStart(_) => false,
+            RejectionWindow::AnyTime | RejectionWindow::DuringStart(_) | RejectionWindow::NotStarted => false,
         };
         let usual = self.usual_statuses(window);
         let mut counts = RequestCounts::default();
@@ -110,7 +112,7 @@ impl RequestLog {
                     counts.answered += 1;
                     continue;
                 }
-                RequestOutcome::Unanswered if matches!(window, RejectionWindow::DuringStart(_)) => false,
+                RequestOutcome::Unanswered if window.is_in_start() => false,
                 // Clients send such a request again: RFC 9112, 9.3.1.
                 RequestOutcome::Unanswered if request.took < RACE && request.reused => false,
                 RequestOutcome::Unanswered if request.took < RACE && !before(request.sent) => false,
@@ -148,9 +150,15 @@ impl RequestLog {
     }
 }
 
-/// Returns whether a start that ends at once may have rejected it: the app may be stopping from its first moment on.
+/// Returns whether the component may not have been ready for the request: it had not started, or the stop came at once.
 fn may_be_unready(request: &SentRequest, window: RejectionWindow) -> bool {
-    matches!(window, RejectionWindow::DuringStart(_)) && request.took < RACE
+    window == RejectionWindow::NotStarted || window.is_in_start() && request.took < RACE
+}
+
+impl RejectionWindow {
+    fn is_in_start(self) -> bool {
+        matches!(self, Self::DuringStart(_) | Self::NotStarted)
+    }
 }
 
 impl RequestCounts {
@@ -311,6 +319,23 @@ mod tests {
         };
         assert_eq!(counts(RejectionWindow::DuringStart(sent)), (1, 1, 1), "busy from its first moment");
         assert_eq!(counts(RejectionWindow::DuringStart(sent + MS * 5)), (3, 0, 0), "it was there before");
+    }
+
+    /// The system accepts connections for a component that is still starting; when the stop comes first, they get 503.
+    #[test]
+    fn a_component_that_had_not_started_may_reject_what_waited_for_it() {
+        let sent = Instant::now();
+        for (outcome, lost) in [
+            (RequestOutcome::Answered(503), 0),
+            (RequestOutcome::Unanswered, 0),
+            (RequestOutcome::Refused, 0),
+            (RequestOutcome::CutShort, 1),
+            (RequestOutcome::Hung, 1),
+        ] {
+            let mut log = RequestLog::default();
+            log.add(SentRequest { sent, took: RACE * 2, reused: false, outcome });
+            assert_eq!(log.counts(RejectionWindow::NotStarted, false).lost(), lost, "{outcome:?}");
+        }
     }
 
     /// Without an answer before the stop, frequent statuses count as usual.

@@ -369,8 +369,14 @@ impl Runner {
         }
         let removes_files = matches!(exit, ProcessExit::Code(_) | ProcessExit::Early(_));
         leftovers.extend(self.sockets_left().filter(|_| removes_files));
-        let loads = load.map_or(loads, |load| load.counts(window));
         let (records, last_lines) = process.read(|state| (state.records.clone(), state.last_lines()));
+        let window = |target: &Target| match window {
+            RejectionWindow::DuringStart(stop) if !self.had_started(target, &records, stop) => {
+                RejectionWindow::NotStarted
+            }
+            window => window,
+        };
+        let loads = load.map_or(loads, |load| load.counts(window));
         Ok(Observation {
             scenario,
             peer,
@@ -389,6 +395,14 @@ impl Runner {
             leftovers,
             last_lines,
         })
+    }
+
+    /// Returns whether the component behind a target had started before the stop. A URL of `--load` names no component.
+    fn had_started(&self, target: &Target, records: &[LogRecord], stop: Instant) -> bool {
+        let mut components = self.config.plan.components.iter();
+        let Some(component) = components.find(|component| target.is_of(&component.name)) else { return true };
+        let started = records.iter().find(|record| record.is("component started", &component.name));
+        started.is_some_and(|record| record.at < stop)
     }
 
     /// Returns the sockets that the app should have removed.

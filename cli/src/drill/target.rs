@@ -71,6 +71,11 @@ impl Target {
         Some(target)
     }
 
+    /// Returns whether it is a target of this component; a URL is of none.
+    pub(super) fn is_of(&self, component: &str) -> bool {
+        self.name.strip_prefix(component).is_some_and(|rest| rest.starts_with(" at "))
+    }
+
     fn new(name: &str, endpoint: Endpoint, host: &str, path: &str) -> Self {
         Self {
             name: name.to_owned(),
