@@ -7,13 +7,13 @@ use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::{Message, ReloadEvent};
 use super::log_events;
-use super::policies::{is_pooled, generation_policy, policy};
+use super::policies::{generation_policy, is_pooled, policy};
 use super::reload_state::PendingRollout;
-use crate::admin::{Refusal, RefusalKind};
+use crate::admin::{OperatorRefusal, RefusalKind};
 use crate::plan::Plan;
 use crate::runtime::{Known, LoadEvent, Loaded, load_all};
 use crate::server::IncomingGeneration;
-use crate::teardown::{Cause, Rollout, Event, Incoming, GenerationId, Level};
+use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Rollout};
 
 impl EventLoop {
     /// Begins a reload: the manifest is read on a thread of its own.
@@ -117,8 +117,14 @@ impl EventLoop {
         };
         let kept = kept.into_iter().map(|(id, plan)| (id, generation_policy(&plan, &ids))).collect();
         let policy = Some(policy(&plan.app));
-        let rollout =
-            Rollout { incoming: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let rollout = Rollout {
+            incoming: Vec::new(),
+            removed,
+            kept,
+            policy,
+            cause: Cause::Reload,
+            keeps_budget: false,
+        };
         let fresh = made.iter().map(|(id, _)| *id).collect();
         self.begin_rollout(rollout, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
     }
@@ -237,7 +243,9 @@ impl EventLoop {
                 log_events::reloaded(self.reloads.ok(), &what, took);
                 (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({} ms)", millis(took))))
             }
-            Err(text) => (format!("reload failed: {text}"), Err(Refusal { why: RefusalKind::Failed, text })),
+            Err(text) => {
+                (format!("reload failed: {text}"), Err(OperatorRefusal { kind: RefusalKind::Failed, text }))
+            }
         };
         self.waiting.reload_ended(&answer);
         if self.machine.level() == Level::Running {

@@ -10,8 +10,8 @@ use super::log_events;
 use super::policies::generation_policy;
 use super::reload_state::PendingRollout;
 use super::waiting_operators::reply;
-use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
-use crate::teardown::{Cause, Rollout, Event, GenerationId, Phase};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
+use crate::teardown::{Cause, Event, GenerationId, Phase, Rollout};
 
 impl EventLoop {
     /// Replaces a component by a fresh generation of itself. When what that needs cannot be had, it goes on as it is.
@@ -70,7 +70,7 @@ impl EventLoop {
         let Some((name, operator)) = self.waiting.restart_ended(id) else { return };
         log_events::restart_failed(&name, why);
         if let Some(operator) = operator {
-            reply(operator, Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
+            reply(operator, Err(OperatorRefusal { kind: RefusalKind::Failed, text: why.to_owned() }));
         }
     }
 

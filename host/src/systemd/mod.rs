@@ -6,5 +6,5 @@
 pub mod activation;
 mod notify;
 
-pub(crate) use activation::{ActivationError, take};
+pub(crate) use activation::take;
 pub(crate) use notify::Notifier;

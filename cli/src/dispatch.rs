@@ -6,20 +6,21 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::args::{Cli, Command};
-use super::print::print;
-use super::{check, drill, manual, new, operate, run};
+use crate::args::{Cli, Command};
+use crate::commands::{check, control, drill, manual, run};
+use crate::new;
+use crate::print::print;
 use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
 use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// How long a slow reader may take for what a command printed, when no stop is under way that bounds it.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a slow reader may take for the output of a command, when no stop is under way that bounds it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command line of this process and ends the process.
 pub fn main() -> ! {
-    // Before anything is opened: descriptors that were passed have the lowest numbers.
+    // Before anything is opened: descriptors that a service manager passes have the lowest numbers.
     activation::from_env();
     if block_signals().is_err() {
         hard_exit(ExitCode::HOST_BUG);
@@ -27,20 +28,20 @@ pub fn main() -> ! {
     let Ok(output) = Output::start(Box::new(run::writer_died)) else {
         hard_exit(ExitCode::HOST_BUG);
     };
-    let code = catch_unwind(AssertUnwindSafe(|| command(&output))).unwrap_or(ExitCode::HOST_BUG);
-    // Nothing runs any more, or never did: signals do what they do to any process that waits for its reader.
+    let code = catch_unwind(AssertUnwindSafe(|| dispatch(&output))).unwrap_or(ExitCode::HOST_BUG);
+    // From here on signals end the process at once, as they do any process that waits for its reader.
     let _refused = release_signals();
-    output.flush(READER_PATIENCE);
+    output.flush(FLUSH_TIMEOUT);
     hard_exit(code)
 }
 
-fn command(output: &Output) -> ExitCode {
+fn dispatch(output: &Output) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(output, &error),
     };
     if !matches!(cli.command, Command::Run(_) | Command::Drill(_)) {
-        // A running app stops on signals, and so does a drill; any other command simply ends.
+        // An app and a drill stop in order on a signal; any other command just ends.
         let _refused = release_signals();
     }
     let log = match &cli.command {
@@ -50,14 +51,14 @@ fn command(output: &Output) -> ExitCode {
     install_panic_hook(output, log);
     let result = match cli.command {
         Command::Run(args) => run::run(output, args),
-        Command::Drill(args) => drill::command::drill(output, &args),
+        Command::Drill(args) => drill::drill(output, &args),
         Command::Check(args) => check::check(output, &args),
         Command::Inspect(args) => check::inspect(output, &args),
         Command::New(args) => new::command::new(output, &args),
-        Command::Status(args) => operate::status(output, &args),
-        Command::Stop(args) => operate::stop(output, &args),
-        Command::Reload(args) => operate::reload(output, &args),
-        Command::Restart(args) => operate::restart(output, &args),
+        Command::Status(args) => control::status(output, &args),
+        Command::Stop(args) => control::stop(output, &args),
+        Command::Reload(args) => control::reload(output, &args),
+        Command::Restart(args) => control::restart(output, &args),
         Command::Schema => Ok(manual::schema(output)),
         Command::Completions(args) => Ok(manual::completions(output, &args)),
         Command::Man(args) => manual::man(output, &args),

@@ -1,4 +1,4 @@
-//! `curfew run`: from the arguments to a plan, runs the app, and says how it ended.
+//! `curfew run`: makes a plan of the arguments, runs the app, and reports how it ended.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,9 +15,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::args::RunArgs;
-use super::error::CliError;
-use super::print::print;
+use crate::args::RunArgs;
+use crate::error::CliError;
+use crate::print::print;
 use curfew_host::output::{Channel, LogFormat, Output, init_logging};
 use curfew_host::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
 use curfew_host::runtime::{Cache, serves_http};
@@ -27,25 +27,24 @@ use curfew_host::supervisor::{
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// How long the last lines may take to be written when nobody reads them.
+/// How long the last lines may take to be written.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
-
 /// How long the end of the process may take when all components have ended.
-const END_BOUND: Duration = Duration::from_millis(500);
-/// How often somebody who waits looks for signals.
-const LOOK: Duration = Duration::from_millis(20);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often a wait checks for signals.
+const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
-/// The running app, for threads that have to report their death.
+/// The running app, for writer threads that die.
 static STOPPER: OnceLock<Stopper> = OnceLock::new();
 
-/// Hears that a writer thread died.
-pub fn writer_died(thread: &'static str) {
+/// Stops the app because a writer thread died.
+pub(crate) fn writer_died(thread: &'static str) {
     if let Some(stopper) = STOPPER.get() {
         stopper.host_bug(thread);
     }
 }
 
-/// Everything that is made before the app starts; some of it is read from files, which can take for ever.
+/// The plan and options of an app. Reading them from files can take for ever.
 struct Prepared {
     plan: Plan,
     options: Options,
@@ -53,10 +52,7 @@ struct Prepared {
 }
 
 /// Runs the app and returns the code that the process leaves with.
-///
-/// # Errors
-/// When the app could not run; nothing was started then.
-pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if let Some(parent) = args.leave_with {
         die_with(parent);
     }
@@ -85,37 +81,37 @@ pub fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     };
     let by_itself = report.cause.as_ref().is_none_or(|cause| matches!(cause.kind, "finished" | "failure"));
     if passthrough && by_itself {
-        // Its output is data: a slow reader gets all of it, unless somebody asks the process to end.
+        // The output is data: a slow reader gets all of it, unless a signal asks the process to end.
         guardian.rest();
-        while !output.flush(LOOK) && !signals.as_ref().is_some_and(SignalSource::asks_to_end) {}
+        while !output.flush(SIGNAL_POLL) && !signals.as_ref().is_some_and(SignalSource::asks_to_end) {}
     }
-    // The process leaves with this guard on: writing a report can take for ever, too.
-    guardian.leave_within(END_BOUND, report.exit_code());
-    tell(output, &report, format, passthrough && by_itself);
+    // The guardian stays armed: writing a report can take for ever, too.
+    guardian.leave_within(EXIT_TIMEOUT, report.exit_code());
+    print_end(output, &report, format, passthrough && by_itself);
     if let Some((path, file)) = report_file {
         write_report(&report, &path, file);
     }
-    // What answers operators closes last, and takes its socket's file away.
+    // The admin listener closes last, and removes the file of the control socket.
     drop(admin);
     output.flush(LAST_FLUSH);
     hard_exit(report.exit_code())
 }
 
-/// Whoever started this process may be killed at any time; what it started dies then, too.
+/// Has the system kill this process when its parent dies.
 fn die_with(parent: i32) {
-    // From here on the system sees to it; before, the parent can have gone already.
+    // The parent can have died before the system knew.
     let _refused = set_pdeathsig(Signal::SIGKILL);
     if getppid().as_raw() != parent {
         hard_exit(ExitCode::UNAVAILABLE);
     }
 }
 
-/// Each instance needs some descriptors of its own; the soft limit is often 1024 where the hard one is far higher.
+/// Raises the soft limit of descriptors, often 1024, to the hard one: each instance needs some.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
-        // With the lower limit there is room for fewer components, which say so when they start.
+        // With the lower limit fewer components can start, and they say so.
         let _refused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
@@ -126,15 +122,15 @@ fn prepare_unless_signalled(
     args: RunArgs,
     signals: &SignalSource,
 ) -> Result<Option<Prepared>, CliError> {
-    let (tell, prepared) = mpsc::channel();
+    let (sender, prepared) = mpsc::channel();
     let output = output.clone();
     let work = move || {
-        // The one who waits can be gone by now.
-        let _gone = tell.send(prepare(&output, args));
+        // The receiver is gone if a signal came first.
+        let _gone = sender.send(prepare(&output, args));
     };
     std::thread::Builder::new().name("curfew-prepare".to_owned()).spawn(work).map_err(CliError::Thread)?;
     loop {
-        match prepared.recv_timeout(LOOK) {
+        match prepared.recv_timeout(SIGNAL_POLL) {
             Ok(result) => return result.map(Some),
             Err(RecvTimeoutError::Timeout) if signals.asks_to_end() => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
@@ -144,10 +140,13 @@ fn prepare_unless_signalled(
 }
 
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
-    let bare = args.alone.bare(args.args);
-    let mut plan = plan(&args.paths, &bare)?;
-    let overrides =
-        Overrides { signals: args.signals.map(Into::into), control: args.control, ..args.times.overrides() };
+    let bare = args.app.single_file.into_bare(args.app.args);
+    let mut plan = plan(&args.app.paths, &bare)?;
+    let overrides = Overrides {
+        signals: args.signals.map(Into::into),
+        control: args.control,
+        ..args.app.times.overrides()
+    };
     plan.apply(overrides.clone());
     if let Some(peer) = args.drill_peer {
         plan.add_peer(peer)?;
@@ -156,7 +155,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     // Only the first logger of a process counts, and there is no other.
     let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
     for problem in activation::problems() {
-        tracing::warn!(problem, "a socket that was passed to the process is of no use");
+        tracing::warn!(problem, "a socket that was passed to the process cannot be used");
     }
     let report = args.report.map(open_report).transpose()?;
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
@@ -164,11 +163,11 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     Ok(Prepared { plan, options, report })
 }
 
-fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
+fn print_end(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
     match format {
-        // Row by row: a row that finds no room takes no other with it.
+        // Row by row: a row that finds no room in the buffer takes no other with it.
         LogFormat::Text if !quiet => {
             table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
         }
@@ -176,16 +175,16 @@ fn tell(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     }
 }
 
-/// Opens the report's file before anything starts: a path that cannot be written is worth nothing at the end.
-/// A pipe that nobody reads is refused, not waited for.
+/// Opens the report's file before anything starts, so that an unwritable path is an error at once. A pipe without a reader
+/// is refused, not waited for.
 fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
     match File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(&path) {
         Ok(file) => Ok((path, file)),
-        Err(cause) => Err(CliError::Report { path, cause }),
+        Err(cause) => Err(CliError::Write { path, cause }),
     }
 }
 
-/// Writes the report. An error is told and changes nothing: the exit code says how the app ended.
+/// Writes the report. An error is only logged: the exit code says how the app ended.
 fn write_report(report: &Report, path: &Path, mut file: File) {
     let json = report.to_json().map_err(std::io::Error::from);
     // A pipe or a device has no length.
@@ -195,8 +194,8 @@ fn write_report(report: &Report, path: &Path, mut file: File) {
     }
 }
 
-/// Returns the plan that the paths on the command line mean.
-pub fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
+/// Returns the plan of the paths on the command line.
+pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
     let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
     if no_files {
@@ -213,8 +212,8 @@ pub fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     }
 }
 
-/// Opens the cache: the folder that was named must be usable, the default one is used if it can be.
-pub fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, CliError> {
+/// Opens the cache. A named folder must be usable; the default one is optional.
+pub(crate) fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, CliError> {
     if none {
         return Ok(None);
     }

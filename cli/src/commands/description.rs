@@ -1,50 +1,46 @@
-//! What `check` and `inspect` say of a component, as text and as JSON.
+//! The description of a component that `check` and `inspect` print, as text and as JSON.
+//!
+//! Invariant: it has the values that hold, defaults included, and decides nothing.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::supervision::Supervision;
-use curfew_host::plan::{ComponentPlan, HookTiming};
+use curfew_host::plan::{ComponentPlan, HookTiming, OnEnd};
 use curfew_host::runtime::{ImportState, Kind, Loaded, StrayHook};
+use curfew_host::text::units::format_duration;
 
 /// A component that can run.
 #[derive(Debug, Serialize)]
-pub struct Description {
-    /// Its name.
-    pub name: String,
-    /// Its file.
-    pub source: String,
-    /// `service`, `http` or `tcp`.
-    pub kind: &'static str,
+pub(super) struct ComponentDescription {
+    pub(super) name: String,
+    source: String,
+    kind: &'static str,
     /// The version of the `run`, or of the handler, that is called.
-    pub wasi: String,
-    /// Whether that is async.
-    pub async_run: bool,
+    wasi: String,
+    async_run: bool,
     /// How its file, a core module, became a component.
-    pub adapted: Option<String>,
-    /// The form of its hook, if it has one.
-    pub hook: Option<String>,
+    adapted: Option<String>,
+    /// The form of its hook.
+    hook: Option<String>,
     /// When the hook is called.
-    pub delivery: String,
-    /// Its own grace.
+    delivery: String,
     #[serde(skip)]
-    pub grace: Option<Duration>,
-    /// How it is supervised.
+    pub(super) grace: Option<Duration>,
     #[serde(flatten)]
-    pub supervision: Supervision,
+    supervision: Supervision,
     /// Whether another component waits until it is ready.
     #[serde(skip)]
-    pub is_waited_for: bool,
-    /// What it imports and will not get.
-    pub not_given: Vec<String>,
-    /// Things that are allowed and will surprise.
-    pub warnings: Vec<String>,
+    pub(super) is_waited_for: bool,
+    /// Imports that it does not get.
+    not_given: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
-impl Description {
+impl ComponentDescription {
     /// Describes a loaded component.
-    pub fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
+    pub(super) fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
         Self {
             name: plan.name.clone(),
             source: plan.source.display().to_string(),
@@ -63,7 +59,7 @@ impl Description {
     }
 
     /// Returns the description as lines of text.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let called = if self.kind == Kind::Service.word() { "run" } else { "handler" };
         let run = format!("{} {called}", if self.async_run { "async" } else { "sync" });
         let hook = self.hook.as_deref().unwrap_or("none");
@@ -83,6 +79,143 @@ impl Description {
         }
         text
     }
+}
+
+/// The supervision of a component, with all defaults.
+#[derive(Debug, Serialize)]
+struct Supervision {
+    after: Vec<String>,
+    ready: ReadyDescription,
+    /// `None`: it is never restarted.
+    restart: Option<RestartDescription>,
+    /// `None`: its health is not checked.
+    health: Option<HealthDescription>,
+}
+
+/// When a component counts as ready, and the time it has for that.
+#[derive(Debug, Serialize)]
+struct ReadyDescription {
+    /// `started` or `said`.
+    when: &'static str,
+    within_ms: u64,
+    #[serde(skip)]
+    is_listened_for: bool,
+}
+
+/// The restarts of a component: after which end, at most how many within which time, after which pauses.
+#[derive(Debug, Serialize)]
+struct RestartDescription {
+    on_exit: bool,
+    on_failure: bool,
+    max: u32,
+    within_ms: u64,
+    first_pause_ms: u64,
+    longest_pause_ms: u64,
+}
+
+/// The health check of a component.
+#[derive(Debug, Serialize)]
+struct HealthDescription {
+    /// The path of the probe; `None` if the component has to call `alive` itself.
+    path: Option<String>,
+    /// Time between two probes, or longest time between two calls.
+    every_ms: u64,
+    /// Longest time until an answer begins.
+    timeout_ms: u64,
+    /// The component has failed after so many missed in a row.
+    failures: u32,
+}
+
+impl Supervision {
+    fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
+        let is_listened_for = loaded.kind.is_listened_for();
+        let resolved = plan.resolve(&loaded.defaults);
+        let on_exit = plan.on_exit == OnEnd::Restart;
+        let on_failure = resolved.on_failure == OnEnd::Restart;
+        let restart = RestartDescription {
+            on_exit,
+            on_failure,
+            max: plan.restart.max,
+            within_ms: millis(plan.restart.within),
+            first_pause_ms: millis(plan.restart.first_pause),
+            longest_pause_ms: millis(plan.restart.longest_pause),
+        };
+        let ready = ReadyDescription {
+            when: resolved.ready.word(),
+            within_ms: millis(plan.start_timeout),
+            is_listened_for,
+        };
+        let health = plan.health.as_ref().map(|health| HealthDescription {
+            path: health.path.clone(),
+            every_ms: millis(health.every),
+            timeout_ms: millis(health.timeout),
+            failures: health.failures,
+        });
+        Self { after: plan.after.clone(), ready, restart: (on_exit || on_failure).then_some(restart), health }
+    }
+
+    /// Returns lines of text with their labels. Readiness is included if a component waits for it.
+    fn lines(&self, is_waited_for: bool) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        if !self.after.is_empty() {
+            lines.push(("after", self.after.join(", ")));
+        }
+        if is_waited_for {
+            lines.push(("ready", self.ready.to_string()));
+        }
+        lines.extend(self.restart.as_ref().map(|restart| ("restart", restart.to_string())));
+        lines.extend(self.health.as_ref().map(|health| ("health", health.to_string())));
+        lines
+    }
+}
+
+impl fmt::Display for ReadyDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match (self.when, self.is_listened_for) {
+            ("said", _) => "when it says so",
+            (_, true) => "when it listens and its first instance has started",
+            (_, false) => "when its `run` is entered",
+        };
+        write!(f, "{when}, within {}", duration_text(self.within_ms))
+    }
+}
+
+impl fmt::Display for RestartDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match (self.on_exit, self.on_failure) {
+            (true, true) => "when it has ended or failed",
+            (true, false) => "when it has ended",
+            (false, _) => "when it has failed",
+        };
+        let (within, max) = (duration_text(self.within_ms), self.max);
+        write!(f, "{when}, at most {max} times within {within}, ")?;
+        write!(f, "after {} to {}", duration_text(self.first_pause_ms), duration_text(self.longest_pause_ms))
+    }
+}
+
+impl fmt::Display for HealthDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let every = duration_text(self.every_ms);
+        match &self.path {
+            Some(path) => {
+                write!(f, "GET {path} every {every}, answered within {}", duration_text(self.timeout_ms))?;
+            }
+            None => write!(f, "it calls `alive` at least every {every}")?,
+        }
+        match self.failures {
+            1 => write!(f, "; it has failed when it misses one"),
+            many => write!(f, "; it has failed when it misses {many} in a row"),
+        }
+    }
+}
+
+fn duration_text(ms: u64) -> String {
+    format_duration(Duration::from_millis(ms))
+}
+
+/// Returns a duration as JSON has it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn delivery(loaded: &Loaded) -> String {

@@ -1,70 +1,29 @@
-//! What curfew says of itself: the schema of a manifest for editors, completions for shells, pages for `man`.
+//! `curfew schema`, `completions` and `man`: the JSON Schema of a manifest, shell completions and pages of the manual.
 //!
-//! Invariant: all of it is made of what is declared elsewhere, the keys of a manifest and the command line's
-//! arguments with their help texts. What a paragraph of a help text is, its first words tell.
+//! Invariant: all three are generated from the declarations of the keys and of the arguments with their help texts. The
+//! first words of a paragraph of a help text say which section of a page it becomes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Args, Command, CommandFactory};
-use clap_complete::Shell;
+use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::args::Cli;
-use super::error::CliError;
-use super::print::print;
+use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::error::CliError;
+use crate::print::print;
 use curfew_host::output::{Channel, Output};
 use curfew_host::plan::json_schema;
 use curfew_host::teardown::ExitCode;
 
-pub(super) const SCHEMA_HELP: &str = "\
-Examples:
-  curfew schema > curfew.schema.json     then the manifest begins with #:schema ./curfew.schema.json
-
-Exit codes: 0 printed; 2 usage.";
-
-pub(super) const COMPLETIONS_HELP: &str = "\
-Examples:
-  curfew completions bash > ~/.local/share/bash-completion/completions/curfew
-  curfew completions zsh > ~/.zfunc/_curfew
-  curfew completions fish > ~/.config/fish/completions/curfew.fish
-
-Exit codes: 0 printed; 2 usage.";
-
-pub(super) const MAN_HELP: &str = "\
-Examples:
-  curfew man run | man -l -              read the page of one command
-  curfew man --out ~/.local/share/man/man1
-
-Exit codes: 0 printed or written; 2 usage; 69 a page could not be written.";
-
-/// Arguments of `completions`.
-#[derive(Args, Clone, Debug)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL")]
-    pub shell: Shell,
-}
-
-/// Arguments of `man`.
-#[derive(Args, Clone, Debug)]
-pub struct ManArgs {
-    /// The command that the page is about [default: curfew as a whole]
-    #[arg(value_name = "COMMAND", conflicts_with = "out")]
-    pub command: Option<String>,
-    /// Write all pages into this folder, and print their names
-    #[arg(long, value_name = "FOLDER")]
-    pub out: Option<PathBuf>,
-}
-
 /// Prints the JSON Schema of a manifest.
-pub fn schema(output: &Output) -> ExitCode {
+pub(crate) fn schema(output: &Output) -> ExitCode {
     print(output, Channel::Stdout, &format!("{:#}\n", json_schema()));
     ExitCode::CLEAN
 }
 
 /// Prints the completions of a shell.
-pub fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
+pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
     let (mut command, mut text) = (Cli::command(), Vec::new());
     clap_complete::generate(args.shell, &mut command, "curfew", &mut text);
     output.host(Channel::Stdout).push(text);
@@ -72,16 +31,13 @@ pub fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
 }
 
 /// Prints one page of the manual, or writes all of them.
-///
-/// # Errors
-/// When there is no such command, or a page cannot be written.
-pub fn man(output: &Output, args: &ManArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn man(output: &Output, args: &ManArgs) -> Result<ExitCode, CliError> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     if let Some(folder) = &args.out {
         for command in std::iter::once(&root).chain(root.get_subcommands().filter(|one| !one.is_hide_set())) {
             let path = folder.join(Man::new(command.clone()).get_filename());
-            write(folder, &path, command).map_err(|cause| CliError::Page { path: path.clone(), cause })?;
+            write(folder, &path, command).map_err(|cause| CliError::Write { path: path.clone(), cause })?;
             print(output, Channel::Stdout, &format!("{}\n", path.display()));
         }
         return Ok(ExitCode::CLEAN);
@@ -90,7 +46,7 @@ pub fn man(output: &Output, args: &ManArgs) -> Result<ExitCode, CliError> {
         None => &root,
         Some(name) => root.find_subcommand(name).ok_or_else(|| CliError::NoCommand(name.clone()))?,
     };
-    let page = page(command).map_err(|cause| CliError::Page { path: "-".into(), cause })?;
+    let page = page(command).map_err(|cause| CliError::Write { path: "-".into(), cause })?;
     output.host(Channel::Stdout).push(page);
     Ok(ExitCode::CLEAN)
 }
@@ -100,7 +56,8 @@ fn write(folder: &Path, path: &Path, command: &Command) -> std::io::Result<()> {
     std::fs::write(path, page(command)?)
 }
 
-/// The page of a command. What `clap_mangen` would put under one heading, `EXTRA`, has its own here.
+/// Returns the page of a command. Each paragraph of the help text gets its own section, where `clap_mangen` would put all
+/// of them under `EXTRA`.
 fn page(command: &Command) -> std::io::Result<Vec<u8>> {
     let bare = command.clone().after_help(None::<&str>).version(None::<&str>);
     let mut page = Vec::new();
@@ -130,7 +87,7 @@ fn section(roff: &mut Roff, heading: &str, text: &str) {
     roff.text([roman(text.split_whitespace().collect::<Vec<_>>().join(" "))]);
 }
 
-/// A list such as `0 done; 2 usage. And a sentence.`
+/// Adds a list such as `0 done; 2 usage. And a sentence.`
 fn exit_status(roff: &mut Roff, text: &str) {
     roff.control("SH", ["EXIT STATUS"]);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! A connection of the load: TCP, TLS or a Unix socket, and what is known of its bytes.
+//! A client's connection over TCP, TLS or a Unix socket, which records its traffic.
 
 use std::io;
 use std::pin::Pin;
@@ -15,59 +15,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::target::At;
+use super::target::Endpoint;
 
-/// Whatever a request goes over.
 trait Transport: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 /// An open connection.
-pub struct Stream {
+pub(super) struct ClientStream {
     inner: Box<dyn Transport>,
-    traffic: Arc<Traffic>,
+    stats: Arc<StreamStats>,
 }
 
-/// What is known of the bytes of a connection.
+/// The traffic of a connection.
 #[derive(Debug, Default)]
-pub struct Traffic {
-    came: AtomicU64,
-    went: Mutex<Option<Instant>>,
+pub(super) struct StreamStats {
+    received: AtomicU64,
+    last_sent: Mutex<Option<Instant>>,
 }
 
-impl Traffic {
-    /// Returns how many bytes have come.
-    pub fn came(&self) -> u64 {
-        self.came.load(Relaxed)
+impl StreamStats {
+    /// Returns the number of bytes received.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Relaxed)
     }
 
-    /// Returns when the last bytes went out, if any did.
-    pub fn went(&self) -> Option<Instant> {
-        *self.went.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns when the last bytes were sent, if any were.
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        *self.last_sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stream {
+impl ClientStream {
     /// Connects.
-    ///
-    /// # Errors
-    /// When nobody accepts.
-    pub async fn connect(at: &At) -> io::Result<Self> {
-        let inner: Box<dyn Transport> = match at {
-            At::Tcp(address) => Box::new(tcp(address).await?),
-            At::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            At::Tls(address) => {
+    pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
+        let inner: Box<dyn Transport> = match endpoint {
+            Endpoint::Tcp(address) => Box::new(tcp(address).await?),
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Endpoint::Tls(address) => {
                 let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
                 let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
                 let name = name.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
                 Box::new(connector()?.connect(name, tcp(address).await?).await?)
             }
         };
-        Ok(Self { inner, traffic: Arc::default() })
+        Ok(Self { inner, stats: Arc::default() })
     }
 
-    /// Returns what is known of its bytes, which goes on.
-    pub fn traffic(&self) -> Arc<Traffic> {
-        self.traffic.clone()
+    /// Returns its traffic, which is updated as bytes pass.
+    pub(super) fn stats(&self) -> Arc<StreamStats> {
+        self.stats.clone()
     }
 }
 
@@ -79,21 +75,21 @@ async fn tcp(address: &str) -> io::Result<TcpStream> {
 
 fn connector() -> io::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let anyone = Arc::new(Anyone(provider.clone()));
+    let any_certificate = Arc::new(AnyCertificate(provider.clone()));
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(anyone)
+        .with_custom_certificate_verifier(any_certificate)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Takes every certificate: the drill started the app itself, and sends nothing that is secret.
+/// Accepts any certificate: the drill started the app itself, and sends no secrets.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -128,7 +124,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -136,15 +132,15 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.traffic.came.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        self.stats.received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        *self.traffic.went.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.stats.last_sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Poll::Ready(Ok(written))
     }
 
@@ -163,19 +159,19 @@ mod tests {
 
     use super::*;
 
-    /// What is asked over a connection was not sent when that was made, but when its bytes went.
+    /// A request is sent when its bytes are, and not when the connection is made.
     #[tokio::test]
-    async fn it_is_known_when_bytes_went() {
+    async fn the_time_of_the_last_bytes_is_recorded() {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = At::Tcp(server.local_addr().unwrap().to_string());
-        let mut stream = Stream::connect(&at).await.unwrap();
-        let traffic = stream.traffic();
-        assert_eq!(traffic.went(), None, "a connection alone is no request");
+        let endpoint = Endpoint::Tcp(server.local_addr().unwrap().to_string());
+        let mut stream = ClientStream::connect(&endpoint).await.unwrap();
+        let stats = stream.stats();
+        assert_eq!(stats.last_sent(), None, "a connection alone is no request");
         let before = Instant::now();
         stream.write_all(b"GET").await.unwrap();
-        let first = traffic.went().unwrap();
+        let first = stats.last_sent().unwrap();
         assert!(first >= before);
         stream.write_all(b" /").await.unwrap();
-        assert!(traffic.went().unwrap() > first, "the last ones count");
+        assert!(stats.last_sent().unwrap() > first, "the last ones count");
     }
 }
