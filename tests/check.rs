@@ -92,8 +92,8 @@ fn check_tells_the_order_and_who_is_watched() {
         "  restart   when it has failed, at most 5 times within 1m, after 200ms to 30s\n",
         "  restart   when it has ended, at most 2 times within 5m, after 200ms to 30s\n",
         "  health    GET /up every 3s, answered within 3s; it has failed when it misses 2 in a row\n",
-        "  warning   its grace of 20s is longer than the slice of its wave can be: when the other waves need all of \
-         theirs, it has 6s\n",
+        "  warning   its grace of 20s is longer than the slice of its wave: if the other waves use all of their time, \
+         it has 6s\n",
         "the longest stop takes 13s, the process is gone by 14s",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");

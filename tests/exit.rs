@@ -191,13 +191,13 @@ fn a_host_task_that_dies_ends_the_host_with_70() {
 #[test]
 #[cfg(debug_assertions)]
 fn a_host_task_that_dies_later_ends_the_host_with_70() {
-    for point in ["reload", "loader-of-reload", "operate", "operate-client"] {
+    for point in ["reload", "loader-of-reload", "admin", "admin-client"] {
         let manifest = |version: u32| {
             let env = format!("env = {{ V = \"{version}\" }}");
             app(&format!("grace = \"1s\"\nfail-grace = \"1s\"\n{CONTROL}")) + &component("fine", SERVER, &env)
         };
         let app = Host::manifest(&manifest(1)).env("CURFEW_FAIL_POINT", point).start_ready();
-        let began = if point.starts_with("operate") {
+        let began = if point.starts_with("admin") {
             // It is the connection that does it.
             drop(std::os::unix::net::UnixStream::connect(app.path().join("control.sock")).unwrap());
             Instant::now()

@@ -143,7 +143,7 @@ fn sockets_that_nobody_wants_or_that_are_none_are_told() {
         Host::manifest(&(app("") + &component("a", SERVER, ""))).passing(&[("web", &tcp), ("dns", &udp)]);
     let app = host.start_ready();
     assert_eq!(app.wait_for_log(UNCLAIMED, "").text("socket"), "web");
-    let problem = app.wait_for_log("a socket that was passed to the process is of no use", "");
+    let problem = app.wait_for_log("a socket that was passed to the process cannot be used", "");
     assert!(problem.text("problem").contains("`dns`"), "{}", problem.fields);
     app.stop().expect_code(0);
 }

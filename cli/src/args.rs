@@ -1,68 +1,68 @@
-//! What can be said on the command line. The comments are the help texts; nothing is done here.
+//! The arguments of the command line. The doc comments are the help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::help::{
-    CHECK_HELP, DRILL_HELP, NEW_HELP, RELOAD_HELP, RESTART_HELP, RUN_HELP, STATUS_HELP, STOP_HELP,
+    CHECK_HELP, COMPLETIONS_HELP, DRILL_HELP, MAN_HELP, NEW_HELP, RELOAD_HELP, RESTART_HELP, RUN_HELP,
+    SCHEMA_HELP, STATUS_HELP, STOP_HELP,
 };
-use super::manual::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs, SCHEMA_HELP};
 use super::single_file::SingleFileArgs;
-use super::times::TimeArgs;
 use crate::drill::Scenario;
 use crate::new::{Language, ProjectKind, ProjectName};
 use curfew_host::output::LogFormat;
 use curfew_host::plan::address::{AddressError, parse_listen_address};
 use curfew_host::plan::names::is_component_name;
-use curfew_host::plan::{ListenAddress, Origin, SignalProfile, parse_origin};
+use curfew_host::plan::{DEFAULT_MANIFEST, ListenAddress, Origin, Overrides, SignalProfile, parse_origin};
 use curfew_host::text::units::parse_duration;
 
 /// Runs WebAssembly components as one app and stops them well
 #[derive(Debug, Parser)]
 #[command(name = "curfew", version, max_term_width = 100)]
-pub struct Cli {
-    /// What to do
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
-/// The commands.
+/// The commands of curfew.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run an app until it ends
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
-    /// Load and validate everything, start nothing
+    /// Load and validate all components without starting any
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
-    /// Say what one component is and what it needs
+    /// Describe one component and what it needs
     #[command(after_help = CHECK_HELP)]
     Inspect(InspectArgs),
-    /// Write a project for a component, with a hook, a test and a CI recipe
+    /// Create a project for a component, with a hook, a test and a CI recipe
     #[command(after_help = NEW_HELP)]
     New(NewArgs),
-    /// Hold a fire drill: stop the app in every way there is, and say how it went
+    /// Test how an app stops: stop it in every way, idle and under load
     #[command(after_help = DRILL_HELP)]
     Drill(DrillArgs),
-    /// Tell what a running app is doing
+    /// Show the state of a running app
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
     /// Stop a running app, or one component of it
     #[command(after_help = STOP_HELP)]
     Stop(StopArgs),
-    /// Make a running app read its manifest again
+    /// Reload the manifest of a running app
     #[command(after_help = RELOAD_HELP)]
     Reload(ReloadArgs),
-    /// Replace a component of a running app by a fresh one
+    /// Restart a component of a running app
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
     /// Print the JSON Schema of a manifest, for editors
     #[command(after_help = SCHEMA_HELP)]
     Schema,
-    /// Print what a shell needs to complete curfew's command line
+    /// Print the completion script of a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(CompletionsArgs),
     /// Print a page of the manual
@@ -72,203 +72,255 @@ pub enum Command {
 
 /// Arguments of `new`.
 #[derive(Args, Clone, Debug)]
-pub struct NewArgs {
-    /// Its name, and that of its folder: a-z, 0-9 and `-`
+pub(crate) struct NewArgs {
+    /// The name of the component and of its folder: a-z, 0-9 and `-`
     #[arg(value_name = "NAME")]
-    pub name: ProjectName,
-    /// The language
+    pub(crate) name: ProjectName,
+    /// The programming language
     #[arg(long, value_name = "LANGUAGE")]
-    pub lang: Language,
-    /// What it is
+    pub(crate) lang: Language,
+    /// The kind of the component
     #[arg(long, value_name = "KIND", default_value = "service")]
-    pub kind: ProjectKind,
-    /// For WASI 0.3: its hook is called beside its work
+    pub(crate) kind: ProjectKind,
+    /// Use WASI 0.3, where the hook runs beside the work
     #[arg(long = "async")]
-    pub is_async: bool,
+    pub(crate) is_async: bool,
 }
 
-/// Which app a command is about.
+/// The running app that a command is for.
 #[derive(Args, Clone, Debug)]
-pub struct ControlArgs {
+pub(crate) struct ControlArgs {
     /// The control socket of the app [default: `control` of the manifest]
     #[arg(long, value_name = "PATH", conflicts_with = "manifest")]
-    pub control: Option<PathBuf>,
-    /// The manifest that names it [default: curfew.toml]
+    pub(crate) control: Option<PathBuf>,
+    /// The manifest that names the control socket [default: curfew.toml]
     #[arg(long, value_name = "FILE")]
-    pub manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<PathBuf>,
 }
 
 /// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
-pub struct StatusArgs {
-    /// Which app.
+pub(crate) struct StatusArgs {
     #[command(flatten)]
-    pub which: ControlArgs,
-    /// Tell again each second, until the app is gone
+    pub(crate) app: ControlArgs,
+    /// Print again each second, until the app has ended
     #[arg(long)]
-    pub watch: bool,
-    /// Print the document itself, on one line
+    pub(crate) watch: bool,
+    /// Print JSON, on one line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Arguments of `stop`.
 #[derive(Args, Clone, Debug)]
-pub struct StopArgs {
-    /// Only this component [default: the app]
-    #[arg(value_name = "COMPONENT", value_parser = component)]
-    pub component: Option<String>,
-    /// The app without its drain-delay, a component without its grace
+pub(crate) struct StopArgs {
+    /// Stop only this component [default: the app]
+    #[arg(value_name = "COMPONENT", value_parser = component_name)]
+    pub(crate) component: Option<String>,
+    /// Stop the app without its drain-delay, or a component without its grace
     #[arg(long)]
-    pub now: bool,
-    /// Which app.
+    pub(crate) now: bool,
     #[command(flatten)]
-    pub which: ControlArgs,
+    pub(crate) app: ControlArgs,
 }
 
 /// Arguments of `reload`.
 #[derive(Args, Clone, Debug)]
-pub struct ReloadArgs {
-    /// Which app.
+pub(crate) struct ReloadArgs {
     #[command(flatten)]
-    pub which: ControlArgs,
+    pub(crate) app: ControlArgs,
 }
 
 /// Arguments of `restart`.
 #[derive(Args, Clone, Debug)]
-pub struct RestartArgs {
+pub(crate) struct RestartArgs {
     /// The component
-    #[arg(value_name = "COMPONENT", value_parser = component)]
-    pub component: String,
-    /// Which app.
+    #[arg(value_name = "COMPONENT", value_parser = component_name)]
+    pub(crate) component: String,
     #[command(flatten)]
-    pub which: ControlArgs,
+    pub(crate) app: ControlArgs,
 }
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
-    /// A manifest, or one or more .wasm files [default: curfew.toml]
-    #[arg(value_name = "MANIFEST|FILE")]
-    pub paths: Vec<PathBuf>,
-    /// Arguments of the component, when there is a single .wasm file
-    #[arg(last = true, value_name = "ARGS")]
-    pub args: Vec<String>,
-    /// What a single .wasm file is granted.
+pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub alone: SingleFileArgs,
-    /// The app's times.
-    #[command(flatten)]
-    pub times: TimeArgs,
-    /// Which table of signals holds [default: standard]
+    pub(crate) app: AppArgs,
+    /// The meaning of signals [default: standard]
     #[arg(long, value_name = "PROFILE")]
-    pub signals: Option<Profile>,
-    /// The control socket, which `curfew status` and its siblings talk to [default: `control` of the manifest]
+    pub(crate) signals: Option<SignalProfileArg>,
+    /// The control socket, for `curfew status`, `stop`, `reload` and `restart` [default: `control` of the manifest]
     #[arg(long, value_name = "PATH")]
-    pub control: Option<PathBuf>,
-    /// Write a report of the end to this file, as JSON
+    pub(crate) control: Option<PathBuf>,
+    /// Write a report of the stop to this file, as JSON
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// How log lines look
+    pub(crate) report: Option<PathBuf>,
+    /// The format of the log
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
-    pub log_format: LogFormat,
-    /// Which log lines there are: off, error, warn, info, debug, trace [default: info; warn for a single file]
+    pub(crate) log_format: LogFormat,
+    /// The level of the log: off, error, warn, info, debug, trace [default: info; warn for a single file]
     #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<LevelFilter>,
-    /// Where compiled components are kept
+    pub(crate) log_level: Option<LevelFilter>,
+    /// The folder of the compile cache
     #[arg(long, value_name = "FOLDER", conflicts_with = "no_cache")]
-    pub cache: Option<PathBuf>,
-    /// Compile each time
+    pub(crate) cache: Option<PathBuf>,
+    /// Compile each time, without a cache
     #[arg(long)]
-    pub no_cache: bool,
-    /// Die with this process, which started it: for `drill`.
+    pub(crate) no_cache: bool,
+    /// Die with this process, which is the parent (for `drill`).
     #[arg(long, value_name = "PID", hide = true)]
-    pub leave_with: Option<i32>,
-    /// Run this component beside the others, after all of them: for `drill`.
+    pub(crate) leave_with: Option<i32>,
+    /// Run this component too, started after all others (for `drill`).
     #[arg(long, value_name = "FILE", hide = true)]
-    pub drill_peer: Option<PathBuf>,
+    pub(crate) drill_peer: Option<PathBuf>,
 }
 
 /// Arguments of `drill`.
 #[derive(Debug, Args)]
-pub struct DrillArgs {
-    /// A manifest, or one or more .wasm files [default: curfew.toml]
-    #[arg(value_name = "MANIFEST|FILE")]
-    pub paths: Vec<PathBuf>,
-    /// Arguments of the component, when there is a single .wasm file
-    #[arg(last = true, value_name = "ARGS")]
-    pub args: Vec<String>,
-    /// Send requests there, instead of to the first address and route of each http component
+pub(crate) struct DrillArgs {
+    /// Send requests to this URL, instead of to the first address and route of each http component
     #[arg(long, value_name = "URL")]
-    pub load: Vec<String>,
-    /// How many clients each of them has; every other one connects anew for each request
+    pub(crate) load: Vec<String>,
+    /// Clients for each URL or component; every second one opens a new connection for each request
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub clients: u16,
-    /// Scenario only these
-    #[arg(long, value_name = "TRY", value_delimiter = ',', value_parser = named_try)]
-    pub only: Vec<Scenario>,
-    /// Write the outcome to this file, as JUnit XML
+    pub(crate) clients: u16,
+    /// Run only these scenarios: term, int, quit, start, peer, reload
+    #[arg(long, value_name = "SCENARIO", value_delimiter = ',', value_parser = scenario)]
+    pub(crate) only: Vec<Scenario>,
+    /// Write the result to this file, as JUnit XML
     #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    pub(crate) junit: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
-    /// What a single file is granted.
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub alone: SingleFileArgs,
-    /// The app's times.
-    #[command(flatten)]
-    pub times: TimeArgs,
+    pub(crate) app: AppArgs,
 }
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
-    pub manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// The component
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-/// The tables of signals.
+/// The app that `run` and `drill` run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AppArgs {
+    /// A manifest, or one or more .wasm files [default: curfew.toml]
+    #[arg(value_name = "MANIFEST|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Arguments of the component, for a single .wasm file
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+    #[command(flatten)]
+    pub(crate) single_file: SingleFileArgs,
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
+}
+
+impl AppArgs {
+    /// Returns these arguments for `curfew run`, without those of the component.
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = self.paths.iter().map(|path| path.clone().into_os_string()).collect();
+        if all.is_empty() {
+            all.push(DEFAULT_MANIFEST.into());
+        }
+        all.extend(self.single_file.to_args());
+        all.extend(self.times.to_args());
+        all
+    }
+}
+
+/// Times of the app, which override those of its manifest.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct TimeArgs {
+    /// Longest graceful stop of the whole app [default: 25s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+    /// Longest graceful stop when a component has failed [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) fail_grace: Option<Duration>,
+    /// After TERM, be not ready but still serve for this long before the stop [default: 0s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_delay: Option<Duration>,
+}
+
+impl TimeArgs {
+    /// Returns the values that override those of a plan.
+    pub(crate) fn overrides(&self) -> Overrides {
+        let Self { grace, fail_grace, drain_delay } = *self;
+        Overrides { grace, fail_grace, drain_delay, ..Overrides::default() }
+    }
+
+    fn to_args(self) -> Vec<OsString> {
+        let times =
+            [("--grace", self.grace), ("--fail-grace", self.fail_grace), ("--drain-delay", self.drain_delay)];
+        let given = times.into_iter().filter_map(|(flag, time)| Some((flag, time?)));
+        given.map(|(flag, time)| format!("{flag}={}ms", time.as_millis()).into()).collect()
+    }
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ManArgs {
+    /// The command that the page is for [default: curfew as a whole]
+    #[arg(value_name = "COMMAND", conflicts_with = "out")]
+    pub(crate) command: Option<String>,
+    /// Write all pages into this folder, and print their names
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The meanings that signals can have.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Profile {
+pub(crate) enum SignalProfileArg {
     /// TERM and INT stop gracefully
     Standard,
     /// TERM and INT cut off at once, QUIT stops gracefully
     Nginx,
 }
 
-impl From<Profile> for SignalProfile {
-    fn from(profile: Profile) -> Self {
+impl From<SignalProfileArg> for SignalProfile {
+    fn from(profile: SignalProfileArg) -> Self {
         match profile {
-            Profile::Standard => Self::Standard,
-            Profile::Nginx => Self::Nginx,
+            SignalProfileArg::Standard => Self::Standard,
+            SignalProfileArg::Nginx => Self::Nginx,
         }
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn listen(text: &str) -> Result<ListenAddress, String> {
+pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     parse_listen_address(text).map_err(with_hint)
 }
 
-pub(super) fn origin(text: &str) -> Result<Origin, String> {
+pub(crate) fn origin(text: &str) -> Result<Origin, String> {
     parse_origin(text).map_err(with_hint)
 }
 
@@ -276,17 +328,16 @@ fn with_hint(AddressError { reason, hint }: AddressError) -> String {
     hint.map_or_else(|| reason.to_owned(), |hint| format!("{reason} ({hint})"))
 }
 
-fn component(text: &str) -> Result<String, String> {
+fn component_name(text: &str) -> Result<String, String> {
     match is_component_name(text) {
         true => Ok(text.to_owned()),
-        false => Err("no component has such a name".to_owned()),
+        false => Err("this cannot be the name of a component".to_owned()),
     }
 }
 
-fn named_try(text: &str) -> Result<Scenario, String> {
-    let words = Scenario::ALL.map(Scenario::word);
-    let known = Scenario::ALL.into_iter().find(|what| what.word() == text);
-    known.ok_or_else(|| format!("accepted are {}", words.join(", ")))
+fn scenario(text: &str) -> Result<Scenario, String> {
+    let known = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
+    known.ok_or_else(|| format!("accepted are {}", Scenario::ALL.map(Scenario::name).join(", ")))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -321,9 +372,9 @@ mod tests {
             "https://*.b",
         ]);
         let args = args.unwrap();
-        let listen: Vec<String> = args.alone.listen.iter().map(ToString::to_string).collect();
+        let listen: Vec<String> = args.app.single_file.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:0", "unix:a.sock", "fd:web"]);
-        assert_eq!(args.alone.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
+        assert_eq!(args.app.single_file.allow_outbound_http, [parse_origin("https://*.b").unwrap()]);
         let told = run(&["a.wasm", "--listen", ":80"]).unwrap_err();
         assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");
         let told = run(&["a.wasm", "--allow-outbound-http", "ftp://x"]).unwrap_err();

@@ -1,89 +1,50 @@
-//! What can go wrong in a command, and the code that the process leaves with for it.
+//! Errors of the commands. `exit_code` says with which code the process leaves for each.
 
 use std::path::PathBuf;
 
 use crate::drill::DrillError;
 use crate::new::{NewError, Unavailable};
-use curfew_host::admin::client::ClientError;
-use curfew_host::plan::{PlanError, PlanErrorKind};
+use curfew_host::admin::client::ControlClientError;
+use curfew_host::plan::PlanError;
 use curfew_host::supervisor::AppError;
-use curfew_host::teardown::ExitCode;
 
 /// An error of a command. Its text is complete: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The manifest or the files cannot be meant so.
+pub(crate) enum CliError {
+    /// The manifest or the files are invalid, or cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The app could not run.
     #[error(transparent)]
     App(#[from] AppError),
-    /// A running app could not be asked, or refused.
+    /// A running app could not be reached, or refused.
     #[error(transparent)]
-    Client(#[from] ClientError),
-    /// There is no such project.
+    Control(#[from] ControlClientError),
+    /// There is no template for such a project.
     #[error(transparent)]
-    NoProject(#[from] Unavailable),
+    NoTemplate(#[from] Unavailable),
     /// A project cannot be written.
     #[error(transparent)]
     New(#[from] NewError),
     /// A drill could not be held.
     #[error(transparent)]
     Drill(#[from] DrillError),
-    /// The command line cannot be meant so.
+    /// The arguments contradict each other.
     #[error("{0}")]
     Usage(&'static str),
     /// The cache cannot be used.
     #[error("{0}\nhint: name another folder with --cache, or compile each time with --no-cache")]
     Cache(String),
-    /// The report cannot be written.
-    #[error("cannot write the report {}: {cause}", path.display())]
-    Report {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// A page of the manual cannot be written.
+    /// A report or a page of the manual cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
-    Page {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
+    Write { path: PathBuf, cause: std::io::Error },
     /// There is no such command.
     #[error("curfew has no command {0:?}\nhint: `curfew --help` lists them")]
     NoCommand(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
-    /// The process's signals cannot be listened to.
+    /// The process cannot listen to its signals.
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
-}
-
-impl CliError {
-    /// Returns the code that the process leaves with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Plan(error) => match error.kind() {
-                PlanErrorKind::Invalid => ExitCode::INVALID,
-                PlanErrorKind::Unreadable => ExitCode::UNAVAILABLE,
-                PlanErrorKind::Usage => ExitCode::USAGE,
-            },
-            Self::App(error) => error.exit_code(),
-            Self::Client(error) => error.exit_code(),
-            Self::Drill(error) => error.exit_code(),
-            Self::Usage(_) | Self::NoCommand(_) | Self::NoProject(_) | Self::New(NewError::Exists(_)) => {
-                ExitCode::USAGE
-            }
-            Self::New(NewError::Unwritable { .. })
-            | Self::Cache(_)
-            | Self::Report { .. }
-            | Self::Page { .. }
-            | Self::Thread(_)
-            | Self::Signals(_) => ExitCode::UNAVAILABLE,
-        }
-    }
 }

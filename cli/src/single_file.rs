@@ -1,49 +1,48 @@
-//! What a single `.wasm` file is granted on the command line, in the ways of `wasmtime run`. In a manifest each component has
-//! keys of its own for it.
+//! Grants of a single `.wasm` file on the command line, in the syntax of `wasmtime run`. In a manifest they are keys.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{listen, origin};
+use super::args::{listen_address, origin};
 use curfew_host::plan::{Access, Bare, DirGrant, ListenAddress, Origin};
 
-/// What a single `.wasm` file is granted.
+/// Grants of a single `.wasm` file.
 #[derive(Args, Clone, Debug, Default)]
-pub struct SingleFileArgs {
-    /// An address to listen on, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), for a single .wasm file that
+pub(crate) struct SingleFileArgs {
+    /// Listen on this address, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), for a single .wasm file that
     /// handles HTTP [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", value_parser = listen)]
-    pub listen: Vec<ListenAddress>,
-    /// An environment variable of a single .wasm file; without a value, the one that curfew itself has, if any
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Vec<ListenAddress>,
+    /// Set an environment variable of a single .wasm file; without a value, the value that curfew itself has, if any
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
-    pub env: Vec<Variable>,
-    /// A folder that a single .wasm file reads and writes, and its path in there [default: the same]
+    pub(crate) env: Vec<Variable>,
+    /// Let a single .wasm file read and write this folder, under the path GUEST [default: the same path]
     #[arg(long, value_name = "HOST[::GUEST]", value_parser = dir)]
-    pub dir: Vec<DirGrant>,
+    pub(crate) dir: Vec<DirGrant>,
     /// Let a single .wasm file use the whole network: listen, connect, look up names, send HTTP requests
     #[arg(long)]
-    pub allow_net: bool,
-    /// A server such as https://api.example.com that a single .wasm file may send requests to
+    pub(crate) allow_net: bool,
+    /// Let a single .wasm file send requests to this server, such as https://api.example.com
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_outbound_http: Vec<Origin>,
+    pub(crate) allow_outbound_http: Vec<Origin>,
 }
 
-/// An environment variable, as it is named on the command line.
+/// An environment variable on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable {
+pub(crate) struct Variable {
     name: String,
-    /// `None` where this process does not have it either.
+    /// `None` if this process does not have it either.
     value: Option<String>,
 }
 
 impl SingleFileArgs {
-    /// Returns it as the plan of a bare file takes it; `args` are those of the component.
-    pub fn bare(self, args: Vec<String>) -> Bare {
+    /// Returns the grants for a plan, with the arguments of the component.
+    pub(crate) fn into_bare(self, args: Vec<String>) -> Bare {
         let mut env: Vec<(String, String)> = Vec::with_capacity(self.env.len());
         for Variable { name, value } in self.env {
-            // The last one counts, as in a shell.
+            // The last value wins, as in a shell.
             env.retain(|(other, _)| *other != name);
             env.extend(value.map(|value| (name, value)));
         }
@@ -57,18 +56,18 @@ impl SingleFileArgs {
         }
     }
 
-    /// Returns it as another process of this program takes it.
-    pub fn words(&self) -> Vec<OsString> {
+    /// Returns these arguments for `curfew run`.
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
         let listen = self.listen.iter().map(|address| format!("--listen={address}").into());
         let env = self.env.iter().filter_map(|variable| {
             let Variable { name, value } = variable;
             Some(format!("--env={name}={}", value.as_ref()?).into())
         });
         let dirs = self.dir.iter().map(|dir| {
-            let mut word = OsString::from("--dir=");
-            word.push(&dir.host);
-            word.push(format!("::{}", dir.guest));
-            word
+            let mut arg = OsString::from("--dir=");
+            arg.push(&dir.host);
+            arg.push(format!("::{}", dir.guest));
+            arg
         });
         let net = self.allow_net.then(|| "--allow-net".into());
         let origins =
@@ -93,7 +92,7 @@ fn inherited(name: &str) -> Result<Option<String>, String> {
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err("its value here is not UTF-8, which a component's has to be".to_owned())
+            Err("its value is not UTF-8, which a component needs".to_owned())
         }
     }
 }

@@ -1,14 +1,16 @@
-//! The status of an app as people read it: who it is, whom it waits for while it stops, and a row a component.
+//! The status of an app as text: its state, the components that it waits for while it stops, and a row for each
+//! component.
 //!
-//! Invariant: whatever the app or a guest says stays on its line and does nothing to a terminal.
+//! Invariant: text of the app or of a guest stays on its line and is harmless to a terminal.
 
 use std::time::Duration;
 
 use curfew_host::admin::{ComponentStatus, Status};
 use curfew_host::text::sanitize::one_line;
+use curfew_host::text::table::aligned;
 use curfew_host::text::units::format_duration;
 
-/// One column: its head, and whether it is of figures, which stand to the right.
+/// One column: its head, and whether it has numbers, which are aligned right.
 type Column = (&'static str, bool);
 
 const COLUMNS: [Column; 9] = [
@@ -23,8 +25,8 @@ const COLUMNS: [Column; 9] = [
     ("says", false),
 ];
 
-/// Returns the lines.
-pub fn text(status: &Status) -> String {
+/// Returns the whole text.
+pub(crate) fn status_text(status: &Status) -> String {
     let mut text = format!("{}\n", one_line(&head(status)));
     for line in remarks(status) {
         text.push_str(&format!("  {}\n", one_line(&line)));
@@ -44,14 +46,14 @@ fn head(status: &Status) -> String {
         "cut" => format!("being cut off{cause}"),
         other => format!("{other}{cause}"),
     });
-    parts.extend(status.left_ms.map(|left| format!("{} left", left_text(left))));
-    parts.push(format!("up {}", span(status.uptime_ms)));
+    parts.extend(status.left_ms.map(|left| format!("{} left", time_left(left))));
+    parts.push(format!("up {}", elapsed(status.uptime_ms)));
     parts.push(format!("process {}", status.pid));
     parts.push(format!("curfew {}", status.version));
     format!("{}: {}", status.app, parts.join(", "))
 }
 
-/// What is not in the table.
+/// Returns the lines between head and table.
 fn remarks(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     if status.level == "running" {
@@ -67,7 +69,7 @@ fn remarks(status: &Status) -> Vec<String> {
             count => format!(", {count} failed"),
         };
         let result = if last.ok { "took over" } else { "failed" };
-        let ago = span(last.ago_ms);
+        let ago = elapsed(last.ago_ms);
         lines.push(format!(
             "reloads: {}{failed}; the last one {result} {ago} ago: {}",
             status.reloads + status.failed_reloads,
@@ -80,47 +82,34 @@ fn remarks(status: &Status) -> Vec<String> {
     lines
 }
 
-/// Returns who has been asked to stop and has not ended, what is left to do there, and for how long it may.
+/// Returns a component that is stopping and has not ended, with its state and the time it has left.
 fn blocker(component: &ComponentStatus) -> Option<String> {
     let left = component.left_ms.filter(|_| component.state != "ended")?;
     let mut what = match component.hook_ms {
-        Some(took) => vec![format!("hook for {}", left_text(took))],
+        Some(took) => vec![format!("hook for {}", time_left(took))],
         None => vec![component.state.clone()],
     };
     if component.in_flight > 0 && component.kind != "service" {
         what.push(format!("{} in flight", component.in_flight));
     }
-    what.push(format!("{} left", left_text(left)));
+    what.push(format!("{} left", time_left(left)));
     Some(format!("{} ({})", component.name, what.join(", ")))
 }
 
 fn table(status: &Status) -> String {
-    let several = status.components.iter().any(|component| component.generation > 1);
+    let has_generations = status.components.iter().any(|component| component.generation > 1);
     let mut rows = vec![COLUMNS.map(|(head, _)| head.to_owned())];
-    rows.extend(status.components.iter().map(|component| row(component, several)));
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(COLUMNS.iter().zip(widths)).map(|(cell, ((_, figures), width))| {
-            if *figures { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        text.push_str("  ");
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    rows.extend(status.components.iter().map(|component| row(component, has_generations)));
+    aligned(&rows, 2, COLUMNS.map(|(_, is_number)| is_number))
 }
 
-fn row(component: &ComponentStatus, several: bool) -> [String; COLUMNS.len()] {
-    let name = match several {
-        // Two rows of one name are told apart by it.
+fn row(component: &ComponentStatus, has_generations: bool) -> [String; COLUMNS.len()] {
+    let name = match has_generations {
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
     let failure = component.last_failure.as_ref().map(|failure| format!("last failure: {failure}"));
-    let says: Vec<String> =
+    let lines: Vec<String> =
         component.line.iter().filter(|line| !line.is_empty()).cloned().chain(failure).collect();
     [
         name,
@@ -129,21 +118,21 @@ fn row(component: &ComponentStatus, several: bool) -> [String; COLUMNS.len()] {
         component.instances.to_string(),
         component.in_flight.to_string(),
         component.restarts.to_string(),
-        span(component.uptime_ms),
+        elapsed(component.uptime_ms),
         size(component.memory_bytes),
-        says.join("; "),
+        lines.join("; "),
     ]
     .map(|cell| one_line(&cell))
 }
 
-/// A time that is left: to the millisecond where that matters, else to the tenth of a second.
-fn left_text(millis: u64) -> String {
+/// Formats the time left: in milliseconds below a second, else in tenths of a second.
+fn time_left(millis: u64) -> String {
     let rounded = if millis < 1000 { millis } else { millis - millis % 100 };
     format_duration(Duration::from_millis(rounded))
 }
 
-/// A time that has passed, in its two largest units.
-fn span(millis: u64) -> String {
+/// Formats an elapsed time in its two largest units.
+fn elapsed(millis: u64) -> String {
     let seconds = millis / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -207,11 +196,11 @@ shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
   web          http  running          2          0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
   a-long-name  http  running          2         12         0  3m 12s  1.5 MiB
 ";
-        assert_eq!(text(&status), expected);
+        assert_eq!(status_text(&status), expected);
     }
 
     #[test]
-    fn an_app_that_stops_says_whom_it_waits_for() {
+    fn a_stopping_app_names_the_components_it_waits_for() {
         let mut status = shop();
         (status.level, status.ready, status.left_ms) = ("drain".into(), false, Some(24_380));
         status.cause = Some("SIGTERM".into());
@@ -223,7 +212,7 @@ shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
         let mut ended = component("done", "ended");
         ended.left_ms = Some(0);
         status.components.push(ended);
-        let text = text(&status);
+        let text = status_text(&status);
         let mut lines = text.lines();
         assert_eq!(
             lines.next().unwrap(),
@@ -244,7 +233,7 @@ shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
         (status.reloads, status.failed_reloads, status.reloading) = (2, 1, true);
         status.last_reload = Some(LastReload { ok: false, text: "bad\nmanifest".into(), ago_ms: 61_000 });
         status.components[0].generation = 2;
-        let text = text(&status);
+        let text = status_text(&status);
         for told in [
             "shop: running, not ready,",
             "  not ready: web: starting\n",
@@ -260,6 +249,9 @@ shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
     fn sizes_and_spans_are_short() {
         let sizes = [0, 17, 1 << 10, 1_572_864, (1 << 30) - 1, 5 << 30].map(size);
         assert_eq!(sizes, ["-", "17 B", "1.0 KiB", "1.5 MiB", "1023.9 MiB", "5.0 GiB"]);
-        assert_eq!([0, 59_999, 60_000, 7_260_000, u64::MAX].map(span)[..4], ["0s", "59s", "1m 0s", "2h 1m"]);
+        assert_eq!(
+            [0, 59_999, 60_000, 7_260_000, u64::MAX].map(elapsed)[..4],
+            ["0s", "59s", "1m 0s", "2h 1m"]
+        );
     }
 }

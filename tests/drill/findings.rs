@@ -202,7 +202,7 @@ fn a_hook_without_an_end_is_found_in_every_try() {
 #[test]
 fn an_app_that_dies_when_it_is_asked_for_its_addresses_is_found() {
     let manifest = app("") + &web("web", HELLO_HTTP, "");
-    let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", "operate");
+    let host = Host::manifest(&manifest).env("CURFEW_FAIL_POINT", "admin");
     let drilled = drill(host, &["--only", "term"]);
     drilled.expect(1);
     assert_eq!(drilled.tried("term", false)["verdict"], "ok");

@@ -1,9 +1,9 @@
-//! The component that fails in a drill: it waits a moment, then traps.
+//! The component that a drill adds to the app and that fails: it waits, then traps.
 
 use std::time::Duration;
 
-/// Returns it as a file's content, in the text format, with its time from the start to the trap.
-pub fn text(after: Duration) -> String {
+/// Returns the component in the text format, with the time from its start to the trap.
+fn text(after: Duration) -> String {
     let nanos = after.as_nanos();
     format!(
         r#"(component
@@ -33,11 +33,8 @@ pub fn text(after: Duration) -> String {
     )
 }
 
-/// The same as a component.
-///
-/// # Errors
-/// None that can happen: the text is ours.
-pub fn component(after: Duration) -> Result<Vec<u8>, wat::Error> {
+/// Returns the component.
+pub(super) fn component(after: Duration) -> Result<Vec<u8>, wat::Error> {
     wat::parse_str(text(after))
 }
 

@@ -1,14 +1,17 @@
-//! What a drill finds out, and what its author can do about it.
+//! A finding of a drill, with advice to the author of the app.
 
 use serde::Serialize;
 
-/// How much a finding weighs.
+/// The advice for a fault of curfew's own.
+pub(super) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
+
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Weight {
+pub(super) enum Severity {
     /// Good to know.
     Note,
-    /// It went well, and not by much.
+    /// The stop went well, but only just.
     Warning,
     /// The drill has failed.
     Failure,
@@ -16,49 +19,47 @@ pub enum Weight {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How much it weighs.
-    pub weight: Weight,
-    /// What it is about, in one word that stays the same.
-    pub code: &'static str,
-    /// The component that it is about; `None` is the app.
-    pub component: Option<String>,
-    /// What was found.
-    pub text: String,
-    /// What to do about it.
-    pub advice: Option<String>,
+pub(super) struct Finding {
+    #[serde(rename = "weight")]
+    pub(super) severity: Severity,
+    /// A name of the fault that stays the same.
+    pub(super) code: &'static str,
+    /// The component; `None` is the app.
+    pub(super) component: Option<String>,
+    pub(super) text: String,
+    pub(super) advice: Option<String>,
 }
 
 impl Finding {
     /// A finding about the app that fails the drill.
-    pub fn failure(code: &'static str, text: impl Into<String>) -> Self {
-        Self { weight: Weight::Failure, code, component: None, text: text.into(), advice: None }
+    pub(super) fn failure(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Failure, code, component: None, text: text.into(), advice: None }
     }
 
-    /// One that does not fail it, and should be looked at.
-    pub fn warning(code: &'static str, text: impl Into<String>) -> Self {
-        Self { weight: Weight::Warning, ..Self::failure(code, text) }
+    /// A finding that does not fail the drill, but deserves a look.
+    pub(super) fn warning(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::failure(code, text) }
     }
 
-    /// One that is good to know.
-    pub fn note(code: &'static str, text: impl Into<String>) -> Self {
-        Self { weight: Weight::Note, ..Self::failure(code, text) }
+    /// A finding that is good to know.
+    pub(super) fn note(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::failure(code, text) }
     }
 
-    /// The same about one component.
+    /// The same finding about one component.
     #[must_use]
-    pub fn of(self, component: &str) -> Self {
+    pub(super) fn of(self, component: &str) -> Self {
         Self { component: Some(component.to_owned()), ..self }
     }
 
-    /// The same with what to do about it.
+    /// The same finding with advice.
     #[must_use]
-    pub fn advise(self, advice: impl Into<String>) -> Self {
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }
     }
 
-    /// Whether it is the same thing, found again.
-    pub fn is_same(&self, other: &Self) -> bool {
-        (self.code, &self.component, self.weight) == (other.code, &other.component, other.weight)
+    /// Returns whether both are about the same fault.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.code, &self.component, self.severity) == (other.code, &other.component, other.severity)
     }
 }

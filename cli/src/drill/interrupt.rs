@@ -1,34 +1,34 @@
-//! Whether whoever runs the drill wants it to end. All waits of a drill look here again and again.
+//! The request to end a drill before it is over. Every wait of a drill polls it.
 //!
-//! Invariant: a wish that is raised while nobody heeds it is known to be so by the one who raises it.
+//! Invariant: a thread that raises it learns whether the drill will handle it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// A wish to end, from any thread. Cheap to clone.
+/// A request to end the drill, from any thread. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<State>);
+pub(crate) struct Interrupt(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    raised: AtomicBool,
-    heeded: AtomicBool,
+    is_raised: AtomicBool,
+    is_handled: AtomicBool,
 }
 
 impl Interrupt {
-    /// Ends the drill: its children are killed, nothing else is tried. Returns whether anybody heeds it.
-    pub fn raise(&self) -> bool {
-        self.0.raised.store(true, SeqCst);
-        self.0.heeded.load(SeqCst)
+    /// Ends the drill: its processes are killed, no further scenario runs. Returns whether the drill handles it.
+    pub(crate) fn raise(&self) -> bool {
+        self.0.is_raised.store(true, SeqCst);
+        self.0.is_handled.load(SeqCst)
     }
 
-    /// Says whether what is done now looks here, and has something to clean up.
-    pub fn heed(&self, heeds: bool) {
-        self.0.heeded.store(heeds, SeqCst);
+    /// Sets whether the drill polls the interrupt now, and has something to clean up.
+    pub(crate) fn set_handled(&self, is_handled: bool) {
+        self.0.is_handled.store(is_handled, SeqCst);
     }
 
-    /// Whether that was asked for.
-    pub fn is_raised(&self) -> bool {
-        self.0.raised.load(SeqCst)
+    /// Returns whether the drill has to end.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.is_raised.load(SeqCst)
     }
 }

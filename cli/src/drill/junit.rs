@@ -1,105 +1,64 @@
-//! The drill as a JUnit file, which every CI reads: a test suite with a test case for each try.
+//! The drill as a JUnit file, which every CI reads: a test suite with a test case for each scenario.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::document::{Drill, Tried, Verdict};
-use super::finding::{Finding, Weight};
-use super::table::shown;
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-/// Returns the file's content.
-pub fn xml(drill: &Drill) -> String {
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let failed = drill.tries.iter().filter(|tried| tried.verdict == Verdict::Failed).count();
-    let skipped = drill.tries.iter().filter(|tried| tried.verdict == Verdict::Skipped).count();
-    let (tests, errors) =
-        (drill.tries.len() + usize::from(drill.error.is_some()), usize::from(drill.error.is_some()));
-    let _fits = writeln!(
-        text,
-        "<testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{errors}\" skipped=\"{skipped}\" \
-         time=\"{}\">",
-        attribute(&drill.app),
-        seconds(drill.took_ms),
-    );
+use super::drill_report::{DrillReport, ScenarioResult};
+use super::finding::{Finding, Severity};
+use super::table::log_line;
+
+/// Returns the content of the file. Characters that XML does not have, and escape sequences of terminals, are left out.
+pub(crate) fn junit_xml(drill: &DrillReport) -> Result<String, SerializeError> {
+    let time = Duration::from_millis(drill.took_ms);
+    let mut suite = TestSuite::new(drill.app.as_str());
+    suite.set_time(time);
     if let Some(error) = &drill.error {
-        let _fits = writeln!(
-            text,
-            "  <testcase classname=\"curfew drill\" name=\"start\" time=\"{}\">\n    <error message=\"{}\">{}</error>\n  \
-             </testcase>",
-            seconds(drill.took_ms),
-            attribute(error.lines().next().unwrap_or_default()),
-            escaped(error),
-        );
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(error.lines().next().unwrap_or_default()).set_description(error.as_str());
+        suite.add_test_case(test_case("start", time, status));
     }
-    drill.tries.iter().for_each(|tried| case(&mut text, tried));
-    text.push_str("</testsuite>\n");
-    text
+    suite.add_test_cases(drill.results.iter().map(scenario));
+    let mut report = Report::new("curfew drill");
+    report.set_time(time).add_test_suite(suite);
+    report.to_string()
 }
 
-fn case(text: &mut String, tried: &Tried) {
-    let (name, time) = (attribute(&tried.title()), seconds(tried.took_ms));
-    let _fits = write!(text, "  <testcase classname=\"curfew drill\" name=\"{name}\" time=\"{time}\"");
-    if let Some(because) = &tried.skipped_because {
-        let _fits = writeln!(text, ">\n    <skipped message=\"{}\"/>\n  </testcase>", attribute(because));
-        return;
+fn test_case(name: &str, time: Duration, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname("curfew drill").set_time(time);
+    case
+}
+
+fn scenario(result: &ScenarioResult) -> TestCase {
+    let (name, time) = (result.title(), Duration::from_millis(result.took_ms));
+    if let Some(reason) = &result.skipped_because {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(reason.as_str());
+        return test_case(&name, time, status);
     }
-    let failures: Vec<String> =
-        tried.findings.iter().filter(|finding| finding.weight == Weight::Failure).map(line).collect();
-    let others: Vec<String> =
-        tried.findings.iter().filter(|finding| finding.weight != Weight::Failure).map(line).collect();
-    if failures.is_empty() && others.is_empty() {
-        text.push_str("/>\n");
-        return;
-    }
-    text.push_str(">\n");
+    let (failures, others): (Vec<&Finding>, Vec<&Finding>) =
+        result.findings.iter().partition(|finding| finding.severity == Severity::Failure);
+    let lines = |findings: Vec<&Finding>| findings.into_iter().map(line).collect::<Vec<_>>();
+    let (failures, others) = (lines(failures), lines(others));
+    let mut status = TestCaseStatus::success();
     if let Some(first) = failures.first() {
-        let said: Vec<String> = tried.output.iter().map(|line| shown(line)).collect();
-        let whole = format!("{}\n\n{}", failures.join("\n"), said.join("\n"));
-        let _fits = writeln!(
-            text,
-            "    <failure message=\"{}\">{}</failure>",
-            escaped(first),
-            escaped(whole.trim_end())
-        );
+        let output: Vec<String> = result.output.iter().map(|line| log_line(line)).collect();
+        let description = format!("{}\n\n{}", failures.join("\n"), output.join("\n"));
+        status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(first.as_str()).set_description(description.trim_end());
     }
+    let mut case = test_case(&name, time, status);
     if !others.is_empty() {
-        let _fits = writeln!(text, "    <system-out>{}</system-out>", escaped(&others.join("\n")));
+        case.set_system_out(others.join("\n"));
     }
-    text.push_str("  </testcase>\n");
+    case
 }
 
 fn line(finding: &Finding) -> String {
-    let who = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    let component = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
     let advice = finding.advice.as_ref().map(|advice| format!(" (to do: {advice})")).unwrap_or_default();
-    format!("{who}{}{advice}", finding.text)
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{}.{:03}", ms / 1000, ms % 1000)
-}
-
-/// Text as XML has it; what XML cannot have becomes a replacement character.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&apos;"),
-            '\n' | '\t' => safe.push(c),
-            c if c < ' ' || matches!(c, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}') => {
-                safe.push('\u{fffd}')
-            }
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// The same in an attribute, where line ends need escapes to stay what they are.
-fn attribute(text: &str) -> String {
-    escaped(text).replace('\n', "&#10;").replace('\t', "&#9;")
+    format!("{component}{}{advice}", finding.text)
 }
 
 #[cfg(test)]
@@ -109,20 +68,32 @@ mod tests {
 
     #[test]
     fn a_suite_counts_its_cases_and_escapes_what_guests_say() {
-        let mut bad = Tried::empty(Scenario::Term, true);
+        let mut bad = ScenarioResult::new(Scenario::Term, true);
         bad.fail(Finding::failure("hook-error", "it said <\"no\"> & 'never'\u{1b}").of("web"));
         bad.output.push("]]> \0".to_owned());
-        let tries =
-            vec![bad, Tried::skipped(Scenario::Quit, false, "a < b"), Tried::empty(Scenario::Peer, false)];
-        let drill = Drill { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, tries };
-        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-            <testsuite name=\"a&amp;b\" tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"1.234\">\n  \
-            <testcase classname=\"curfew drill\" name=\"TERM, under load\" time=\"0.000\">\n    \
-            <failure message=\"web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;\u{fffd}\">\
-            web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;\u{fffd}\n\n]]&gt;</failure>\n  </testcase>\n  \
-            <testcase classname=\"curfew drill\" name=\"QUIT, idle\" time=\"0.000\">\n    \
-            <skipped message=\"a &lt; b\"/>\n  </testcase>\n  \
-            <testcase classname=\"curfew drill\" name=\"a peer fails, idle\" time=\"0.000\"/>\n</testsuite>\n";
-        assert_eq!(xml(&drill), expected);
+        let results = vec![
+            bad,
+            ScenarioResult::skipped(Scenario::Quit, false, "a < b"),
+            ScenarioResult::new(Scenario::Peer, false),
+        ];
+        let drill =
+            DrillReport { app: "a&b".into(), version: "1", ok: false, took_ms: 1234, error: None, results };
+        let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="curfew drill" tests="3" skipped="1" failures="1" errors="0" time="1.234">
+    <testsuite name="a&amp;b" tests="3" skipped="1" errors="0" failures="1" time="1.234">
+        <testcase name="TERM, under load" classname="curfew drill" time="0.000">
+            <failure message="web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;">web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;
+
+]]&gt;</failure>
+        </testcase>
+        <testcase name="QUIT, idle" classname="curfew drill" time="0.000">
+            <skipped message="a &lt; b"/>
+        </testcase>
+        <testcase name="a peer fails, idle" classname="curfew drill" time="0.000">
+        </testcase>
+    </testsuite>
+</testsuites>
+"#;
+        assert_eq!(junit_xml(&drill).unwrap(), expected);
     }
 }

@@ -1,44 +1,42 @@
-//! The fire drill: runs an app in processes of its own, stops it in every way there is, and judges how it went.
+//! The fire drill: runs an app in processes of its own, stops it in every way, and evaluates how it stopped.
 //!
-//! Duty: `session` says what is tried, `perform` (with `reload_cycle` and `control`) carries it out on a `child` and its `load`, `judge` (with
-//! `outcomes`) says what to think of it, and `document`, `table` and `junit` say it to others.
+//! Duty: `session` chooses the scenarios, `runner` carries each out on an `app_process` with its load, `evaluation` turns
+//! an `observation` into findings, and `drill_report`, `table` and `junit` present them.
 //!
-//! Invariant: a client of our own binary: it knows the app only by its exit status, its log, its report, its control
-//! socket and its answers, as any operator does. Nothing that it starts outlives it.
+//! Invariant: the drill is a client of our own binary. It knows the app only by its exit status, its log, its report, its
+//! control socket and its answers, as any operator does. No process that it starts outlives it. A signal ends every wait
+//! with `DrillError::Interrupted`.
 //!
-//! What does not belong here: how the app is run, and what is said on the command line.
+//! How an app runs does not belong here, nor do the arguments of `curfew drill`.
 
-mod child;
-pub(crate) mod command;
+mod app_process;
+mod app_report;
+mod client_stream;
 mod control;
-mod document;
+mod drill_report;
 mod error;
+mod evaluation;
 mod failing_peer;
-mod figures;
 mod finding;
 mod interrupt;
-mod judge;
 mod junit;
-mod load;
+mod load_generator;
+mod log_record;
 mod observation;
-mod outcomes;
-mod perform;
-mod record;
 mod reload_cycle;
-mod report;
+mod requests;
+mod runner;
 mod scenario;
 mod session;
-mod stream;
 mod table;
-mod tally;
 mod target;
 
-pub use document::Drill;
-pub use error::DrillError;
-pub use interrupt::Interrupt;
-pub use junit::xml;
-pub use perform::{Stage, Subject};
-pub use scenario::Scenario;
-pub use session::hold;
-pub use table::text;
-pub use target::Target;
+pub(crate) use drill_report::DrillReport;
+pub(crate) use error::DrillError;
+pub(crate) use interrupt::Interrupt;
+pub(crate) use junit::junit_xml;
+pub(crate) use runner::{DrillConfig, Runner};
+pub(crate) use scenario::Scenario;
+pub(crate) use session::run_drill;
+pub(crate) use table::report_text;
+pub(crate) use target::Target;

@@ -1,87 +1,82 @@
-//! Everything that was seen in one run of the app; what to think of it is in `judge`.
+//! An observation: everything that the drill saw in one run of the app. `evaluation` makes findings of it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use super::app_report::AppReport;
 use super::finding::Finding;
-use super::record::Record;
-use super::report::Report;
+use super::log_record::LogRecord;
+use super::requests::RequestCounts;
 use super::scenario::Scenario;
-use super::tally::Counts;
 use super::target::Target;
 
-/// What the app leaves with after a second INT.
+/// Exit code after a second INT.
 const FORCED_BY_INT: i32 = 130;
-/// Why an app stops that has nothing more to do.
-pub const FINISHED: &str = "finished";
+/// The cause of a stop of an app whose components all finished.
+pub(super) const FINISHED: &str = "finished";
 
-/// One run.
+/// One run of the app.
 #[derive(Clone, Debug)]
-pub struct Observation {
-    /// What was tried.
-    pub what: Scenario,
+pub(super) struct Observation {
+    pub(super) scenario: Scenario,
     /// The name of the component that was added to fail.
-    pub peer: Option<String>,
-    /// When during the start, where that was tried.
-    pub moment: Option<Duration>,
-    /// From the start of the process until everything had started; `None` if that was not waited for.
-    pub ready: Option<Duration>,
-    /// When the app was asked to stop, or had to.
-    pub asked: Option<Instant>,
-    /// What it left with.
-    pub exit: Exit,
-    /// From then to the exit.
-    pub took: Option<Duration>,
-    /// A second INT was needed.
-    pub forced: bool,
-    /// Its log.
-    pub records: Vec<Record>,
-    /// Its report.
-    pub report: Option<Report>,
-    /// What became of the load, by aim; empty without a load.
-    pub loads: Vec<(String, Counts)>,
-    /// Where the load went.
-    pub aims: Vec<Target>,
-    /// It said itself that nobody of it answers HTTP.
-    pub cannot_be_asked: bool,
-    /// What was found while it ran.
-    pub found: Vec<Finding>,
-    /// What was still there after it had gone.
-    pub left: Vec<String>,
-    /// The last lines that it said.
-    pub tail: Vec<String>,
+    pub(super) peer: Option<String>,
+    /// The moment of a stop during the start.
+    pub(super) moment: Option<Duration>,
+    /// From the start of the process until all components had started; `None` if the drill did not wait for that.
+    pub(super) startup: Option<Duration>,
+    /// The moment of the cause of the stop.
+    pub(super) stop_at: Option<Instant>,
+    pub(super) exit: ProcessExit,
+    /// From the cause of the stop to the exit.
+    pub(super) stop_time: Option<Duration>,
+    /// Whether a second INT was needed.
+    pub(super) is_forced: bool,
+    pub(super) records: Vec<LogRecord>,
+    pub(super) report: Option<AppReport>,
+    /// Requests of the load, by the name of the target; empty without a load.
+    pub(super) loads: Vec<(String, RequestCounts)>,
+    pub(super) targets: Vec<Target>,
+    /// Whether the status of the app has no http component.
+    pub(super) has_no_http: bool,
+    /// Findings during the run.
+    pub(super) findings: Vec<Finding>,
+    /// Processes and sockets that were still there after the exit.
+    pub(super) leftovers: Vec<String>,
+    /// The last lines of log and output.
+    pub(super) last_lines: Vec<String>,
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// With this code, when it was asked or had to.
+pub(super) enum ProcessExit {
+    /// Left with this code after the drill stopped it.
     Code(i32),
-    /// With this code, before anybody asked.
+    /// Left with this code before the drill stopped it.
     Early(i32),
-    /// By this signal.
+    /// Killed by this signal.
     Signal(i32),
-    /// It had to be killed.
+    /// Still running, and killed by the drill.
     Never,
 }
 
-impl Exit {
-    /// Returns how it ended; what it stopped for, a signal or the failure of this peer, says whether it was asked to.
-    pub fn of(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&Report>) -> Self {
+impl ProcessExit {
+    /// Classifies the end of a process. The cause in the report, a signal or the failure of this peer, says whether the
+    /// drill stopped it.
+    pub(super) fn of(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&AppReport>) -> Self {
         let Some(status) = status else { return Self::Never };
         let Some(code) = status.code() else { return Self::Signal(status.signal().unwrap_or_default()) };
-        let cause = report.and_then(|report| report.cause.as_ref()).map(|cause| cause.kind.as_str());
-        if cause == Some(FINISHED) && (code == FORCED_BY_INT || peer.is_some()) {
-            // Its end was under way; the signals that came on top of it say nothing, and the peer never started.
+        let cause = report.and_then(|report| report.cause.as_ref());
+        if cause.is_some_and(|cause| cause.kind == FINISHED) && (code == FORCED_BY_INT || peer.is_some()) {
+            // The app was ending by itself: later signals changed only the code, and the peer never started.
             return Self::Early(0);
         }
-        let asked = report.is_none_or(|report| {
-            report.cause.as_ref().is_some_and(|cause| match peer {
+        let is_stopped = report.is_none()
+            || cause.is_some_and(|cause| match peer {
                 Some(peer) => cause.kind == "failure" && cause.name == peer,
                 None => cause.kind == "signal",
-            })
-        });
-        if asked { Self::Code(code) } else { Self::Early(code) }
+            });
+        if is_stopped { Self::Code(code) } else { Self::Early(code) }
     }
 }

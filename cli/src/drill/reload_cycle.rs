@@ -1,147 +1,162 @@
-//! The try that stops nothing: reloads without a change, and fresh generations of each component, after which no more
-//! descriptors and threads are there than before.
+//! The scenario `reload`: reloads without a change, and restarts of each component, after which the app has no more
+//! descriptors and threads than before.
 //!
-//! Invariant: what is compared was taken in the same state: newest generations only, idle, just started.
+//! Invariant: all compared counts were taken in the same state: only the newest generations, idle, just started.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::error::DrillError;
-use super::finding::Finding;
-use super::perform::{Scene, Stage};
-use super::tally::Turns;
+use super::finding::{Finding, REPORT_BUG};
+use super::requests::RejectionWindow;
+use super::runner::{Runner, RunningApp};
 
-/// How long what was taken may take to be given back.
-const SETTLING: Duration = Duration::from_secs(10);
-/// What does not change in so many looks has settled.
-const SAME_LOOKS: u32 = 40;
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(10);
-/// Only what grows in each of so many rounds has been left behind.
+/// How long the app may take to release resources.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Counts are stable if they are the same in so many polls.
+const STABLE_POLLS: u32 = 40;
+/// Time between two polls.
+const POLL: Duration = Duration::from_millis(10);
+/// Only a count that grows in each of so many rounds is a leak.
 const ROUNDS: u32 = 4;
-/// What caches that a load brought about may keep, and instances, of which each client can bring one about.
+/// Descriptors that may stay open after a load: those of caches, and those of instances for each client.
 const GROWTH: usize = 32;
-const GROWTH_FOR_EACH: usize = 4;
-/// So many answers of each client tell a component that keeps something of each request from one that does not.
-const MANY_ANSWERS: usize = 16;
-/// How long they are waited for.
-const SERVING: Duration = Duration::from_secs(2);
-/// What carrying out an order may take besides the app's own times.
-const ORDER: Duration = Duration::from_secs(10);
+const GROWTH_FOR_EACH_CLIENT: usize = 4;
+/// So many answers of each client tell a component that leaks with each request from one that does not.
+const ANSWERS_FOR_EACH_CLIENT: usize = 16;
+/// How long the load goes on at most to get them.
+const LOAD_TIME: Duration = Duration::from_secs(2);
+/// Time that an order may take besides the app's own times.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a process takes.
+/// Resources of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
+struct Resources {
     descriptors: usize,
     threads: usize,
 }
 
-/// Carries it out.
-///
-/// # Errors
-/// When the drill is to end.
-pub fn reload(stage: &Stage, scene: &mut Scene, loaded: bool) -> Result<(), DrillError> {
-    restart_all(stage, scene)?;
-    if loaded {
-        under_load(stage, scene)?;
+/// Carries out the scenario, up to the stop.
+pub(super) fn run(runner: &Runner, app: &mut RunningApp, with_load: bool) -> Result<(), DrillError> {
+    restart_all(runner, app)?;
+    if with_load {
+        run_with_load(runner, app)?;
     } else {
-        reload_nothing(stage, scene)?;
+        reload(runner, app)?;
     }
-    restart_all(stage, scene)?;
-    // What a load needs is made when it is needed for the first time, and stays: only idle rounds can be compared.
-    let mut before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
+    restart_all(runner, app)?;
+    // The app allocates on its first request what it needs for a load, and keeps it: only idle rounds are comparable.
+    let mut before = wait_until_stable(runner, app, Resources::default(), STABLE_POLLS)?;
     for round in 1..=ROUNDS {
-        reload_nothing(stage, scene)?;
-        restart_all(stage, scene)?;
-        let patience = if round == ROUNDS { u32::MAX } else { SAME_LOOKS };
-        let after = settled(stage, scene, before, patience)?;
+        reload(runner, app)?;
+        restart_all(runner, app)?;
+        let polls = if round == ROUNDS { u32::MAX } else { STABLE_POLLS };
+        let after = wait_until_stable(runner, app, before, polls)?;
         if after.descriptors <= before.descriptors && after.threads <= before.threads {
             break;
         }
         if round == ROUNDS {
-            stayed_behind(scene, before, after);
+            find_leaks(app, before, after);
         }
         before = after;
     }
     Ok(())
 }
 
-/// The reload and the restarts under load, and whether the load itself has left too much behind.
-fn under_load(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
-    let before = settled(stage, scene, Taken::default(), SAME_LOOKS)?;
-    stage.load(scene)?;
-    reload_nothing(stage, scene)?;
-    restart_all(stage, scene)?;
-    serve(stage, scene)?;
-    let clients = stage.subject().clients * scene.aims.len();
-    if let Some(load) = scene.load.take() {
-        scene.loads = load.counts(Turns::Never);
+/// Reloads and restarts under load, and checks whether the load itself has left descriptors open.
+fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
+    let before = wait_until_stable(runner, app, Resources::default(), STABLE_POLLS)?;
+    runner.start_load(app)?;
+    reload(runner, app)?;
+    restart_all(runner, app)?;
+    let clients = runner.config().clients * app.targets.len();
+    if let Some(load) = &app.load {
+        // The newest generations serve for a while.
+        let enough = load.answers() + ANSWERS_FOR_EACH_CLIENT * clients;
+        app.process.wait(Instant::now() + LOAD_TIME, |state| {
+            (state.exit.is_some() || load.answers() >= enough).then_some(())
+        })?;
     }
-    let most = before.descriptors + GROWTH + GROWTH_FOR_EACH * clients;
-    let after = settled(stage, scene, Taken { descriptors: most, threads: usize::MAX }, SAME_LOOKS)?;
-    grown(scene, before, after, most);
+    if let Some(load) = app.load.take() {
+        app.loads = load.counts(|_| RejectionWindow::Never);
+    }
+    let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
+    let limit = Resources { descriptors, threads: usize::MAX };
+    let after = wait_until_stable(runner, app, limit, STABLE_POLLS)?;
+    if after.descriptors > descriptors {
+        let text = format!(
+            "{} descriptors were open before the load, {} after it, with nobody connected any more",
+            before.descriptors, after.descriptors
+        );
+        let advice =
+            "A component opens files or connections for a request and does not close them. Close them.";
+        app.add_finding(Finding::failure("descriptors-grow", text).advise(advice));
+    }
     Ok(())
 }
 
-/// Lets the load go on with the newest generations for a while.
-fn serve(stage: &Stage, scene: &Scene) -> Result<(), DrillError> {
-    let Some(load) = &scene.load else { return Ok(()) };
-    let before = load.answers();
-    let many = MANY_ANSWERS * stage.subject().clients * scene.aims.len();
-    let until = Instant::now() + SERVING;
-    scene.child.wait(until, |all| (all.exit.is_some() || load.answers() >= before + many).then_some(()))?;
-    Ok(())
-}
-
-fn reload_nothing(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
-    if stage.subject().plan.manifest.is_none() {
+/// Reloads the manifest without a change, which must replace no component.
+fn reload(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
+    if runner.config().plan.manifest.is_none() {
         let text = "a reload was not tried: there is no manifest to read again";
-        scene.find(Finding::note("no-manifest", text));
+        app.add_finding(Finding::note("no-manifest", text));
         return Ok(());
     }
-    if scene.child.has_ended() {
+    if app.process.has_ended() {
         return Ok(());
     }
-    let Some(before) = generations(stage, scene)? else { return Ok(()) };
-    if let Err(told) = stage.order("/reload", ORDER + stage.patience())? {
-        scene.find(Finding::failure("reload-failed", format!("a reload failed: {told}")));
+    let Some(before) = newest_generations(runner, app)? else { return Ok(()) };
+    if let Err(error) = runner.control().order("/reload", order_timeout(runner))? {
+        app.add_finding(Finding::failure("reload-failed", format!("a reload failed: {error}")));
         return Ok(());
     }
-    let Some(after) = generations(stage, scene)? else { return Ok(()) };
+    let Some(after) = newest_generations(runner, app)? else { return Ok(()) };
     for (name, generation) in &after {
         if before.get(name).is_some_and(|before| before != generation) {
             let text = "a reload replaced it although nothing had changed";
-            let advice = "its file, or a file that its manifest names, changes while it runs";
-            scene.find(Finding::failure("reload-changed", text).of(name).advise(advice));
+            let advice = "Its file, or a file that its manifest names, changes while the app runs. Do not write to \
+                          these files.";
+            app.add_finding(Finding::failure("reload-changed", text).of(name).advise(advice));
         }
     }
     Ok(())
 }
 
-/// Replaces each component by a fresh generation, as a new build of it would be.
-fn restart_all(stage: &Stage, scene: &mut Scene) -> Result<(), DrillError> {
-    let plan = &stage.subject().plan;
-    for name in plan.components.iter().map(|component| &component.name) {
-        if scene.child.has_ended() {
+/// Replaces each component by a fresh generation, as a new build of it would.
+fn restart_all(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
+    for name in runner.config().plan.components.iter().map(|component| &component.name) {
+        if app.process.has_ended() {
             return Ok(());
         }
-        if let Err(told) = stage.order(&format!("/restart?component={name}"), ORDER + stage.patience())? {
-            scene.find(Finding::failure("restart-failed", format!("a restart failed: {told}")).of(name));
+        let target = format!("/restart?component={name}");
+        if let Err(error) = runner.control().order(&target, order_timeout(runner))? {
+            app.add_finding(
+                Finding::failure("restart-failed", format!("a restart failed: {error}")).of(name),
+            );
         }
     }
     Ok(())
 }
 
-/// Returns the newest generation of each component; `None` if the app does not tell.
-fn generations(stage: &Stage, scene: &mut Scene) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
-    let status = match stage.status()? {
-        Ok(status) => status,
-        Err(told) => {
-            stage.no_status(scene, &told)?;
-            return Ok(None);
-        }
-    };
+/// Returns how long an order may take: the app's own times and a margin.
+fn order_timeout(runner: &Runner) -> Duration {
+    ORDER_TIMEOUT.saturating_add(own_times(runner))
+}
+
+/// Returns the longest start and stop of the app's own settings.
+fn own_times(runner: &Runner) -> Duration {
+    let plan = &runner.config().plan;
+    let start = plan.components.iter().map(|component| component.start_timeout).max().unwrap_or_default();
+    plan.app.grace.saturating_add(start)
+}
+
+/// Returns the newest generation of each component; `None` if the app does not return its status.
+fn newest_generations(
+    runner: &Runner,
+    app: &mut RunningApp,
+) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
+    let Some(status) = runner.status(app)? else { return Ok(None) };
     let mut newest = BTreeMap::new();
     for component in status.components {
         let known = newest.entry(component.name).or_insert(component.generation);
@@ -150,70 +165,59 @@ fn generations(stage: &Stage, scene: &mut Scene) -> Result<Option<BTreeMap<Strin
     Ok(Some(newest))
 }
 
-/// Waits until only the newest generations are there, and until no more is taken than `most`, or until that has not
-/// changed in so many looks. Returns what is taken then.
-fn settled(stage: &Stage, scene: &mut Scene, most: Taken, looks: u32) -> Result<Taken, DrillError> {
-    let end = Instant::now() + SETTLING + stage.patience();
-    // Older generations end within their grace; descriptors and threads are gone soon after that.
-    while Instant::now() < end && !scene.child.has_ended() {
-        match stage.status()? {
-            Ok(status) if status.components.len() <= stage.subject().plan.components.len() => break,
-            Ok(_older_ones_too) => {}
-            Err(told) => {
-                stage.no_status(scene, &told)?;
-                break;
-            }
+/// Waits until only the newest generations are left, and then until the counts are within `limit` or the same in so many
+/// polls. Returns the counts.
+fn wait_until_stable(
+    runner: &Runner,
+    app: &mut RunningApp,
+    limit: Resources,
+    stable_polls: u32,
+) -> Result<Resources, DrillError> {
+    let end = Instant::now() + RELEASE_TIMEOUT + own_times(runner);
+    // Older generations end within their grace; their descriptors and threads are gone soon after that.
+    while Instant::now() < end && !app.process.has_ended() {
+        match runner.status(app)? {
+            Some(status) if status.components.len() > runner.config().plan.components.len() => {}
+            _ => break,
         }
-        scene.child.pause(LOOK)?;
+        app.process.pause(POLL)?;
     }
-    let (mut last, mut same) = (taken(scene), 0);
-    let end = Instant::now() + SETTLING;
-    while Instant::now() < end && !scene.child.has_ended() {
-        let enough = most.descriptors >= last.descriptors && most.threads >= last.threads;
-        if enough || same >= looks {
+    let (mut last, mut same) = (resources(app), 0);
+    let end = Instant::now() + RELEASE_TIMEOUT;
+    while Instant::now() < end && !app.process.has_ended() {
+        let is_within = last.descriptors <= limit.descriptors && last.threads <= limit.threads;
+        if is_within || same >= stable_polls {
             break;
         }
-        scene.child.pause(LOOK)?;
-        let now = taken(scene);
+        app.process.pause(POLL)?;
+        let now = resources(app);
         same = if now == last { same + 1 } else { 0 };
         last = now;
     }
     Ok(last)
 }
 
-fn taken(scene: &Scene) -> Taken {
-    let entries = |what: &str| {
-        let folder: PathBuf = format!("/proc/{}/{what}", scene.child.pid()).into();
+fn resources(app: &RunningApp) -> Resources {
+    let entries = |name: &str| {
+        let folder: PathBuf = format!("/proc/{}/{name}", app.process.pid()).into();
         std::fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
     };
-    Taken { descriptors: entries("fd"), threads: entries("task") }
+    Resources { descriptors: entries("fd"), threads: entries("task") }
 }
 
-fn grown(scene: &mut Scene, before: Taken, after: Taken, most: usize) {
-    if after.descriptors > most {
-        let text = format!(
-            "{} descriptors were open before the load, {} after it, with nobody connected any more",
-            before.descriptors, after.descriptors
-        );
-        let advice = "a component opens files or connections for a request and does not close them";
-        scene.found.push(Finding::failure("descriptors-grow", text).advise(advice));
-    }
-}
-
-fn stayed_behind(scene: &mut Scene, before: Taken, after: Taken) {
-    if scene.child.has_ended() {
+fn find_leaks(app: &mut RunningApp, before: Resources, after: Resources) {
+    if app.process.has_ended() {
         return;
     }
-    for (code, what, before, after) in [
+    for (code, noun, before, after) in [
         ("descriptors-left", "descriptors", before.descriptors, after.descriptors),
         ("threads-left", "threads", before.threads, after.threads),
     ] {
         if after > before {
             let text = format!(
-                "{what} stayed behind: {before} before a reload and a restart of each component, {after} after them"
+                "{noun} were not released: {before} before a reload and a restart of each component, {after} after them"
             );
-            let advice = "that is curfew's fault, not the app's: please report it";
-            scene.found.push(Finding::failure(code, text).advise(advice));
+            app.add_finding(Finding::failure(code, text).advise(REPORT_BUG));
         }
     }
 }

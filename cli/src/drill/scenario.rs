@@ -1,41 +1,42 @@
-//! What a drill tries, and how much time each may take.
+//! The scenarios of a drill, and the time that each may take.
 //!
-//! Invariant: the bounds are those of the app's own plan; nothing here knows how a try is carried out.
+//! Invariant: the bounds are those of the app's own plan.
 
 use std::time::Duration;
 
 use curfew_host::plan::{AppPlan, SignalProfile};
 
-/// From the deadline of a stop to the moment when curfew leaves whatever happens, and what its exit may take.
-pub const HARD: Duration = Duration::from_millis(1_250);
-/// What a busy machine may add to that.
-pub const NOISE: Duration = Duration::from_millis(500);
+/// From the deadline of a stop until curfew leaves by force (1 s), and what its exit may take.
+const HARD: Duration = Duration::from_millis(1_250);
+/// Delay that a busy machine may add.
+pub(super) const NOISE: Duration = Duration::from_millis(500);
 /// QUIT stops with so many times the grace.
 const QUIT_GRACES: u32 = 4;
 
-/// One thing that is tried.
+/// One scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scenario {
+pub(crate) enum Scenario {
     /// A stop by TERM.
     Term,
-    /// A stop by INT, and once more if it is still there.
+    /// A stop by INT, and a second INT if the app still runs.
     Int,
     /// A stop by QUIT.
     Quit,
     /// Stops at moments spread over the start.
     Start,
-    /// A component beside the others that fails.
+    /// An added component that fails.
     Peer,
-    /// Reloads that change nothing, and fresh generations of each component.
+    /// Reloads without a change, and restarts of each component.
     Reload,
 }
 
 impl Scenario {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 6] = [Self::Term, Self::Int, Self::Quit, Self::Start, Self::Peer, Self::Reload];
+    /// All scenarios, in the order in which they run.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Term, Self::Int, Self::Quit, Self::Start, Self::Peer, Self::Reload];
 
-    /// Its name on the command line.
-    pub fn word(self) -> &'static str {
+    /// Returns its name on the command line and in documents.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Term => "term",
             Self::Int => "int",
@@ -46,8 +47,8 @@ impl Scenario {
         }
     }
 
-    /// What it is called in tables.
-    pub fn title(self) -> &'static str {
+    /// Returns its name in tables.
+    pub(super) fn title(self) -> &'static str {
         match self {
             Self::Term => "TERM",
             Self::Int => "INT INT",
@@ -58,28 +59,21 @@ impl Scenario {
         }
     }
 
-    /// The grace that the app has in it.
-    pub fn grace(self, app: &AppPlan) -> Duration {
-        match self {
-            Self::Quit => app.grace.saturating_mul(QUIT_GRACES),
-            Self::Peer => app.fail_grace,
-            Self::Term | Self::Int | Self::Start | Self::Reload => app.grace,
-        }
-    }
-
-    /// The longest time from what is done to the exit.
-    pub fn bound(self, app: &AppPlan) -> Duration {
-        let delay = match self {
-            Self::Term | Self::Start | Self::Reload => app.drain_delay,
-            Self::Int | Self::Quit | Self::Peer => Duration::ZERO,
+    /// Returns the longest time from the cause of the stop to the exit.
+    pub(super) fn exit_bound(self, app: &AppPlan) -> Duration {
+        let (delay, grace) = match self {
+            Self::Term | Self::Start | Self::Reload => (app.drain_delay, app.grace),
+            Self::Int => (Duration::ZERO, app.grace),
+            Self::Quit => (Duration::ZERO, app.grace.saturating_mul(QUIT_GRACES)),
+            Self::Peer => (Duration::ZERO, app.fail_grace),
         };
-        self.grace(app).saturating_add(delay).saturating_add(HARD)
+        grace.saturating_add(delay).saturating_add(HARD)
     }
 
-    /// Why it makes no sense for this app.
-    pub fn makes_no_sense(self, app: &AppPlan) -> Option<&'static str> {
-        let is_forced = matches!(self, Self::Term | Self::Int | Self::Start | Self::Reload);
-        (app.signals == SignalProfile::Nginx && is_forced && self != Self::Reload)
-            .then_some("with `signals = \"nginx\"` it cuts everything off at once, as it should")
+    /// Returns why the scenario does not apply to this app.
+    pub(super) fn skip_reason(self, app: &AppPlan) -> Option<&'static str> {
+        let is_forced = matches!(self, Self::Term | Self::Int | Self::Start);
+        (app.signals == SignalProfile::Nginx && is_forced)
+            .then_some("with `signals = \"nginx\"` this signal cuts everything off at once, as it should")
     }
 }

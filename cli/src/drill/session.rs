@@ -1,194 +1,192 @@
-//! A whole drill: what is tried, in which order, and what is left out because of what was seen before.
+//! A whole drill: which scenarios run, in which order, and which are skipped because of earlier results.
 
 use std::time::{Duration, Instant};
 
-use super::document::{Drill, Tried, Verdict};
+use super::drill_report::{DrillReport, ScenarioResult, Verdict, millis};
 use super::error::DrillError;
+use super::evaluation::{NO_ANSWER, SLOW_START, evaluate};
 use super::finding::Finding;
-use super::judge::{NO_ANSWER, SLOW_START, findings};
-use super::observation::{Exit, Observation};
-use super::perform::{Moment, Stage, Subject};
+use super::observation::{Observation, ProcessExit};
+use super::runner::{DrillConfig, Runner, StopMoment};
 use super::scenario::Scenario;
 use super::target::Target;
 use curfew_host::plan::ListenAddress;
 
-/// Stops during the start are tried at so many moments.
+/// The number of moments of the start at which the app is stopped.
 const MOMENTS: u32 = 10;
-/// Why nothing more makes sense once that was seen.
-const ENDS: &str = "the app ends by itself";
-/// How much longer than twice the last start one may take to say as much.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The reason to skip all scenarios after an app has ended by itself.
+const ENDS_BY_ITSELF: &str = "the app ends by itself";
+/// Time that a start may take to log as much as the last one, besides twice its time.
+const START_MARGIN: Duration = Duration::from_secs(10);
 
-/// Holds a drill of these tries. `tell` hears of each before it is begun: how many came before it, how many there are,
-/// and which it is.
-///
-/// # Errors
-/// When the app does not start at all, or the drill is to end.
-pub fn hold(
-    stage: &Stage,
-    tries: &[Scenario],
-    mut tell: impl FnMut(usize, usize, &str),
-) -> Result<Drill, DrillError> {
+/// Runs a drill of these scenarios. `progress` is called before each with the number of scenarios done, the number of all,
+/// and a title.
+pub(crate) fn run_drill(
+    runner: &Runner,
+    scenarios: &[Scenario],
+    mut progress: impl FnMut(usize, usize, &str),
+) -> Result<DrillReport, DrillError> {
     let began = Instant::now();
-    let app = &stage.subject().plan.app;
+    let app = &runner.config().plan.app;
     let mut session = Session {
-        stage,
-        ready: Duration::ZERO,
+        runner,
+        startup: Duration::ZERO,
         records: 1,
-        loadable: listens(stage.subject()),
-        aims: Vec::new(),
-        unanswered: false,
-        over: None,
-        tried: Vec::new(),
+        has_http: has_listener(runner.config()),
+        targets: Vec::new(),
+        is_unanswered: false,
+        skip_all: None,
+        results: Vec::new(),
     };
-    let total = tries.len() * 2;
-    if tries.first() != Some(&Scenario::Term) || Scenario::Term.makes_no_sense(app).is_some() {
-        tell(0, total, "a first start");
-        session.learn()?;
+    let total = scenarios.len() * 2;
+    if scenarios.first() != Some(&Scenario::Term) || Scenario::Term.skip_reason(app).is_some() {
+        progress(0, total, "a first start");
+        // The other scenarios need to know how long a start takes, and the targets.
+        let run = runner.run(Scenario::Term, false)?;
+        session.learn(&run);
     }
-    for (number, what) in tries.iter().enumerate() {
+    for (number, scenario) in scenarios.iter().enumerate() {
         for load in [false, true] {
-            let mut tried = Tried::empty(*what, load);
-            tell(number * 2 + usize::from(load), total, &tried.title());
+            let mut result = ScenarioResult::new(*scenario, load);
+            progress(number * 2 + usize::from(load), total, &result.title());
             let began = Instant::now();
-            match session.why_not(*what, load) {
-                Some(because) if because.is_empty() => continue,
-                Some(because) => tried = Tried::skipped(*what, load, because),
-                None => session.hold(*what, &mut tried)?,
+            match session.skip(*scenario, load) {
+                Some(Skip::Silently) => continue,
+                Some(Skip::Because(reason)) => result = ScenarioResult::skipped(*scenario, load, reason),
+                None => session.run(*scenario, &mut result)?,
             }
-            if load && !session.loadable && tried.verdict != Verdict::Failed {
-                // What listens is of kind tcp.
+            if load && !session.has_http && result.verdict != Verdict::Failed {
+                // Only components of kind tcp listen.
                 continue;
             }
-            tried.took_ms = millis(began.elapsed());
-            session.tried.push(tried);
+            result.took_ms = millis(began.elapsed());
+            session.results.push(result);
         }
     }
-    let ok = session.tried.iter().all(|tried| tried.verdict != Verdict::Failed);
-    Ok(Drill {
+    Ok(DrillReport {
         app: app.name.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        ok,
+        ok: session.results.iter().all(|result| result.verdict != Verdict::Failed),
         took_ms: millis(began.elapsed()),
         error: None,
-        tries: session.tried,
+        results: session.results,
     })
 }
 
-/// Whether somebody may be there to be asked; of which kind they are, only the app knows.
-fn listens(subject: &Subject) -> bool {
-    !subject.aims.is_empty()
-        || subject.plan.components.iter().any(|component| !component.http.listen.is_empty())
+/// Returns whether there may be a target. Only the app knows the kinds of the components that listen.
+fn has_listener(config: &DrillConfig) -> bool {
+    !config.targets.is_empty()
+        || config.plan.components.iter().any(|component| !component.http.listen.is_empty())
+}
+
+/// How a scenario is skipped.
+enum Skip {
+    /// Without a row in the table: an app without HTTP has no load.
+    Silently,
+    Because(String),
 }
 
 struct Session<'a> {
-    stage: &'a Stage,
+    runner: &'a Runner,
     /// How long the last start took.
-    ready: Duration,
+    startup: Duration,
     /// How many records its log had then.
     records: usize,
-    /// Whether somebody can be asked over HTTP.
-    loadable: bool,
-    /// Who was asked the last time.
-    aims: Vec<Target>,
-    /// Whether they did not answer.
-    unanswered: bool,
-    /// Why nothing more makes sense.
-    over: Option<String>,
-    tried: Vec<Tried>,
+    has_http: bool,
+    /// The targets of the last load.
+    targets: Vec<Target>,
+    /// Whether one of them did not answer.
+    is_unanswered: bool,
+    /// The reason to skip all further scenarios.
+    skip_all: Option<String>,
+    results: Vec<ScenarioResult>,
 }
 
 impl Session<'_> {
-    /// Runs the app once, to know how long it takes to start and who listens.
-    fn learn(&mut self) -> Result<(), DrillError> {
-        let seen = self.stage.perform(Scenario::Term, false)?;
-        self.know(&seen);
-        Ok(())
+    /// Spreads moments over the time that the last start took, and over its log.
+    fn moments(&self) -> impl Iterator<Item = StopMoment> + use<> {
+        let (startup, records) = (self.startup, self.records);
+        let times = (0..MOMENTS / 2).map(move |number| StopMoment::After(startup * number / (MOMENTS / 2)));
+        let within = startup.saturating_mul(2).saturating_add(START_MARGIN);
+        let logged = (1..=MOMENTS as usize / 2)
+            .map(move |number| StopMoment::Record((records * number * 2).div_ceil(MOMENTS as usize), within));
+        times.chain(logged)
     }
 
-    /// Spreads them over the time that the last start took, and over what the log says meanwhile.
-    fn moments(&self) -> impl Iterator<Item = Moment> + use<> {
-        let (ready, records) = (self.ready, self.records);
-        let times = (0..MOMENTS / 2).map(move |number| Moment::After(ready * number / (MOMENTS / 2)));
-        let parts = 1..=MOMENTS as usize / 2;
-        let within = ready.saturating_mul(2).saturating_add(PATIENCE);
-        times.chain(
-            parts
-                .map(move |number| Moment::Record((records * number * 2).div_ceil(MOMENTS as usize), within)),
-        )
+    /// Returns the targets for a load before the app has started: those whose address is the same at each start.
+    fn early_targets(&self) -> Vec<Target> {
+        let config = self.runner.config();
+        let mut listen = config.plan.components.iter().flat_map(|component| &component.http.listen);
+        let is_known = !config.targets.is_empty() || !listen.any(ListenAddress::is_any_port);
+        if is_known { self.targets.clone() } else { Vec::new() }
     }
 
-    /// Returns who can be asked before the app has started: their addresses are the same each time.
-    fn aims(&self) -> Vec<Target> {
-        let subject = self.stage.subject();
-        let mut listen = subject.plan.components.iter().flat_map(|component| &component.http.listen);
-        let is_known = !subject.aims.is_empty() || !listen.any(ListenAddress::is_any_port);
-        if is_known { self.aims.clone() } else { Vec::new() }
-    }
-
-    fn know(&mut self, seen: &Observation) {
-        if !seen.aims.is_empty() {
-            self.aims.clone_from(&seen.aims);
+    fn learn(&mut self, run: &Observation) {
+        if !run.targets.is_empty() {
+            self.targets.clone_from(&run.targets);
         }
-        self.ready = seen.ready.unwrap_or(self.ready);
-        let started = seen.records.iter().position(|record| record.is("app started", ""));
+        self.startup = run.startup.unwrap_or(self.startup);
+        let started = run.records.iter().position(|record| record.is("app started", ""));
         self.records = started.map_or(self.records, |before| before + 1);
-        if matches!(seen.exit, Exit::Early(_)) {
-            self.over = Some(ENDS.to_owned());
+        if matches!(run.exit, ProcessExit::Early(_)) {
+            self.skip_all = Some(ENDS_BY_ITSELF.to_owned());
         }
     }
 
-    /// Says why something is left out; an empty text for what nobody would expect.
-    fn why_not(&self, what: Scenario, load: bool) -> Option<String> {
-        if load && !self.loadable {
-            return Some(String::new());
+    /// Returns whether and how a scenario is skipped.
+    fn skip(&self, scenario: Scenario, load: bool) -> Option<Skip> {
+        if load && !self.has_http {
+            return Some(Skip::Silently);
         }
-        if load && self.unanswered {
-            return Some("nobody answered before".to_owned());
+        if load && self.is_unanswered {
+            return Some(Skip::Because("nobody answered before".to_owned()));
         }
-        if let Some(over) = &self.over {
-            return Some(over.clone());
+        if let Some(reason) = &self.skip_all {
+            return Some(Skip::Because(reason.clone()));
         }
-        if let Some(because) = what.makes_no_sense(&self.stage.subject().plan.app) {
-            return Some(because.to_owned());
+        if let Some(reason) = scenario.skip_reason(&self.runner.config().plan.app) {
+            return Some(Skip::Because(reason.to_owned()));
         }
-        if what == Scenario::Start && load && self.aims().is_empty() {
-            return Some(String::new());
+        if scenario == Scenario::Start && load && self.early_targets().is_empty() {
+            return Some(Skip::Silently);
         }
-        let overran =
-            |tried: &Tried| tried.name == Scenario::Term.word() && tried.findings.iter().any(overruns);
-        (what == Scenario::Quit && self.tried.iter().any(overran))
-            .then(|| "TERM has used up the whole grace, and QUIT has four times as much of it".to_owned())
+        let overran = |result: &ScenarioResult| {
+            result.scenario == Scenario::Term && result.findings.iter().any(is_overrun)
+        };
+        (scenario == Scenario::Quit && self.results.iter().any(overran)).then(|| {
+            let reason = "TERM has used up the whole grace, and QUIT has four times as much of it";
+            Skip::Because(reason.to_owned())
+        })
     }
 
-    fn hold(&mut self, what: Scenario, tried: &mut Tried) -> Result<(), DrillError> {
-        let plan = &self.stage.subject().plan;
-        if what == Scenario::Start {
-            let aims = if tried.load { self.aims() } else { Vec::new() };
+    fn run(&mut self, scenario: Scenario, result: &mut ScenarioResult) -> Result<(), DrillError> {
+        let plan = &self.runner.config().plan;
+        if scenario == Scenario::Start {
+            let targets = if result.load { self.early_targets() } else { Vec::new() };
             for moment in self.moments() {
-                let seen = self.stage.during_start(moment, &aims)?;
-                if seen.exit == Exit::Early(0) {
-                    self.over = Some(ENDS.to_owned());
+                let run = self.runner.run_during_start(moment, &targets)?;
+                if run.exit == ProcessExit::Early(0) {
+                    self.skip_all = Some(ENDS_BY_ITSELF.to_owned());
                 }
-                tried.add(&seen, findings(&seen, plan));
+                result.add(&run, evaluate(&run, plan));
             }
             return Ok(());
         }
-        match self.stage.perform(what, tried.load) {
-            Ok(seen) => {
-                self.loadable &= !seen.cannot_be_asked;
-                let is_first = self.ready.is_zero();
-                self.know(&seen);
-                self.unanswered |= seen.found.iter().any(|finding| finding.code == NO_ANSWER);
-                let mut found = findings(&seen, plan);
-                // The first start may have compiled everything.
-                found.retain(|finding| finding.code != SLOW_START || !is_first);
-                tried.add(&seen, found);
+        match self.runner.run(scenario, result.load) {
+            Ok(run) => {
+                self.has_http &= !run.has_no_http;
+                let is_first = self.startup.is_zero();
+                self.learn(&run);
+                self.is_unanswered |= run.findings.iter().any(|finding| finding.code == NO_ANSWER);
+                let mut findings = evaluate(&run, plan);
+                // The first start may have compiled all components.
+                findings.retain(|finding| finding.code != SLOW_START || !is_first);
+                result.add(&run, findings);
                 Ok(())
             }
-            // It did before: that it does not now is a finding.
-            Err(error @ DrillError::CannotStart { .. }) if !self.ready.is_zero() => {
-                tried.fail(Finding::failure("cannot-start", error.to_string()));
+            // The app started before: a failed start is a finding.
+            Err(error @ DrillError::CannotStart { .. }) if !self.startup.is_zero() => {
+                result.fail(Finding::failure("cannot-start", error.to_string()));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -196,13 +194,10 @@ impl Session<'_> {
     }
 }
 
-fn overruns(finding: &Finding) -> bool {
+/// Returns whether a component needed more than its grace.
+fn is_overrun(finding: &Finding) -> bool {
     matches!(
         finding.code,
         "requests-cut" | "cut-off" | "hook-not-entered" | "hook-cut-off" | "run-goes-on" | "leaked"
     )
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

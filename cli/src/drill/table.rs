@@ -1,37 +1,39 @@
-//! The drill as text: a row for each try, what was found with what to do about it, and what failed tries said.
+//! The drill as text: a row for each scenario, the findings with their advice, and the last lines of failed scenarios.
 
 use std::time::Instant;
 
-use super::document::{Drill, Tried, Verdict};
-use super::figures;
-use super::finding::{Finding, Weight};
-use super::record::Record;
+use super::drill_report::{DrillReport, ScenarioResult, Verdict};
+use super::finding::{Finding, Severity};
+use super::log_record::LogRecord;
 use curfew_host::text::sanitize;
+use curfew_host::text::table::aligned;
 
 const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used", "requests"];
-/// Of so many failed tries the output is shown; `--json` has all of it.
-const SHOWN: usize = 2;
-/// Of so many lines of guests, too: the log is not to drown in them.
+/// The output of so many failed scenarios is shown; `--json` has all of it.
+const OUTPUTS: usize = 2;
+/// The number of lines of guests that are shown of an output.
 const GUEST_LINES: usize = 10;
-/// Lines that are quoted of an app that does not start.
-const MOST_LINES: usize = 10;
+/// The number of lines that are shown of an app that does not start.
+const FAILURE_LINES: usize = 10;
 
 /// Returns the whole text.
-pub fn text(drill: &Drill) -> String {
-    let mut text = rows(&drill.tries);
-    text.push_str(&grouped(&drill.tries));
-    for tried in drill.tries.iter().filter(|tried| !tried.output.is_empty()).take(SHOWN) {
-        text.push_str(&format!("\nthe last lines of {:?}:\n", tried.title()));
-        told(&tried.output).for_each(|line| {
-            text.push_str(&format!("  {}\n", shown(line).replace('\n', "\n    ")));
+pub(crate) fn report_text(drill: &DrillReport) -> String {
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(drill.results.iter().map(row));
+    let mut text = aligned(&rows, 0, [false; HEAD.len()]);
+    text.push_str(&findings_text(&drill.results));
+    for result in drill.results.iter().filter(|result| !result.output.is_empty()).take(OUTPUTS) {
+        text.push_str(&format!("\nthe last lines of {:?}:\n", result.title()));
+        notable_lines(&result.output).for_each(|line| {
+            text.push_str(&format!("  {}\n", log_line(line).replace('\n', "\n    ")));
         });
     }
     text.push_str(&format!("\n{}\n", verdict(drill)));
     text
 }
 
-fn verdict(drill: &Drill) -> String {
-    let count = |verdict| drill.tries.iter().filter(|tried| tried.verdict == verdict).count();
+fn verdict(drill: &DrillReport) -> String {
+    let count = |verdict| drill.results.iter().filter(|result| result.verdict == verdict).count();
     let seconds = drill.took_ms as f64 / 1000.0;
     let skipped = match count(Verdict::Skipped) {
         0 => String::new(),
@@ -43,58 +45,43 @@ fn verdict(drill: &Drill) -> String {
             format!(
                 "{}: {failed} of {} tries FAILED{skipped}, in {seconds:.1} s",
                 drill.app,
-                drill.tries.len()
+                drill.results.len()
             )
         }
     }
 }
 
-fn rows(tries: &[Tried]) -> String {
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(tries.iter().map(row));
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-fn row(tried: &Tried) -> [String; 6] {
+fn row(result: &ScenarioResult) -> [String; 6] {
     let none = || "-".to_owned();
-    if let Some(because) = &tried.skipped_because {
-        return [tried.title(), "not tried".to_owned(), none(), none(), none(), because.clone()];
+    if let Some(because) = &result.skipped_because {
+        return [result.title(), "not tried".to_owned(), none(), none(), none(), because.clone()];
     }
-    let most = tried.grace.iter().max_by_key(|grace| grace.percent);
+    let most = result.grace.iter().max_by_key(|grace| grace.percent);
     [
-        tried.title(),
-        if tried.verdict == Verdict::Failed { "FAIL".to_owned() } else { "ok".to_owned() },
-        tried.exit_code.map_or_else(none, |code| code.to_string()),
-        tried.exit_ms.map_or_else(none, |ms| format!("{ms} ms")),
+        result.title(),
+        if result.verdict == Verdict::Failed { "FAIL".to_owned() } else { "ok".to_owned() },
+        result.exit_code.map_or_else(none, |code| code.to_string()),
+        result.exit_ms.map_or_else(none, |ms| format!("{ms} ms")),
         most.map_or_else(none, |most| format!("{} % ({})", most.percent, most.component)),
-        tried
+        result
             .requests
             .map_or_else(none, |requests| format!("{} answered, {} lost", requests.answered, requests.lost)),
     ]
 }
 
-/// A finding, and the tries that it was found in.
+/// A finding, and the scenarios that have it.
 struct Group<'a> {
     finding: &'a Finding,
     texts: Vec<&'a str>,
     titles: Vec<String>,
-    /// Where it was found in other words.
+    /// Scenarios whose text differs in more than numbers.
     elsewhere: Vec<String>,
 }
 
 impl<'a> Group<'a> {
     fn add(&mut self, finding: &'a Finding, title: String) {
         self.texts.push(&finding.text);
-        if figures::merged(&self.texts).is_some() {
+        if merged(&self.texts).is_some() {
             self.titles.push(title);
         } else {
             self.texts.pop();
@@ -104,15 +91,15 @@ impl<'a> Group<'a> {
 
     fn text(&self) -> String {
         let finding = self.finding;
-        let word = match finding.weight {
-            Weight::Failure => "FAIL",
-            Weight::Warning => "slow",
-            Weight::Note => "note",
+        let word = match finding.severity {
+            Severity::Failure => "FAIL",
+            Severity::Warning => "slow",
+            Severity::Note => "note",
         };
-        let who = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        let found = figures::merged(&self.texts).unwrap_or_else(|| finding.text.clone());
-        let mut text = format!("\n{word}  {who}{}\n", sanitize::one_line(&found));
-        if finding.weight != Weight::Note {
+        let component = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        let found = merged(&self.texts).unwrap_or_else(|| finding.text.clone());
+        let mut text = format!("\n{word}  {component}{}\n", sanitize::one_line(&found));
+        if finding.severity != Severity::Note {
             text.push_str(&format!("      in: {}\n", self.titles.join("; ")));
             if !self.elsewhere.is_empty() {
                 text.push_str(&format!(
@@ -128,52 +115,89 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What was found, worst first; the same thing once, with the tries that it was found in.
-fn grouped(tries: &[Tried]) -> String {
+/// Returns the findings, worst first; each fault once, with the scenarios that have it.
+fn findings_text(results: &[ScenarioResult]) -> String {
     let mut groups: Vec<Group> = Vec::new();
-    for tried in tries {
-        for finding in &tried.findings {
+    for result in results {
+        for finding in &result.findings {
             match groups.iter_mut().find(|group| group.finding.is_same(finding)) {
-                Some(group) => group.add(finding, tried.title()),
+                Some(group) => group.add(finding, result.title()),
                 None => groups.push(Group {
                     finding,
                     texts: vec![&finding.text],
-                    titles: vec![tried.title()],
+                    titles: vec![result.title()],
                     elsewhere: Vec::new(),
                 }),
             }
         }
     }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.finding.weight));
+    groups.sort_by_key(|group| std::cmp::Reverse(group.finding.severity));
     groups.iter().map(Group::text).collect()
 }
 
-/// The lines that may say why: records of the log that are not in every stop, and the last ones of the guests.
-fn told(output: &[String]) -> impl Iterator<Item = &String> {
-    let level = |line: &String| Record::read(line, Instant::now()).map(|record| record.said.level);
+/// Splits a text into numbers and the text between them.
+fn pieces(text: &str) -> Vec<&str> {
+    let is_number = |one: char| one.is_ascii_digit() || one == '.';
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let kind = is_number(first);
+        let end = rest.find(|one| is_number(one) != kind).unwrap_or(rest.len());
+        let (piece, after) = rest.split_at(end);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+/// Returns a text that holds for all of the texts, with their greatest numbers; `None` if more than numbers differ.
+fn merged(texts: &[&str]) -> Option<String> {
+    let all: Vec<Vec<&str>> = texts.iter().map(|text| pieces(text)).collect();
+    let (first, others) = all.split_first()?;
+    if others.iter().any(|other| other.len() != first.len()) {
+        return None;
+    }
+    let mut text = String::new();
+    for (number, piece) in first.iter().enumerate() {
+        let same: Vec<&str> = all.iter().filter_map(|pieces| pieces.get(number).copied()).collect();
+        if same.iter().all(|other| other == piece) {
+            text.push_str(piece);
+            continue;
+        }
+        let numbers = same.into_iter().map(|piece| Some((piece.parse::<f64>().ok()?, piece)));
+        let numbers: Option<Vec<(f64, &str)>> = numbers.collect();
+        let (_, greatest) = numbers?.into_iter().max_by(|one, two| one.0.total_cmp(&two.0))?;
+        text.push_str(&format!("up to {greatest}"));
+    }
+    Some(text)
+}
+
+/// Returns the lines that may explain a failure: records of the log that not every stop has, and the last lines of guests.
+fn notable_lines(output: &[String]) -> impl Iterator<Item = &String> {
+    let level = |line: &String| LogRecord::read(line, Instant::now()).map(|record| record.fields.level);
     let lines: Vec<_> = output.iter().map(|line| (line, level(line))).collect();
     let mut guests = lines.iter().filter(|(_, level)| level.is_none()).count();
     lines.into_iter().filter_map(move |(line, level)| {
-        let is_told = match level {
+        let is_notable = match level {
             Some(level) => level != "INFO",
             None => {
                 guests -= 1;
                 guests < GUEST_LINES
             }
         };
-        is_told.then_some(line)
+        is_notable.then_some(line)
     })
 }
 
-/// Why an app left, of its last lines: from its own message on, or the end of them.
-pub fn why(lines: &[String]) -> String {
+/// Returns the lines that explain why an app left: those from its error message on, or the last ones.
+pub(super) fn failure_lines(lines: &[String]) -> String {
     let message = lines.iter().position(|line| line.starts_with("error: "));
-    let first = message.unwrap_or(lines.len().saturating_sub(MOST_LINES));
-    lines.iter().skip(first).take(MOST_LINES).map(|line| shown(line)).collect::<Vec<_>>().join("\n")
+    let first = message.unwrap_or(lines.len().saturating_sub(FAILURE_LINES));
+    lines.iter().skip(first).take(FAILURE_LINES).map(|line| log_line(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// A line as people read it: a record of the log without its braces.
-pub fn shown(line: &str) -> String {
+/// Formats a line for people: a record of the log without its braces.
+pub(super) fn log_line(line: &str) -> String {
     let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
     let Some(record) = record.filter(|record| record.contains_key("level") && record.contains_key("message"))
     else {
@@ -193,51 +217,63 @@ mod tests {
 
     #[test]
     fn the_same_finding_is_told_once_and_the_worst_comes_first() {
-        let mut tries = vec![Tried::empty(Scenario::Term, false), Tried::empty(Scenario::Quit, true)];
-        tries[0].findings.push(Finding::note("no-hook", "it has none").of("web"));
-        for tried in &mut tries {
-            tried.fail(Finding::failure("cut-off", "it was cut off\u{1b}[2J").of("web").advise("be quick"));
+        let mut results =
+            vec![ScenarioResult::new(Scenario::Term, false), ScenarioResult::new(Scenario::Quit, true)];
+        results[0].findings.push(Finding::note("no-hook", "it has none").of("web"));
+        for result in &mut results {
+            result.fail(Finding::failure("cut-off", "it was cut off\u{1b}[2J").of("web").advise("be quick"));
         }
         let expected = "\nFAIL  web: it was cut off [2J\n      in: TERM, idle; QUIT, under load\n      to do: be quick\n\
                         \nnote  web: it has none\n";
-        assert_eq!(grouped(&tries), expected);
+        assert_eq!(findings_text(&results), expected);
     }
 
     #[test]
-    fn what_is_told_once_fits_all_its_tries() {
-        let mut tries =
-            [Scenario::Term, Scenario::Quit, Scenario::Start].map(|what| Tried::empty(what, true));
-        for (tried, text) in tries.iter_mut().zip(["3 were cut", "7 were cut", "1 was cut"]) {
-            tried.fail(Finding::failure("cut", text).of("web"));
+    fn a_merged_finding_holds_for_all_its_scenarios() {
+        let mut results = [Scenario::Term, Scenario::Quit, Scenario::Start]
+            .map(|scenario| ScenarioResult::new(scenario, true));
+        for (result, text) in results.iter_mut().zip(["3 were cut", "7 were cut", "1 was cut"]) {
+            result.fail(Finding::failure("cut", text).of("web"));
         }
         let expected = "\nFAIL  web: up to 7 were cut\n      in: TERM, under load; QUIT, under load\n      the same, with other \
                         figures, in: TERM during the start, under load\n";
-        assert_eq!(grouped(&tries), expected);
+        assert_eq!(findings_text(&results), expected);
     }
 
     #[test]
-    fn the_log_does_not_drown_in_what_guests_say() {
+    fn lines_of_guests_do_not_hide_the_log() {
         let record = |level: &str| format!(r#"{{"timestamp":"x","level":"{level}","message":"cut off"}}"#);
         let mut output = vec![record("WARN"), record("INFO")];
         output.extend((0..50).map(|number| number.to_string()));
         let expected: Vec<String> =
             [record("WARN")].into_iter().chain((40..50).map(|n| n.to_string())).collect();
-        assert_eq!(told(&output).cloned().collect::<Vec<_>>(), expected);
+        assert_eq!(notable_lines(&output).cloned().collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn why_an_app_left_is_told_in_few_lines() {
+    fn the_reason_of_a_failed_start_has_few_lines() {
         let mut lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
-        assert_eq!(why(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
+        assert_eq!(failure_lines(&lines), "40\n41\n42\n43\n44\n45\n46\n47\n48\n49");
         lines.insert(20, "error: no such file".to_owned());
-        assert!(why(&lines).starts_with("error: no such file\n20\n"));
-        assert_eq!(why(&lines).lines().count(), MOST_LINES);
+        assert!(failure_lines(&lines).starts_with("error: no such file\n20\n"));
+        assert_eq!(failure_lines(&lines).lines().count(), FAILURE_LINES);
     }
 
     #[test]
     fn records_are_shown_without_their_braces() {
         let line = r#"{"timestamp":"x","level":"WARN","message":"cut off","component":"web","n":1}"#;
-        assert_eq!(shown(line), "WARN cut off component=web n=1");
-        assert_eq!(shown("web | {}\u{1b}"), "web | {} ");
+        assert_eq!(log_line(line), "WARN cut off component=web n=1");
+        assert_eq!(log_line("web | {}\u{1b}"), "web | {} ");
+    }
+
+    #[test]
+    fn the_greatest_number_holds_for_all() {
+        let text = |many: &str, grace: &str| format!("{many} requests were cut off after {grace} s of web2.");
+        let (one, two, three) = (text("3", "5"), text("7", "4.9"), text("5", "5"));
+        assert_eq!(merged(&[&one, &two, &three]), Some(text("up to 7", "up to 5")));
+        assert_eq!(merged(&[&one, &one]), Some(one));
+        assert_eq!(merged(&["1 request was cut", "2 requests were cut"]), None);
+        assert_eq!(merged(&["900 ms", "1.2 s"]), None);
+        assert_eq!(merged(&["it took 1", "it took"]), None);
     }
 }

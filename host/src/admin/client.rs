@@ -1,7 +1,6 @@
 //! The client's end of the control socket: one request, one answer.
 //!
-//! Invariant: nothing that comes back is larger than [`MOST_BYTES`] or can do anything to a terminal, and only an
-//! order may take its time.
+//! Invariant: an answer is at most [`MOST_BYTES`] long and harmless to a terminal; only an order has no time limit.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,49 +14,48 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::teardown::ExitCode;
 use crate::text::sanitize;
 
-/// Longest wait for an app that only has to tell something. It answers within five seconds itself.
+/// Longest wait for the answer to a question. The app itself answers within five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Why a running app could not be asked, or what it refused.
+/// Errors of a request to a running app.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// There is no such app.
+pub enum ControlClientError {
+    /// No process listens on the socket.
     #[error(
         "nobody listens on the control socket {}: the app does not run, or has another `control`",
         shown(path)
     )]
-    Nobody {
+    NotRunning {
         /// The socket.
         path: PathBuf,
     },
-    /// It cannot be reached.
+    /// The socket cannot be connected to.
     #[error("cannot reach the control socket {}: {cause}", shown(path))]
     Unreachable {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// Which socket is meant is not clear.
+    /// The manifest does not name the socket.
     #[error("{0}\nhint: name the control socket with --control PATH")]
-    WhichSocket(String),
-    /// It said no, or that it failed.
+    NoSocketNamed(String),
+    /// The app refused, or failed to do it.
     #[error("{0}")]
     Refused(String),
-    /// It did not answer in time.
+    /// The app did not answer in time.
     #[error("the app does not answer")]
-    Silent,
-    /// It ended before it answered.
+    Timeout,
+    /// The connection ended before the answer.
     #[error(
         "the connection broke off before the answer: the app has ended, or it is not curfew that listens there"
     )]
-    Lost,
-    /// The system refused something.
+    Disconnected,
+    /// The system refused an event loop.
     #[error("cannot make an event loop: {0}")]
     System(io::Error),
 }
@@ -66,76 +64,69 @@ fn shown(path: &Path) -> String {
     sanitize::one_line(&path.display().to_string())
 }
 
-impl ClientError {
-    /// Returns the code that the process leaves with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Nobody { .. } | Self::Unreachable { .. } | Self::System(_) => ExitCode::UNAVAILABLE,
-            Self::WhichSocket(_) => ExitCode::USAGE,
-            Self::Refused(_) | Self::Silent | Self::Lost => ExitCode::FAILED,
-        }
-    }
-}
-
-/// A control socket from outside.
+/// A client of a control socket.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ControlClient {
     path: PathBuf,
 }
 
-impl Client {
-    /// Returns a client of this socket. Connects to nothing yet.
+impl ControlClient {
+    /// Returns a client of this socket. Does not connect yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Asks for something that is there, and returns the document as it came, harmless to a terminal.
+    /// Sends a question, and returns the document of the answer, which is harmless to a terminal.
     ///
     /// # Errors
-    /// When nobody answers within ten seconds, or with anything but the document.
+    /// When there is no answer within ten seconds, or it is an error.
     ///
     /// # Cancel safety
-    /// Can be dropped; nothing is changed by asking.
-    pub async fn get(&self, target: &str) -> Result<String, ClientError> {
-        timeout(PATIENCE, self.exchange(Method::GET, target)).await.map_err(|_| ClientError::Silent)?
+    /// Can be dropped; a question changes nothing.
+    pub async fn get(&self, target: &str) -> Result<String, ControlClientError> {
+        timeout(PATIENCE, self.exchange(Method::GET, target))
+            .await
+            .map_err(|_| ControlClientError::Timeout)?
     }
 
-    /// Gives an order, waits until it is carried out, and returns what the app says about it.
+    /// Sends an order, waits until it is carried out, and returns the app's answer.
     ///
     /// # Errors
-    /// When nobody listens, or the app refuses.
+    /// When no process listens, or the app refuses.
     ///
     /// # Cancel safety
-    /// Dropping the future takes no order back.
-    pub async fn post(&self, target: &str) -> Result<String, ClientError> {
+    /// Dropping the future does not take the order back.
+    pub async fn post(&self, target: &str) -> Result<String, ControlClientError> {
         let document = self.exchange(Method::POST, target).await?;
         Ok(sanitize::lines(&field(&document, "done").unwrap_or(document)))
     }
 
-    async fn exchange(&self, method: Method, target: &str) -> Result<String, ClientError> {
+    async fn exchange(&self, method: Method, target: &str) -> Result<String, ControlClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|cause| self.unreachable(cause))?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|_| ClientError::Lost)?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| ControlClientError::Disconnected)?;
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(target).header(http::header::HOST, "curfew");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Lost)?;
-        let answer = sender.send_request(request).await.map_err(|_| ClientError::Lost)?;
+        let request = request.body(Empty::<Bytes>::new()).map_err(|_| ControlClientError::Disconnected)?;
+        let answer = sender.send_request(request).await.map_err(|_| ControlClientError::Disconnected)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-        let body = body.map_err(|_| ClientError::Lost)?.to_bytes();
+        let body = body.map_err(|_| ControlClientError::Disconnected)?.to_bytes();
         let document = String::from_utf8_lossy(&body).into_owned();
         if status == StatusCode::OK {
             return Ok(document);
         }
         let told = field(&document, "error").unwrap_or_else(|| format!("the app answers {status}"));
-        Err(ClientError::Refused(sanitize::lines(&told)))
+        Err(ControlClientError::Refused(sanitize::lines(&told)))
     }
 
-    fn unreachable(&self, cause: io::Error) -> ClientError {
+    fn unreachable(&self, cause: io::Error) -> ControlClientError {
         let path = self.path.clone();
         match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Nobody { path },
-            _ => ClientError::Unreachable { path, cause },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ControlClientError::NotRunning { path }
+            }
+            _ => ControlClientError::Unreachable { path, cause },
         }
     }
 }
@@ -151,19 +142,19 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
 
-    use super::super::{Admin, AdminParts, Operator, OperatorRequest, Refusal, RefusalKind};
+    use super::super::{Admin, AdminParts, Operator, OperatorRefusal, OperatorRequest, RefusalKind};
     use super::*;
 
     /// Reloads, and refuses the rest with a text that a terminal would obey.
     struct Reloads;
 
     impl Operator for Reloads {
-        fn ask(&self, question: OperatorRequest) {
+        fn ask(&self, request: OperatorRequest) {
             let text = "stopping\u{1b}[2J".to_owned();
-            let _gone = match question {
+            let _gone = match request {
                 OperatorRequest::Reload(answer) => answer.send(Ok("2 components\u{9b}1m".to_owned())),
                 OperatorRequest::Stop { answer, .. } | OperatorRequest::Restart { answer, .. } => {
-                    answer.send(Err(Refusal { why: RefusalKind::Stopping, text }))
+                    answer.send(Err(OperatorRefusal { kind: RefusalKind::Stopping, text }))
                 }
                 OperatorRequest::Snapshot(answer) => {
                     answer.send(Box::default()).map_err(|_| Ok(String::new()))
@@ -187,16 +178,16 @@ mod tests {
             died: Box::new(|| {}),
         };
         let _operate = Admin::start(parts).unwrap();
-        let client = Client::new(path);
+        let client = ControlClient::new(path);
         run(async {
             assert_eq!(client.post("/reload").await.unwrap(), "2 components 1m");
             let refused = client.post("/restart?component=web").await.unwrap_err();
-            assert_eq!(
-                (refused.exit_code(), refused.to_string()),
-                (ExitCode::FAILED, "stopping [2J".to_owned())
+            assert!(
+                matches!(&refused, ControlClientError::Refused(text) if text == "stopping [2J"),
+                "{refused}"
             );
             assert!(client.get("/status").await.unwrap().contains("\"components\":[]"));
-            assert!(matches!(client.get("/none").await, Err(ClientError::Refused(_))));
+            assert!(matches!(client.get("/none").await, Err(ControlClientError::Refused(_))));
         });
     }
 
@@ -204,14 +195,13 @@ mod tests {
     fn a_socket_without_an_app_is_unavailable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        let client = Client::new(path.clone());
-        let code = || run(client.get("/status")).unwrap_err();
-        assert!(matches!(code(), ClientError::Nobody { .. }));
+        let client = ControlClient::new(path.clone());
+        let error = || run(client.get("/status")).unwrap_err();
+        assert!(matches!(error(), ControlClientError::NotRunning { .. }));
         drop(UnixListener::bind(&path).unwrap());
-        assert_eq!(
-            (code().exit_code(), code().to_string().contains("nobody listens")),
-            (ExitCode::UNAVAILABLE, true)
-        );
+        let error = error();
+        assert!(matches!(error, ControlClientError::NotRunning { .. }), "{error}");
+        assert!(error.to_string().contains("nobody listens"), "{error}");
     }
 
     #[test]
@@ -223,7 +213,10 @@ mod tests {
             use std::io::Write;
             listener.accept().unwrap().0.write_all(b"+PONG\r\n").unwrap();
         });
-        assert!(matches!(run(Client::new(path).get("/status")), Err(ClientError::Lost)));
+        assert!(matches!(
+            run(ControlClient::new(path).get("/status")),
+            Err(ControlClientError::Disconnected)
+        ));
         other.join().unwrap();
     }
 }

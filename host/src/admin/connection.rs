@@ -1,11 +1,14 @@
-//! One client's connection: one request, one answer, and a clear error for whatever is no request.
+//! One client's connection: one request, one answer, and a clear error for bytes that are no request.
 //!
 //! Invariant: bounded in time and memory, whatever the client sends, does not send, or does not read. Only the answer
-//! to an order may be waited for longer, for as long as the client stays.
+//! to an order may take longer, for as long as the client stays.
 
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,87 +16,94 @@ use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::quiet_stream::QuietStream;
-use super::router::{Router, Scope, error};
+use super::router::{AccessScope, Router, error_response};
 
 /// How long the head of a request may take to come in.
-const HEAD_LIMIT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of it.
 const HEAD_BYTES: usize = 16 << 10;
 /// How long the client may take to read its answer.
-const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How long, and how much, is read of a client that still sends when it has its answer: closing at once would make
-/// the system take the answer back.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long, and how much, is read of a client that still sends when it has its answer: if the host closed at once,
+/// the system would reset the connection and the answer would be lost.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1 << 20;
 
-/// A client, as whoever needs its place sees it.
+/// A client's place among the connections of one listener.
 #[derive(Debug, Default)]
-pub struct ClientSlot {
-    asked: Arc<AtomicBool>,
-    leaves: Notify,
+pub(super) struct ClientSlot {
+    has_request: Arc<AtomicBool>,
+    evicted: Notify,
 }
 
 impl ClientSlot {
-    /// Returns whether it has asked something: it is not sent away then.
-    pub fn has_asked(&self) -> bool {
-        self.asked.load(Relaxed)
+    /// Returns whether the client has sent a request; it keeps its place then.
+    pub(super) fn has_request(&self) -> bool {
+        self.has_request.load(Relaxed)
     }
 
-    /// Has it leave, unless it asks something first.
-    pub fn send_away(&self) {
-        self.leaves.notify_one();
+    /// Ends the connection, unless a request comes first.
+    pub(super) fn evict(&self) {
+        self.evicted.notify_one();
     }
 
-    async fn sent_away(&self) {
-        self.leaves.notified().await;
-        if self.has_asked() {
+    async fn evicted(&self) {
+        self.evicted.notified().await;
+        if self.has_request() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns when the listener closes before the client has sent a request.
+    async fn closed_idle(&self, closing: &mut watch::Receiver<bool>) {
+        // The guard that is returned with the value would keep the sender waiting.
+        let _closed = closing.wait_for(|closing| *closing).await.is_ok();
+        if self.has_request() {
             std::future::pending::<()>().await;
         }
     }
 }
 
 /// Serves a connection to its end.
-pub async fn serve<S>(
+pub(super) async fn serve<S>(
     stream: S,
     router: Arc<Router>,
-    scope: Scope,
+    scope: AccessScope,
     mut closing: watch::Receiver<bool>,
-    guest: Arc<ClientSlot>,
+    slot: Arc<ClientSlot>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let asked = guest.asked.clone();
     let answered = Notify::new();
     let service = service_fn(|request| {
-        asked.store(true, Relaxed);
+        slot.has_request.store(true, Relaxed);
         let (router, answered) = (&router, &answered);
         Box::pin(async move {
-            let reply = router.answer(request, scope).await;
+            let response = router.answer(request, scope).await;
             answered.notify_one();
-            Ok::<_, std::convert::Infallible>(reply)
+            Ok::<_, std::convert::Infallible>(response)
         })
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_BYTES);
-    // A client that has sent all it has to say still gets its answer.
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+    // A client that has closed its sending side still gets its answer.
     builder.keep_alive(false).half_close(true);
-    let mut connection =
-        builder.serve_connection(TokioIo::new(QuietStream::new(stream, asked.clone())), service);
+    let quiet = QuietStream { stream, has_request: slot.has_request.clone() };
+    let mut connection = builder.serve_connection(TokioIo::new(quiet), service);
     let result = tokio::select! {
         biased;
         result = poll_fn(|context| Pin::new(&mut connection).poll_without_shutdown(context)) => result,
         () = unread(&answered) => return,
-        () = nothing_asked(&mut closing, &asked) => return,
-        () = guest.sent_away() => return,
+        () = slot.closed_idle(&mut closing) => return,
+        () = slot.evicted() => return,
     };
-    let mut stream = connection.into_parts().io.into_inner().into_inner();
+    let mut stream = connection.into_parts().io.into_inner().stream;
     if let Err(cause) = &result
-        && !asked.load(Relaxed)
+        && !slot.has_request()
     {
         let refused = timeout(LINGER, refuse(&mut stream, cause)).await;
         if !matches!(refused, Ok(Ok(()))) {
@@ -104,24 +114,15 @@ pub async fn serve<S>(
     let _gone = timeout(LINGER, linger(&mut stream)).await;
 }
 
-/// Returns when the client had its time to read the answer.
+/// Returns when the client has had its time to read the answer.
 async fn unread(answered: &Notify) {
     answered.notified().await;
-    sleep(READ_LIMIT).await;
+    sleep(READ_TIMEOUT).await;
 }
 
-/// Returns when the listener closes while the client has not asked anything.
-async fn nothing_asked(closing: &mut watch::Receiver<bool>, asked: &AtomicBool) {
-    // Only the value is wanted: what is returned with it keeps the sender waiting.
-    let _closed = closing.wait_for(|closes| *closes).await.is_ok();
-    if asked.load(Relaxed) {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Answers what hyper could not make a request of.
-async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) -> std::io::Result<()> {
-    let (status, told) = if cause.is_timeout() {
+/// Answers bytes that hyper could not read as a request.
+async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) -> io::Result<()> {
+    let (status, message) = if cause.is_timeout() {
         (StatusCode::REQUEST_TIMEOUT, "the head of the request did not come within 5s")
     } else if cause.is_parse_too_large() {
         (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is larger than 16 KiB")
@@ -130,9 +131,9 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) ->
     } else if cause.is_parse() {
         (StatusCode::BAD_REQUEST, "this is no HTTP/1.1 request")
     } else {
-        return Err(std::io::ErrorKind::ConnectionAborted.into());
+        return Err(io::ErrorKind::ConnectionAborted.into());
     };
-    let (head, body) = error(status, told).into_parts();
+    let (head, body) = error_response(status, message).into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in &head.headers {
@@ -143,8 +144,8 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) ->
     stream.write_all(&body).await
 }
 
-/// Closes our side, and reads what the client still sends.
-async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
+/// Closes the sending side, and reads what the client still sends.
+async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.shutdown().await?;
     let mut buffer = vec![0; 4096];
     let mut read = 0;
@@ -155,4 +156,43 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::
         }
     }
     Ok(())
+}
+
+/// The stream under a connection. It discards writes until there is a request: until then hyper writes only its own
+/// answers to malformed requests, without a body; [`refuse`] sends better ones. Hyper has no option for that.
+struct QuietStream<S> {
+    stream: S,
+    has_request: Arc<AtomicBool>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for QuietStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for QuietStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.has_request.load(Relaxed) {
+            Pin::new(&mut self.stream).poll_write(context, bytes)
+        } else {
+            Poll::Ready(Ok(bytes.len()))
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }

@@ -1,28 +1,27 @@
-//! Why the control socket or the admin listener cannot be had. Each text is complete: what, where, what to do.
+//! Errors of the control socket and the admin listener at the start. Each text is complete: what, where, what to do.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::teardown::ExitCode;
 use crate::text::sanitize::one_line;
 
 /// An error at the start. Nothing is left bound then.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The control socket.
-    #[error("cannot listen on the control socket {}: {why}", one_line(&path.display().to_string()))]
+    #[error("cannot listen on the control socket {}: {problem}", one_line(&path.display().to_string()))]
     Control {
         /// Its path.
         path: PathBuf,
-        /// What is wrong, and what to do.
-        why: ControlProblem,
+        /// The problem, and what to do.
+        problem: ControlSocketProblem,
     },
     /// The admin listener.
     #[error("cannot listen on the admin address {address}: {cause}")]
     Admin {
         /// Its address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         cause: std::io::Error,
     },
     /// The thread behind both.
@@ -30,28 +29,21 @@ pub enum AdminError {
     Thread(std::io::Error),
 }
 
-/// What is wrong with a control socket.
+/// Reasons why a control socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlProblem {
+pub enum ControlSocketProblem {
     /// A process listens there, or is about to.
     #[error(
         "another process listens there; does this app run already? (`curfew status --control PATH` tells)"
     )]
     Taken,
-    /// There is something else under that name.
+    /// The path names something else.
     #[error("there is a file of that name which is no socket; remove it, or choose another path")]
     NoSocket,
-    /// The folder is not there.
+    /// The folder does not exist.
     #[error("its folder does not exist")]
     NoFolder,
-    /// What the system said.
+    /// The error of the system.
     #[error("{0}")]
     System(#[from] std::io::Error),
-}
-
-impl AdminError {
-    /// Returns the code that a process leaves with for this error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::UNAVAILABLE
-    }
 }

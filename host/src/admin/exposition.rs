@@ -1,232 +1,220 @@
-//! A snapshot as Prometheus reads it. `docs/metrics.md` lists every name, and a test compares the two.
+//! The metrics of a [`Snapshot`] in Prometheus' text format, version 0.0.4. `docs/metrics.md` lists every name, and a
+//! test compares the two.
 //!
-//! Invariant: a name carries its unit; counters end in `_total`; a family without samples is left out, since the
-//! format has no way to say it.
+//! `prometheus-client` writes all but the summaries, which it does not have. The format is Prometheus' own and not
+//! OpenMetrics, since scrapers that do not negotiate (Telegraf, older agents) read only that one.
+//!
+//! Invariant: a name carries its unit, and a family without samples is left out.
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
+use std::fmt::{self, Write};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet, prometheus_text,
 };
-use prometheus::{TEXT_FORMAT, TextEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
 
 use super::metrics::{ComponentMetrics, Durations, Times};
 use super::request::Snapshot;
 use crate::server::{BUCKETS_MICROS, CLASSES, ENDS};
 
-/// The type of the text, for the head of an answer.
-pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// The labels of a sample.
-type Labels<'a> = &'a [(&'static str, &'a str)];
-
-/// Returns the text.
-///
-/// # Errors
-/// None that can happen: no family is empty and no name invalid.
-pub fn text(snapshot: &Snapshot) -> prometheus::Result<String> {
-    let mut families = app(snapshot);
-    families.extend(requests(&snapshot.metrics.components));
-    families.extend(connections(&snapshot.metrics.components));
-    families.extend(components(&snapshot.metrics.components));
-    families.retain(|family| !family.get_metric().is_empty());
-    TextEncoder::new().encode_to_string(&families)
+/// Returns the text. The result is an error only if writing to a `String` failed, which it cannot.
+pub(super) fn encode(snapshot: Box<Snapshot>) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    encode_summaries(&mut text, &snapshot.metrics.components)?;
+    let mut registry = Registry::default();
+    registry.register_collector(snapshot);
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
 }
 
-fn app(Snapshot { status, metrics }: &Snapshot) -> Vec<MetricFamily> {
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        encode_app(&mut encoder, self)?;
+        encode_requests(&mut encoder, &self.metrics.components)?;
+        encode_connections(&mut encoder, &self.metrics.components)?;
+        encode_components(&mut encoder, &self.metrics.components)
+    }
+}
+
+fn encode_app(encoder: &mut DescriptorEncoder<'_>, Snapshot { status, metrics }: &Snapshot) -> fmt::Result {
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    let build: Labels =
-        &[("version", status.version.as_str()), ("arch", std::env::consts::ARCH), ("profile", profile)];
+    let build =
+        [("version", status.version.as_str()), ("arch", std::env::consts::ARCH), ("profile", profile)];
+    let app = [("app", status.app.as_str())];
+    let uptime = status.uptime_ms as f64 / 1e3;
     let last_ok = status.last_reload.as_ref().is_none_or(|last| last.ok);
-    let reloads = [
-        counter(&[("result", "ok")], metrics.reloads_ok),
-        counter(&[("result", "failed")], metrics.reloads_failed),
-    ];
-    let flag = |on: bool| [gauge(&[], f64::from(u8::from(on)))];
-    let running = status.level == "running";
-    vec![
-        gauges("curfew_build_info", "What this curfew is; always 1.", [gauge(build, 1.0)]),
-        gauges("curfew_app_info", "The app's name; always 1.", [gauge(&[("app", &status.app)], 1.0)]),
-        gauges(
-            "curfew_uptime_seconds",
-            "Time since the app's start.",
-            [gauge(&[], seconds(status.uptime_ms))],
-        ),
-        gauges("curfew_ready", "1 if the app takes work, else 0.", flag(status.ready)),
-        gauges("curfew_stopping", "1 from the cause of a stop on, else 0.", flag(!running)),
-        counters("curfew_reloads_total", "Reloads that have ended, by their result.", reloads),
-        gauges("curfew_last_reload_successful", "0 if the last reload failed, else 1.", flag(last_ok)),
-        counters(
-            "curfew_log_lines_dropped_total",
-            "Lines of the log and the access log that nobody read in time.",
-            [counter(&[], metrics.log_lines_dropped)],
-        ),
-    ]
+    let stopping = status.level != "running";
+    let reloads =
+        [([("result", "ok")], metrics.reloads_ok), ([("result", "failed")], metrics.reloads_failed)];
+    gauges(encoder, "curfew_build_info", "The version of curfew; always 1.", [(build, 1_u32)])?;
+    gauges(encoder, "curfew_app_info", "The app's name; always 1.", [(app, 1_u32)])?;
+    gauges(encoder, "curfew_uptime_seconds", "Time since the app's start.", [(NONE, uptime)])?;
+    gauges(encoder, "curfew_ready", "1 if the app takes work, else 0.", [(NONE, u32::from(status.ready))])?;
+    gauges(encoder, "curfew_stopping", "1 once a stop has begun, else 0.", [(NONE, u32::from(stopping))])?;
+    counters(encoder, "curfew_reloads", "Reloads that have ended, by their result.", reloads)?;
+    gauges(
+        encoder,
+        "curfew_last_reload_successful",
+        "0 if the last reload failed, else 1.",
+        [(NONE, u32::from(last_ok))],
+    )?;
+    counters(
+        encoder,
+        "curfew_log_lines_dropped",
+        "Lines of the log and the access log that were not read in time.",
+        [(NONE, metrics.log_lines_dropped)],
+    )
 }
 
-fn requests(components: &[ComponentMetrics]) -> [MetricFamily; 3] {
+fn encode_requests(encoder: &mut DescriptorEncoder<'_>, components: &[ComponentMetrics]) -> fmt::Result {
     let counted = || components.iter().filter_map(|one| Some((one.name.as_str(), one.requests.as_ref()?)));
-    let by_class = counted().flat_map(|(name, requests)| {
-        CLASSES
-            .iter()
-            .zip(requests.classes)
-            .map(move |(class, count)| counter(&[("component", name), ("class", class)], count))
+    let ended = counted().map(|(name, requests)| (name, requests.classes, &requests.durations)).collect();
+    let aborted = counted().map(|(name, requests)| ([("component", name)], requests.aborted));
+    let total = ("curfew_requests", "Requests that have ended, by the class of their answer.");
+    let duration =
+        ("curfew_request_duration_seconds", "Time from a request's head to the end of its answer.");
+    encode_ended(encoder, total, duration, ("class", CLASSES), ended)?;
+    counters(
+        encoder,
+        "curfew_requests_aborted",
+        "Answers that broke off because their instance failed or was cut off.",
+        aborted,
+    )
+}
+
+fn encode_connections(encoder: &mut DescriptorEncoder<'_>, components: &[ComponentMetrics]) -> fmt::Result {
+    let counted = components.iter().filter_map(|one| Some((one.name.as_str(), one.connections.as_ref()?)));
+    let ended = counted.map(|(name, connections)| (name, connections.ends, &connections.durations)).collect();
+    let total = ("curfew_connections", "Connections that have ended, by how they ended.");
+    let duration = ("curfew_connection_duration_seconds", "Time from a connection's acceptance to its end.");
+    encode_ended(encoder, total, duration, ("end", ENDS), ended)
+}
+
+/// Writes the counters of something that ended, by a label with these values, and the histogram of its durations. Each has
+/// a name and a help text.
+fn encode_ended<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    total: (&str, &str),
+    duration: (&str, &str),
+    (label, values): (&'static str, [&'static str; N]),
+    ended: Vec<(&str, [u64; N], &Durations)>,
+) -> fmt::Result {
+    let by_value = ended.iter().flat_map(|(name, counts, _)| {
+        let counts = values.into_iter().zip(*counts);
+        counts.map(move |(value, count)| ([("component", *name), (label, value)], count))
     });
-    let aborted = counted().map(|(name, requests)| counter(&[("component", name)], requests.aborted));
-    let durations = counted().map(|(name, requests)| histogram(name, &requests.durations));
-    [
-        counters(
-            "curfew_requests_total",
-            "Requests that have ended, by the class of their answer.",
-            by_class,
-        ),
-        counters(
-            "curfew_requests_aborted_total",
-            "Answers that broke off because their instance failed or was cut off.",
-            aborted,
-        ),
-        family(
-            "curfew_request_duration_seconds",
-            "Time from a request's head to the end of its answer.",
-            MetricType::HISTOGRAM,
-            durations,
-        ),
-    ]
+    counters(encoder, total.0, total.1, by_value)?;
+    let durations = ended.iter().map(|(name, _, durations)| ([("component", *name)], *durations));
+    family(encoder, duration.0, duration.1, MetricType::Histogram, durations, |metric, durations| {
+        let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+        let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
+        let count = durations.buckets.iter().sum();
+        metric.encode_histogram::<NoLabelSet>(durations.micros as f64 / 1e6, count, &buckets, None)
+    })
 }
 
-fn connections(components: &[ComponentMetrics]) -> [MetricFamily; 2] {
-    let counted = || components.iter().filter_map(|one| Some((one.name.as_str(), one.connections.as_ref()?)));
-    let by_end = counted().flat_map(|(name, connections)| {
-        ENDS.iter()
-            .zip(connections.ends)
-            .map(move |(end, count)| counter(&[("component", name), ("end", end)], count))
-    });
-    let durations = counted().map(|(name, connections)| histogram(name, &connections.durations));
-    [
-        counters("curfew_connections_total", "Connections that have ended, by how they did.", by_end),
-        family(
-            "curfew_connection_duration_seconds",
-            "Time from a connection's acceptance to its end.",
-            MetricType::HISTOGRAM,
-            durations,
-        ),
-    ]
+fn encode_components(encoder: &mut DescriptorEncoder<'_>, all: &[ComponentMetrics]) -> fmt::Result {
+    let of_each = |value: fn(&ComponentMetrics) -> u64| {
+        all.iter().map(move |one| ([("component", one.name.as_str())], value(one)))
+    };
+    let kinds =
+        all.iter().map(|one| ([("component", one.name.as_str()), ("kind", one.kind.as_str())], 1_u32));
+    gauges(encoder, "curfew_component_info", "The kind of each component; always 1.", kinds)?;
+    for (name, help, value) in GAUGES {
+        gauges(encoder, name, help, of_each(value))?;
+    }
+    for (name, help, value) in COUNTERS {
+        counters(encoder, name, help, of_each(value))?;
+    }
+    Ok(())
 }
 
-fn components(all: &[ComponentMetrics]) -> Vec<MetricFamily> {
-    let counts = |name, help, count: fn(&ComponentMetrics) -> u64| {
-        counters(name, help, all.iter().map(|one| counter(&[("component", &one.name)], count(one))))
-    };
-    let levels = |name, help, level: fn(&ComponentMetrics) -> u64| {
-        gauges(name, help, all.iter().map(|one| gauge(&[("component", &one.name)], level(one) as f64)))
-    };
-    let times = |name, help, times: fn(&ComponentMetrics) -> Times| {
-        family(name, help, MetricType::SUMMARY, all.iter().map(|one| summary(&one.name, times(one))))
-    };
-    let kinds = all.iter().map(|one| gauge(&[("component", &one.name), ("kind", &one.kind)], 1.0));
-    vec![
-        gauges("curfew_component_info", "The kind of each component; always 1.", kinds),
-        levels("curfew_in_flight", "Requests or connections under way; of a service its `run`.", |one| {
-            one.in_flight
-        }),
-        levels("curfew_instances", "Instances that are alive.", |one| one.instances),
-        counts("curfew_instances_started_total", "Instances that were started.", |one| one.instances_started),
-        counts("curfew_restarts_total", "Restarts after a failure or an end, or by an operator.", |one| {
-            one.restarts
-        }),
-        counts(
-            "curfew_traps_total",
-            "Instances that trapped, exited with an error, or could not start.",
-            |one| one.traps,
-        ),
-        counts("curfew_cut_offs_total", "Times that it was cut off.", |one| one.cut_offs),
-        times("curfew_drain_seconds", "From the notice until nothing was in flight any more.", |one| {
-            one.drain
-        }),
-        times("curfew_hook_seconds", "Time that its hook took.", |one| one.hook),
-        counts("curfew_output_lines_dropped_total", "Lines of its output that nobody read in time.", |one| {
-            one.dropped_lines
-        }),
-        levels("curfew_memory_bytes", "Linear memory of its instances.", |one| one.memory_bytes),
-    ]
-}
+/// Name, help and value of a metric that each component has.
+type ComponentMetric = (&'static str, &'static str, fn(&ComponentMetrics) -> u64);
 
-fn family(
+const GAUGES: [ComponentMetric; 3] = [
+    ("curfew_in_flight", "Requests or connections under way; of a service its `run`.", |one| one.in_flight),
+    ("curfew_instances", "Instances that are alive.", |one| one.instances),
+    ("curfew_memory_bytes", "Linear memory of the instances.", |one| one.memory_bytes),
+];
+
+/// The encoder adds `_total` to each name.
+const COUNTERS: [ComponentMetric; 5] = [
+    ("curfew_instances_started", "Instances that were started.", |one| one.instances_started),
+    ("curfew_restarts", "Restarts after a failure or an end, or by an operator.", |one| one.restarts),
+    ("curfew_traps", "Instances that trapped, exited with an error, or could not start.", |one| one.traps),
+    ("curfew_cut_offs", "Times that the component was cut off.", |one| one.cut_offs),
+    ("curfew_output_lines_dropped", "Lines of output that were not read in time.", |one| one.dropped_lines),
+];
+
+type ComponentSummary = (&'static str, &'static str, fn(&ComponentMetrics) -> Times);
+
+const SUMMARIES: [ComponentSummary; 2] = [
+    ("curfew_drain_seconds", "From the notice until nothing was in flight any more.", |one| one.drain),
+    ("curfew_hook_seconds", "Time that the hook took.", |one| one.hook),
+];
+
+/// The label set of a metric without labels.
+const NONE: [(&str, &str); 0] = [];
+
+/// Writes one family: its head, then a sample for each label set.
+fn family<L: EncodeLabelSet, V>(
+    encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     kind: MetricType,
-    metrics: impl IntoIterator<Item = Metric>,
-) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.into_iter().collect());
-    family
+    samples: impl IntoIterator<Item = (L, V)>,
+    encode: impl Fn(&mut MetricEncoder<'_>, V) -> fmt::Result,
+) -> fmt::Result {
+    let mut samples = samples.into_iter().peekable();
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in samples {
+        encode(&mut family.encode_family(&labels)?, value)?;
+    }
+    Ok(())
 }
 
-fn counters(name: &str, help: &str, metrics: impl IntoIterator<Item = Metric>) -> MetricFamily {
-    family(name, help, MetricType::COUNTER, metrics)
+/// Writes counters. The encoder adds `_total` to the name.
+fn counters<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    family(encoder, name, help, MetricType::Counter, samples, |metric, value| {
+        metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    })
 }
 
-fn gauges(name: &str, help: &str, metrics: impl IntoIterator<Item = Metric>) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, metrics)
+fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (L, V)>,
+) -> fmt::Result {
+    family(encoder, name, help, MetricType::Gauge, samples, |metric, value| metric.encode_gauge(&value))
 }
 
-fn counter(labels: Labels<'_>, value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(labels: Labels<'_>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn histogram(component: &str, durations: &Durations) -> Metric {
-    let mut below = 0;
-    let bounds = BUCKETS_MICROS.iter().zip(durations.buckets);
-    let buckets = bounds.map(|(bound, count)| {
-        below += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound as f64 / 1e6);
-        bucket.set_cumulative_count(below);
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(durations.buckets.iter().sum());
-    histogram.set_sample_sum(durations.micros as f64 / 1e6);
-    let mut metric = Metric::from_label(pairs(&[("component", component)]));
-    metric.set_histogram(histogram);
-    metric
-}
-
-fn summary(component: &str, times: Times) -> Metric {
-    let mut summary = Summary::default();
-    summary.set_sample_count(times.count);
-    summary.set_sample_sum(times.total.as_secs_f64());
-    let mut metric = Metric::from_label(pairs(&[("component", component)]));
-    metric.set_summary(summary);
-    metric
-}
-
-fn pairs(labels: Labels<'_>) -> Vec<LabelPair> {
-    let pair = |(name, value): &(&'static str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    };
-    labels.iter().map(pair).collect()
-}
-
-fn seconds(millis: u64) -> f64 {
-    millis as f64 / 1e3
+/// Writes the summaries, which have a sum and a count. Names of components need no escapes.
+fn encode_summaries(text: &mut String, components: &[ComponentMetrics]) -> fmt::Result {
+    for (name, help, times) in SUMMARIES {
+        for (place, component) in components.iter().enumerate() {
+            if place == 0 {
+                write!(text, "# HELP {name} {help}\n# TYPE {name} summary\n")?;
+            }
+            let (Times { count, total }, component) = (times(component), &component.name);
+            writeln!(text, "{name}_sum{{component=\"{component}\"}} {}", total.as_secs_f64())?;
+            writeln!(text, "{name}_count{{component=\"{component}\"}} {count}")?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,19 +1,18 @@
-//! The figures of an app that Prometheus gets, as plain data.
+//! Metrics of an app as plain data; names, units and text are in `exposition`.
 //!
-//! Invariant: every counter of a component counts for all its generations since the app's start, so that none ever
-//! goes back; whoever fills them adds what retired generations had counted ([`ComponentMetrics::add_counts`]).
-//! What does not belong here: names, units and text, which are in `exposition`.
+//! Invariant: a counter of a component counts for all its generations since the app's start, so that it never goes back.
+//! The supervisor adds the counts of retired generations ([`ComponentMetrics::add_counts`]).
 
 use std::time::Duration;
 
 use crate::server::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
 
-/// The figures of an app.
+/// Metrics of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// One entry for each component of the manifest, whatever its number of generations.
     pub components: Vec<ComponentMetrics>,
-    /// Lines of the host's own log, and of the access log, that nobody read in time.
+    /// Lines of the host's log and of the access log that were not read in time.
     pub log_lines_dropped: u64,
     /// Reloads that took over.
     pub reloads_ok: u64,
@@ -21,7 +20,7 @@ pub struct Metrics {
     pub reloads_failed: u64,
 }
 
-/// The figures of one component.
+/// Metrics of one component.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComponentMetrics {
     /// Its name.
@@ -32,7 +31,7 @@ pub struct ComponentMetrics {
     pub requests: Option<RequestMetrics>,
     /// Counters of its connections; `None` for every kind but `tcp`.
     pub connections: Option<ConnectionMetrics>,
-    /// Gauge: requests or connections under way; of a service 1 while its `run` is.
+    /// Gauge: requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
     /// Gauge: instances that are alive, of all generations.
     pub instances: u64,
@@ -48,13 +47,13 @@ pub struct ComponentMetrics {
     pub drain: Times,
     /// Counter: calls of the hook, and how long they took.
     pub hook: Times,
-    /// Counter: lines of its output that nobody read in time.
+    /// Counter: lines of its output that were not read in time.
     pub dropped_lines: u64,
     /// Gauge: bytes of linear memory of all its instances.
     pub memory_bytes: u64,
 }
 
-/// What is counted of requests.
+/// Metrics of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestMetrics {
     /// Requests that have ended, by the class of their answer, as in [`CLASSES`].
@@ -65,35 +64,35 @@ pub struct RequestMetrics {
     pub durations: Durations,
 }
 
-/// What is counted of connections.
+/// Metrics of connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionMetrics {
     /// Connections by how they ended, as in [`ENDS`].
     pub ends: [u64; ENDS.len()],
-    /// How long they were there.
+    /// How long they were open.
     pub durations: Durations,
 }
 
-/// How long many things took.
+/// A histogram of durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
     /// One count for each bound of [`BUCKETS_MICROS`], and one for all above.
     pub buckets: [u64; BUCKETS_MICROS.len() + 1],
-    /// All their times together, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub micros: u64,
 }
 
-/// How often something was, and how long that took in all.
+/// A count of events and the sum of their durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// How often.
+    /// The number of events.
     pub count: u64,
-    /// How long in all.
+    /// The sum of their durations.
     pub total: Duration,
 }
 
 impl Times {
-    /// Counts one more.
+    /// Counts one more event.
     pub fn add(&mut self, took: Duration) {
         self.count += 1;
         self.total = self.total.saturating_add(took);

@@ -1,35 +1,35 @@
-//! What the control socket and the admin listener ask of the app, and what comes back.
+//! Requests that the control socket and the admin listener hand to the app, and the answers.
 //!
-//! Invariant: asking never waits. Each question carries the channel for its answer; one that is dropped without an
-//! answer counts as refused.
+//! Invariant: handing over never waits. Each request carries the channel for its answer; a channel that is dropped
+//! without an answer counts as a refusal.
 
 use tokio::sync::oneshot;
 
 use super::metrics::Metrics;
 use super::status::Status;
 
-/// The one who answers: whoever controls the app.
+/// The app, as the admin thread sees it.
 pub trait Operator: Send + Sync + 'static {
-    /// Takes a question. Never blocks; is called on the thread `curfew-operate`.
-    fn ask(&self, question: OperatorRequest);
+    /// Takes a request. Never blocks; is called on the thread `curfew-admin`.
+    fn ask(&self, request: OperatorRequest);
 }
 
-/// Something to tell or to do. That the asker is gone when the answer comes is no error, and takes nothing back.
+/// A question or an order. If the client is gone when the answer comes, the order still stands.
 #[derive(Debug)]
 pub enum OperatorRequest {
-    /// How is everything? To be answered at once, also while the app stops.
+    /// The state of the app. To be answered at once, also while the app stops.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
     /// Stop the app, or one component of it.
     Stop {
         /// The component; `None` is the app.
         component: Option<String>,
-        /// The app: without its `drain-delay`; while it is in its delay already, ends that. A component: without its
-        /// grace.
+        /// For the app: skip its `drain-delay`, or end the one that is under way. For a component: no grace.
         now: bool,
         /// Answered when the stop of the app has begun, or when the component has ended.
         answer: oneshot::Sender<OperatorAnswer>,
     },
-    /// Read the manifest again. Answered when the reload has ended: it took over, or it failed and changed nothing.
+    /// Read the manifest again. Answered when the new version has taken over, or the reload failed and changed
+    /// nothing.
     Reload(oneshot::Sender<OperatorAnswer>),
     /// Replace one component by a fresh generation of itself.
     Restart {
@@ -40,14 +40,14 @@ pub enum OperatorRequest {
     },
 }
 
-/// What became of an order: one line for people.
-pub type OperatorAnswer = Result<String, Refusal>;
+/// The result of an order; one line for people.
+pub type OperatorAnswer = Result<String, OperatorRefusal>;
 
 /// An order that was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Of which kind the reason is.
-    pub why: RefusalKind,
+pub struct OperatorRefusal {
+    /// The kind of the reason.
+    pub kind: RefusalKind,
     /// The reason, for people; may have several lines.
     pub text: String,
 }
@@ -57,15 +57,15 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The app is stopping.
     Stopping,
-    /// It was not tried: another order is under way, or what the app is made of does not allow it.
+    /// The host did not try: another order is under way, or the app has nothing to do it with.
     Busy,
     /// There is no such component.
     Unknown,
-    /// It was tried.
+    /// The host tried, and it failed.
     Failed,
 }
 
-/// Everything there is to tell of an app at one moment.
+/// State of an app at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// For people, probes and `curfew status`.

@@ -1,7 +1,10 @@
-//! Which request means which question, and what is answered.
+//! From an HTTP request to a request to the app, and from the app's answer to a response.
 //!
-//! Invariant: orders are taken on the control socket only. Whatever the app's owner does, a question that can be
-//! answered at once is answered within [`PATIENCE`], and `/livez` without asking anybody.
+//! Seven paths with their methods, queries and JSON errors are one `match`. axum's router would replace only the paths,
+//! for ten more crates, and answers 404 and 405 in its own words.
+//!
+//! Invariant: orders are taken on the control socket only. A question is answered within [`PATIENCE`], whatever the
+//! control thread does, and `/livez` without asking it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,60 +20,60 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::exposition;
-use super::request::{Operator, OperatorAnswer, OperatorRequest, Refusal, RefusalKind, Snapshot};
+use super::request::{Operator, OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind, Snapshot};
 use crate::text::sanitize;
 
-/// Longest wait for the control thread where there is nothing to wait for but its turn.
+/// Longest wait for an answer that the control thread gives at once.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of a request's body. They mean nothing: clients send one now and then all the same.
+/// Most bytes of a request's body. No request needs one, but some clients send one.
 const BODY_BYTES: usize = 64 << 10;
 /// How long a body may take to come in.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a client can reach.
+/// The requests that a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// It sees.
+pub(super) enum AccessScope {
+    /// Questions only.
     Admin,
-    /// It sees, and gives orders.
+    /// Questions and orders.
     Control,
 }
 
 /// An answer to a client.
-pub type Reply = Response<Full<Bytes>>;
+pub(super) type HttpResponse = Response<Full<Bytes>>;
 
-/// Where requests are answered.
-pub struct Router {
+/// Answers the requests of both listeners.
+pub(super) struct Router {
     operator: Arc<dyn Operator>,
     closing: watch::Receiver<bool>,
 }
 
-/// Why a request means nothing.
+/// An error of the client.
 #[derive(Debug)]
-struct Problem {
+struct RequestError {
     status: StatusCode,
-    told: String,
-    /// What it takes, where that is a matter of the method.
+    message: String,
+    /// The methods that the path takes, where the method was wrong.
     allow: Option<&'static str>,
 }
 
-impl Problem {
-    fn new(status: StatusCode, told: impl Into<String>) -> Self {
-        Self { status, told: told.into(), allow: None }
+impl RequestError {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), allow: None }
     }
 
-    fn reply(self) -> Reply {
-        let mut reply = error(self.status, &self.told);
+    fn response(self) -> HttpResponse {
+        let mut response = error_response(self.status, &self.message);
         if let Some(methods) = self.allow {
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
-        reply
+        response
     }
 }
 
-/// What a request asks for.
+/// A well-formed request.
 #[derive(Debug, PartialEq, Eq)]
-enum Wish<'a> {
+enum Endpoint<'a> {
     Livez,
     Readyz,
     Status,
@@ -82,140 +85,146 @@ enum Wish<'a> {
 
 impl Router {
     /// Returns a router that asks this operator until `closing` says true.
-    pub fn new(operator: Arc<dyn Operator>, closing: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(operator: Arc<dyn Operator>, closing: watch::Receiver<bool>) -> Self {
         Self { operator, closing }
     }
 
     /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>, scope: Scope) -> Reply
+    pub(super) async fn answer<B>(&self, request: Request<B>, scope: AccessScope) -> HttpResponse
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        if let Err(problem) = discard(body).await {
-            return problem.reply();
+        if let Err(error) = discard(body).await {
+            return error.response();
         }
-        match wish(&head.method, &head.uri, scope) {
-            Ok(wish) => self.grant(wish).await,
-            Err(problem) => problem.reply(),
+        match parse(&head.method, &head.uri, scope) {
+            Ok(endpoint) => self.dispatch(endpoint).await,
+            Err(error) => error.response(),
         }
     }
 
-    async fn grant(&self, wish: Wish<'_>) -> Reply {
-        match wish {
-            Wish::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n".to_owned()),
-            Wish::Readyz => self.snapshot(|snapshot| ready(&snapshot)).await,
-            Wish::Status => self.snapshot(|snapshot| status(&snapshot)).await,
-            Wish::Metrics => self.snapshot(|snapshot| metrics(&snapshot)).await,
-            Wish::Stop { component, now } => {
+    async fn dispatch(&self, endpoint: Endpoint<'_>) -> HttpResponse {
+        match endpoint {
+            Endpoint::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n".to_owned()),
+            Endpoint::Readyz => self.snapshot(|snapshot| ready(&snapshot)).await,
+            Endpoint::Status => self.snapshot(|snapshot| status(&snapshot)).await,
+            Endpoint::Metrics => self.snapshot(metrics).await,
+            Endpoint::Stop { component, now } => {
                 let component = component.map(str::to_owned);
                 self.order(|answer| OperatorRequest::Stop { component, now, answer }).await
             }
-            Wish::Reload => self.order(OperatorRequest::Reload).await,
-            Wish::Restart { component } => {
+            Endpoint::Reload => self.order(OperatorRequest::Reload).await,
+            Endpoint::Restart { component } => {
                 let component = component.to_owned();
                 self.order(|answer| OperatorRequest::Restart { component, answer }).await
             }
         }
     }
 
-    async fn snapshot(&self, tell: impl FnOnce(Box<Snapshot>) -> Reply) -> Reply {
+    async fn snapshot(&self, respond: impl FnOnce(Box<Snapshot>) -> HttpResponse) -> HttpResponse {
         match timeout(PATIENCE, self.ask(OperatorRequest::Snapshot)).await {
-            Ok(Some(snapshot)) => tell(snapshot),
-            Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the app has ended"),
-            Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the control thread does not answer"),
+            Ok(Some(snapshot)) => respond(snapshot),
+            Ok(None) => error_response(StatusCode::SERVICE_UNAVAILABLE, "the app has ended"),
+            Err(_) => error_response(StatusCode::SERVICE_UNAVAILABLE, "the control thread does not answer"),
         }
     }
 
     async fn order(
         &self,
-        question: impl FnOnce(oneshot::Sender<OperatorAnswer>) -> OperatorRequest,
-    ) -> Reply {
-        match self.ask(question).await {
+        request: impl FnOnce(oneshot::Sender<OperatorAnswer>) -> OperatorRequest,
+    ) -> HttpResponse {
+        match self.ask(request).await {
             Some(Ok(done)) => document(StatusCode::OK, &json!({ "done": done })),
-            Some(Err(Refusal { why, text })) => {
-                let status = match why {
+            Some(Err(OperatorRefusal { kind, text })) => {
+                let status = match kind {
                     RefusalKind::Stopping | RefusalKind::Busy => StatusCode::CONFLICT,
                     RefusalKind::Unknown => StatusCode::NOT_FOUND,
                     RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
                 };
-                error(status, &text)
+                error_response(status, &text)
             }
-            None => error(StatusCode::SERVICE_UNAVAILABLE, "the app ended before this was done"),
+            None => error_response(StatusCode::SERVICE_UNAVAILABLE, "the app ended before this was done"),
         }
     }
 
-    /// Returns what was answered, or nothing if there will never be an answer.
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> OperatorRequest) -> Option<T> {
+    /// Returns the answer, or `None` if there will never be one.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> OperatorRequest) -> Option<T> {
         let (answer, mut answered) = oneshot::channel();
-        self.operator.ask(question(answer));
+        self.operator.ask(request(answer));
         let mut closing = self.closing.clone();
         tokio::select! {
             biased;
             answer = &mut answered => answer.ok(),
-            _ = closing.wait_for(|closes| *closes) => answered.try_recv().ok(),
+            _ = closing.wait_for(|closing| *closing) => answered.try_recv().ok(),
         }
     }
 }
 
-fn wish<'a>(method: &Method, uri: &'a http::Uri, scope: Scope) -> Result<Wish<'a>, Problem> {
-    let (wish, is_order) = match uri.path() {
-        "/livez" => (Wish::Livez, false),
-        "/readyz" => (Wish::Readyz, false),
-        "/status" => (Wish::Status, false),
-        "/metrics" => (Wish::Metrics, false),
-        "/stop" => (Wish::Stop { component: None, now: false }, true),
-        "/reload" => (Wish::Reload, true),
-        "/restart" => (Wish::Restart { component: "" }, true),
+fn parse<'a>(method: &Method, uri: &'a http::Uri, scope: AccessScope) -> Result<Endpoint<'a>, RequestError> {
+    let (endpoint, is_order) = match uri.path() {
+        "/livez" => (Endpoint::Livez, false),
+        "/readyz" => (Endpoint::Readyz, false),
+        "/status" => (Endpoint::Status, false),
+        "/metrics" => (Endpoint::Metrics, false),
+        "/stop" => (Endpoint::Stop { component: None, now: false }, true),
+        "/reload" => (Endpoint::Reload, true),
+        "/restart" => (Endpoint::Restart { component: "" }, true),
         _ => {
-            let orders = if scope == Scope::Control { ", POST /stop, /reload, /restart" } else { "" };
-            let told = format!("there are GET /livez, /readyz, /status, /metrics{orders}");
-            return Err(Problem::new(StatusCode::NOT_FOUND, told));
+            let orders = if scope == AccessScope::Control { ", POST /stop, /reload, /restart" } else { "" };
+            let message = format!("there are GET /livez, /readyz, /status, /metrics{orders}");
+            return Err(RequestError::new(StatusCode::NOT_FOUND, message));
         }
     };
-    if is_order && scope == Scope::Admin {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
+    if is_order && scope == AccessScope::Admin {
+        return Err(RequestError::new(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
     }
     let (fits, allowed) = match is_order {
         true => (method == Method::POST, "POST"),
         false => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
     };
     if !fits {
-        let told = format!("{} takes {allowed}", uri.path());
-        return Err(Problem { allow: Some(allowed), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, told) });
+        let message = format!("{} takes {allowed}", uri.path());
+        return Err(RequestError {
+            allow: Some(allowed),
+            ..RequestError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        });
     }
-    with_query(wish, uri.query().unwrap_or("")).map_err(|told| Problem::new(StatusCode::BAD_REQUEST, told))
+    with_query(endpoint, uri.query().unwrap_or(""))
+        .map_err(|message| RequestError::new(StatusCode::BAD_REQUEST, message))
 }
 
-/// Reads the query into an order. What only tells takes any: probes add things to it.
-fn with_query<'a>(mut wish: Wish<'a>, query: &'a str) -> Result<Wish<'a>, &'static str> {
+/// Reads the query of an order. Questions ignore theirs: probes add things to it.
+fn with_query<'a>(mut endpoint: Endpoint<'a>, query: &'a str) -> Result<Endpoint<'a>, &'static str> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (&mut wish, key, value) {
-            (Wish::Livez | Wish::Readyz | Wish::Status | Wish::Metrics, ..) => {}
-            (Wish::Stop { now, .. }, "now", "1" | "") => *now = true,
-            (Wish::Stop { now, .. }, "now", "0") => *now = false,
-            (Wish::Stop { component, .. }, "component", name) if !name.is_empty() => *component = Some(name),
-            (Wish::Restart { component }, "component", name) => *component = name,
-            (Wish::Stop { .. }, ..) => return Err("/stop takes now=1 and component=NAME"),
-            (Wish::Restart { .. }, ..) => return Err("/restart takes component=NAME"),
-            (Wish::Reload, ..) => return Err("/reload takes nothing"),
+        match (&mut endpoint, key, value) {
+            (Endpoint::Livez | Endpoint::Readyz | Endpoint::Status | Endpoint::Metrics, ..) => {}
+            (Endpoint::Stop { now, .. }, "now", "1" | "") => *now = true,
+            (Endpoint::Stop { now, .. }, "now", "0") => *now = false,
+            (Endpoint::Stop { component, .. }, "component", name) if !name.is_empty() => {
+                *component = Some(name)
+            }
+            (Endpoint::Restart { component }, "component", name) => *component = name,
+            (Endpoint::Stop { .. }, ..) => return Err("/stop takes now=1 and component=NAME"),
+            (Endpoint::Restart { .. }, ..) => return Err("/restart takes component=NAME"),
+            (Endpoint::Reload, ..) => return Err("/reload takes nothing"),
         }
     }
-    match wish {
-        Wish::Restart { component: "" } => Err("/restart needs component=NAME"),
-        wish => Ok(wish),
+    match endpoint {
+        Endpoint::Restart { component: "" } => Err("/restart needs component=NAME"),
+        endpoint => Ok(endpoint),
     }
 }
 
-/// Reads a body to its end, so that closing the connection takes no answer back.
-async fn discard<B>(body: B) -> Result<(), Problem>
+/// Reads a body to its end. Closing a connection with unread bytes resets it, and the answer would be lost.
+async fn discard<B>(body: B) -> Result<(), RequestError>
 where
     B: Body<Data: Send> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
+    let too_large = || RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Err(too_large());
     }
@@ -230,13 +239,13 @@ where
         Ok(Ok(())) => Ok(()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced"))
+            Err(RequestError::new(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced"))
         }
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
+        Err(_) => Err(RequestError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
     }
 }
 
-fn ready(snapshot: &Snapshot) -> Reply {
+fn ready(snapshot: &Snapshot) -> HttpResponse {
     if snapshot.status.ready {
         return text(StatusCode::OK, "text/plain; charset=utf-8", "ready\n".to_owned());
     }
@@ -248,51 +257,51 @@ fn ready(snapshot: &Snapshot) -> Reply {
     text(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", reasons.join("\n") + "\n")
 }
 
-fn status(snapshot: &Snapshot) -> Reply {
+fn status(snapshot: &Snapshot) -> HttpResponse {
     document(StatusCode::OK, &snapshot.status)
 }
 
-fn metrics(snapshot: &Snapshot) -> Reply {
-    match exposition::text(snapshot) {
-        Ok(figures) => text(StatusCode::OK, exposition::CONTENT_TYPE, figures),
-        Err(cause) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug in curfew: {cause}")),
+fn metrics(snapshot: Box<Snapshot>) -> HttpResponse {
+    match exposition::encode(snapshot) {
+        Ok(metrics) => text(StatusCode::OK, exposition::CONTENT_TYPE, metrics),
+        Err(cause) => error_response(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug in curfew: {cause}")),
     }
 }
 
-/// Returns an answer that says what is wrong.
-pub fn error(status: StatusCode, told: &str) -> Reply {
-    document(status, &json!({ "error": told }))
+/// Returns an error as a response.
+pub(super) fn error_response(status: StatusCode, message: &str) -> HttpResponse {
+    document(status, &json!({ "error": message }))
 }
 
-fn document(status: StatusCode, value: &impl Serialize) -> Reply {
-    // All of it is plain data with texts as keys, which cannot fail.
+fn document(status: StatusCode, value: &impl Serialize) -> HttpResponse {
+    // Plain data with texts as keys: serialising cannot fail.
     let document = serde_json::to_string(value).unwrap_or_default();
     text(status, "application/json", sanitize::json(&document) + "\n")
 }
 
-fn text(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
+fn text(status: StatusCode, kind: &'static str, body: String) -> HttpResponse {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // What was true a moment ago is worth nothing here.
+    // An answer is outdated at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wished(method: &str, target: &str, scope: Scope) -> Result<String, u16> {
+    fn parsed(method: &str, target: &str, scope: AccessScope) -> Result<String, u16> {
         let uri = target.parse().unwrap();
-        let wish = wish(&method.parse().unwrap(), &uri, scope);
-        wish.map(|wish| format!("{wish:?}")).map_err(|problem| problem.status.as_u16())
+        let endpoint = parse(&method.parse().unwrap(), &uri, scope);
+        endpoint.map(|endpoint| format!("{endpoint:?}")).map_err(|error| error.status.as_u16())
     }
 
     #[test]
     fn requests_mean_what_the_page_on_the_protocol_says() {
-        use Scope::{Admin, Control};
+        use AccessScope::{Admin, Control};
         let good = [
             ("GET", "/livez", Admin, "Livez"),
             ("HEAD", "/readyz?verbose=1", Admin, "Readyz"),
@@ -305,7 +314,7 @@ mod tests {
             ("POST", "/restart?component=web", Control, "Restart { component: \"web\" }"),
         ];
         for (method, target, scope, expected) in good {
-            assert_eq!(wished(method, target, scope).as_deref(), Ok(expected), "{method} {target}");
+            assert_eq!(parsed(method, target, scope).as_deref(), Ok(expected), "{method} {target}");
         }
         let bad = [
             ("POST", "/stop", Admin, 403),
@@ -322,7 +331,7 @@ mod tests {
             ("GET", "/livez/", Admin, 404),
         ];
         for (method, target, scope, expected) in bad {
-            assert_eq!(wished(method, target, scope), Err(expected), "{method} {target}");
+            assert_eq!(parsed(method, target, scope), Err(expected), "{method} {target}");
         }
     }
 }

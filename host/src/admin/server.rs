@@ -1,18 +1,18 @@
 //! The thread behind the control socket and the admin listener.
 //!
-//! Invariant: at most [`CONNECTIONS`] clients at a time on each of the two, so that whoever floods the one does not
-//! lock out the other, and who asks nothing locks out nobody; the thread ends when its owner drops it, and by nothing
-//! else.
+//! Invariant: at most [`CONNECTIONS`] clients at a time on each of the two, so that a flood on one does not lock out the
+//! other, and an idle client locks out no other client. The thread ends when its owner drops it, and by nothing else.
+//!
+//! hyper serves each connection; the accept loop and the stop are our own. `axum::serve` accepts without a limit, sets
+//! no limit on the time or size of a request's head, and its graceful stop waits for each connection without a bound.
+//! hyper-util's `GracefulShutdown` has neither a bound nor a place to evict, which a `JoinSet` with a timeout has.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,25 +24,25 @@ use tokio::time::{sleep, timeout};
 use super::connection::{ClientSlot, serve};
 use super::error::AdminError;
 use super::request::Operator;
-use super::router::{Router, Scope};
+use super::router::{AccessScope, Router};
 use super::socket::{ControlFile, bind_admin};
 use crate::fail_point;
 use crate::text::sanitize::one_line;
 
-/// Most clients at a time on one listener. More take the places of those that have not asked anything, or wait.
+/// Most clients at a time on one listener. Further clients take the places of idle ones, or wait.
 const CONNECTIONS: usize = 64;
-/// Pause after an error that only time or others can mend, as when there are no descriptors left.
+/// Pause after an error that only time can mend, such as a shortage of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long clients that have asked something have for their answers when the listeners close.
+/// How long clients may take for their last answers when the listeners close.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
-/// What the thread is started with.
+/// Settings of [`Admin`].
 pub struct AdminParts {
     /// The control socket's path; `None` is no control socket.
     pub control: Option<PathBuf>,
-    /// The admin listener's address; `None` is no admin listener. Port 0 is one of the system's choice.
+    /// The admin listener's address; `None` is no admin listener. With port 0 the system chooses a free port.
     pub admin: Option<SocketAddr>,
-    /// The one who answers.
+    /// Answers the requests.
     pub operator: Arc<dyn Operator>,
     /// Called when the thread dies, which is a bug.
     pub died: Box<dyn FnOnce() + Send>,
@@ -55,8 +55,8 @@ impl std::fmt::Debug for AdminParts {
     }
 }
 
-/// The control socket and the admin listener of a running app. Dropping it closes both: who has asked something
-/// gets an answer within 100 ms, and the socket's file is removed.
+/// The control socket and the admin listener of a running app. Dropping it closes both: pending requests get an answer
+/// within 100 ms, and the socket's file is removed.
 #[derive(Debug)]
 pub struct Admin {
     closing: watch::Sender<bool>,
@@ -69,13 +69,13 @@ impl Admin {
     /// Binds both and starts the thread; with neither configured there is no thread.
     ///
     /// # Errors
-    /// When one of them cannot be had; nothing is left bound then.
+    /// When one of them cannot be bound; nothing is left bound then.
     pub fn start(parts: AdminParts) -> Result<Self, AdminError> {
         let AdminParts { control, admin, operator, died } = parts;
-        let (closing, closes) = watch::channel(false);
+        let (closing, watch_closing) = watch::channel(false);
         let control = control.map(|path| match ControlFile::bind(&path) {
             Ok(bound) => Ok(bound),
-            Err(why) => Err(AdminError::Control { path, why }),
+            Err(problem) => Err(AdminError::Control { path, problem }),
         });
         let (control, control_listener) = control.transpose()?.unzip();
         let admin = admin.map(|address| {
@@ -83,21 +83,27 @@ impl Admin {
             bound.map_err(|cause| AdminError::Admin { address, cause })
         });
         let (admin, admin_listener) = admin.transpose()?.unzip();
-        let mut operate = Self { closing, thread: None, control, admin };
+        let mut admin = Self { closing, thread: None, control, admin };
         if control_listener.is_none() && admin_listener.is_none() {
-            return Ok(operate);
+            return Ok(admin);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(AdminError::Thread)?;
-        let work = Work { router: Arc::new(Router::new(operator, closes.clone())), closes };
-        let thread = std::thread::Builder::new().name("curfew-operate".to_owned()).spawn(move || {
-            let alarm = Alarm(Some(died));
-            runtime.block_on(work.run(control_listener, admin_listener));
-            alarm.disarm();
+        let in_runtime = runtime.enter();
+        let control = control_listener.map(UnixListener::from_std).transpose().map_err(AdminError::Thread)?;
+        let listener = admin_listener.map(TcpListener::from_std).transpose().map_err(AdminError::Thread)?;
+        drop(in_runtime);
+        let router = Arc::new(Router::new(operator, watch_closing.clone()));
+        let work = AdminThread { router, closing: watch_closing };
+        let thread = std::thread::Builder::new().name("curfew-admin".to_owned()).spawn(move || {
+            let run = AssertUnwindSafe(|| runtime.block_on(work.run(control, listener)));
+            if catch_unwind(run).is_err() {
+                died();
+            }
         });
-        operate.thread = Some(thread.map_err(AdminError::Thread)?);
-        operate.tell("open");
-        Ok(operate)
+        admin.thread = Some(thread.map_err(AdminError::Thread)?);
+        admin.log("open");
+        Ok(admin)
     }
 
     /// Returns the admin listener's address, with the port that it got.
@@ -110,7 +116,7 @@ impl Admin {
         self.control.as_ref().map(ControlFile::path)
     }
 
-    fn tell(&self, state: &str) {
+    fn log(&self, state: &str) {
         if let Some(path) = self.control() {
             tracing::info!(path = one_line(&path.display().to_string()), "control socket {state}");
         }
@@ -123,103 +129,66 @@ impl Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            self.tell("closed");
-            // Before its listener: from then on another process can have that path.
+            self.log("closed");
+            // Before the listener closes: from then on another process may bind that path.
             self.control = None;
             self.closing.send_replace(true);
-            // That it died was told when it did.
+            // A panic of the thread was reported when it happened.
             let _died = thread.join();
         }
     }
 }
 
-/// Tells of the thread's death, unless that is in order.
-struct Alarm(Option<Box<dyn FnOnce() + Send>>);
-
-impl Alarm {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if let Some(died) = self.0.take() {
-            died();
-        }
-    }
-}
-
-/// What the thread does.
-struct Work {
+/// State of the thread `curfew-admin`.
+struct AdminThread {
     router: Arc<Router>,
-    closes: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 }
 
-impl Work {
-    async fn run(
-        self,
-        control: Option<std::os::unix::net::UnixListener>,
-        admin: Option<std::net::TcpListener>,
-    ) {
+impl AdminThread {
+    async fn run(self, control: Option<UnixListener>, admin: Option<TcpListener>) {
         let control = async {
-            match control.map(UnixListener::from_std) {
-                Some(Ok(listener)) => {
-                    let accept = |context: &mut Context<'_>| {
-                        listener.poll_accept(context).map(|accepted| accepted.map(|(stream, _)| stream))
-                    };
-                    self.accept("the control socket", Scope::Control, accept).await;
-                }
-                Some(Err(error)) => tracing::error!(%error, "the control socket cannot be accepted from"),
-                None => {}
+            if let Some(listener) = control {
+                let accept = async || listener.accept().await.map(|(stream, _)| stream);
+                self.accept("the control socket", AccessScope::Control, accept).await;
             }
         };
         let admin = async {
-            match admin.map(TcpListener::from_std) {
-                Some(Ok(listener)) => {
-                    let accept = |context: &mut Context<'_>| {
-                        listener.poll_accept(context).map(|accepted| accepted.map(|(stream, _)| stream))
-                    };
-                    self.accept("the admin listener", Scope::Admin, accept).await;
-                }
-                Some(Err(error)) => tracing::error!(%error, "the admin listener cannot be accepted from"),
-                None => {}
+            if let Some(listener) = admin {
+                let accept = async || listener.accept().await.map(|(stream, _)| stream);
+                self.accept("the admin listener", AccessScope::Admin, accept).await;
             }
         };
         tokio::join!(control, admin);
     }
 
-    /// Serves whoever connects until the listeners close.
-    async fn accept<S>(
-        &self,
-        what: &str,
-        scope: Scope,
-        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-    ) where
+    /// Accepts and serves clients until the listeners close.
+    async fn accept<S>(&self, what: &str, scope: AccessScope, mut accept: impl AsyncFnMut() -> io::Result<S>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut clients = JoinSet::new();
-        let mut guests = VecDeque::<Arc<ClientSlot>>::new();
-        let mut closes = self.closes.clone();
-        let mut told = false;
+        let mut slots = VecDeque::<Arc<ClientSlot>>::new();
+        let mut closing = self.closing.clone();
+        let mut logged = false;
         let mut arrived = None;
         loop {
             let next = async {
                 let accepted = match &arrived {
                     Some(_waits) => Ok(()),
-                    None => poll_fn(&mut accept).await.map(|stream| arrived = Some(stream)),
+                    None => accept().await.map(|stream| arrived = Some(stream)),
                 };
                 if room.available_permits() == 0 {
-                    make_room(&mut guests);
+                    make_room(&mut slots);
                 }
                 (room.clone().acquire_owned().await, accepted)
             };
             let (place, accepted) = tokio::select! {
                 biased;
-                _ = closes.wait_for(|closes| *closes) => break,
+                _ = closing.wait_for(|closing| *closing) => break,
                 Some(ended) = clients.join_next() => {
-                    // One that has died is a bug like the death of the thread.
+                    // A panic in a connection is a bug like the death of the thread.
                     if let Err(Ok(death)) = ended.map_err(JoinError::try_into_panic) {
                         resume_unwind(death);
                     }
@@ -229,41 +198,41 @@ impl Work {
             };
             match accepted {
                 Ok(()) => {
-                    fail_point::reach("operate");
-                    told = false;
+                    fail_point::reach("admin");
+                    logged = false;
                     let Some(stream) = arrived.take() else { continue };
-                    let guest = Arc::new(ClientSlot::default());
-                    guests.retain(|guest| Arc::strong_count(guest) > 1);
-                    guests.push_back(guest.clone());
-                    let served = serve(stream, self.router.clone(), scope, self.closes.clone(), guest);
+                    let slot = Arc::new(ClientSlot::default());
+                    slots.retain(|slot| Arc::strong_count(slot) > 1);
+                    slots.push_back(slot.clone());
+                    let served = serve(stream, self.router.clone(), scope, self.closing.clone(), slot);
                     clients.spawn(async move {
-                        fail_point::reach("operate-client");
+                        fail_point::reach("admin-client");
                         served.await;
                         drop(place);
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if !told {
+                    if !logged {
                         tracing::warn!(%error, "cannot accept on {what}, trying on");
-                        told = true;
+                        logged = true;
                     }
                     sleep(PAUSE).await;
                 }
             }
         }
         let last = async { while clients.join_next().await.is_some() {} };
-        // Who does not read is cut off with the thread.
+        // A client that does not read is cut off with the thread.
         let _unread = timeout(LAST_ANSWERS, last).await;
     }
 }
 
-/// Sends the one away that has been there longest without asking anything.
-fn make_room(guests: &mut VecDeque<Arc<ClientSlot>>) {
-    if let Some(at) = guests.iter().position(|guest| !guest.has_asked())
-        && let Some(guest) = guests.remove(at)
+/// Evicts the oldest client that has sent no request.
+fn make_room(slots: &mut VecDeque<Arc<ClientSlot>>) {
+    if let Some(at) = slots.iter().position(|slot| !slot.has_request())
+        && let Some(slot) = slots.remove(at)
     {
-        guest.send_away();
+        slot.evict();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The two listening sockets: the control socket as a file that only its owner can use, and the admin address.
 //!
-//! Invariant: the control socket is never open to others, not for a moment; the file of a living process is never
-//! taken away, and that of a dead one is replaced.
+//! Invariant: the control socket is never open to other users, not for a moment. The file of a living process is never
+//! removed, and that of a dead one is replaced.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,37 +15,34 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::error::ControlProblem;
-use crate::stale_socket::{self, Found};
+use super::error::ControlSocketProblem;
+use crate::stale_socket::{self, SocketPath};
 
-/// Connections that the system keeps for us.
+/// Connections that the system queues.
 const BACKLOG: i32 = 128;
 
-/// The file of a control socket. Dropping it removes it, unless another process has put its own there; to be dropped
-/// before the listener, which keeps the file's number from being given to another.
+/// The file of a control socket. Dropping it removes the file, unless another process has put its own there. Drop it
+/// before the listener, which keeps the file's inode number from being used again.
 #[derive(Debug)]
-pub struct ControlFile {
+pub(super) struct ControlFile {
     path: PathBuf,
-    /// Device and number of the file.
+    /// Device and inode of the file.
     identity: (u64, u64),
 }
 
 impl ControlFile {
-    /// Binds a control socket; clients can connect from then on, if they are the same user.
-    ///
-    /// # Errors
-    /// When somebody else has that path, or the system refuses.
-    pub fn bind(path: &Path) -> Result<(Self, UnixListener), ControlProblem> {
+    /// Binds a control socket. From then on clients of the same user can connect.
+    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), ControlSocketProblem> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let name = path.file_name().unwrap_or_else(|| OsStr::new(""));
         let _alone = claim(folder.unwrap_or(Path::new(".")), name)?;
         match stale_socket::clear(path)? {
-            Found::Nothing => {}
-            Found::NoSocket => return Err(ControlProblem::NoSocket),
-            Found::Taken => return Err(ControlProblem::Taken),
+            SocketPath::Free => {}
+            SocketPath::NoSocket => return Err(ControlSocketProblem::NoSocket),
+            SocketPath::Taken => return Err(ControlSocketProblem::Taken),
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-        // Linux makes the file with the mode of the socket, so that there is no moment with another one.
+        // Linux creates the file with the mode of the socket, so there is no moment with another mode.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR).map_err(io::Error::from)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let identity = identity(path)?;
@@ -55,7 +52,7 @@ impl ControlFile {
     }
 
     /// Returns the path.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -72,28 +69,25 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Keeps two processes that start at the same time from each taking the other's file for a stale_socket. A name without
-/// a file is the lock: it is free again as soon as its holder drops it, or dies.
-fn claim(folder: &Path, name: &OsStr) -> Result<UnixListener, ControlProblem> {
+/// Keeps two processes that start at the same time from each taking the other's file for a stale one. An abstract socket
+/// is the lock: the system frees it when its holder drops it, or dies.
+fn claim(folder: &Path, name: &OsStr) -> Result<UnixListener, ControlSocketProblem> {
     let found = std::fs::metadata(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ControlProblem::NoFolder,
-        _ => ControlProblem::System(error),
+        io::ErrorKind::NotFound => ControlSocketProblem::NoFolder,
+        _ => ControlSocketProblem::System(error),
     })?;
     let mut hasher = DefaultHasher::new();
     (found.dev(), found.ino(), name).hash(&mut hasher);
     let lock = format!("curfew-control-{:016x}", hasher.finish());
     let lock = std::os::unix::net::SocketAddr::from_abstract_name(lock)?;
     UnixListener::bind_addr(&lock).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => ControlProblem::Taken,
-        _ => ControlProblem::System(error),
+        io::ErrorKind::AddrInUse => ControlSocketProblem::Taken,
+        _ => ControlSocketProblem::System(error),
     })
 }
 
-/// Binds the admin address; clients can connect from then on.
-///
-/// # Errors
-/// When the system refuses.
-pub fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds the admin address. From then on clients can connect.
+pub(super) fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -132,7 +126,7 @@ mod tests {
         let (_folder, path) = folder();
         drop(UnixListener::bind(&path).unwrap());
         let (_file, _listener) = ControlFile::bind(&path).unwrap();
-        assert!(matches!(ControlFile::bind(&path), Err(ControlProblem::Taken)));
+        assert!(matches!(ControlFile::bind(&path), Err(ControlSocketProblem::Taken)));
     }
 
     #[test]
@@ -151,7 +145,7 @@ mod tests {
     fn of_two_at_the_same_time_one_is_refused() {
         let (folder, path) = folder();
         let claimed = claim(folder.path(), path.file_name().unwrap()).unwrap();
-        assert!(matches!(ControlFile::bind(&path), Err(ControlProblem::Taken)));
+        assert!(matches!(ControlFile::bind(&path), Err(ControlSocketProblem::Taken)));
         drop(claimed);
         ControlFile::bind(&path).unwrap();
     }
@@ -160,9 +154,9 @@ mod tests {
     fn other_files_stay_and_a_missing_folder_is_named() {
         let (folder, path) = folder();
         std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(ControlFile::bind(&path), Err(ControlProblem::NoSocket)));
+        assert!(matches!(ControlFile::bind(&path), Err(ControlSocketProblem::NoSocket)));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         let path = folder.path().join("none").join("control.sock");
-        assert!(matches!(ControlFile::bind(&path), Err(ControlProblem::NoFolder)));
+        assert!(matches!(ControlFile::bind(&path), Err(ControlSocketProblem::NoFolder)));
     }
 }

@@ -1,7 +1,7 @@
-//! The status of an app as `/status` tells it and `curfew status` reads it; `docs/status.schema.json` describes it.
+//! The status of an app as `/status` serves it and `curfew status` reads it; `docs/status.schema.json` describes it.
 //!
-//! Invariant: plain data, the same both ways. A reader of a later version takes an earlier document, and the other
-//! way round: unknown keys are ignored, and what is missing has its default.
+//! Invariant: a reader of a later version accepts an earlier document, and the other way round: unknown keys are ignored,
+//! and missing keys have defaults.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,17 +15,17 @@ pub struct Status {
     pub version: String,
     /// Its process.
     pub pid: u32,
-    /// How far a stop has come: `running`, `delay`, `drain` or `cut`.
+    /// The level of the stop: `running`, `delay`, `drain` or `cut`.
     pub level: String,
-    /// Whether it takes work: everything has started and is well, and no stop has begun.
+    /// Whether it takes work: all components have started and are healthy, and no stop has begun.
     pub ready: bool,
-    /// Why it is not ready, one reason an entry; empty when it is.
+    /// The reasons why it is not ready; empty when it is.
     pub not_ready_because: Vec<String>,
-    /// Why it stops, as in the log; `None` while it runs.
+    /// The cause of the stop, as in the log; `None` while it runs.
     pub cause: Option<String>,
     /// Time since its start.
     pub uptime_ms: u64,
-    /// Time until everything that is left is cut off; `None` while it runs.
+    /// Time until the app is cut off; `None` while it runs.
     pub left_ms: Option<u64>,
     /// Reloads that took over.
     pub reloads: u64,
@@ -35,7 +35,7 @@ pub struct Status {
     pub last_reload: Option<LastReload>,
     /// Whether one is under way.
     pub reloading: bool,
-    /// The components in the order of the manifest; of one with several generations alive the newest comes first.
+    /// The components in the order of the manifest. Where several generations live, the newest comes first.
     pub components: Vec<ComponentStatus>,
 }
 
@@ -45,7 +45,7 @@ pub struct Status {
 pub struct LastReload {
     /// Whether it took over.
     pub ok: bool,
-    /// What it did, or why it failed.
+    /// What changed, or why it failed.
     pub text: String,
     /// Time since then.
     pub ago_ms: u64,
@@ -59,29 +59,29 @@ pub struct ComponentStatus {
     pub name: String,
     /// Its kind, `service`, `http` or `tcp`; empty until it is loaded.
     pub kind: String,
-    /// What it is doing, in words: `running`, `requests`, `hook`, `ended` and others.
+    /// Its state: `running`, `requests`, `hook`, `ended` and others.
     pub state: String,
-    /// Which version of it: 1 at the app's start, more with each reload or restart by an operator.
+    /// The number of the generation: 1 at the app's start, one more with each reload or restart by an operator.
     pub generation: u64,
     /// Its instances that are alive.
     pub instances: u64,
-    /// Its requests or connections under way; of a service 1 while its `run` is.
+    /// Its requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
-    /// How often it was started again after it failed or ended.
+    /// How often it was restarted after it failed or ended.
     pub restarts: u64,
     /// Time since its last start; 0 when it has not started.
     pub uptime_ms: u64,
     /// Bytes of linear memory of all its instances.
     pub memory_bytes: u64,
-    /// The line that it set itself.
+    /// The status line that it set itself.
     pub line: Option<String>,
-    /// What it failed with last, in one line.
+    /// Its last failure, in one line.
     pub last_failure: Option<String>,
-    /// Where it listens, as URLs.
+    /// Its listening addresses, as URLs.
     pub addresses: Vec<String>,
-    /// Time since its hook was called; `None` unless it is under way.
+    /// Time since its hook was called; `None` unless the hook is under way.
     pub hook_ms: Option<u64>,
-    /// Time until it is cut off; `None` unless it was asked to stop.
+    /// Time until it is cut off; `None` unless it is stopping.
     pub left_ms: Option<u64>,
 }
 

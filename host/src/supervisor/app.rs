@@ -10,7 +10,6 @@ use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
 use crate::server::IngressError;
-use crate::teardown::ExitCode;
 
 /// What an app is started with, besides its plan.
 #[derive(Debug)]
@@ -63,21 +62,6 @@ pub enum AppError {
     /// The control thread died, which is a bug.
     #[error("the control thread died, which is a bug in curfew")]
     Bug,
-}
-
-impl AppError {
-    /// Returns the code that a process leaves with for this error.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
-            Self::Ingress(IngressError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
-            Self::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
-            | Self::Ingress(_)
-            | Self::Admin(_)
-            | Self::System { .. } => ExitCode::UNAVAILABLE,
-            Self::Engine(_) | Self::Bug => ExitCode::HOST_BUG,
-        }
-    }
 }
 
 /// A running app. Dropping it lets the app run on; nobody gets its report then.

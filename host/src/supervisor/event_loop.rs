@@ -11,7 +11,7 @@ use nix::sys::time::TimeSpec;
 use super::guardian::Guardian;
 use super::inbox::Inbox;
 use super::log_events;
-use super::policies::{member_policy, policy};
+use super::policies::{generation_policy, policy};
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::reload_state::ReloadState;
@@ -92,7 +92,7 @@ impl EventLoop {
             (component.name.clone(), registry.add(Arc::new(component.clone()), None))
         };
         let ids = plan.components.iter().map(add).collect();
-        let members = plan.components.iter().map(|component| member_policy(component, &ids)).collect();
+        let members = plan.components.iter().map(|component| generation_policy(component, &ids)).collect();
         registry.set_current(ids);
         let seed = u64::from(std::process::id());
         Self {
@@ -216,7 +216,7 @@ impl EventLoop {
 
     fn somebody_is_being_cut(&self) -> bool {
         self.registry.iter().any(|(id, record)| {
-            let abandoned = || record.link.as_ref().is_some_and(|link| link.is_abandoned());
+            let abandoned = || record.link.as_ref().is_some_and(|link| link.orders.is_abandoned());
             let phase = self.machine.phase(id);
             phase == Phase::Cut || (phase == Phase::Starting && abandoned())
         })

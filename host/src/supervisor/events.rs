@@ -174,7 +174,7 @@ impl EventLoop {
             let told = !record.extended.is_zero();
             record.extended += granted;
             if let Some(link) = &record.link {
-                link.set_deadline(deadline);
+                link.orders.set_deadline(deadline);
             }
             if !granted.is_zero() && !told {
                 log_events::extended(&name, by, granted);

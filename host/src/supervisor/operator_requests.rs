@@ -5,12 +5,12 @@ use tokio::sync::oneshot;
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::waiting_operators::reply;
-use crate::admin::{OperatorAnswer, OperatorRequest, Refusal, RefusalKind};
+use crate::admin::{OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind};
 use crate::fail_point;
 use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
 
-fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { why, text: text.into() })
+fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, OperatorRefusal> {
+    Err(OperatorRefusal { kind: why, text: text.into() })
 }
 
 impl EventLoop {
@@ -31,7 +31,7 @@ impl EventLoop {
                 }
             }
             OperatorRequest::Reload(answer) => match self.may_change() {
-                Err(refusal) if refusal.why == RefusalKind::Stopping => reply(answer, Err(refusal)),
+                Err(refusal) if refusal.kind == RefusalKind::Stopping => reply(answer, Err(refusal)),
                 _ if self.plan.manifest.is_none() => {
                     reply(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
                 }
@@ -46,11 +46,11 @@ impl EventLoop {
     }
 
     /// Says why nothing can be changed now.
-    fn may_change(&self) -> Result<(), Refusal> {
+    fn may_change(&self) -> Result<(), OperatorRefusal> {
         if self.machine.level() > Level::Running {
             return Err(self.stopping());
         }
-        if self.machine.is_changing() {
+        if self.machine.is_rolling_out() {
             return refusal(
                 RefusalKind::Busy,
                 "a reload or a restart is under way: try again when it has ended",
@@ -62,10 +62,10 @@ impl EventLoop {
         Ok(())
     }
 
-    fn stopping(&self) -> Refusal {
+    fn stopping(&self) -> OperatorRefusal {
         let left = self.machine.deadlines().map(|all| all.end.saturating_sub(self.now)).unwrap_or_default();
         let text = format!("the app is stopping already; it has {} ms left", millis(left));
-        Refusal { why: RefusalKind::Stopping, text }
+        OperatorRefusal { kind: RefusalKind::Stopping, text }
     }
 
     fn stop_app(&mut self, now: bool) -> OperatorAnswer {
@@ -78,7 +78,7 @@ impl EventLoop {
         }
     }
 
-    fn known(&self, name: &str) -> Result<GenerationId, Refusal> {
+    fn known(&self, name: &str) -> Result<GenerationId, OperatorRefusal> {
         let names = || self.registry.current().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let known = self.registry.id_of(name);
         known.map_or_else(
@@ -92,7 +92,7 @@ impl EventLoop {
         )
     }
 
-    fn stop_component(&mut self, name: &str, now: bool) -> Result<(), Refusal> {
+    fn stop_component(&mut self, name: &str, now: bool) -> Result<(), OperatorRefusal> {
         let id = self.known(name)?;
         self.may_change()?;
         let needs = |(other, other_id): &(&String, &GenerationId)| {

@@ -7,13 +7,13 @@ use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::{Message, ReloadEvent};
 use super::log_events;
-use super::policies::{is_pooled, member_policy, policy};
+use super::policies::{generation_policy, is_pooled, policy};
 use super::reload_state::PendingRollout;
-use crate::admin::{Refusal, RefusalKind};
+use crate::admin::{OperatorRefusal, RefusalKind};
 use crate::plan::Plan;
 use crate::runtime::{Known, LoadEvent, Loaded, load_all};
 use crate::server::IncomingGeneration;
-use crate::teardown::{Cause, Change, Event, Fresh, GenerationId, Level};
+use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Rollout};
 
 impl EventLoop {
     /// Begins a reload: the manifest is read on a thread of its own.
@@ -85,7 +85,7 @@ impl EventLoop {
         }
     }
 
-    /// Turns what was loaded into a change. What has not changed was given back as it runs.
+    /// Turns what was loaded into a rollout. What has not changed was given back as it runs.
     fn take_over(&mut self, plan: Box<Plan>, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
         let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
         let (mut added, mut kept) = (0, Vec::new());
@@ -115,32 +115,38 @@ impl EventLoop {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
         };
-        let kept = kept.into_iter().map(|(id, plan)| (id, member_policy(&plan, &ids))).collect();
+        let kept = kept.into_iter().map(|(id, plan)| (id, generation_policy(&plan, &ids))).collect();
         let policy = Some(policy(&plan.app));
-        let change =
-            Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let rollout = Rollout {
+            incoming: Vec::new(),
+            removed,
+            kept,
+            policy,
+            cause: Cause::Reload,
+            keeps_budget: false,
+        };
         let fresh = made.iter().map(|(id, _)| *id).collect();
-        self.begin_rollout(change, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
+        self.begin_rollout(rollout, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
     pub(super) fn begin_rollout(
         &mut self,
-        mut change: Change,
+        mut rollout: Rollout,
         made: Vec<(GenerationId, Option<GenerationId>)>,
-        rollout: PendingRollout,
+        pending: PendingRollout,
     ) -> Result<(), String> {
         let stale: Vec<_> =
-            made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
-        let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
+            made.iter().filter_map(|(_, old)| *old).chain(rollout.removed.iter().copied()).collect();
+        let (mut pooled, mut incoming) = (Vec::new(), Vec::new());
         for (id, old) in &made {
             let Some(record) = self.registry.get(*id) else { continue };
             let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
             // Also those of an earlier manifest, or of a restart that was not waited for.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
             let waits = !before.is_empty() && !is_pooled && !plan.overlap;
-            let policy = member_policy(&plan, &rollout.ids);
-            fresh.push(Fresh { id: *id, policy, replaces: *old, before, waits });
+            let policy = generation_policy(&plan, &pending.ids);
+            incoming.push(Incoming { id: *id, policy, replaces: *old, before, waits });
             if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
                 pooled.push(IncomingGeneration { id: *id, plan, loaded });
             }
@@ -158,10 +164,10 @@ impl EventLoop {
                 record.stats = stats;
             }
         }
-        change.fresh = fresh;
-        self.reloads.set_rollout(rollout);
+        rollout.incoming = incoming;
+        self.reloads.set_rollout(pending);
         let before = self.machine.level();
-        let actions = self.machine.change(self.now, change);
+        let actions = self.machine.roll_out(self.now, rollout);
         self.follow(before, actions);
         Ok(())
     }
@@ -199,16 +205,16 @@ impl EventLoop {
         if let Some(front) = self.front.as_mut() {
             front.roll_back();
         }
-        let Some(rollout) = self.reloads.take_rollout() else { return };
+        let Some(pending) = self.reloads.take_rollout() else { return };
         let why = match because {
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
         // The machine has done so already, and can be at the next one.
-        if rollout.plan.is_some() {
+        if pending.plan.is_some() {
             self.note_reload_failed(why);
         } else {
-            rollout.incoming.iter().for_each(|id| self.never_ready(*id, &why));
+            pending.incoming.iter().for_each(|id| self.never_ready(*id, &why));
         }
     }
 
@@ -237,7 +243,9 @@ impl EventLoop {
                 log_events::reloaded(self.reloads.ok(), &what, took);
                 (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({} ms)", millis(took))))
             }
-            Err(text) => (format!("reload failed: {text}"), Err(Refusal { why: RefusalKind::Failed, text })),
+            Err(text) => {
+                (format!("reload failed: {text}"), Err(OperatorRefusal { kind: RefusalKind::Failed, text }))
+            }
         };
         self.waiting.reload_ended(&answer);
         if self.machine.level() == Level::Running {

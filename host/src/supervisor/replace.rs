@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use super::log_events;
-use super::policies::member_policy;
+use super::policies::generation_policy;
 use super::reload_state::PendingRollout;
 use super::waiting_operators::reply;
-use crate::admin::{OperatorAnswer, Refusal, RefusalKind};
-use crate::teardown::{Cause, Change, Event, GenerationId, Phase};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
+use crate::teardown::{Cause, Event, GenerationId, Phase, Rollout};
 
 impl EventLoop {
     /// Replaces a component by a fresh generation of itself. When what that needs cannot be had, it goes on as it is.
@@ -30,15 +30,15 @@ impl EventLoop {
         ids.insert(plan.name.clone(), fresh);
         let policies = |(name, id): (&String, &GenerationId)| {
             let record = self.registry.get(*id).filter(|_| name != &plan.name)?;
-            Some((*id, member_policy(&record.plan, &ids)))
+            Some((*id, generation_policy(&record.plan, &ids)))
         };
         let kept = ids.iter().filter_map(policies).collect();
         let keeps_budget = matches!(cause, Cause::Failure(_));
-        let change =
-            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        let rollout =
+            Rollout { incoming: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
         self.waiting.restart_begins(fresh, plan.name.clone(), answer);
-        let rollout = PendingRollout { plan: None, ids, incoming: vec![fresh], what: String::new() };
-        if let Err(why) = self.begin_rollout(change, vec![(fresh, Some(id))], rollout) {
+        let pending = PendingRollout { plan: None, ids, incoming: vec![fresh], what: String::new() };
+        if let Err(why) = self.begin_rollout(rollout, vec![(fresh, Some(id))], pending) {
             self.never_ready(fresh, &why);
             self.feed(Event::NothingToChange);
         }
@@ -70,7 +70,7 @@ impl EventLoop {
         let Some((name, operator)) = self.waiting.restart_ended(id) else { return };
         log_events::restart_failed(&name, why);
         if let Some(operator) = operator {
-            reply(operator, Err(Refusal { why: RefusalKind::Failed, text: why.to_owned() }));
+            reply(operator, Err(OperatorRefusal { kind: RefusalKind::Failed, text: why.to_owned() }));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The table at the end: one row a component.
 
 use super::Report;
+use crate::text::table::aligned;
 
 const HEAD: [&str; 6] = ["component", "outcome", "drain", "hook", "in flight", "detail"];
 
@@ -40,16 +41,8 @@ pub fn table(report: &Report) -> String {
             detail.join("; "),
         ]);
     }
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    });
     let cause = report.cause.as_ref().map_or("everything ended".to_owned(), ToString::to_string);
     let mut text = format!("{}: {cause}; exit code {}\n", report.app, report.exit_code);
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str("  ");
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
+    text.push_str(&aligned(&rows, 2, [false; 6]));
     text
 }

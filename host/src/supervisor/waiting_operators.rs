@@ -4,7 +4,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::admin::{OperatorAnswer, Refusal};
+use crate::admin::{OperatorAnswer, OperatorRefusal};
 use crate::teardown::GenerationId;
 
 type Reply = oneshot::Sender<OperatorAnswer>;
@@ -74,7 +74,7 @@ impl WaitingOperators {
     }
 
     /// Refuses everything that operators wait for: the app stops.
-    pub(super) fn refuse_all(&mut self, refusal: &Refusal) {
+    pub(super) fn refuse_all(&mut self, refusal: &OperatorRefusal) {
         let reloads = self.reload.drain(..).chain(self.next_reload.drain(..));
         let restarts = self.restarts.drain(..).filter_map(|restart| restart.reply);
         let stops = self.stops.drain(..).map(|(_, to)| to);

@@ -2,4 +2,5 @@
 //! the host.
 
 pub mod sanitize;
+pub mod table;
 pub mod units;

@@ -1,4 +1,4 @@
-//! Real clients on real sockets, and an operator with a fixed answer for each question.
+//! Real clients on real sockets, and an operator with a fixed answer for each request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::super::{
-    ComponentMetrics, ComponentStatus, OperatorAnswer, OperatorRequest, Refusal, RefusalKind, RequestMetrics,
-    Snapshot, Status,
+    ComponentMetrics, ComponentStatus, OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind,
+    RequestMetrics, Snapshot, Status,
 };
 use super::*;
 
@@ -24,9 +24,9 @@ struct Fixed {
 }
 
 impl Operator for Fixed {
-    fn ask(&self, question: OperatorRequest) {
-        let refused = |why| Err(Refusal { why, text: format!("{why:?}\u{1b}") });
-        let answer: (tokio::sync::oneshot::Sender<OperatorAnswer>, OperatorAnswer) = match question {
+    fn ask(&self, request: OperatorRequest) {
+        let refused = |kind| Err(OperatorRefusal { kind, text: format!("{kind:?}\u{1b}") });
+        let answer: (tokio::sync::oneshot::Sender<OperatorAnswer>, OperatorAnswer) = match request {
             OperatorRequest::Snapshot(answer) if self.snapshot.is_some() => {
                 let _gone = answer.send(Box::new(self.snapshot.clone().unwrap()));
                 return;
@@ -44,21 +44,21 @@ impl Operator for Fixed {
                 "silent" => return self.keep(OperatorRequest::Restart { component, answer }),
                 _ => (answer, refused(RefusalKind::Unknown)),
             },
-            question @ OperatorRequest::Snapshot(_) => return self.keep(question),
+            request @ OperatorRequest::Snapshot(_) => return self.keep(request),
         };
         let _gone = answer.0.send(answer.1);
     }
 }
 
 impl Fixed {
-    fn keep(&self, question: OperatorRequest) {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).push(question);
+    fn keep(&self, request: OperatorRequest) {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         self.asked.send(()).unwrap();
     }
 }
 
 struct Lab {
-    operate: Admin,
+    admin: Admin,
     folder: tempfile::TempDir,
     asked: mpsc::Receiver<()>,
 }
@@ -86,24 +86,24 @@ fn lab(snapshot: Option<Snapshot>) -> Lab {
     let folder = tempfile::tempdir().unwrap();
     let (tell, asked) = mpsc::channel();
     let operator = Arc::new(Fixed { snapshot, silent: Mutex::default(), asked: tell });
-    let operate = Admin::start(AdminParts {
+    let admin = Admin::start(AdminParts {
         control: Some(folder.path().join("control.sock")),
         admin: Some("127.0.0.1:0".parse().unwrap()),
         operator,
         died: Box::new(|| panic!("the thread died")),
     });
-    Lab { operate: operate.unwrap(), folder, asked }
+    Lab { admin: admin.unwrap(), folder, asked }
 }
 
 impl Lab {
     fn control(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.operate.control().unwrap()).unwrap();
+        let stream = UnixStream::connect(self.admin.control().unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     fn admin(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.operate.admin().unwrap()).unwrap();
+        let stream = TcpStream::connect(self.admin.admin().unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -275,8 +275,8 @@ fn at_the_end_who_has_asked_is_answered_and_the_file_goes() {
     let mut waits = lab.control();
     waits.write_all(format!("POST /restart?component=silent{GET}").as_bytes()).unwrap();
     lab.asked.recv_timeout(PATIENCE).unwrap();
-    let (path, admin) = (lab.operate.control().unwrap().to_owned(), lab.operate.admin().unwrap());
-    drop(lab.operate);
+    let (path, admin) = (lab.admin.control().unwrap().to_owned(), lab.admin.admin().unwrap());
+    drop(lab.admin);
     assert_eq!(answer(waits).0, 503);
     assert_eq!((&idle).read(&mut [0; 1]).unwrap(), 0);
     assert!(!path.exists() && TcpStream::connect(admin).is_err());
@@ -290,12 +290,12 @@ fn an_address_in_use_leaves_nothing_bound() {
     let path = lab.folder.path().join("other.sock");
     let parts = AdminParts {
         control: Some(path.clone()),
-        admin: lab.operate.admin(),
+        admin: lab.admin.admin(),
         operator: Arc::new(Fixed { snapshot: None, silent: Mutex::default(), asked: tell }),
         died: Box::new(|| {}),
     };
     let error = Admin::start(parts).unwrap_err();
     assert!(error.to_string().contains("cannot listen on the admin address 127.0.0.1:"), "{error}");
-    assert_eq!(error.exit_code(), crate::teardown::ExitCode::UNAVAILABLE);
+    assert!(matches!(error, AdminError::Admin { .. }));
     assert!(!path.exists());
 }

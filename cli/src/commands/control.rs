@@ -1,0 +1,190 @@
+//! `curfew status`, `stop`, `reload` and `restart`: requests to the control socket of a running app.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
+use crate::error::CliError;
+use crate::print::print;
+use crate::status_table::status_text;
+use curfew_host::admin::Status;
+use curfew_host::admin::client::{ControlClient, ControlClientError};
+use curfew_host::output::{Channel, Output};
+use curfew_host::plan::DEFAULT_MANIFEST;
+use curfew_host::teardown::ExitCode;
+use curfew_host::text::sanitize;
+
+/// Time between two documents of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long `--watch` waits for a slow reader before it skips a document.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Prints the status of a running app.
+pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
+    let client = ControlClient::new(control_path(&args.app)?);
+    block_on(async {
+        if args.watch {
+            return watch(output, &client, args.json).await;
+        }
+        let document = client.get("/status").await?;
+        print(output, Channel::Stdout, &format_status(&document, args.json)?);
+        Ok(ExitCode::CLEAN)
+    })
+}
+
+/// Stops a running app, or one component of it.
+pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
+    let now = u8::from(args.now);
+    let target = match &args.component {
+        Some(name) => format!("/stop?component={name}&now={now}"),
+        None => format!("/stop?now={now}"),
+    };
+    match order(output, &args.app, &target) {
+        // The app had nothing left to stop, and ended before it could answer.
+        Err(CliError::Control(ControlClientError::Disconnected)) if args.component.is_none() => {
+            print(output, Channel::Stdout, "the app has ended\n");
+            Ok(ExitCode::CLEAN)
+        }
+        result => result,
+    }
+}
+
+/// Reloads the manifest of a running app.
+pub(crate) fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.app, "/reload")
+}
+
+/// Replaces a component of a running app by a fresh generation.
+pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
+    order(output, &args.app, &format!("/restart?component={}", args.component))
+}
+
+fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
+    let client = ControlClient::new(control_path(app)?);
+    block_on(async {
+        let done = client.post(target).await?;
+        print(output, Channel::Stdout, &format!("{}\n", done.trim_end()));
+        Ok(ExitCode::CLEAN)
+    })
+}
+
+/// Prints the status each second until the app has ended, or the reader is gone.
+async fn watch(output: &Output, client: &ControlClient, json: bool) -> Result<ExitCode, CliError> {
+    let is_screen = !json && output.is_terminal(Channel::Stdout);
+    let mut ticks = interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut has_printed = false;
+    loop {
+        ticks.tick().await;
+        let text = match client.get("/status").await {
+            Ok(document) => format_status(&document, json)?,
+            Err(ControlClientError::NotRunning { .. } | ControlClientError::Disconnected) if has_printed => {
+                break;
+            }
+            // The app is too busy to answer, or about to end.
+            Err(error @ (ControlClientError::Refused(_) | ControlClientError::Timeout)) if has_printed => {
+                format!("{error}\n")
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let text = match (is_screen, has_printed, json) {
+            (true, ..) => overwrite_screen(&text),
+            (false, true, false) => format!("\n{text}"),
+            _ => text,
+        };
+        has_printed = true;
+        let room = output.flush(FLUSH_TIMEOUT);
+        if room && !output.host(Channel::Stdout).push(text.into_bytes()) {
+            return Ok(ExitCode::CLEAN);
+        }
+    }
+    if !json {
+        print(output, Channel::Stdout, "the app is gone\n");
+    }
+    Ok(ExitCode::CLEAN)
+}
+
+/// Overwrites the screen line by line, so that it does not flicker.
+fn overwrite_screen(text: &str) -> String {
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
+}
+
+fn format_status(document: &str, json: bool) -> Result<String, ControlClientError> {
+    if json {
+        return Ok(format!("{}\n", sanitize::json(document.trim_end())));
+    }
+    let status: Status = serde_json::from_str(document)
+        .map_err(|error| ControlClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
+    Ok(status_text(&status))
+}
+
+/// Returns the path of the socket: that of `--control`, or that of the manifest. A manifest that is invalid elsewhere will
+/// do: the app still runs with an earlier version of it.
+fn control_path(app: &ControlArgs) -> Result<PathBuf, ControlClientError> {
+    if let Some(path) = &app.control {
+        return Ok(path.clone());
+    }
+    let manifest = app.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let name = sanitize::one_line(&manifest.display().to_string());
+    let text = std::fs::read_to_string(manifest)
+        .map_err(|error| ControlClientError::NoSocketNamed(format!("cannot read {name}: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let reason = sanitize::one_line(error.message());
+        ControlClientError::NoSocketNamed(format!(
+            "{name} cannot be read, so its `control` is not known: {reason}"
+        ))
+    })?;
+    let control = table.get("app").and_then(|table| table.get("control")).and_then(toml::Value::as_str);
+    let Some(control) = control.filter(|path| !path.is_empty()) else {
+        let message = format!("{name} has no `control` in its [app] table: the app has no control socket");
+        return Err(ControlClientError::NoSocketNamed(message));
+    };
+    Ok(manifest.parent().unwrap_or(Path::new("")).join(control))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(ControlClientError::System)?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Result<PathBuf, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("shop.toml");
+        std::fs::write(&manifest, text).unwrap();
+        let path = control_path(&ControlArgs { control: None, manifest: Some(manifest) });
+        path.map(|path| path.strip_prefix(folder.path()).unwrap_or(&path).to_owned())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_manifest_names_the_socket_even_if_it_is_wrong_elsewhere() {
+        assert_eq!(found("[app]\ncontrol = \"run/a.sock\"\ngrace = 7\n[nonsense]"), Ok("run/a.sock".into()));
+        assert_eq!(found("app = { control = \"/run/a.sock\" }"), Ok("/run/a.sock".into()));
+    }
+
+    #[test]
+    fn without_one_the_way_out_is_named() {
+        for (text, told) in [
+            ("[app]\ngrace = \"1s\"", "has no `control` in its [app] table"),
+            ("[app\ncontrol = \"a\"", "so its `control` is not known"),
+        ] {
+            let error = found(text).unwrap_err();
+            assert!(error.contains(told) && error.contains("--control PATH"), "{error}");
+        }
+        let missing = ControlArgs { control: None, manifest: Some("none.toml".into()) };
+        assert_eq!(CliError::from(control_path(&missing).unwrap_err()).exit_code(), ExitCode::USAGE);
+    }
+
+    #[test]
+    fn a_screen_is_written_over() {
+        assert_eq!(overwrite_screen("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

@@ -1,0 +1,128 @@
+//! `curfew drill`: holds a drill, and prints its report as a table, as JSON and as a JUnit file.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::O_NONBLOCK;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::run;
+use crate::args::DrillArgs;
+use crate::drill::{
+    DrillConfig, DrillError, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text,
+    run_drill,
+};
+use crate::error::CliError;
+use crate::print::print;
+use curfew_host::output::{Channel, Output};
+use curfew_host::plan::{ListenAddress, Plan};
+use curfew_host::supervisor::hard_exit;
+use curfew_host::teardown::ExitCode;
+use curfew_host::text::sanitize;
+
+/// Holds a drill and returns the code that the process leaves with.
+pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
+    let interrupt = Interrupt::default();
+    // Before any file is opened, which can take for ever.
+    listen_for_signals(interrupt.clone())?;
+    let config = config(args)?;
+    let app = config.plan.app.name.clone();
+    let junit = args.junit.as_ref().map(open).transpose()?;
+    interrupt.set_handled(true);
+    let runner = Runner::new(config, interrupt.clone())?;
+    let is_chosen = |scenario: &Scenario| args.only.is_empty() || args.only.contains(scenario);
+    let scenarios: Vec<Scenario> = Scenario::ALL.into_iter().filter(is_chosen).collect();
+    let drilled = run_drill(&runner, &scenarios, |done, total, title| {
+        progress(output, &format!("drill {}/{total}: {title}", done + 1));
+    });
+    progress(output, "");
+    // Removes the files of the drill. From here on only a slow reader can hold the process up.
+    drop(runner);
+    interrupt.set_handled(false);
+    let error = drilled.as_ref().err().map(ToString::to_string);
+    let version = env!("CARGO_PKG_VERSION");
+    let failed = DrillReport { app, version, ok: false, took_ms: 0, error, results: Vec::new() };
+    let report = drilled.as_ref().unwrap_or(&failed);
+    // The report is printed even if the file cannot be written: a drill takes long.
+    let written = junit.map_or(Ok(()), |(path, file)| write_junit(report, path, file));
+    if args.json {
+        let document = report.to_json().map_err(std::io::Error::from);
+        let document = document.map_err(DrillError::system("make the document"))?;
+        print(output, Channel::Stdout, &format!("{}\n", sanitize::json(&document)));
+    } else if drilled.is_ok() {
+        report_text(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stdout, row));
+    }
+    let code = if report.ok { ExitCode::CLEAN } else { ExitCode::FAILED };
+    Ok(drilled.and_then(|_| written.map(|()| code))?)
+}
+
+fn config(args: &DrillArgs) -> Result<DrillConfig, CliError> {
+    let guest_arguments = args.app.args.clone();
+    let bare = args.app.single_file.clone().into_bare(guest_arguments.clone());
+    let mut plan = run::plan(&args.app.paths, &bare)?;
+    plan.apply(args.app.times.overrides());
+    refuse_activated_sockets(&plan)?;
+    let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
+    let program = std::env::current_exe().map_err(DrillError::system("find this program"))?;
+    let (arguments, clients) = (args.app.to_args(), args.clients.into());
+    Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
+}
+
+/// A service manager passes its sockets to one process only; after its first stop they are gone.
+fn refuse_activated_sockets(plan: &Plan) -> Result<(), DrillError> {
+    for component in &plan.components {
+        for address in &component.http.listen {
+            if let ListenAddress::Activated(name) = address {
+                let (component, name) = (component.name.clone(), name.clone());
+                return Err(DrillError::ActivatedSocket { component, name });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens the JUnit file before the drill, so that an unwritable path is an error at once. A pipe without a reader is
+/// refused, not waited for; a slow reader gets all of it.
+fn open(path: &PathBuf) -> Result<(PathBuf, File), DrillError> {
+    let open = File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(path);
+    let opened = open.and_then(|file| {
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+        fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+        Ok(file)
+    });
+    opened.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
+}
+
+fn write_junit(report: &DrillReport, path: PathBuf, mut file: File) -> Result<(), DrillError> {
+    // A pipe or a device has no length.
+    let _no_file = file.set_len(0);
+    let xml = junit_xml(report).map_err(std::io::Error::other);
+    let written = xml.and_then(|xml| file.write_all(xml.as_bytes()));
+    written.map_err(|cause| DrillError::Write { path, cause })
+}
+
+/// Waits for the signals that end a drill, on a thread of its own: they are blocked in all threads. If the drill does not
+/// handle the interrupt, the first signal ends the process.
+fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
+    let signals: SigSet =
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
+    let wait = move || {
+        if signals.wait().is_ok() && interrupt.raise() {
+            let _second = signals.wait();
+        }
+        // The processes of the drill die with this one.
+        hard_exit(CliError::Drill(DrillError::Interrupted).exit_code());
+    };
+    let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(wait);
+    thread.map(drop).map_err(CliError::Thread)
+}
+
+/// Writes the progress line of a terminal, over the one before.
+fn progress(output: &Output, line: &str) {
+    if output.is_terminal(Channel::Stderr) {
+        print(output, Channel::Stderr, &format!("\r\x1b[K{line}"));
+    }
+}

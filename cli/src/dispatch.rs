@@ -1,0 +1,80 @@
+//! From the process's arguments to one command, and from its result to the end of the process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, Command};
+use crate::commands::{check, control, drill, manual, run};
+use crate::new;
+use crate::print::print;
+use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
+use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
+use curfew_host::systemd::activation;
+use curfew_host::teardown::ExitCode;
+
+/// How long a slow reader may take for the output of a command, when no stop is under way that bounds it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the command line of this process and ends the process.
+pub fn main() -> ! {
+    // Before anything is opened: descriptors that a service manager passes have the lowest numbers.
+    activation::from_env();
+    if block_signals().is_err() {
+        hard_exit(ExitCode::HOST_BUG);
+    }
+    let Ok(output) = Output::start(Box::new(run::writer_died)) else {
+        hard_exit(ExitCode::HOST_BUG);
+    };
+    let code = catch_unwind(AssertUnwindSafe(|| dispatch(&output))).unwrap_or(ExitCode::HOST_BUG);
+    // From here on signals end the process at once, as they do any process that waits for its reader.
+    let _refused = release_signals();
+    output.flush(FLUSH_TIMEOUT);
+    hard_exit(code)
+}
+
+fn dispatch(output: &Output) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(output, &error),
+    };
+    if !matches!(cli.command, Command::Run(_) | Command::Drill(_)) {
+        // An app and a drill stop in order on a signal; any other command just ends.
+        let _refused = release_signals();
+    }
+    let log = match &cli.command {
+        Command::Run(args) => args.log_format,
+        _ => LogFormat::Text,
+    };
+    install_panic_hook(output, log);
+    let result = match cli.command {
+        Command::Run(args) => run::run(output, args),
+        Command::Drill(args) => drill::drill(output, &args),
+        Command::Check(args) => check::check(output, &args),
+        Command::Inspect(args) => check::inspect(output, &args),
+        Command::New(args) => new::command::new(output, &args),
+        Command::Status(args) => control::status(output, &args),
+        Command::Stop(args) => control::stop(output, &args),
+        Command::Reload(args) => control::reload(output, &args),
+        Command::Restart(args) => control::restart(output, &args),
+        Command::Schema => Ok(manual::schema(output)),
+        Command::Completions(args) => Ok(manual::completions(output, &args)),
+        Command::Man(args) => manual::man(output, &args),
+    };
+    result.unwrap_or_else(|error| {
+        print(output, Channel::Stderr, &format!("error: {error}\n"));
+        error.exit_code()
+    })
+}
+
+fn usage(output: &Output, error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        print(output, Channel::Stdout, &text);
+        return ExitCode::CLEAN;
+    }
+    print(output, Channel::Stderr, &text);
+    ExitCode::USAGE
+}
