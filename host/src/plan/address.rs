@@ -1,7 +1,7 @@
 //! Addresses: where to listen, which peers to connect to, and how people write both.
 //!
-//! Invariant: no name is looked up here, and what parses is either one address or an explicit `*`; there is no
-//! silent default port or host.
+//! Invariant: no name is looked up here. A text that parses is one address or an explicit `*`; no port and no host is a
+//! silent default.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ::http::uri::PathAndQuery;
 
-/// Longest path of a Unix socket, in bytes: what the system's address takes, without the NUL at its end.
+/// Longest path of a Unix socket, in bytes: the limit of the system, without the NUL at the end.
 pub const MAX_SOCKET_PATH: usize = 107;
 
 /// An address the host listens on. Displayed as a manifest has it.
@@ -19,12 +19,12 @@ pub enum ListenAddress {
     Ip(SocketAddr),
     /// A Unix socket; in a plan its path is absolute.
     Unix(PathBuf),
-    /// A socket that whoever started the process listens on already, by its name (systemd's `FileDescriptorName=`).
+    /// A socket that the process inherits open, by its name (systemd's `FileDescriptorName=`).
     Activated(String),
 }
 
 impl ListenAddress {
-    /// The address with the path of its socket made absolute; a relative one starts at `base`.
+    /// Returns the address with an absolute path; a relative one starts at `base`.
     #[must_use]
     pub fn resolved(&self, base: &Path) -> Self {
         match self {
@@ -37,7 +37,7 @@ impl ListenAddress {
         }
     }
 
-    /// The address as all that mean the same write it: IPv4 is never an IPv6 address.
+    /// Returns the one form of all equal addresses: an IPv4 address is never in its IPv6 form.
     #[must_use]
     pub fn canonical(self) -> Self {
         match self {
@@ -58,8 +58,8 @@ impl ListenAddress {
         matches!(self, Self::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH)
     }
 
-    /// Whether only one of them can be bound at a time: equal ones, and one that is part of the other.
-    /// `0.0.0.0` is every IPv4 address, `[::]` every IPv6 one and no IPv4 one.
+    /// Whether only one of the two can be bound at a time: they are equal, or one is part of the other. `0.0.0.0` is every
+    /// IPv4 address, `[::]` every IPv6 one and no IPv4 one.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -87,9 +87,9 @@ impl fmt::Display for ListenAddress {
 /// One peer a component may connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Which host.
+    /// The host.
     pub host: PeerHost,
-    /// Which port; `None` is any.
+    /// The port; `None` is any.
     pub port: Option<u16>,
 }
 
@@ -128,7 +128,7 @@ impl AddressError {
 /// Reads an address to listen on: `IP:PORT` or `[v6]:PORT`. Port 0 is one of the system's choice.
 ///
 /// # Errors
-/// Anything else; a name too, as what it stands for could change between check and start.
+/// Anything else. A name is refused too, as its address could change between check and start.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -201,7 +201,7 @@ pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
-/// Longest name of a socket that is handed over at the start: what systemd takes.
+/// Longest name of an inherited socket: the limit of systemd.
 const MAX_ACTIVATED: usize = 255;
 
 /// By systemd.socket(5): printable ASCII without `:`, which separates the names in the environment.
@@ -224,7 +224,7 @@ fn parse_activated(name: &str) -> Result<ListenAddress, AddressError> {
 
 const ACTIVATED: &str = "it is what `FileDescriptorName=` says in the .socket unit";
 
-/// Reads what a request asks a server for: a path from `/` on, perhaps with a query.
+/// Reads the target of a request: a path from `/` on, perhaps with a query.
 ///
 /// # Errors
 /// Anything else.

@@ -266,7 +266,7 @@ fn find_cycle(order: &[&str], edges: &BTreeMap<&str, Vec<Edge<'_>>>) -> Option<P
         path.push(next.to);
         next = step(next.to)?;
     }
-    // Told from the one that stands first in the manifest.
+    // The message begins with the component that stands first in the manifest.
     let members: BTreeSet<&str> = path.iter().copied().collect();
     let first = *order.iter().find(|name| members.contains(*name))?;
     let start = path.iter().position(|name| *name == first)?;

@@ -1,7 +1,7 @@
 //! Errors of a plan, with the place in the manifest.
 //!
-//! Invariant: the text of an error is complete: the place, what was found, what is accepted. Exit codes are
-//! not chosen here; [`PlanErrorKind`] is what they are chosen from.
+//! Invariant: the text of an error is complete: the place, the value found, the values accepted. An exit code follows
+//! from [`PlanErrorKind`]; it is not chosen here.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ const SHOWN: usize = 100;
 /// The reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The manifest says something that cannot be.
+    /// The manifest is wrong.
     #[error(transparent)]
     Invalid(Box<Diagnostic>),
     /// A file could not be read.

@@ -13,7 +13,7 @@ use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan};
 use super::names::{component_name_from, unique};
 use super::origin::{Origin, OriginHost, OriginPort};
 
-/// Where the host listens for a single file that handles HTTP, where nothing else is said.
+/// The default address for a single file that handles HTTP.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Grants of the command line to a bare file. Only a single file can get some.
@@ -34,10 +34,10 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Says that nothing of it was asked for.
+    /// Checks that the command line grants nothing.
     ///
     /// # Errors
-    /// [`PlanError::Usage`] names the first thing that was, and what to do in a manifest.
+    /// [`PlanError::Usage`] names the first grant, and the key for it in a manifest.
     pub fn check_unused(&self) -> Result<(), PlanError> {
         const NETWORK: &str =
             "in a manifest every component has `network = { listen = [...], connect = [...] }` of its own";
@@ -60,13 +60,12 @@ impl Bare {
         Err(usage(message, hint))
     }
 
-    /// Returns the same, listening on `127.0.0.1:8080`: what a file that handles HTTP gets when nobody says where.
+    /// Returns the same with the default address, `127.0.0.1:8080`.
     #[must_use]
     pub fn on_default_address(&self) -> Self {
         Self { listen: vec![ListenAddress::Ip(DEFAULT_LISTEN)], ..self.clone() }
     }
 
-    /// The directories as a plan has them.
     fn directories(&self) -> Result<Vec<DirGrant>, PlanError> {
         let mut seen = BTreeSet::new();
         for DirGrant { host, guest, .. } in &self.dirs {
@@ -89,14 +88,12 @@ impl Bare {
         Ok(self.dirs.clone())
     }
 
-    /// The HTTP servers as a plan has them.
     fn servers(&self) -> Vec<Origin> {
         let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
         let all = [any(false), any(true)].into_iter().filter(|_| self.allow_net);
         self.outbound_http.iter().cloned().chain(all).collect()
     }
 
-    /// The addresses as a plan has them.
     fn addresses(&self) -> Result<Vec<ListenAddress>, PlanError> {
         let mut addresses: Vec<ListenAddress> = Vec::with_capacity(self.listen.len());
         for address in &self.listen {
@@ -185,7 +182,7 @@ impl Plan {
             peer.stdin = false;
             self.components.push(peer);
         }
-        // There are two now: whose output it is has to be told.
+        // The output of two components needs their names.
         self.passthrough = false;
         Ok(())
     }

@@ -21,7 +21,7 @@ pub fn is_component_name(name: &str) -> bool {
         && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
 }
 
-/// Whether `name` is a valid name of an app: short, and without anything that upsets a log line.
+/// Whether `name` is a valid name of an app: short, and without control characters.
 #[must_use]
 pub fn is_app_name(name: &str) -> bool {
     !name.trim().is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control)

@@ -1,7 +1,7 @@
 //! The HTTP servers that a component may send requests to.
 //!
-//! Invariant: an origin grants a whole server or several, never a path; nothing is granted by leaving a part
-//! out, which is the default port and no other. No name is looked up here.
+//! Invariant: an origin grants a whole server or several, never a path. A port that is left out is the default one and no
+//! other. No name is looked up here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,9 +13,9 @@ use super::address::{AddressError, PeerHost, is_host_name, parse_host, port_of};
 pub struct Origin {
     /// Whether it is `https`, not `http`.
     pub https: bool,
-    /// Which hosts.
+    /// The hosts.
     pub host: OriginHost,
-    /// Which ports.
+    /// The ports.
     pub port: OriginPort,
 }
 

@@ -103,7 +103,7 @@ impl Reader {
                 None => self.problems.push(unknown(text, name.span(), keys, place)),
             }
         }
-        // The top level's is left to the end. An unknown key may well be the missing one, mistyped.
+        // `manifest` tells of a missing top-level key. An unknown key may well be the missing one, mistyped.
         let known = |name: &str| keys.iter().any(|key| key.name == name);
         let told = !place.0.is_empty() && table.keys().all(|name| known(name.get_ref()));
         let required = keys.iter().filter(|key| told && key.is_required());

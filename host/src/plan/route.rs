@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::address::{AddressError, is_host_name};
 
-/// Longest name the DNS has; a longer `host` matches no route, and is not worth the search.
+/// Longest name of the DNS: a longer `host` matches no route, and is not worth the search.
 const MAX_HOST: usize = 253;
 
 /// Some requests: those to a host, those below a path, or both. Displayed as a manifest has it.
@@ -34,7 +34,7 @@ pub enum RouteHost {
 }
 
 impl Route {
-    /// The route of all requests: what a component without routes has.
+    /// The route of all requests, which a component without routes has.
     pub const ALL: Self = Self { host: None, path: String::new() };
 
     /// Whether a request is one of these. `host` is as the request has it, `path` without the query.
@@ -71,12 +71,12 @@ impl Paths {
     }
 }
 
-/// The routes of one address, each with what it leads to.
+/// The routes of one address with their targets.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
     targets: Vec<T>,
     exact: HashMap<String, Paths>,
-    /// By the host that they are below of.
+    /// By the host above them.
     subdomains: HashMap<String, Paths>,
     any: Paths,
 }
@@ -160,7 +160,7 @@ fn normal_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
         let port = after.is_empty() || after.starts_with(':');
-        // As many ways to write it as one likes are one address.
+        // An IPv6 address has many forms.
         return address
             .parse::<Ipv6Addr>()
             .ok()
@@ -213,7 +213,7 @@ fn parse_host(host: &str, path: &str) -> Result<RouteHost, AddressError> {
     }
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match inner.parse::<Ipv6Addr>() {
-            // In one way of many: what is compared is text.
+            // One form of many: routes are compared as text.
             Ok(address) => Ok(RouteHost::Exact(format!("[{address}]"))),
             Err(_) => Err(AddressError::new("there is no IPv6 address in the brackets")),
         };
