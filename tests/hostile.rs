@@ -198,14 +198,14 @@ fn check_table(cases: &[Case], page: &str, title: &str) {
 fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
     let mut text = String::from(title);
     text.push_str(
-        "What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. In\n\
-         every cell the exit came in bound and the sibling was stopped cleanly. Written by the test run\n\
-         (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one. A guest that ends by itself has\n\
-         `on-exit` and `on-failure` set to `ignore` here; by default its end is the cause of the stop.\n\n\
-         HUP: its part of the manifest has changed, so a fresh generation of the same guest takes its place, next to\n\
-         it (`overlap`) or when it has ended or its grace is over. The cell tells how the old generation ended. In\n\
-         every one of them the reload took place, the sibling did not notice, and a TERM afterwards ended the app as\n\
-         the column TERM says.\n\n\
+        "This table shows for each guest its outcome and the exit code of the host. In every cell the exit came in\n\
+         bound, and the sibling was stopped cleanly. The test run writes this page\n\
+         (`CURFEW_WRITE_DOCS=1 cargo test hostile`), and every later run checks it. Guests that end by themselves have\n\
+         `on-exit` and `on-failure` set to `ignore` here; by default such an end is the cause of the stop.\n\n\
+         HUP: the guest's part of the manifest has changed, so a fresh generation of the same guest replaces it. With\n\
+         `overlap` the fresh generation starts next to the old one, else after the old one has ended or its grace is\n\
+         over. The cell shows the outcome of the old generation. In every cell the reload took place, the sibling was\n\
+         not affected, and a TERM afterwards ended the app as the column TERM shows.\n\n\
          | the guest … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );

@@ -1,11 +1,11 @@
-//! The pages that are made of what the host declares: every key of a manifest, every exit code.
+//! The pages that are written from declarations of the host: every key of a manifest, every exit code.
 //!
 //! `CURFEW_WRITE_DOCS=1` writes them; otherwise they must be the same.
 
 use std::fmt::Write as _;
 
 use curfew_host::plan::keys::{APP, COMPONENT};
-use curfew_host::plan::schema::{Fallback, Key, Shape};
+use curfew_host::plan::schema::{Fallback, ManifestKey, Shape};
 use curfew_host::teardown::ExitCode;
 use serde_json::Value;
 
@@ -24,30 +24,83 @@ fn compare(page: &str, text: &str) {
 const MANIFEST: &str = "\
 # The manifest
 
-Every key of `curfew.toml`. This page is written by a test from the declaration that curfew itself reads manifests with
-(`make docs`); `curfew schema` prints the same for editors.
+Every key of `curfew.toml`. A test writes this page (`make docs`) from the declaration that curfew uses to read manifests.
+`curfew schema` prints the same for editors.
 
-- Durations are a number and `ms`, `s`, `m` or `h`: `\"250ms\"`, `\"1.5s\"`. Sizes are a number and `B`, `KiB`, `MiB` or `GiB`.
-- Relative paths start at the manifest's folder.
-- Unknown keys are refused. Nothing is granted that is not written: no network, no files, no environment, no standard input.
-- `-` as a default: empty, off, or not granted.
+- A duration is a number and `ms`, `s`, `m` or `h`: `\"250ms\"`, `\"1.5s\"`. A size is a number and `B`, `KiB`, `MiB` or `GiB`.
+- Relative paths start at the folder of the manifest.
+- An unknown key is an error. The message shows the file, the line, and the nearest known key.
+- A component gets only what its table grants. By default it has no network, no files, no environment and no standard input.
+- A default of `-` means empty, off, or not granted.
 ";
+
+const EXAMPLE: &str = r#"
+## An example with most keys
+
+```toml
+[app]
+name = "shop"
+grace = "25s"            # longest graceful stop of the whole app
+fail-grace = "5s"        # the same after the failure of a component
+drain-delay = "0s"       # after TERM: the app serves for this long before components get the notice
+signals = "standard"     # or "nginx"
+access-log = "off"       # or "text", "json": one line on stdout for each HTTP request
+admin = "127.0.0.1:9900" # address of /livez, /readyz, /status and /metrics; off by default
+control = "curfew.sock"  # socket of `curfew status|stop|reload|restart`, mode 0600; off by default
+
+[component.web]                 # kind http
+source = "web.wasm"             # relative to the manifest
+listen = ["127.0.0.1:8080", "[::1]:8080", "unix:web.sock"]   # port 0: the system chooses; "fd:NAME": from systemd
+routes = ["api.example.com/v1", "*.example.com", "/static"]  # several components can share an address
+tls = { cert = "cert.pem", key = "key.pem" }                 # HTTP/1.1 and HTTP/2; without it HTTP/1.1 and h2c
+instances = { max = 4, concurrency = 64, requests = 0, queue = 1024, idle = "60s" }
+request-timeout = "30s"         # longest time until the answer begins
+limits = { connections = 4096, header-size = "64KiB", body-size = "1GiB", header-timeout = "10s", idle-timeout = "75s" }
+forwarded = "replace"           # or "append": keeps the headers of a trusted proxy
+outbound-http = ["https://api.example.com", "http://*.internal:8080"]   # servers it may send requests to; services, too
+after = ["queue"]               # starts when queue is ready, and stops before queue; services, too
+health = { path = "/healthz", every = "10s", timeout = "10s", failures = 3 }   # 3 failed checks in a row: it has failed
+
+[component.queue]               # kind service
+source = "queue.wasm"
+grace = "10s"                   # longest time from its notice to its cut-off, within the app's grace
+hook = "at-start"               # or "after-drain"; the default depends on its `run`
+on-exit = "stop-app"            # or "ignore", "restart": the effect of its normal end
+on-failure = "restart"          # or "ignore", "stop-app"; default: "restart" for http and tcp, "stop-app" for services
+restart = { max = 5, within = "1m", backoff = ["200ms", "30s"] }   # a sixth restart in one minute: exit code 75
+start-timeout = "10s"           # longest time until it is ready
+ready = "said"                  # or "started"; "said" is the default if it imports `ready`
+health = { every = "10s", failures = 3 }   # a service has to call `alive` every 10 s
+overlap = false                 # true: on a reload the new generation starts before the old one has ended
+memory = "64MiB"                # all its linear memories together; 256MiB by default
+stdin = false                   # true for at most one component of an app
+args = ["--verbose"]
+env = { LOG = "info" }
+dirs = [{ host = "data", guest = "/data", access = "read-only" }]   # or "read-write"
+network = { listen = ["127.0.0.1:9301"], connect = ["127.0.0.1:6379", "db.example.com:5432"], names = false }
+config = { greeting = "hello" } # for wasi:config/store@0.2.0-rc.1
+```
+
+In `connect`, a port or a host can be `*`. curfew looks a host name up once, before the start, and grants the addresses
+that the name has then. With `names = true` the component can look names up itself. Port 0 in `listen` grants one port that the
+system chooses.
+"#;
 
 #[test]
 fn the_page_of_keys_is_what_the_host_reads() {
-    let mut page = MANIFEST.to_string();
-    section(&mut page, "[app]", "What holds for the app as a whole.", APP);
+    let mut page = MANIFEST.to_string() + EXAMPLE;
+    section(&mut page, "[app]", "Settings of the app as a whole.", APP);
     section(
         &mut page,
         "[component.NAME]",
-        "One table for each component. A name has a-z, 0-9, `-` and `_`.",
+        "One table for each component. A name consists of a-z, 0-9, `-` and `_`.",
         COMPONENT,
     );
     compare("docs/guide/manifest.md", &page);
 }
 
 /// The keys of a table, then those of the tables in it.
-fn section(page: &mut String, heading: &str, doc: &str, keys: &[Key]) {
+fn section(page: &mut String, heading: &str, doc: &str, keys: &[ManifestKey]) {
     write!(page, "\n## {heading}\n\n{doc}\n\n").unwrap();
     rows(page, keys);
     for key in keys {
@@ -56,23 +109,23 @@ fn section(page: &mut String, heading: &str, doc: &str, keys: &[Key]) {
             shape = inner;
         }
         if let Shape::Table(inner) = shape {
-            write!(page, "\n### {}\n\n{}\n\n", key.name, key.doc).unwrap();
+            write!(page, "\n### {}\n\n{}\n\n", key.name, key.doc()).unwrap();
             rows(page, inner);
         }
     }
 }
 
-fn rows(page: &mut String, keys: &[Key]) {
-    page.push_str("| key | takes | default | what it is |\n| --- | --- | --- | --- |\n");
+fn rows(page: &mut String, keys: &[ManifestKey]) {
+    page.push_str("| key | value | default | meaning |\n| --- | --- | --- | --- |\n");
     for key in keys {
-        let default = match key.fallback {
+        let default = match (key.fallback)() {
             Fallback::Required => "must be given".to_string(),
             other => other.words().unwrap_or_else(|| "-".to_string()),
         };
-        let mut doc = key.doc.to_string();
+        let mut doc = key.doc();
         if let Shape::Choice(choices) = key.shape {
             for choice in choices {
-                write!(doc, "<br>`\"{}\"`: {}", choice.word, choice.doc).unwrap();
+                write!(doc, "<br>`\"{}\"`: {}", choice.word, choice.doc()).unwrap();
             }
         }
         let row = [format!("`{}`", key.name), takes(key), default, doc].map(|cell| cell.replace('|', "\\|"));
@@ -82,7 +135,7 @@ fn rows(page: &mut String, keys: &[Key]) {
 
 /// Shorter than a message's words: the page has said what durations are, and a table inside a table has a heading of
 /// its own.
-fn takes(key: &Key) -> String {
+fn takes(key: &ManifestKey) -> String {
     let link = format!("[below](#{})", key.name);
     match &key.shape {
         Shape::Table(_) => format!("a table: {link}"),
@@ -107,35 +160,37 @@ fn one(shape: &Shape) -> String {
 const CODES: &str = "\
 # Exit codes and outcomes
 
-What the process says when it leaves. This page is written by a test (`make docs`).
+The exit code says how the app ended, and the outcomes say how each component ended. A test writes this page (`make docs`).
 
 ## Exit codes
 
 ";
 
 const PRECEDENCE: &str = "
-The first of 70, 128+n, 75, 1, 124, 3, 0 that applies is the one; 2, 69 and 78 come before the app runs. A component whose
-failure is to be ignored still makes it 1, and so does one that waits for its restart. A single bare file passes its own exit
-status on.
+The first code of this list that applies is the exit code: 70, 128+n, 75, 1, 124, 3, 0. For example, when one component failed
+(1) and another one was cut off (124), the exit code is 1. The codes 2, 69 and 78 come before the app runs.
 
-`curfew check` and `inspect` leave with 0, 2, 69 or 78. `status`, `stop`, `reload` and `restart` leave with 0 when it is done, 1
-when it was refused or failed, 2, and 69 when nobody listens on the control socket. The [manual page](tools.md#manual-pages) of
-each command has its own.
+- A failure gives the exit code 1 also with `on-failure = \"ignore\"`, and also while the component waits for its restart.
+- `curfew run` with one `.wasm` file and no manifest passes the exit status of the component on.
+- `curfew check` and `inspect` exit with 0, 2, 69 or 78.
+- `status`, `stop`, `reload` and `restart` exit with 0 when the request is done, and with 1 when it was refused or failed. They
+  exit with 2 after a usage error, and with 69 when no app listens on the control socket.
+- The [manual page](tools.md#manual-pages) of each command has its exit codes.
 ";
 
 const OUTCOMES: &str = "
 ## Outcomes
 
-How each component ended: in the table at the end, and in the report ([report.schema.json](../report.schema.json)).
+The outcome of a component stands in the table at the end, and in the report ([report.schema.json](../report.schema.json)).
 
 | outcome | meaning | exit code |
 | --- | --- | --- |
-| `finished` | its `run` returned before anyone asked, and its hook was content; or it called `exit(0)` | 0 |
-| `stopped` | it was asked to stop, and did | 0 |
+| `finished` | its `run` returned before the notice, and its hook returned no error; or it called `exit(0)` | 0 |
+| `stopped` | it got the notice, and ended within its grace | 0 |
 | `hook-failed` | its hook returned an error, trapped or exited | 3 |
 | `failed` | it trapped, returned an error, exited with an error, or could not be started | 1 |
 | `cut-off` | it overran its grace | 124 |
-| `leaked` | it overran its grace inside a blocking call of the system that cannot be ended | 124 |
+| `leaked` | it overran its grace in a blocking system call, which curfew cannot end | 124 |
 | `gave-up` | it failed more often than its `restart` allows | 75 |
 | `not-started` | the app stopped before its `run` was entered | 0 |
 ";

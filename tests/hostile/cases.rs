@@ -131,7 +131,7 @@ pub const IN_LANGUAGES: &[Case] = &[
     run("does what it should", "good", "stopped").of(OTHERS),
     run("spins in `run`", "spin", "cut-off").of(OTHERS),
     run("never returns from `run`", "park", "cut-off").of(OTHERS),
-    early("awaits for ever what nobody settles, in `run`", "pending", "failed").of(JAVASCRIPT),
+    early("awaits a promise that never settles, in `run`", "pending", "failed").of(JAVASCRIPT),
     early("throws in `run`", "throw", "failed").of(JAVASCRIPT),
     early("raises in `run`", "raise", "failed").of(PYTHONS),
     run("throws when asked to stop", "throw-on-stop", "failed").of(JAVASCRIPT),

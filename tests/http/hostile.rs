@@ -272,15 +272,15 @@ fn every_hostile_http_guest_ends_so_under_load() {
 fn table(cells: &Cells) -> String {
     let mut text = String::from(
         "# HTTP components that misbehave\n\n\
-         What becomes of each of them, and of the app: the outcome of the guest and the exit code of the host. The\n\
-         guest has done the one thing for a request, and does the other in its hook. In every cell the exit came in\n\
-         bound, the siblings (a service and an http component) were stopped cleanly, and no answer that was cut off\n\
-         looked whole. Written by the test run (`CURFEW_WRITE_DOCS=1 cargo test hostile`), checked by every later one,\n\
-         which also repeats it under load. A trap in a handler ends an instance, not its component.\n\n\
-         HUP: its part of the manifest has changed, so a fresh generation of it takes over its address. The cell tells\n\
-         how the old one ended, within its grace. In every one of them the reload took place, the fresh generation\n\
-         answered at once, the siblings and their connections did not notice, and a TERM afterwards ended the app in\n\
-         bound.\n\n\
+         This table shows for each guest its outcome and the exit code of the host. The guest behaves like the first\n\
+         column for a request, and like the second column in its hook. In every cell the exit came in bound, and the\n\
+         siblings (a service and an http component) were stopped cleanly. No client saw a cut answer as a complete\n\
+         one. The test run writes this page (`CURFEW_WRITE_DOCS=1 cargo test hostile`). Every later run checks it, and\n\
+         repeats it under load. A trap in a handler ends an instance, not its component.\n\n\
+         HUP: the guest's part of the manifest has changed, so a fresh generation takes over its address. The cell\n\
+         shows the outcome of the old generation, which ended within its grace. In every cell the reload took place,\n\
+         and the fresh generation answered at once. The siblings and their connections were not affected. A TERM\n\
+         afterwards ended the app in bound.\n\n\
          | the handler … | the hook … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );

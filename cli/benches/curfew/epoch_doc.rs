@@ -11,10 +11,12 @@ use crate::lab;
 const ABOVE: &str = "\
 # What epoch interruption costs
 
-curfew can cut off a component that computes and never waits, because wasmtime compiles a look at a counter (the
-*epoch*) into the head of every loop and every function. This page shows what these looks cost. Written by
-`CURFEW_WRITE_DOCS=1 cargo bench --bench curfew -- epoch-cost`; the guest is `guest-components/bench-guest`, built as
-all guests here (`opt-level = \"s\"`); both columns ran in turns in the same host, and show the fastest run.
+curfew can cut off a component that computes and never waits. For this, wasmtime compiles a check of a counter (the
+*epoch*) into the head of every loop and every function. This page shows the cost of these checks.
+
+`CURFEW_WRITE_DOCS=1 cargo bench --bench curfew -- epoch-cost` writes this page. The guest is
+`guest-components/bench-guest`, built as all guests here (`opt-level = \"s\"`). Runs without and with epochs took turns in the
+same host, and each column shows the fastest run.
 ";
 
 /// Returns one line for the terminal.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use curfew_host::plan::{ComponentPlan, HookTiming, OnEnd, ReadyWhen};
+use curfew_host::plan::{ComponentPlan, HookTiming, OnEnd};
 use curfew_host::runtime::{ImportState, Kind, Loaded, StrayHook};
 use curfew_host::text::units::format_duration;
 
@@ -127,9 +127,9 @@ struct HealthDescription {
 impl Supervision {
     fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
         let is_listened_for = loaded.kind.is_listened_for();
-        let said = plan.ready == Some(ReadyWhen::Said) || plan.ready.is_none() && loaded.says.ready;
+        let resolved = plan.resolve(&loaded.defaults);
         let on_exit = plan.on_exit == OnEnd::Restart;
-        let on_failure = plan.on_failure.map_or(is_listened_for, |on_failure| on_failure == OnEnd::Restart);
+        let on_failure = resolved.on_failure == OnEnd::Restart;
         let restart = RestartDescription {
             on_exit,
             on_failure,
@@ -139,7 +139,7 @@ impl Supervision {
             longest_pause_ms: millis(plan.restart.longest_pause),
         };
         let ready = ReadyDescription {
-            when: if said { "said" } else { "started" },
+            when: resolved.ready.word(),
             within_ms: millis(plan.start_timeout),
             is_listened_for,
         };

@@ -71,7 +71,7 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
     if !output.writers_alive() {
         stopper.host_bug("a writer thread");
     }
-    let Ended { result, guardian, signals, operate } = app.wait_guarded()?;
+    let Ended { result, guardian, signals, admin } = app.wait_guarded()?;
     let report = match result {
         Ok(report) => report,
         Err(error) => {
@@ -92,7 +92,7 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
         write_report(&report, &path, file);
     }
     // The admin listener closes last, and removes the file of the control socket.
-    drop(operate);
+    drop(admin);
     output.flush(LAST_FLUSH);
     hard_exit(report.exit_code())
 }

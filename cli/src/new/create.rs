@@ -63,6 +63,8 @@ fn rename(text: &str, name: &ProjectName, template: &Template) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::{Language, ProjectKind};
     use super::super::{TEMPLATES, find};
     use super::*;
@@ -101,6 +103,32 @@ mod tests {
             let manifest = std::fs::read_to_string(folder.join("curfew.toml")).unwrap();
             assert!(manifest.contains("[component.cat-and-dog]"), "{manifest}");
             assert_eq!(component_name_from("cat-and-dog"), "cat-and-dog");
+        }
+    }
+
+    /// The text of each WIT package in `wit/`, by the line that names the package.
+    fn wit_packages() -> BTreeMap<String, String> {
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        let texts = files(&wit).into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+        texts.filter_map(|text| Some((package_line(&text)?, text))).collect()
+    }
+
+    fn package_line(text: &str) -> Option<String> {
+        text.lines().find(|line| line.starts_with("package ")).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_wit_packages_of_a_project_are_those_in_wit() {
+        let kept = wit_packages();
+        for template in TEMPLATES {
+            let parent = tempfile::tempdir().unwrap();
+            let folder = create(parent.path(), &name("cat-and-dog"), template).unwrap();
+            let deps = folder.join("wit/deps");
+            for file in files(&folder).into_iter().filter(|file| file.starts_with(&deps)) {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let package = package_line(&text).unwrap();
+                assert_eq!(kept.get(&package), Some(&text), "{}: {package}", template.folder);
+            }
         }
     }
 

@@ -1,5 +1,8 @@
-//! Of which files each project is. One that is not listed here is not part of it; a test compares the lists with the
+//! The files of each project. A file that is not listed here is not part of it; a test compares the lists with the
 //! folders.
+//!
+//! The WIT packages in `wit/deps`, and files that are the same in several samples, are symbolic links in the folders, to
+//! the one copy in `wit/` or in another sample. `include_str!` reads through a link, so a project has files only.
 
 use super::{Language, ProjectKind, Template};
 
@@ -66,7 +69,8 @@ pub const TEMPLATES: &[Template] = &[
     },
     template! { "tick-tock/js", Js, Service, is_async: false,
         "app.js" "clock.js" "clock.test.js" "package-lock.json" "package.json" "wit/deps/cli.wit"
-        "wit/deps/clocks.wit" "wit/deps/io.wit" "wit/deps/lifecycle.wit" "wit/world.wit"
+        "wit/deps/clocks.wit" "wit/deps/filesystem.wit" "wit/deps/io.wit" "wit/deps/lifecycle.wit"
+        "wit/deps/random.wit" "wit/deps/sockets.wit" "wit/world.wit"
     },
     template! { "tick-tock/python", Python, Service, is_async: false,
         "app.py" "clock.py" "requirements.txt" "test_clock.py" "wit/deps/cli.wit" "wit/deps/clocks.wit"

@@ -194,7 +194,8 @@ fn source(workshop: &Path) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other(format!("{}: it has no source", manifest.display())))
 }
 
-/// Returns a project's own files, by their paths in it.
+/// Returns a project's own files, by their paths in it. It reads through links, which most of `wit/deps` is, so that the
+/// copy stands alone.
 fn sources(folder: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];

@@ -2,9 +2,9 @@
 // `good` unless given, and for some of them `ms=N`. The names are those of hostile-classic; `throw` is JavaScript's own.
 
 import { extendGrace, ready, stopNotice, subscribeStop } from 'curfew:lifecycle/host@0.2.0';
-import { getArguments } from 'wasi:cli/environment@0.2.10';
-import { exit } from 'wasi:cli/exit@0.2.10';
-import { subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.10';
+import { getArguments } from 'wasi:cli/environment@0.2.12';
+import { exit } from 'wasi:cli/exit@0.2.12';
+import { subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.12';
 
 const MILLISECOND = 1_000_000n;
 const HOUR = 3_600_000n * MILLISECOND;
@@ -44,7 +44,7 @@ const BOTH = {
   reject: async () => fail('a rejection on purpose'),
   recurse: () => recurse(0),
   exit0: () => exit({ tag: 'ok' }),
-  // WASI 0.2.10 has no other code to leave with than 1.
+  // The exit code of a failure is always 1 here: `exit` takes no number.
   exit3: () => exit({ tag: 'err' }),
 };
 

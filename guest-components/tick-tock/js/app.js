@@ -1,6 +1,6 @@
 import { ready, subscribeStop } from 'curfew:lifecycle/host@0.2.0';
-import { subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.10';
-import { poll } from 'wasi:io/poll@0.2.10';
+import { subscribeDuration } from 'wasi:clocks/monotonic-clock@0.2.12';
+import { poll } from 'wasi:io/poll@0.2.12';
 import { Clock } from './clock.js';
 
 const SECOND = 1_000_000_000n;

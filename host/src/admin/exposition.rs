@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::{ComponentMetrics, Durations, Times};
 use super::request::Snapshot;
-use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS};
+use crate::server::{BUCKETS_MICROS, CLASSES, ENDS};
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 

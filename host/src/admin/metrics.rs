@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::server::http::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
+use crate::server::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
 
 /// Metrics of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

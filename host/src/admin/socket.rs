@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::error::ControlSocketProblem;
-use crate::stale_socket::{self, Found};
+use crate::stale_socket::{self, SocketPath};
 
 /// Connections that the system queues.
 const BACKLOG: i32 = 128;
@@ -37,9 +37,9 @@ impl ControlFile {
         let name = path.file_name().unwrap_or_else(|| OsStr::new(""));
         let _alone = claim(folder.unwrap_or(Path::new(".")), name)?;
         match stale_socket::clear(path)? {
-            Found::Nothing => {}
-            Found::NoSocket => return Err(ControlSocketProblem::NoSocket),
-            Found::Taken => return Err(ControlSocketProblem::Taken),
+            SocketPath::Free => {}
+            SocketPath::NoSocket => return Err(ControlSocketProblem::NoSocket),
+            SocketPath::Taken => return Err(ControlSocketProblem::Taken),
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         // Linux creates the file with the mode of the socket, so there is no moment with another mode.

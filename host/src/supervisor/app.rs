@@ -9,7 +9,7 @@ use crate::admin::{AdminError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
-use crate::server::http::FrontError;
+use crate::server::IngressError;
 
 /// What an app is started with, besides its plan.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub enum AppError {
     Load(#[from] LoadError),
     /// An address or a certificate cannot be had.
     #[error(transparent)]
-    Front(#[from] FrontError),
+    Ingress(#[from] IngressError),
     /// The control socket or the admin listener cannot be had.
     #[error(transparent)]
     Admin(#[from] AdminError),

@@ -9,30 +9,29 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use super::guardian::Guardian;
-use super::health::Readiness;
 use super::inbox::Inbox;
 use super::log_events;
-use super::operator_requests::PendingRequests;
-use super::policies::{member_policy, policy};
+use super::policies::{generation_policy, policy};
+use super::readiness::Readiness;
 use super::registry::Registry;
-use super::reload::Reloads;
+use super::reload_state::ReloadState;
 use super::report::Report;
 use super::service_manager::ServiceManager;
 use super::signals::SignalSource;
+use super::startup::Startup;
+use super::stop_progress::StopProgress;
 use super::suspension::SuspensionWatch;
+use super::waiting_operators::WaitingOperators;
 use super::{AppError, Options};
 use crate::admin::{Admin, AdminParts};
-use crate::output::Progress;
 use crate::plan::Plan;
-use crate::runtime::{Loading, Runtime};
-use crate::server::http::Front;
-use crate::teardown::{Event, ExitCode, GenerationId, Level, Machine, Phase};
+use crate::runtime::Runtime;
+use crate::server::Ingress;
+use crate::teardown::{Event, GenerationId, Level, Machine, Phase};
 
 /// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
 /// would miss it.
 const BUMP_EVERY: Duration = Duration::from_millis(10);
-/// How often the log says whom the stop waits for.
-const WAITING_EVERY: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -46,7 +45,7 @@ pub struct Ended {
     /// The signals, which nobody listens to any more.
     pub signals: Option<SignalSource>,
     /// Still answering, until it is dropped: the last that closes.
-    pub operate: Option<Admin>,
+    pub admin: Option<Admin>,
 }
 
 impl Ended {
@@ -69,26 +68,20 @@ pub struct EventLoop {
     pub(super) machine: Machine,
     pub(super) registry: Registry,
     pub(super) guardian: Guardian,
-    pub(super) loading: Option<Loading>,
-    pub(super) progress: Option<Progress>,
-    pub(super) stop_began: Option<Duration>,
-    pub(super) left: Option<ExitCode>,
+    /// Components are being loaded.
+    pub(super) startup: Option<Startup>,
+    pub(super) stop: StopProgress,
     /// What serves the components that the host listens for, once they are loaded.
-    pub(super) front: Option<Front>,
-    /// Reloads and restarts under way.
-    pub(super) reloads: Reloads,
-    /// What operators have asked for and wait for.
-    pub(super) pending: PendingRequests,
-    /// What systemd is told.
-    pub(super) manager: ServiceManager,
-    /// What was said of the app's readiness.
+    pub(super) front: Option<Ingress>,
+    pub(super) reloads: ReloadState,
+    pub(super) waiting: WaitingOperators,
+    pub(super) service_manager: ServiceManager,
     pub(super) readiness: Readiness,
-    /// Where operators ask.
-    operate: Option<Admin>,
-    /// The time of this turn: everything that is heard in one turn happens at one time.
+    /// The control socket and the admin listener.
+    admin: Option<Admin>,
+    /// The time of this turn: all events of one turn happen at one time.
     pub(super) now: Duration,
-    pauses: SuspensionWatch,
-    next_waiting: Option<Duration>,
+    suspension: SuspensionWatch,
 }
 
 impl EventLoop {
@@ -99,46 +92,43 @@ impl EventLoop {
             (component.name.clone(), registry.add(Arc::new(component.clone()), None))
         };
         let ids = plan.components.iter().map(add).collect();
-        let members = plan.components.iter().map(|component| member_policy(component, &ids)).collect();
+        let members = plan.components.iter().map(|component| generation_policy(component, &ids)).collect();
         registry.set_current(ids);
         let seed = u64::from(std::process::id());
         Self {
             machine: Machine::new(policy(&plan.app), members, seed),
             registry,
-            manager: ServiceManager::new(options.service_manager),
+            service_manager: ServiceManager::new(options.service_manager),
             front: None,
-            reloads: Reloads::default(),
-            pending: PendingRequests::default(),
+            reloads: ReloadState::default(),
+            waiting: WaitingOperators::default(),
             readiness: Readiness::default(),
-            operate: None,
+            admin: None,
             runtime,
             plan,
             options,
             inbox,
             guardian,
-            loading: None,
-            progress: None,
-            stop_began: None,
-            left: None,
+            startup: None,
+            stop: StopProgress::default(),
             now: Duration::ZERO,
-            pauses: SuspensionWatch::start(),
-            next_waiting: None,
+            suspension: SuspensionWatch::start(),
         }
     }
 
     /// Runs the app to its end. The guardian goes on until somebody dismisses it.
     pub fn run(mut self) -> Ended {
         let result = self.run_to_end();
-        Ended { result, guardian: self.guardian, signals: self.options.signals, operate: self.operate }
+        Ended { result, guardian: self.guardian, signals: self.options.signals, admin: self.admin }
     }
 
     fn run_to_end(&mut self) -> Result<Report, AppError> {
         self.open_to_operators()?;
         self.load()?;
-        while self.left.is_none() {
+        while self.stop.exit_code().is_none() {
             let timed = self.wait()?;
             let source = self.options.signals.as_ref();
-            let (now, signals) = self.pauses.begin_turn(self.runtime.clock(), source, timed);
+            let (now, signals) = self.suspension.begin_turn(self.runtime.clock(), source, timed);
             self.now = now;
             for signal in signals {
                 self.feed(Event::Signal(signal));
@@ -146,7 +136,7 @@ impl EventLoop {
             for message in self.inbox.take() {
                 self.hear(message)?;
             }
-            self.look_who_is_alive();
+            self.check_liveness();
             self.feed(Event::Clock);
             self.tell_readiness();
             self.arm_guardian();
@@ -167,20 +157,20 @@ impl EventLoop {
         let inbox = self.inbox.clone();
         let died = Box::new(move || inbox.send(super::inbox::Message::HostBug("the thread for operators")));
         let operator = Arc::new(self.inbox.clone());
-        self.operate = Some(Admin::start(AdminParts { control, admin, operator, died })?);
+        self.admin = Some(Admin::start(AdminParts { control, admin, operator, died })?);
         Ok(())
     }
 
     /// Waits until there is something to do. Returns whether a deadline was in sight.
     fn wait(&mut self) -> Result<bool, AppError> {
         let now = self.runtime.clock().now();
-        let due = self.machine.next_wake().into_iter().chain(self.next_sign_of_life()).min();
+        let due = self.machine.next_wake().into_iter().chain(self.next_liveness_check()).min();
         let mut timeout = due.map(|at| at.saturating_sub(now).min(LOOK));
         if self.somebody_is_being_cut() {
             timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
         }
         let timed = timeout.is_some();
-        let timeout = timeout.into_iter().chain(self.manager.next_call(now)).min();
+        let timeout = timeout.into_iter().chain(self.service_manager.next_call(now)).min();
         let signals = self.options.signals.as_ref().map(SignalSource::as_fd);
         let mut polled = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
         polled.extend(signals.map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
@@ -200,14 +190,14 @@ impl EventLoop {
     /// Does what the machine says.
     pub(super) fn follow(&mut self, before: Level, actions: Vec<crate::teardown::Action>) {
         if before == Level::Running && self.machine.cause().is_some() {
-            self.stop_began = Some(self.now);
+            self.stop.begins(self.now);
             self.tell_readiness();
         }
         if before == Level::Running && self.machine.level() > Level::Running {
             self.refuse_pending();
             self.give_up_reading();
             let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));
-            self.manager.stopping(self.now, left.unwrap_or_default());
+            self.service_manager.stopping(self.now, left.unwrap_or_default());
         }
         for action in actions {
             self.perform(self.now, action);
@@ -226,7 +216,7 @@ impl EventLoop {
 
     fn somebody_is_being_cut(&self) -> bool {
         self.registry.iter().any(|(id, record)| {
-            let abandoned = || record.link.as_ref().is_some_and(|link| link.is_abandoned());
+            let abandoned = || record.link.as_ref().is_some_and(|link| link.orders.is_abandoned());
             let phase = self.machine.phase(id);
             phase == Phase::Cut || (phase == Phase::Starting && abandoned())
         })
@@ -234,11 +224,9 @@ impl EventLoop {
 
     fn say_who_is_waited_for(&mut self) {
         let now = self.now;
-        let Some(began) = self.stop_began else { return };
-        if now < *self.next_waiting.get_or_insert(began + WAITING_EVERY) || self.left.is_some() {
+        if !self.stop.is_waiting_line_due(now) {
             return;
         }
-        self.next_waiting = Some(now + WAITING_EVERY);
         for (id, record) in self.registry.iter() {
             let phase = self.machine.phase(id);
             if phase != Phase::Ended {
@@ -250,7 +238,7 @@ impl EventLoop {
             }
         }
         let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(now));
-        self.manager.still_stopping(left.unwrap_or_default());
+        self.service_manager.still_stopping(left.unwrap_or_default());
     }
 
     /// Returns the name of a component.

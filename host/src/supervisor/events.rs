@@ -15,11 +15,7 @@ impl EventLoop {
     /// Hears one message.
     pub(super) fn hear(&mut self, message: Message) -> Result<(), AppError> {
         match message {
-            Message::Load(LoadEvent::Done(at)) => {
-                if let (Some(progress), Some(component)) = (&self.progress, self.plan.components.get(at)) {
-                    progress.step(&component.name);
-                }
-            }
+            Message::Load(LoadEvent::Done(component)) => self.one_loaded(component),
             Message::Load(LoadEvent::Ended(result)) => self.loaded(result?)?,
             Message::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
             Message::Reload(event) => self.hear_reload(event),
@@ -178,7 +174,7 @@ impl EventLoop {
             let told = !record.extended.is_zero();
             record.extended += granted;
             if let Some(link) = &record.link {
-                link.set_deadline(deadline);
+                link.orders.set_deadline(deadline);
             }
             if !granted.is_zero() && !told {
                 log_events::extended(&name, by, granted);
@@ -198,11 +194,9 @@ impl EventLoop {
 }
 
 impl super::generation_record::GenerationRecord {
-    /// Returns whether it is ready only when its guest has said so: that is for the plan to say, else for what it imports.
+    /// Returns whether it is ready only when its guest has said so.
     fn waits_for_word(&self) -> bool {
-        match self.plan.ready {
-            Some(when) => when == ReadyWhen::Said,
-            None => self.stats.is_none() && self.loaded.as_ref().is_some_and(|loaded| loaded.says.ready),
-        }
+        let ready = self.loaded.as_ref().map(|loaded| self.plan.resolve(&loaded.defaults).ready);
+        ready == Some(ReadyWhen::Said)
     }
 }

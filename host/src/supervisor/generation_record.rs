@@ -1,15 +1,15 @@
 //! What is known of each generation of a component while it runs: for status lines, the report and the table. Decides
 //! nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hook_record::HookRecord;
 use super::report::ComponentReport;
 use crate::output::{GuestStream, Source};
 use crate::plan::ComponentPlan;
 use crate::runtime::{Failure, HookResult, Link, Loaded};
-use crate::server::http::Stats;
+use crate::server::Stats;
 use crate::teardown::{Outcome, Phase};
 
 /// One generation's record. What is about its instance begins anew when it is started again.
@@ -41,12 +41,8 @@ pub struct GenerationRecord {
     pub stats: Option<Arc<Stats>>,
     /// When its `run` returned.
     pub returned: Option<Duration>,
-    /// When its hook was called; of several instances, the first.
-    pub hook_started: Option<Duration>,
-    /// How its hook ended, and when; of several instances, the worst and the last.
-    pub hook_ended: Option<(HookResult, Duration)>,
-    /// When each hook that has not ended was called, by the number of its instance.
-    hooks_open: BTreeMap<Option<u32>, Duration>,
+    /// Its hooks.
+    pub hooks: HookRecord,
     /// What it failed with.
     pub failure: Option<Failure>,
     /// What went wrong without ending it: an instance failed alone, or it was not alive.
@@ -74,9 +70,7 @@ impl GenerationRecord {
             in_flight_asked: None,
             stats: None,
             returned: None,
-            hook_started: None,
-            hook_ended: None,
-            hooks_open: BTreeMap::new(),
+            hooks: HookRecord::default(),
             failure: None,
             lost: None,
             ended: None,
@@ -104,7 +98,7 @@ impl GenerationRecord {
 
     /// Returns whether its `run` has been entered, or it has taken requests.
     pub fn has_entered(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.has_entered())
+        self.link.as_ref().is_some_and(|link| link.orders.has_entered())
     }
 
     /// Returns whether something of it exists.
@@ -119,40 +113,30 @@ impl GenerationRecord {
 
     /// Returns the bytes of linear memory of all its instances.
     pub fn memory(&self) -> u64 {
-        self.link.as_ref().map_or(0, |link| link.memory())
+        self.link.as_ref().map_or(0, |link| link.vitals.memory())
     }
 
-    /// Notes that a hook was called. Those of instances that end before their component are not in its report.
+    /// Notes that a hook was called.
     pub fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
-        self.hooks_open.insert(instance, now);
-        if self.counts_hook(instance) {
-            self.hook_started.get_or_insert(now);
-        }
+        let is_reported = self.reports_hook(instance);
+        self.hooks.starts(now, instance, is_reported);
     }
 
-    /// Notes that a hook ended, and returns how long it took.
+    /// Notes that a hook ended. Returns how long it took.
     pub fn hook_ends(
         &mut self,
         now: Duration,
         instance: Option<u32>,
         result: &HookResult,
     ) -> Option<Duration> {
-        let took = self.hooks_open.remove(&instance).map(|started| now.saturating_sub(started));
-        if !self.counts_hook(instance) {
-            return took;
-        }
-        if let HookResult::Trapped(_) = result {
+        let is_reported = self.reports_hook(instance);
+        if is_reported && matches!(result, HookResult::Trapped(_)) {
             self.returned = self.returned.or(Some(now));
         }
-        let worst = match self.hook_ended.take() {
-            Some((earlier, _)) if rank(&earlier) >= rank(result) => earlier,
-            _ => result.clone(),
-        };
-        self.hook_ended = Some((worst, now));
-        took
+        self.hooks.ends(now, instance, result, is_reported)
     }
 
-    fn counts_hook(&self, instance: Option<u32>) -> bool {
+    fn reports_hook(&self, instance: Option<u32>) -> bool {
         instance.is_none() || self.asked.is_some()
     }
 
@@ -174,8 +158,7 @@ impl GenerationRecord {
 
     /// Returns what the component is doing, for status lines and for "waiting for".
     pub fn doing(&self, phase: Phase) -> &'static str {
-        let has_hook = self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some());
-        match (phase, &self.hook_ended, self.hook_started, self.returned) {
+        match (phase, self.hooks.result(), self.hooks.has_started(), self.returned) {
             (Phase::Pending, ..) if self.loaded.is_some() => "waiting to start",
             (Phase::Pending, ..) => "loading",
             (Phase::Backoff, ..) => "waiting to restart",
@@ -183,25 +166,21 @@ impl GenerationRecord {
             (Phase::Running, ..) => "running",
             (Phase::Ended, ..) => "ended",
             (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() && self.returned.is_none() => "requests",
-            (Phase::Asked | Phase::Cut, None, Some(_), _) => "hook",
-            (Phase::Asked | Phase::Cut, None, None, _) if has_hook => "hook queued",
+            (Phase::Asked | Phase::Cut, None, true, _) => "hook",
+            (Phase::Asked | Phase::Cut, None, false, _) if self.has_hook() => "hook queued",
             (Phase::Asked | Phase::Cut, _, _, None) => "run",
             (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() => "instances",
             (Phase::Asked | Phase::Cut, _, _, Some(_)) => "work behind run",
         }
     }
 
-    /// Returns whether a hook has been called and has not ended.
-    pub fn hook_is_open(&self) -> bool {
-        !self.hooks_open.is_empty()
+    fn has_hook(&self) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some())
     }
 
     /// Returns how long the hook took, or has taken until now.
     pub fn hook_time(&self, now: Duration) -> Option<Duration> {
-        let started = self.hook_started?;
-        let last = self.hook_ended.as_ref().filter(|_| self.hooks_open.is_empty()).map(|(_, at)| *at);
-        let ended = last.unwrap_or(self.ended.unwrap_or(now));
-        Some(ended.saturating_sub(started))
+        self.hooks.time(now, self.ended)
     }
 
     /// Returns the component's part of the report.
@@ -214,7 +193,7 @@ impl GenerationRecord {
             restarts: 0,
             outcome: outcome.word(),
             detail: self.detail(outcome),
-            hook: self.hook_word(outcome),
+            hook: self.hooks.word(self.has_hook(), outcome),
             drain_ms: self.asked.map(|asked| {
                 let end = self.returned.or(self.ended).unwrap_or(now);
                 millis(end.saturating_sub(asked))
@@ -228,52 +207,27 @@ impl GenerationRecord {
         }
     }
 
-    fn hook_word(&self, outcome: Outcome) -> &'static str {
-        let has_hook = self.loaded.as_ref().is_some_and(|loaded| loaded.hook.is_some());
-        match (&self.hook_ended, self.hook_started) {
-            (Some((HookResult::Ok, _)), _) => "ok",
-            (Some((HookResult::Error(_), _)), _) => "error",
-            (Some((HookResult::Trapped(_), _)), _) => "trapped",
-            (None, Some(_)) => match outcome {
-                Outcome::CutOff | Outcome::Leaked => "cut-off",
-                _ => "not-returned",
-            },
-            (None, None) if has_hook => "not-called",
-            (None, None) => "none",
-        }
-    }
-
     fn detail(&self, outcome: Outcome) -> Option<String> {
-        let hook = match &self.hook_ended {
-            Some((HookResult::Error(Some(text)), _)) => Some(format!("hook: {text}")),
-            Some((HookResult::Error(None), _)) => Some("hook: returned an error".to_owned()),
-            Some((HookResult::Trapped(failure), _)) => Some(format!("hook: {}", failure.summary)),
-            Some((HookResult::Ok, _)) | None => None,
-        };
-        let forced = match (outcome, self.hook_started, &self.hook_ended, self.returned) {
+        let forced = match (outcome, self.hooks.has_started(), self.hooks.result(), self.returned) {
             (Outcome::Leaked, ..) => Some("a blocking call could not be ended".to_owned()),
             (Outcome::CutOff, ..) if self.in_flight_ended(outcome) > 0 && self.stats.is_some() => {
                 Some("requests overran the grace".to_owned())
             }
-            (Outcome::CutOff, None, _, _) if self.stats.is_some() => {
+            (Outcome::CutOff, false, _, _) if self.stats.is_some() => {
                 Some("an instance overran the grace".to_owned())
             }
-            (Outcome::CutOff, Some(_), None, _) => Some("its hook overran the grace".to_owned()),
+            (Outcome::CutOff, true, None, _) => Some("its hook overran the grace".to_owned()),
             (Outcome::CutOff, _, _, None) => Some("its `run` overran the grace".to_owned()),
             (Outcome::CutOff, ..) => Some("work behind its `run` overran the grace".to_owned()),
             _ => None,
         };
         let lost = self.lost.as_ref().map(|failure| failure.summary.clone());
-        self.failure.as_ref().map(|failure| failure.summary.clone()).or(hook).or(forced).or(lost)
-    }
-}
-
-/// The order of hook results from good to bad.
-fn rank(result: &HookResult) -> u8 {
-    match result {
-        HookResult::Ok => 0,
-        HookResult::Error(_) => 1,
-        HookResult::Trapped(_) => 2,
+        self.failure
+            .as_ref()
+            .map(|failure| failure.summary.clone())
+            .or_else(|| self.hooks.error())
+            .or(forced)
+            .or(lost)
     }
 }
 

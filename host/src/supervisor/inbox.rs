@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::reload::ReloadEvent;
 use crate::admin::{Operator, OperatorRequest};
+use crate::plan::{Plan, PlanError};
 use crate::runtime::{InstanceEvent, LoadEvent};
 use crate::teardown::GenerationId;
 
@@ -26,6 +26,15 @@ pub enum Message {
     Stop,
     /// A thread of the host died.
     HostBug(&'static str),
+}
+
+/// News of the threads that prepare a reload.
+#[derive(Debug)]
+pub enum ReloadEvent {
+    /// The manifest was read.
+    Read(Box<Result<Plan, PlanError>>),
+    /// Loading got further.
+    Load(LoadEvent),
 }
 
 /// The queue. Clones send to and take from the same one.

@@ -4,23 +4,13 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
+use super::waiting_operators::reply;
 use crate::admin::{OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind};
 use crate::fail_point;
 use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
 
-/// Who waits for the end of a component.
-#[derive(Debug, Default)]
-pub struct PendingRequests {
-    stops: Vec<(String, oneshot::Sender<OperatorAnswer>)>,
-}
-
 fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, OperatorRefusal> {
     Err(OperatorRefusal { kind: why, text: text.into() })
-}
-
-/// Tells it to whoever asked, who can be gone by now.
-fn tell(answer: oneshot::Sender<OperatorAnswer>, what: OperatorAnswer) {
-    let _gone = answer.send(what);
 }
 
 impl EventLoop {
@@ -30,24 +20,24 @@ impl EventLoop {
             OperatorRequest::Snapshot(answer) => {
                 let _gone = answer.send(Box::new(self.snapshot()));
             }
-            OperatorRequest::Stop { component: None, now, answer } => tell(answer, self.stop_app(now)),
+            OperatorRequest::Stop { component: None, now, answer } => reply(answer, self.stop_app(now)),
             OperatorRequest::Stop { component: Some(name), now, answer } => {
                 match self.stop_component(&name, now) {
                     Ok(()) if self.alive(&name).next().is_none() => {
-                        tell(answer, Ok(format!("{name} has stopped")))
+                        reply(answer, Ok(format!("{name} has stopped")))
                     }
-                    Ok(()) => self.pending.stops.push((name, answer)),
-                    Err(refusal) => tell(answer, Err(refusal)),
+                    Ok(()) => self.waiting.wait_for_stop(name, answer),
+                    Err(refusal) => reply(answer, Err(refusal)),
                 }
             }
             OperatorRequest::Reload(answer) => match self.may_change() {
-                Err(refusal) if refusal.kind == RefusalKind::Stopping => tell(answer, Err(refusal)),
+                Err(refusal) if refusal.kind == RefusalKind::Stopping => reply(answer, Err(refusal)),
                 _ if self.plan.manifest.is_none() => {
-                    tell(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
+                    reply(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
                 }
                 // One that is under way may have read an older manifest: the next one is theirs.
                 Ok(()) | Err(_) => {
-                    self.reloads.wait(answer);
+                    self.waiting.wait_for_reload(answer);
                     self.feed(Event::ReloadRequested);
                 }
             },
@@ -60,7 +50,7 @@ impl EventLoop {
         if self.machine.level() > Level::Running {
             return Err(self.stopping());
         }
-        if self.machine.is_changing() {
+        if self.machine.is_rolling_out() {
             return refusal(
                 RefusalKind::Busy,
                 "a reload or a restart is under way: try again when it has ended",
@@ -134,7 +124,7 @@ impl EventLoop {
         let id = self.known(name).and_then(|id| self.may_change().map(|()| id));
         let id = match id {
             Ok(id) => id,
-            Err(refusal) => return tell(answer, Err(refusal)),
+            Err(refusal) => return reply(answer, Err(refusal)),
         };
         fail_point::leave_behind("restart");
         self.renew(id, Cause::Request(Requester::Operator), Some(answer));
@@ -146,17 +136,12 @@ impl EventLoop {
         if self.alive(&name).next().is_some() {
             return;
         }
-        for (_, answer) in self.pending.stops.extract_if(.., |(whose, _)| *whose == name) {
-            tell(answer, Ok(format!("{name} has ended: {how}")));
-        }
+        self.waiting.stopped(&name, how);
     }
 
-    /// Tells everybody who waits that the app stops.
+    /// Refuses every request that waits: the app stops.
     pub(super) fn refuse_pending(&mut self) {
         let refusal = self.stopping();
-        self.reloads.refuse_all(&refusal);
-        for (_, answer) in self.pending.stops.drain(..) {
-            tell(answer, Err(refusal.clone()));
-        }
+        self.waiting.refuse_all(&refusal);
     }
 }

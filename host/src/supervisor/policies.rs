@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::plan::{AppPlan, ComponentPlan, OnEnd};
-use crate::teardown::{GenerationId, MemberPolicy, Policy};
+use crate::teardown::{GenerationId, GenerationPolicy, Policy};
 
 /// Returns what holds for the app.
 pub fn policy(app: &AppPlan) -> Policy {
@@ -22,11 +22,11 @@ pub fn is_pooled(plan: &ComponentPlan) -> bool {
 }
 
 /// Returns what holds for a component; `ids` are the generations that its names mean.
-pub fn member_policy(plan: &ComponentPlan, ids: &BTreeMap<String, GenerationId>) -> MemberPolicy {
+pub fn generation_policy(plan: &ComponentPlan, ids: &BTreeMap<String, GenerationId>) -> GenerationPolicy {
     let pooled = is_pooled(plan);
     let by_kind = if pooled { OnEnd::Restart } else { OnEnd::StopApp };
     let on_failure = plan.on_failure.unwrap_or(by_kind);
-    MemberPolicy {
+    GenerationPolicy {
         grace: plan.grace,
         start_timeout: plan.start_timeout,
         on_exit: plan.on_exit,

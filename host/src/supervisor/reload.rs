@@ -2,107 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
-use super::inbox::Message;
+use super::inbox::{Message, ReloadEvent};
 use super::log_events;
-use super::policies::{is_pooled, member_policy, policy};
-use super::replace::Replacements;
-use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
-use crate::plan::{Plan, PlanError};
-use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
-use crate::server::http::FreshComponent;
-use crate::teardown::{Cause, Change, Event, Fresh, GenerationId, Level};
-
-/// What the threads of a reload tell.
-#[derive(Debug)]
-pub enum ReloadEvent {
-    /// The manifest was read.
-    Read(Box<Result<Plan, PlanError>>),
-    /// Loading got further.
-    Load(LoadEvent),
-}
-
-/// What takes over at the switch.
-pub(super) struct TakeOver {
-    /// The plan that holds then, if it is another one.
-    pub(super) plan: Option<Box<Plan>>,
-    /// What names mean then.
-    pub(super) ids: BTreeMap<String, GenerationId>,
-    /// Those that are new.
-    pub(super) fresh: Vec<GenerationId>,
-    /// What has changed, in words.
-    pub(super) what: String,
-}
-
-/// Reloads and restarts, under way and done.
-#[derive(Default)]
-pub struct Reloads {
-    /// Reloads that took over.
-    pub ok: u64,
-    /// Reloads that failed.
-    pub failed: u64,
-    /// How the last one ended: whether well, in words, and when.
-    pub last: Option<(bool, String, Duration)>,
-    began: Duration,
-    reads: bool,
-    plan: Option<Box<Plan>>,
-    loading: Option<Loading>,
-    taking_over: Option<TakeOver>,
-    /// Who waits for the reload that is under way.
-    answers: Vec<oneshot::Sender<OperatorAnswer>>,
-    /// Who waits for the one after it.
-    queued: Vec<oneshot::Sender<OperatorAnswer>>,
-    /// Generations that restarts wait for.
-    pub(super) restarts: Replacements,
-}
-
-impl std::fmt::Debug for Reloads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reloads").field("ok", &self.ok).field("failed", &self.failed).finish_non_exhaustive()
-    }
-}
-
-impl Reloads {
-    /// Returns whether the manifest is being read, or what it says is about to take over.
-    pub fn is_under_way(&self) -> bool {
-        self.reads || self.taking_over.as_ref().is_some_and(|it| it.plan.is_some())
-    }
-
-    /// Returns whether this generation has not taken over yet.
-    pub fn is_on_trial(&self, id: GenerationId) -> bool {
-        self.taking_over.as_ref().is_some_and(|it| it.fresh.contains(&id))
-    }
-
-    /// Notes who wants to know how the next reload ends.
-    pub fn wait(&mut self, answer: oneshot::Sender<OperatorAnswer>) {
-        self.queued.push(answer);
-    }
-
-    /// Tells everybody who waits that it comes to nothing.
-    pub fn refuse_all(&mut self, refusal: &OperatorRefusal) {
-        let all = self.answers.drain(..).chain(self.queued.drain(..));
-        for answer in all.chain(self.restarts.drain()) {
-            // Whoever asked can be gone by now.
-            let _gone = answer.send(Err(refusal.clone()));
-        }
-    }
-}
+use super::policies::{generation_policy, is_pooled, policy};
+use super::reload_state::PendingRollout;
+use crate::admin::{OperatorRefusal, RefusalKind};
+use crate::plan::Plan;
+use crate::runtime::{Known, LoadEvent, Loaded, load_all};
+use crate::server::IncomingGeneration;
+use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Rollout};
 
 impl EventLoop {
     /// Begins a reload: the manifest is read on a thread of its own.
     pub(super) fn prepare_reload(&mut self) {
-        let reloads = &mut self.reloads;
-        reloads.answers.append(&mut reloads.queued);
-        (reloads.began, reloads.reads) = (self.now, true);
+        self.waiting.reload_begins();
+        self.reloads.begins(self.now);
         log_events::reloading();
         // Another name than that of the thread which dies below: both cannot be tested at once.
         crate::fail_point::leave_behind("reload-leaves");
-        self.manager.reloading();
+        self.service_manager.reloading();
         let Some(manifest) = self.plan.manifest.clone() else {
             return self.reload_failed("there is no manifest to read again".to_owned());
         };
@@ -123,7 +44,7 @@ impl EventLoop {
 
     /// Hears from the threads of a reload.
     pub(super) fn hear_reload(&mut self, event: ReloadEvent) {
-        if !self.reloads.reads {
+        if !self.reloads.is_under_way() {
             return;
         }
         if self.machine.level() > Level::Running {
@@ -139,8 +60,7 @@ impl EventLoop {
             },
             ReloadEvent::Load(LoadEvent::Done(_)) => {}
             ReloadEvent::Load(LoadEvent::Ended(Ok(loaded))) => {
-                self.reloads.loading = None;
-                if let Some(plan) = self.reloads.plan.take()
+                if let Some(plan) = self.reloads.take_loaded()
                     && let Err(why) = self.take_over(plan, loaded)
                 {
                     self.reload_failed(why);
@@ -160,15 +80,12 @@ impl EventLoop {
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Reload(ReloadEvent::Load(event))));
         match load_all(&self.runtime, &plan, known, tell) {
-            Ok(loading) => {
-                self.reloads.loading = Some(loading);
-                self.reloads.plan = Some(Box::new(plan));
-            }
+            Ok(loading) => self.reloads.loads(plan, loading),
             Err(error) => self.reload_failed(format!("no thread to load components: {error}")),
         }
     }
 
-    /// Turns what was loaded into a change. What has not changed was given back as it runs.
+    /// Turns what was loaded into a rollout. What has not changed was given back as it runs.
     fn take_over(&mut self, plan: Box<Plan>, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
         let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
         let (mut added, mut kept) = (0, Vec::new());
@@ -198,34 +115,40 @@ impl EventLoop {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
         };
-        let kept = kept.into_iter().map(|(id, plan)| (id, member_policy(&plan, &ids))).collect();
+        let kept = kept.into_iter().map(|(id, plan)| (id, generation_policy(&plan, &ids))).collect();
         let policy = Some(policy(&plan.app));
-        let change =
-            Change { fresh: Vec::new(), removed, kept, policy, cause: Cause::Reload, keeps_budget: false };
+        let rollout = Rollout {
+            incoming: Vec::new(),
+            removed,
+            kept,
+            policy,
+            cause: Cause::Reload,
+            keeps_budget: false,
+        };
         let fresh = made.iter().map(|(id, _)| *id).collect();
-        self.begin_change(change, made, TakeOver { plan: Some(plan), ids, fresh, what })
+        self.begin_rollout(rollout, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
     }
 
     /// Gets what the fresh ones need, then lets the machine begin.
-    pub(super) fn begin_change(
+    pub(super) fn begin_rollout(
         &mut self,
-        mut change: Change,
+        mut rollout: Rollout,
         made: Vec<(GenerationId, Option<GenerationId>)>,
-        taking_over: TakeOver,
+        pending: PendingRollout,
     ) -> Result<(), String> {
         let stale: Vec<_> =
-            made.iter().filter_map(|(_, old)| *old).chain(change.removed.iter().copied()).collect();
-        let (mut pooled, mut fresh) = (Vec::new(), Vec::new());
+            made.iter().filter_map(|(_, old)| *old).chain(rollout.removed.iter().copied()).collect();
+        let (mut pooled, mut incoming) = (Vec::new(), Vec::new());
         for (id, old) in &made {
             let Some(record) = self.registry.get(*id) else { continue };
             let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
             // Also those of an earlier manifest, or of a restart that was not waited for.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
             let waits = !before.is_empty() && !is_pooled && !plan.overlap;
-            let policy = member_policy(&plan, &taking_over.ids);
-            fresh.push(Fresh { id: *id, policy, replaces: *old, before, waits });
+            let policy = generation_policy(&plan, &pending.ids);
+            incoming.push(Incoming { id: *id, policy, replaces: *old, before, waits });
             if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
-                pooled.push(FreshComponent { id: *id, plan, loaded });
+                pooled.push(IncomingGeneration { id: *id, plan, loaded });
             }
         }
         let front = self.front.as_mut().ok_or("nothing has started yet")?;
@@ -241,10 +164,10 @@ impl EventLoop {
                 record.stats = stats;
             }
         }
-        change.fresh = fresh;
-        self.reloads.taking_over = Some(taking_over);
+        rollout.incoming = incoming;
+        self.reloads.set_rollout(pending);
         let before = self.machine.level();
-        let actions = self.machine.change(self.now, change);
+        let actions = self.machine.roll_out(self.now, rollout);
         self.follow(before, actions);
         Ok(())
     }
@@ -254,10 +177,10 @@ impl EventLoop {
         if let Some(front) = self.front.as_mut() {
             front.switch();
         }
-        let Some(TakeOver { plan, ids, fresh, what }) = self.reloads.taking_over.take() else { return };
+        let Some(PendingRollout { plan, ids, incoming, what }) = self.reloads.take_rollout() else { return };
         self.registry.set_current(ids);
         let Some(plan) = plan else {
-            return fresh.into_iter().for_each(|id| self.took_over(id));
+            return incoming.into_iter().for_each(|id| self.took_over(id));
         };
         for component in &plan.components {
             if let Some(id) = self.registry.id_of(&component.name)
@@ -267,14 +190,12 @@ impl EventLoop {
             }
         }
         self.plan = *plan;
-        self.reloads.ok += 1;
-        log_events::reloaded(self.reloads.ok, &what, self.now.saturating_sub(self.reloads.began));
         self.reload_ended(Ok(what));
     }
 
     /// The app stops while a manifest is read, or what it says is loaded: nothing comes of it.
     pub(super) fn give_up_reading(&mut self) {
-        if self.reloads.reads && self.reloads.taking_over.is_none() {
+        if self.reloads.is_preparing() {
             self.reload_failed("the app stops".to_owned());
         }
     }
@@ -284,16 +205,16 @@ impl EventLoop {
         if let Some(front) = self.front.as_mut() {
             front.roll_back();
         }
-        let Some(taking_over) = self.reloads.taking_over.take() else { return };
+        let Some(pending) = self.reloads.take_rollout() else { return };
         let why = match because {
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
         // The machine has done so already, and can be at the next one.
-        if taking_over.plan.is_some() {
+        if pending.plan.is_some() {
             self.note_reload_failed(why);
         } else {
-            taking_over.fresh.iter().for_each(|id| self.never_ready(*id, &why));
+            pending.incoming.iter().for_each(|id| self.never_ready(*id, &why));
         }
     }
 
@@ -311,31 +232,24 @@ impl EventLoop {
     }
 
     fn note_reload_failed(&mut self, why: String) {
-        self.reloads.failed += 1;
         log_events::reload_failed(&why);
         self.reload_ended(Err(why));
     }
 
     fn reload_ended(&mut self, result: Result<String, String>) {
-        let reloads = &mut self.reloads;
-        (reloads.reads, reloads.plan, reloads.loading) = (false, None, None);
-        let (ok, text) = match &result {
-            Ok(what) => (true, what.clone()),
-            Err(why) => (false, why.clone()),
-        };
-        let answer = match result {
+        let took = self.reloads.ends(self.now, &result);
+        let (told, answer) = match result {
             Ok(what) => {
-                Ok(format!("reloaded: {what} ({} ms)", millis(self.now.saturating_sub(reloads.began))))
+                log_events::reloaded(self.reloads.ok(), &what, took);
+                (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({} ms)", millis(took))))
             }
-            Err(text) => Err(OperatorRefusal { kind: RefusalKind::Failed, text }),
+            Err(text) => {
+                (format!("reload failed: {text}"), Err(OperatorRefusal { kind: RefusalKind::Failed, text }))
+            }
         };
-        for waiting in reloads.answers.drain(..) {
-            let _gone = waiting.send(answer.clone());
-        }
+        self.waiting.reload_ended(&answer);
         if self.machine.level() == Level::Running {
-            let told = if ok { format!("reloaded: {text}") } else { format!("reload failed: {text}") };
-            self.manager.reloaded(&told);
+            self.service_manager.reloaded(&told);
         }
-        reloads.last = Some((ok, text, self.now));
     }
 }

@@ -7,31 +7,11 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use super::log_events;
-use super::policies::member_policy;
-use super::reload::TakeOver;
+use super::policies::generation_policy;
+use super::reload_state::PendingRollout;
+use super::waiting_operators::reply;
 use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
-use crate::teardown::{Cause, Change, Event, GenerationId, Phase};
-
-/// The generations that restarts wait for, and who asked.
-#[derive(Default)]
-pub struct Replacements(Vec<Restart>);
-
-struct Restart {
-    id: GenerationId,
-    name: String,
-    answer: Option<oneshot::Sender<OperatorAnswer>>,
-}
-
-impl Replacements {
-    /// Takes everybody who asked: the app stops.
-    pub fn drain(&mut self) -> impl Iterator<Item = oneshot::Sender<OperatorAnswer>> {
-        self.0.drain(..).filter_map(|restart| restart.answer)
-    }
-
-    fn take(&mut self, id: GenerationId) -> Option<Restart> {
-        self.0.extract_if(.., |restart| restart.id == id).next()
-    }
-}
+use crate::teardown::{Cause, Event, GenerationId, Phase, Rollout};
 
 impl EventLoop {
     /// Replaces a component by a fresh generation of itself. When what that needs cannot be had, it goes on as it is.
@@ -50,15 +30,15 @@ impl EventLoop {
         ids.insert(plan.name.clone(), fresh);
         let policies = |(name, id): (&String, &GenerationId)| {
             let record = self.registry.get(*id).filter(|_| name != &plan.name)?;
-            Some((*id, member_policy(&record.plan, &ids)))
+            Some((*id, generation_policy(&record.plan, &ids)))
         };
         let kept = ids.iter().filter_map(policies).collect();
         let keeps_budget = matches!(cause, Cause::Failure(_));
-        let change =
-            Change { fresh: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
-        self.reloads.restarts.0.push(Restart { id: fresh, name: plan.name.clone(), answer });
-        let taking_over = TakeOver { plan: None, ids, fresh: vec![fresh], what: String::new() };
-        if let Err(why) = self.begin_change(change, vec![(fresh, Some(id))], taking_over) {
+        let rollout =
+            Rollout { incoming: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        self.waiting.restart_begins(fresh, plan.name.clone(), answer);
+        let pending = PendingRollout { plan: None, ids, incoming: vec![fresh], what: String::new() };
+        if let Err(why) = self.begin_rollout(rollout, vec![(fresh, Some(id))], pending) {
             self.never_ready(fresh, &why);
             self.feed(Event::NothingToChange);
         }
@@ -77,21 +57,20 @@ impl EventLoop {
         if !self.machine.is_ready(id) || self.reloads.is_on_trial(id) {
             return;
         }
-        let Some(Restart { name, answer, .. }) = self.reloads.restarts.take(id) else { return };
+        let Some((name, operator)) = self.waiting.restart_ended(id) else { return };
         let what = format!("{name} has been restarted");
         log_events::restarted(&what);
-        if let Some(answer) = answer {
-            // Whoever asked can be gone by now.
-            let _gone = answer.send(Ok(what));
+        if let Some(operator) = operator {
+            reply(operator, Ok(what));
         }
     }
 
     /// Tells whoever waits for this generation that it came to nothing.
     pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
-        let Some(Restart { name, answer, .. }) = self.reloads.restarts.take(id) else { return };
+        let Some((name, operator)) = self.waiting.restart_ended(id) else { return };
         log_events::restart_failed(&name, why);
-        if let Some(answer) = answer {
-            let _gone = answer.send(Err(OperatorRefusal { kind: RefusalKind::Failed, text: why.to_owned() }));
+        if let Some(operator) = operator {
+            reply(operator, Err(OperatorRefusal { kind: RefusalKind::Failed, text: why.to_owned() }));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::server::http::Counts;
+use crate::server::Counts;
 use crate::teardown::{Cause, ExitCode, GenerationId, Requester};
 
 /// How an app ended, and each of its components.

@@ -5,7 +5,7 @@ use super::generation_record::{GenerationRecord, millis};
 use super::report::CauseReport;
 use crate::admin::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
 use crate::output::Channel;
-use crate::teardown::{GenerationId, Level, Phase};
+use crate::teardown::{GenerationId, Phase};
 
 impl EventLoop {
     /// Returns everything there is to tell.
@@ -28,12 +28,12 @@ impl EventLoop {
             cause: self.cause().map(|cause| cause.to_string()),
             uptime_ms: millis(now),
             left_ms: self.machine.deadlines().map(|all| millis(all.end.saturating_sub(now))),
-            reloads: self.reloads.ok,
-            failed_reloads: self.reloads.failed,
-            last_reload: self.reloads.last.as_ref().map(|(ok, text, at)| LastReload {
-                ok: *ok,
-                text: text.clone(),
-                ago_ms: millis(now.saturating_sub(*at)),
+            reloads: self.reloads.ok(),
+            failed_reloads: self.reloads.failed(),
+            last_reload: self.reloads.last().map(|last| LastReload {
+                ok: last.ok,
+                text: last.text.clone(),
+                ago_ms: millis(now.saturating_sub(last.at)),
             }),
             reloading: self.reloads.is_under_way(),
             components: components.into_iter().map(|(id, record)| self.component(id, record, now)).collect(),
@@ -47,7 +47,7 @@ impl EventLoop {
         now: std::time::Duration,
     ) -> ComponentStatus {
         let phase = self.machine.phase(id);
-        let line = record.link.as_ref().map(|link| link.status()).filter(|line| !line.is_empty());
+        let line = record.link.as_ref().map(|link| link.vitals.status()).filter(|line| !line.is_empty());
         let counters = self.registry.counters(&record.plan.name);
         let since = record.started.filter(|_| record.lives());
         ComponentStatus {
@@ -66,7 +66,7 @@ impl EventLoop {
             line,
             last_failure: counters.and_then(|counters| counters.last_failure.clone()),
             addresses: self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default(),
-            hook_ms: record.hook_is_open().then(|| record.hook_time(now).map(millis)).flatten(),
+            hook_ms: record.hooks.is_open().then(|| record.hook_time(now).map(millis)).flatten(),
             left_ms: match phase {
                 Phase::Asked => self.machine.deadline(id).map(|end| millis(end.saturating_sub(now))),
                 _ => None,
@@ -94,30 +94,12 @@ impl EventLoop {
                 .map(|channel| self.options.output.host(channel).dropped())
                 .iter()
                 .sum(),
-            reloads_ok: self.reloads.ok,
-            reloads_failed: self.reloads.failed,
+            reloads_ok: self.reloads.ok(),
+            reloads_failed: self.reloads.failed(),
         }
     }
 
     pub(super) fn cause(&self) -> Option<CauseReport> {
         self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
-    }
-
-    /// Returns why the app does not take work, one reason an entry; none: it does.
-    pub(super) fn not_ready_because(&self) -> Vec<String> {
-        if self.machine.level() > Level::Running {
-            return vec![format!(
-                "the app is stopping: {}",
-                self.cause().map(|cause| cause.to_string()).unwrap_or_default()
-            )];
-        }
-        let waits = |id: &GenerationId| !self.machine.is_ready(*id);
-        let reason = |id: GenerationId| {
-            let record = self.registry.get(id)?;
-            let phase = self.machine.phase(id);
-            let doing = if phase == Phase::Running { "not ready" } else { record.doing(phase) };
-            Some(format!("{}: {doing}", record.plan.name))
-        };
-        self.machine.in_service().filter(waits).filter_map(reason).collect()
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! Invariant: levels only move forward (I5), the cause is set once (I6), deadlines of the stop are computed once and only ever
 //! come closer. Times are since the start of the app, on a clock that stands still while the process is stopped; the caller
-//! passes them in. What becomes of one component is in `life`, the order among them in `order`, the levels in `climb`,
-//! generations in `change`.
+//! passes them in. What becomes of one component is in `lifecycle`, the order among them in `order`, the levels in `escalation`,
+//! generations in `rollout`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::change::Change;
 use super::event::{Action, Event, Urgency};
-use super::member::Member;
-use super::restart::Chance;
+use super::generation::Generation;
+use super::restart_budget::Chance;
+use super::rollout::Rollout;
 use super::{
-    Cause, Deadlines, ExitCode, GenerationId, Level, MemberPolicy, Outcome, Phase, Policy, Requester, Signal,
-    exit_code,
+    Cause, Deadlines, ExitCode, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy, Requester,
+    Signal, exit_code,
 };
 
 /// The state of the app. See the module's documentation.
@@ -25,12 +25,12 @@ pub struct Machine {
     pub(super) cause: Option<Cause>,
     pub(super) deadlines: Option<Deadlines>,
     pub(super) grace_factor: u32,
-    pub(super) members: BTreeMap<GenerationId, Member>,
+    pub(super) generations: BTreeMap<GenerationId, Generation>,
     pub(super) counted: Vec<(Signal, Duration)>,
     pub(super) forced: Option<Signal>,
     pub(super) host_bug: bool,
     pub(super) loaded: bool,
-    /// How many members have not ended.
+    /// How many generations have not ended.
     pub(super) open: usize,
     /// Whether somebody is to start, and has not.
     pub(super) starts_due: bool,
@@ -38,10 +38,10 @@ pub struct Machine {
     pub(super) asks_due: bool,
     /// When the slice ends of the first whom those wait for.
     pub(super) next_slice: Option<Duration>,
-    /// How many members are there that cannot be ended.
+    /// How many generations are there that cannot be ended.
     pub(super) stuck: usize,
     /// What is about to take over from what.
-    pub(super) change: Option<Change>,
+    pub(super) rollout: Option<Rollout>,
     /// A manifest is being read, or a fresh generation prepared.
     pub(super) preparing: bool,
     /// Whose renewal is being prepared.
@@ -51,24 +51,24 @@ pub struct Machine {
     /// When the last reload began.
     pub(super) reload_began: Option<Duration>,
     pub(super) chance: Chance,
-    /// No deadline passes before this: with a thousand members, not every event looks at all of them.
+    /// No deadline passes before this: with a thousand generations, not every event looks at all of them.
     pub(super) due: Duration,
     pub(super) actions: Vec<Action>,
 }
 
 impl Machine {
-    /// Returns a machine at level `running` in which nothing has started; the members get their ids in this order, from 0.
+    /// Returns a machine at level `running` in which nothing has started; the generations get their ids in this order, from 0.
     /// `seed` is for the jitter of pauses.
-    pub fn new(policy: Policy, members: Vec<MemberPolicy>, seed: u64) -> Self {
-        let open = members.len();
-        let members = members.into_iter().map(Member::new).enumerate();
+    pub fn new(policy: Policy, generations: Vec<GenerationPolicy>, seed: u64) -> Self {
+        let open = generations.len();
+        let generations = generations.into_iter().map(Generation::new).enumerate();
         Self {
             policy,
             level: Level::Running,
             cause: None,
             deadlines: None,
             grace_factor: 1,
-            members: members.map(|(at, member)| (GenerationId(at), member)).collect(),
+            generations: generations.map(|(at, generation)| (GenerationId(at), generation)).collect(),
             counted: Vec::new(),
             forced: None,
             host_bug: false,
@@ -78,7 +78,7 @@ impl Machine {
             asks_due: false,
             next_slice: None,
             stuck: 0,
-            change: None,
+            rollout: None,
             preparing: false,
             renewing: None,
             reload_wanted: false,
@@ -159,11 +159,11 @@ impl Machine {
 
     /// Returns when the next [`Event::Clock`] is due, if any is.
     pub fn next_wake(&self) -> Option<Duration> {
-        self.next_deadline().into_iter().chain(self.next_slice).chain(self.change_due()).min()
+        self.next_deadline().into_iter().chain(self.next_slice).chain(self.rollout_due()).min()
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let own = self.members.values().filter_map(|member| member.deadline);
+        let own = self.generations.values().filter_map(|generation| generation.deadline);
         let stop = self.deadlines.map(|deadlines| match self.level {
             Level::Running | Level::Delay => deadlines.drain,
             Level::Drain => deadlines.end,
@@ -174,19 +174,19 @@ impl Machine {
 
     /// Returns the exit code if the process left now. Whoever has not ended counts as cut off.
     pub fn exit_code(&self) -> ExitCode {
-        let outcomes: Vec<_> = self.members.keys().map(|id| self.outcome(*id)).collect();
+        let outcomes: Vec<_> = self.generations.keys().map(|id| self.outcome(*id)).collect();
         exit_code(self.host_bug, self.forced, &outcomes)
     }
 
     /// Returns how a component ended, or what it would be called if the process left now.
     pub fn outcome(&self, id: GenerationId) -> Outcome {
-        let Some(member) = self.members.get(&id) else {
+        let Some(generation) = self.generations.get(&id) else {
             return Outcome::NotStarted;
         };
-        match (member.outcome, member.phase) {
+        match (generation.outcome, generation.phase) {
             (Some(outcome), Phase::Ended | Phase::Backoff | Phase::Pending) => outcome,
-            _ if member.gave_up => Outcome::GaveUp,
-            _ if member.failed || member.lost => Outcome::Failed,
+            _ if generation.gave_up => Outcome::GaveUp,
+            _ if generation.failed || generation.lost => Outcome::Failed,
             (_, Phase::Pending) => Outcome::NotStarted,
             (_, Phase::Starting | Phase::Running | Phase::Asked | Phase::Ended | Phase::Backoff) => {
                 Outcome::CutOff
@@ -197,39 +197,43 @@ impl Machine {
 
     /// Returns how far a component got.
     pub fn phase(&self, id: GenerationId) -> Phase {
-        self.members.get(&id).map_or(Phase::Ended, |member| member.phase)
+        self.generations.get(&id).map_or(Phase::Ended, |generation| generation.phase)
     }
 
     /// Returns whether a component takes part: it has not been forgotten.
     pub fn knows(&self, id: GenerationId) -> bool {
-        self.members.contains_key(&id)
+        self.generations.contains_key(&id)
     }
 
     /// Returns whether a component is ready.
     pub fn is_ready(&self, id: GenerationId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.ready && member.phase == Phase::Running)
+        self.generations
+            .get(&id)
+            .is_some_and(|generation| generation.ready && generation.phase == Phase::Running)
     }
 
     /// Returns the components that take part in what the app does now: not those that others took over from, nor those
     /// that are on trial, nor those that an operator stopped, nor those that have ended with no harm done.
     pub fn in_service(&self) -> impl Iterator<Item = GenerationId> {
-        let serves = |member: &Member| member.counts() && !member.trial && member.phase != Phase::Ended;
-        self.members.iter().filter(move |(_, member)| serves(member)).map(|(id, _)| *id)
+        let serves = |generation: &Generation| {
+            generation.counts() && !generation.trial && generation.phase != Phase::Ended
+        };
+        self.generations.iter().filter(move |(_, generation)| serves(generation)).map(|(id, _)| *id)
     }
 
     /// Returns whether a generation was replaced or removed and only ends.
     pub fn is_retired(&self, id: GenerationId) -> bool {
-        self.members.get(&id).is_none_or(|member| member.retired)
+        self.generations.get(&id).is_none_or(|generation| generation.retired)
     }
 
     /// Returns how often a component was started again.
     pub fn restarts(&self, id: GenerationId) -> u64 {
-        self.members.get(&id).map_or(0, |member| member.restarts.count)
+        self.generations.get(&id).map_or(0, |generation| generation.restarts.count)
     }
 
     /// Returns when a component is cut off, while it has been asked.
     pub fn deadline(&self, id: GenerationId) -> Option<Duration> {
-        let own = self.members.get(&id).filter(|member| member.phase == Phase::Asked)?.deadline?;
+        let own = self.generations.get(&id).filter(|generation| generation.phase == Phase::Asked)?.deadline?;
         // The app's end can have come closer since it was told.
         Some(self.deadlines.map_or(own, |deadlines| own.min(deadlines.end)))
     }

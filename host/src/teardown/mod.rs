@@ -13,51 +13,29 @@
 //!
 //! From running a cause leads to delay or drain; from every level "all have ended" leads to exit.
 
-#[cfg(test)]
-mod books;
 mod cause;
-mod change;
-mod climb;
-#[cfg(test)]
-mod contract_app;
-#[cfg(test)]
-mod contract_change;
-#[cfg(test)]
-mod contract_members;
-#[cfg(test)]
-mod contract_order;
-#[cfg(test)]
-mod contract_restart;
-#[cfg(test)]
-mod contract_single;
+mod escalation;
 mod event;
 mod exit_code;
+mod generation;
 mod level;
-mod life;
+mod lifecycle;
 mod machine;
-mod member;
 mod order;
 mod policy;
-#[cfg(test)]
-mod properties;
-mod restart;
-#[cfg(test)]
-mod rules;
+mod restart_budget;
+mod rollout;
 mod signals;
 #[cfg(test)]
-mod table;
-#[cfg(test)]
-mod watch;
+mod tests;
 mod waves;
-#[cfg(test)]
-mod world;
 
 pub use cause::{Cause, Requester, Signal};
-pub use change::{Change, Fresh};
 pub use event::{Action, Event, Urgency};
 pub use exit_code::{ExitCode, exit_code};
+pub use generation::{GenerationId, Outcome, Phase};
 pub use level::{Deadlines, HARD_RESERVE, Level};
 pub use machine::Machine;
-pub use member::{GenerationId, Outcome, Phase};
-pub use policy::{MemberPolicy, Policy};
+pub use policy::{GenerationPolicy, Policy};
+pub use rollout::{Incoming, Rollout};
 pub use waves::reserves;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::Action;
+use super::generation::{Generation, Leaving};
 use super::machine::Machine;
-use super::member::{Leaving, Member};
 use super::{Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
 
 impl Machine {
@@ -18,8 +18,8 @@ impl Machine {
             return;
         }
         loop {
-            let pending = |(_, member): &(&GenerationId, &Member)| member.phase == Phase::Pending;
-            let waiting: Vec<_> = self.members.iter().filter(pending).map(|(id, _)| *id).collect();
+            let pending = |(_, generation): &(&GenerationId, &Generation)| generation.phase == Phase::Pending;
+            let waiting: Vec<_> = self.generations.iter().filter(pending).map(|(id, _)| *id).collect();
             let (mut left, mut hopeless) = (Vec::new(), Vec::new());
             for id in waiting {
                 match self.may_start(id) {
@@ -39,7 +39,9 @@ impl Machine {
                 }
                 self.actions.push(Action::CannotStart(id));
                 self.finish(id, self.last_outcome(id));
-                if self.members.get(&id).is_some_and(|member| member.trial) && self.change.is_some() {
+                if self.generations.get(&id).is_some_and(|generation| generation.trial)
+                    && self.rollout.is_some()
+                {
                     self.roll_back(now, Some(id));
                 }
             }
@@ -47,16 +49,16 @@ impl Machine {
     }
 
     fn may_start(&self, id: GenerationId) -> May {
-        let Some(member) = self.members.get(&id) else { return May::Never };
-        let gone = |member: &Member| member.phase == Phase::Ended || member.stuck;
-        let before = member.line.iter().filter_map(|id| self.members.get(id));
-        let mut answer = match member.waits && (member.trial || !before.into_iter().all(gone)) {
+        let Some(generation) = self.generations.get(&id) else { return May::Never };
+        let gone = |generation: &Generation| generation.phase == Phase::Ended || generation.stuck;
+        let before = generation.line.iter().filter_map(|id| self.generations.get(id));
+        let mut answer = match generation.waits && (generation.trial || !before.into_iter().all(gone)) {
             true => May::Later,
             false => May::Now,
         };
-        for needed in member.policy.after.iter().filter_map(|id| self.members.get(id)) {
+        for needed in generation.policy.after.iter().filter_map(|id| self.generations.get(id)) {
             // Before a switch, the one that it will follow does its work.
-            let has_stand_in = member.trial && needed.trial && needed.waits;
+            let has_stand_in = generation.trial && needed.trial && needed.waits;
             let up = needed.ready && (needed.phase == Phase::Running || gone(needed));
             match up || has_stand_in {
                 true => {}
@@ -74,22 +76,22 @@ impl Machine {
             return;
         }
         // In the delay, the others will go, too; before it, they stay whoever goes.
-        let blocks = |(_, member): &(&GenerationId, &Member)| {
+        let blocks = |(_, generation): &(&GenerationId, &Generation)| {
             let all_go = self.level == Level::Delay;
-            member.lives() && member.leaving.map_or(all_go, |leaving| now < leaving.until)
+            generation.lives() && generation.leaving.map_or(all_go, |leaving| now < leaving.until)
         };
         let mut needed: BTreeMap<GenerationId, Duration> = BTreeMap::new();
-        for (id, blocker) in self.members.iter().filter(blocks) {
+        for (id, blocker) in self.generations.iter().filter(blocks) {
             let until = blocker.leaving.map_or(Duration::MAX, |leaving| leaving.until);
             for id in self.needs(*id) {
                 let first = needed.entry(id).or_insert(until);
                 *first = until.min(*first);
             }
         }
-        let waits = |(_, member): &(&GenerationId, &Member)| {
-            member.phase == Phase::Running && member.leaving.is_some()
+        let waits = |(_, generation): &(&GenerationId, &Generation)| {
+            generation.phase == Phase::Running && generation.leaving.is_some()
         };
-        let waiting: Vec<_> = self.members.iter().filter(waits).map(|(id, _)| *id).collect();
+        let waiting: Vec<_> = self.generations.iter().filter(waits).map(|(id, _)| *id).collect();
         let (wait, may): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|id| needed.contains_key(id));
         self.asks_due = !wait.is_empty();
         self.next_slice = wait.iter().filter_map(|id| needed.get(id)).min().copied();
@@ -101,17 +103,19 @@ impl Machine {
     /// Asks a component that is to go.
     pub(super) fn ask(&mut self, now: Duration, id: GenerationId) {
         let factor = self.grace_factor;
-        let Some(member) = self.members.get_mut(&id).filter(|member| member.phase == Phase::Running) else {
+        let Some(generation) =
+            self.generations.get_mut(&id).filter(|generation| generation.phase == Phase::Running)
+        else {
             return;
         };
-        let Some(Leaving { cause, until }) = member.leaving else { return };
-        let own = member.policy.grace.map(|grace| now.saturating_add(grace.saturating_mul(factor)));
+        let Some(Leaving { cause, until }) = generation.leaving else { return };
+        let own = generation.policy.grace.map(|grace| now.saturating_add(grace.saturating_mul(factor)));
         // Who has waited for others while the app runs has no more for it.
         let alone = now.saturating_add(self.policy.grace);
         let until = if self.level == Level::Running { until.min(alone) } else { until };
         let deadline = own.map_or(until, |own| own.min(until));
-        member.phase = Phase::Asked;
-        member.deadline = Some(deadline);
+        generation.phase = Phase::Asked;
+        generation.deadline = Some(deadline);
         self.due = self.due.min(deadline);
         self.actions.push(Action::Ask { id, cause, deadline });
     }
@@ -119,8 +123,8 @@ impl Machine {
     /// Asks a component now, whatever comes after it. Who goes alone has as long as the app would have.
     pub(super) fn ask_alone(&mut self, now: Duration, id: GenerationId, cause: Cause) {
         let end = self.deadlines.map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.leaving.get_or_insert(Leaving { cause, until: end });
+        if let Some(generation) = self.generations.get_mut(&id) {
+            generation.leaving.get_or_insert(Leaving { cause, until: end });
         }
         self.ask(now, id);
     }
@@ -128,11 +132,13 @@ impl Machine {
     /// Gives up a component that has not been entered.
     pub(super) fn abandon(&mut self, now: Duration, id: GenerationId, cause: Cause) {
         let until = now.saturating_add(self.policy.grace);
-        let Some(member) = self.members.get_mut(&id).filter(|member| member.leaving.is_none()) else {
+        let Some(generation) =
+            self.generations.get_mut(&id).filter(|generation| generation.leaving.is_none())
+        else {
             return;
         };
-        member.leaving = Some(Leaving { cause, until });
-        member.deadline = Some(until);
+        generation.leaving = Some(Leaving { cause, until });
+        generation.deadline = Some(until);
         self.due = self.due.min(until);
         self.actions.push(Action::Abandon(id));
     }
@@ -149,7 +155,7 @@ impl Machine {
         let count = waves.values().max().map_or(0, |last| last + 1);
         let mut wishes = vec![Some(Duration::ZERO); count];
         for (id, wave) in &waves {
-            let own = self.members.get(id).and_then(|member| member.policy.grace);
+            let own = self.generations.get(id).and_then(|generation| generation.policy.grace);
             let own = own.map(|grace| grace.saturating_mul(self.grace_factor));
             if let Some(wish) = wishes.get_mut(*wave) {
                 *wish = wish.zip(own).map(|(wish, own)| wish.max(own));
@@ -158,16 +164,17 @@ impl Machine {
         let reserves = reserves(end.saturating_sub(now), &wishes);
         for (id, wave) in waves {
             let reserve = reserves.get(wave).copied().unwrap_or_default();
-            if let Some(member) = self.members.get_mut(&id) {
+            if let Some(generation) = self.generations.get_mut(&id) {
                 let until = end.saturating_sub(reserve);
                 // Who is on the way out already keeps its cause, and gets no more time.
-                let old = member.leaving.map_or(until, |leaving| leaving.until.min(until));
-                let cause = member.leaving.map_or(cause, |leaving| leaving.cause);
-                let asked = member.phase > Phase::Running;
+                let old = generation.leaving.map_or(until, |leaving| leaving.until.min(until));
+                let cause = generation.leaving.map_or(cause, |leaving| leaving.cause);
+                let asked = generation.phase > Phase::Running;
                 let until = if asked { old.max(now) } else { until };
-                member.leaving = Some(Leaving { cause, until });
-                if member.phase == Phase::Asked {
-                    member.deadline = Some(member.deadline.map_or(until, |deadline| deadline.min(until)));
+                generation.leaving = Some(Leaving { cause, until });
+                if generation.phase == Phase::Asked {
+                    generation.deadline =
+                        Some(generation.deadline.map_or(until, |deadline| deadline.min(until)));
                     self.due = self.due.min(until);
                 }
             }
@@ -177,13 +184,17 @@ impl Machine {
 
     /// Returns when the last slice ends of those who go already and need one of these.
     pub(super) fn last_slice_before(&self, ids: &BTreeSet<GenerationId>) -> Option<Duration> {
-        let goes = |(id, member): &(&GenerationId, &Member)| {
-            member.lives()
-                && member.leaving.is_some()
+        let goes = |(id, generation): &(&GenerationId, &Generation)| {
+            generation.lives()
+                && generation.leaving.is_some()
                 && !ids.contains(id)
                 && !self.needs(**id).is_disjoint(ids)
         };
-        self.members.iter().filter(goes).filter_map(|(_, member)| Some(member.leaving?.until)).max()
+        self.generations
+            .iter()
+            .filter(goes)
+            .filter_map(|(_, generation)| Some(generation.leaving?.until))
+            .max()
     }
 
     /// Returns the wave of each of these in their stop: 0 for those that nobody comes after, else one more than the last of
@@ -218,10 +229,10 @@ impl Machine {
     /// Returns those who live among all that a component comes after, also behind others that do not.
     fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
         let (mut found, mut behind, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
-        while let Some(member) = open.pop().and_then(|id| self.members.get(&id)) {
-            for id in &member.policy.after {
-                match self.members.get(id) {
-                    Some(member) if member.lives() => {
+        while let Some(generation) = open.pop().and_then(|id| self.generations.get(&id)) {
+            for id in &generation.policy.after {
+                match self.generations.get(id) {
+                    Some(generation) if generation.lives() => {
                         found.insert(*id);
                     }
                     Some(_) if behind.insert(*id) => open.push(*id),
@@ -235,11 +246,13 @@ impl Machine {
     /// Cuts a component off. One that is not gone some time later cannot be: while the app runs, it stops for that.
     pub(super) fn cut(&mut self, now: Duration, id: GenerationId) {
         let running = self.level == Level::Running;
-        let Some(member) = self.members.get_mut(&id).filter(|member| member.lives()) else { return };
-        if member.phase < Phase::Cut {
-            member.phase = Phase::Cut;
-            member.deadline = running.then(|| now.saturating_add(HARD_RESERVE));
-            self.due = self.due.min(member.deadline.unwrap_or(Duration::MAX));
+        let Some(generation) = self.generations.get_mut(&id).filter(|generation| generation.lives()) else {
+            return;
+        };
+        if generation.phase < Phase::Cut {
+            generation.phase = Phase::Cut;
+            generation.deadline = running.then(|| now.saturating_add(HARD_RESERVE));
+            self.due = self.due.min(generation.deadline.unwrap_or(Duration::MAX));
             self.actions.push(Action::Cut(id));
         }
     }

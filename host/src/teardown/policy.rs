@@ -20,7 +20,7 @@ pub struct Policy {
 
 /// What holds for one component.
 #[derive(Clone, Debug)]
-pub struct MemberPolicy {
+pub struct GenerationPolicy {
     /// Longest time between its notice and its cut-off, within what its wave has; `None` is all of that.
     pub grace: Option<Duration>,
     /// Longest time until it is ready.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Returns for each wave, in the order of a stop, how long before the end of the stop its slice ends: what the
 /// waves behind it keep back. `grace` is what the whole stop has, `wishes` is for each wave the longest grace of
-/// its own that one of its members has, `None` where a member has none.
+/// its own that one of its generations has, `None` where a generation has none.
 ///
 /// A wave behind another keeps what it wishes, at most its even share. So a slice only ever gets longer than that
 /// share, by what others do not need.

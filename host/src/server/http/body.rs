@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::WasiBody;
 
-use super::call::Interest;
-use super::entry::Entry;
-use super::instance::Instance;
+use super::in_flight::RequestInFlight;
+use crate::server::instance::handle::InstanceHandle;
+use crate::server::pool::job::Interest;
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
 const ONE_WRITE: usize = 16 << 10;
@@ -39,10 +39,10 @@ pub enum BodyError {
 
 /// The body of any answer.
 #[derive(Debug)]
-pub struct AnswerBody {
+pub struct ResponseBody {
     source: Source,
     /// Says how the request ended when the body is dropped.
-    entry: Option<Entry>,
+    entry: Option<RequestInFlight>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct GuestStream {
     head: Option<Bytes>,
     next: Option<Result<Frame<Bytes>, BodyError>>,
     body: Option<WasiBody>,
-    instance: Arc<Instance>,
+    instance: Arc<InstanceHandle>,
     /// Whether the rest is read on when the client leaves.
     sink: bool,
     /// Dropped last: the request is live until the body is gone.
@@ -112,8 +112,8 @@ pub async fn sink(mut body: WasiBody) {
 }
 
 /// Returns the body of an answer that the host gives itself.
-pub fn whole(bytes: Bytes, entry: Option<Entry>) -> AnswerBody {
-    AnswerBody { source: Source::Whole(Some(bytes), None), entry }
+pub fn whole(bytes: Bytes, entry: Option<RequestInFlight>) -> ResponseBody {
+    ResponseBody { source: Source::Whole(Some(bytes), None), entry }
 }
 
 /// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
@@ -122,11 +122,11 @@ pub fn whole(bytes: Bytes, entry: Option<Entry>) -> AnswerBody {
 pub async fn of_guest(
     mut body: WasiBody,
     length: Option<u64>,
-    instance: Arc<Instance>,
+    instance: Arc<InstanceHandle>,
     interest: Interest,
-    entry: Entry,
+    entry: RequestInFlight,
     sink: bool,
-) -> AnswerBody {
+) -> ResponseBody {
     let mut head = Head::default();
     let mut turns = 0;
     let next = loop {
@@ -143,7 +143,7 @@ pub async fn of_guest(
                         sink,
                         _interest: interest,
                     };
-                    return AnswerBody {
+                    return ResponseBody {
                         source: Source::Whole(bytes, Some(Box::new(rest))),
                         entry: Some(entry),
                     };
@@ -161,7 +161,7 @@ pub async fn of_guest(
     };
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
     let stream = GuestStream { head: head.take(), next, body, instance, sink, _interest: interest };
-    AnswerBody { source: Source::Stream(Box::new(stream)), entry: Some(entry) }
+    ResponseBody { source: Source::Stream(Box::new(stream)), entry: Some(entry) }
 }
 
 /// Lets everybody else on the thread run once.
@@ -207,7 +207,7 @@ impl Head {
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -248,7 +248,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         // What is in one piece goes out with the head.
         if let (Source::Whole(None, _), Some(entry)) = (&self.source, self.entry.as_mut()) {

@@ -19,70 +19,45 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::admit::forwarded_for;
-use super::group::{Counted, Group, Intake, Stage};
-use super::lanes::{Lanes, Seat};
-use super::linger::{LINGER, linger};
-use super::pace::{LAST_LOOK, Pace, STRAGGLE};
-use super::peer::Peer;
+use super::admission::forwarded_for;
 use super::request::handle;
-use super::tcp;
-use super::wire::{Meter, Protocol, Wire};
+use super::timeouts::Timeouts;
 use crate::plan::LimitsPlan;
 use crate::runtime::Kind;
+use crate::server::address::acceptor::{Accepted, Stream};
+use crate::server::address::address::{Address, Intake, Stage};
+use crate::server::connection::linger::{LAST_LOOK, LINGER, STRAGGLE, linger};
+use crate::server::connection::metered_stream::{Meter, MeteredStream, Protocol};
+use crate::server::connection::transport::Transport;
+use crate::server::tcp;
+use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// Streams at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// How often an HTTP/2 client is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// A stream as it was accepted.
-#[derive(Debug)]
-pub enum Stream {
-    /// Over TCP.
-    Tcp(std::net::TcpStream),
-    /// Over a unix socket.
-    Unix(std::os::unix::net::UnixStream),
-}
-
-/// A connection on its way to the thread that serves it.
-#[derive(Debug)]
-pub struct Accepted {
-    /// Its stream, which does not block.
-    pub stream: Stream,
-    /// The client's address.
-    pub client: String,
-    /// Where it came in.
-    pub group: Arc<Group>,
-    /// On whose threads it is served.
-    pub host: Arc<Lanes>,
-    /// It can bring requests.
-    pub intake: Intake,
-    /// It is there.
-    pub counted: Counted,
-}
-
 /// What is known of a connection by its requests.
 #[derive(Debug)]
 pub struct Connection {
     /// Where it came in.
-    pub group: Arc<Group>,
+    pub address: Arc<Address>,
     /// The client's address.
     pub client: String,
     /// On whose threads it is served.
-    pub host: Arc<Lanes>,
+    pub host: Arc<Workers>,
     /// On which of them: that of this slot.
-    pub lane: usize,
+    pub worker: usize,
     /// What guests are told of the client.
     pub forwarded: HeaderValue,
     /// What it may do; as its address had it when it came.
     pub limits: LimitsPlan,
     /// Whether TLS is spoken on it.
     pub is_tls: bool,
-    pub(super) meter: Arc<Meter>,
+    pub(crate) meter: Arc<Meter>,
     in_flight: AtomicUsize,
     /// Read when the last request ended.
-    pub(super) mark: AtomicUsize,
+    pub(crate) mark: AtomicUsize,
     broke_off: AtomicBool,
     bodies: AtomicUsize,
     serial: AtomicBool,
@@ -95,7 +70,7 @@ pub struct Connection {
 
 impl Connection {
     /// Notes that a request has arrived.
-    pub(super) fn request_began(&self) {
+    pub(crate) fn request_began(&self) {
         self.in_flight.fetch_add(1, SeqCst);
         if self.is_late.load(SeqCst) {
             self.first_request.notify_one();
@@ -103,18 +78,18 @@ impl Connection {
     }
 
     /// Notes that a request has its answer, or never will.
-    pub(super) fn request_ended(&self) {
+    pub(crate) fn request_ended(&self) {
         self.mark.store(usize::try_from(self.meter.read()).unwrap_or(usize::MAX), SeqCst);
         self.in_flight.fetch_sub(1, SeqCst);
     }
 
     /// Notes that an answer breaks off.
-    pub(super) fn answer_broke_off(&self) {
+    pub(crate) fn answer_broke_off(&self) {
         self.broke_off.store(true, SeqCst);
     }
 
     /// Notes that a request's body begins, or ends.
-    pub(super) fn body_began(&self) {
+    pub(crate) fn body_began(&self) {
         // Of several on an HTTP/1 connection those before were read: only the last one counts.
         if self.is_serial() {
             self.bodies.store(1, SeqCst)
@@ -123,12 +98,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn body_ended(&self) {
+    pub(crate) fn body_ended(&self) {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
     /// Returns the requests without their whole answer.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(SeqCst)
     }
 
@@ -138,8 +113,8 @@ impl Connection {
     }
 
     /// Returns whether clients are told to come back on another connection.
-    pub(super) fn winds_down(&self) -> bool {
-        self.group.stage() >= Stage::Delay
+    pub(crate) fn winds_down(&self) -> bool {
+        self.address.stage() >= Stage::Delay
     }
 
     /// Notes that its address drains. An HTTP/1 connection brings no more requests when it has one: the answer
@@ -155,12 +130,12 @@ impl Connection {
     }
 
     /// Returns whether it brings one request at a time.
-    pub(super) fn is_serial(&self) -> bool {
+    pub(crate) fn is_serial(&self) -> bool {
         self.serial.load(SeqCst)
     }
 
     /// Notes that a request was handed over.
-    pub(super) fn request_taken(&self) {
+    pub(crate) fn request_taken(&self) {
         if self.drains.load(SeqCst) && self.is_serial() {
             self.release_intake();
         }
@@ -175,22 +150,22 @@ impl Connection {
 ///
 /// # Cancel safety
 /// Dropping it closes the connection, and breaks off what is in flight.
-pub async fn serve(accepted: Accepted, lane: usize, seat: Seat) {
-    if accepted.group.routing().kind() == Kind::Tcp {
+pub async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
+    if accepted.address.routing().kind() == Kind::Tcp {
         // Boxed, as few connections are of both kinds.
-        return Box::pin(tcp::serve(accepted, lane, seat)).await;
+        return Box::pin(tcp::connection::serve(accepted, worker, slot)).await;
     }
-    let Accepted { stream, client, group, host, intake, counted } = accepted;
+    let Accepted { stream, client, address, host, intake, counted } = accepted;
     let (tls, limits) = {
-        let routing = group.routing();
+        let routing = address.routing();
         (routing.tls.clone(), routing.limits)
     };
     let forwarded = forwarded_for(&client, tls.is_some());
     let connection = Arc::new(Connection {
-        group,
+        address,
         client,
         host,
-        lane,
+        worker,
         forwarded,
         limits,
         is_tls: tls.is_some(),
@@ -216,12 +191,12 @@ pub async fn serve(accepted: Accepted, lane: usize, seat: Seat) {
         Err(error) => tracing::debug!(%error, "a connection cannot be served"),
     }
     drop(connection);
-    // Who hears that the last connection is gone may count those of the lane.
-    drop(seat);
+    // Who hears that the last connection is gone may count those of the worker.
+    drop(slot);
     drop(counted);
 }
 
-async fn begin<S: Peer>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
+async fn begin<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
     match tls {
         None => converse(connection, stream, None).await,
         Some(tls) => {
@@ -236,11 +211,15 @@ async fn begin<S: Peer>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, 
 
 /// Shakes hands. A client that is at it when its address drains has a little time left; one that has not said a word
 /// has none.
-async fn greet<S: Peer>(connection: &Connection, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<Wire<S>>> {
-    let mut stage = connection.group.watch();
+async fn greet<S: Transport>(
+    connection: &Connection,
+    tls: &TlsAcceptor,
+    stream: S,
+) -> Option<TlsStream<MeteredStream<S>>> {
+    let mut stage = connection.address.watch();
     let meter = Arc::new(Meter::default());
     let limit = connection.limits.header_timeout;
-    let mut greeting = pin!(timeout(limit, tls.accept(Wire::new(stream, meter.clone()))));
+    let mut greeting = pin!(timeout(limit, tls.accept(MeteredStream::new(stream, meter.clone()))));
     let last_look = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
         sleep(LAST_LOOK).await;
@@ -257,25 +236,29 @@ async fn greet<S: Peer>(connection: &Connection, tls: &TlsAcceptor, stream: S) -
     timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
-async fn converse<S: Peer>(connection: &Arc<Connection>, stream: S, protocol: Option<Protocol>) {
-    let mut wire = Wire::new(stream, connection.meter.clone());
-    let mut pace = Pace::new(connection.clone());
+async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, protocol: Option<Protocol>) {
+    let mut wire = MeteredStream::new(stream, connection.meter.clone());
+    let mut timeouts = Timeouts::new(connection.clone());
     let protocol = match protocol {
         Some(protocol) => protocol,
-        None => match sniff(connection, &mut wire, &mut pace).await {
+        None => match sniff(connection, &mut wire, &mut timeouts).await {
             Some(protocol) => protocol,
             None => return,
         },
     };
     match protocol {
-        Protocol::Http1 => converse1(connection, wire, pace).await,
-        Protocol::Http2 => converse2(connection, wire, pace).await,
+        Protocol::Http1 => converse1(connection, wire, timeouts).await,
+        Protocol::Http2 => converse2(connection, wire, timeouts).await,
     }
 }
 
 /// Finds out what the client speaks; `None` when it has left, or was given up before it said a word.
-async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut Pace) -> Option<Protocol> {
-    let mut stage = connection.group.watch();
+async fn sniff<S: Transport>(
+    connection: &Connection,
+    wire: &mut MeteredStream<S>,
+    timeouts: &mut Timeouts,
+) -> Option<Protocol> {
+    let mut stage = connection.address.watch();
     // What has come until the address drains is served. A socket that is new here has to be looked at first.
     let last_look = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
@@ -284,21 +267,25 @@ async fn sniff<S: Peer>(connection: &Connection, wire: &mut Wire<S>, pace: &mut 
     tokio::select! {
         biased;
         sniffed = wire.sniff() => return sniffed.ok().flatten(),
-        _ = pace.give_up() => return None,
+        _ = timeouts.give_up() => return None,
         () = last_look => {}
     }
     if connection.meter.read() == 0 {
         return None;
     }
-    pace.hurry();
+    timeouts.hurry();
     tokio::select! {
         biased;
         sniffed = wire.sniff() => sniffed.ok().flatten(),
-        _ = pace.give_up() => None,
+        _ = timeouts.give_up() => None,
     }
 }
 
-async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
+async fn converse1<S: Transport>(
+    connection: &Arc<Connection>,
+    wire: MeteredStream<S>,
+    mut timeouts: Timeouts,
+) {
     let limits = connection.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
@@ -307,7 +294,7 @@ async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http1::Connection::graceful_shutdown(conversation);
-    let ended = attend(connection, Pin::new(&mut conversation), end, &mut pace).await;
+    let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = !connection.is_idle();
     let stream = conversation.into_parts().io.into_inner().into_inner();
     if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
@@ -316,11 +303,15 @@ async fn converse1<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
     } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
         connection.release_intake();
         let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
-        linger(&connection.group, most, stream).await;
+        linger(&connection.address, most, stream).await;
     }
 }
 
-async fn converse2<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pace: Pace) {
+async fn converse2<S: Transport>(
+    connection: &Arc<Connection>,
+    wire: MeteredStream<S>,
+    mut timeouts: Timeouts,
+) {
     connection.serial.store(false, SeqCst);
     let limits = connection.limits;
     let shared = connection.clone();
@@ -334,7 +325,7 @@ async fn converse2<S: Peer>(connection: &Arc<Connection>, wire: Wire<S>, mut pac
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http2::Connection::graceful_shutdown(conversation);
     // Its requests are tasks of their own, which end with it.
-    let _ended = attend(connection, pin!(conversation), end, &mut pace).await;
+    let _ended = attend(connection, pin!(conversation), end, &mut timeouts).await;
 }
 
 /// Attends a conversation to its end; `None` when it was given up.
@@ -342,14 +333,14 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     mut conversation: Pin<&mut C>,
     end: impl Fn(Pin<&mut C>),
-    pace: &mut Pace,
+    timeouts: &mut Timeouts,
 ) -> Option<hyper::Result<()>> {
-    let mut stage = connection.group.watch();
+    let mut stage = connection.address.watch();
     tokio::select! {
         biased;
         result = conversation.as_mut() => return Some(result),
         _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
-        was_idle = pace.give_up() => if !was_idle { return None; },
+        was_idle = timeouts.give_up() => if !was_idle { return None; },
     }
     // What has come until now is served: one more look at the socket, then no more. Who has only just shaken hands is
     // about to send something.
@@ -366,7 +357,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     }
     connection.drain();
     end(conversation.as_mut());
-    pace.hurry();
+    timeouts.hurry();
     let late = async {
         sleep(STRAGGLE).await;
         // With a request under way an HTTP/2 connection stays, but nobody has to wait for another one.
@@ -377,7 +368,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
         biased;
         result = conversation => Some(result),
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => None,
-        _ = pace.give_up() => None,
+        _ = timeouts.give_up() => None,
         () = late => None,
     }
 }

@@ -14,16 +14,17 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admit::{REQUEST_ID, admit, request_id};
-use super::answer::{Refused, refusal};
-use super::body::{AnswerBody, of_guest};
-use super::call::{Answer, Claim, Interest, Job, Work};
-use super::component::Component;
+use super::admission::{REQUEST_ID, admit, request_id};
+use super::body::{ResponseBody, of_guest};
 use super::connection::Connection;
-use super::entry::{Entry, Seen};
-use super::instance::{Instance, Why};
-use super::pool::{Pool, Refusal};
+use super::error_response::{RequestError, error_response};
+use super::in_flight::RequestInFlight;
 use crate::runtime::Kind;
+use crate::server::connection::access_log::LoggedRequest;
+use crate::server::generation::generation::Generation;
+use crate::server::instance::handle::{CloseReason, InstanceHandle};
+use crate::server::pool::job::{Claim, GuestResponse, Interest, Job, Work};
+use crate::server::pool::pool::{Pool, SubmitError};
 
 /// Serves one request.
 ///
@@ -35,16 +36,16 @@ use crate::runtime::Kind;
 pub async fn handle(
     connection: Arc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+) -> Result<Response<ResponseBody>, Infallible> {
     let version = request.version();
     let bodiless = request.method() == Method::HEAD;
     let id = request_id(request.headers());
-    let seen = connection.group.access.is_some().then(|| seen(&request, &id));
-    let component = route(&connection, &request);
-    let mut entry = Entry::begin(component.clone(), connection.clone(), seen);
-    let answered = match component {
-        Some(component) => pass(&connection, component, request, &id, &mut entry).await,
-        None => Err(Refused::NoRoute),
+    let seen = connection.address.access.is_some().then(|| seen(&request, &id));
+    let generation = route(&connection, &request);
+    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), seen);
+    let answered = match generation {
+        Some(generation) => pass(&connection, generation, request, &id, &mut entry).await,
+        None => Err(RequestError::NoRoute),
     };
     let mut response = match answered {
         Ok((response, instance, interest)) => {
@@ -59,7 +60,7 @@ pub async fn handle(
         }
         Err(refused) => {
             entry.answered(refused.status().as_u16(), bodiless);
-            refusal(refused, entry)
+            error_response(refused, entry)
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
@@ -70,34 +71,40 @@ pub async fn handle(
 }
 
 /// Returns who serves a request.
-fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Component>> {
+fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generation>> {
     let named = request.uri().host();
     let host = named.or_else(|| request.headers().get(HOST)?.to_str().ok());
-    let routing = connection.group.routing();
-    let component = routing.routes.find(host, request.uri().path());
+    let routing = connection.address.routing();
+    let generation = routing.routes.find(host, request.uri().path());
     // A component of another kind can have taken the address over.
-    component.filter(|component| component.loaded.kind == Kind::Http).cloned()
+    generation.filter(|generation| generation.loaded.kind == Kind::Http).cloned()
 }
 
-fn seen(request: &Request<Incoming>, id: &HeaderValue) -> Seen {
+fn seen(request: &Request<Incoming>, id: &HeaderValue) -> LoggedRequest {
     let target = request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string);
     let agent = request.headers().get(USER_AGENT).cloned();
-    Seen { method: request.method().clone(), target, version: request.version(), id: id.clone(), agent }
+    LoggedRequest {
+        method: request.method().clone(),
+        target,
+        version: request.version(),
+        id: id.clone(),
+        agent,
+    }
 }
 
-type Passed = (wasmtime_wasi_http::handler::Response, Arc<Instance>, Interest);
+type Passed = (wasmtime_wasi_http::handler::Response, Arc<InstanceHandle>, Interest);
 
 /// Has the guest answer.
 async fn pass(
     connection: &Arc<Connection>,
-    component: Arc<Component>,
+    generation: Arc<Generation>,
     request: Request<Incoming>,
     id: &HeaderValue,
-    entry: &mut Entry,
-) -> Result<Passed, Refused> {
-    let admitted = admit(connection, &component, request, id);
+    entry: &mut RequestInFlight,
+) -> Result<Passed, RequestError> {
+    let admitted = admit(connection, &generation, request, id);
     let submitted = admitted.and_then(|(request, upload)| {
-        let waiting = submit(connection, component, request, entry, false)?;
+        let waiting = submit(connection, generation, request, entry, false)?;
         Ok((waiting, upload))
     });
     connection.request_taken();
@@ -106,36 +113,36 @@ async fn pass(
         let answer = waiting.answer().await;
         // It waited in vain: another generation has taken over.
         match waiting.returned() {
-            Some(request) => waiting = submit(connection, waiting.component.clone(), request, entry, true)?,
+            Some(request) => waiting = submit(connection, waiting.generation.clone(), request, entry, true)?,
             None => break answer,
         }
     };
-    let component = waiting.component.clone();
+    let generation = waiting.generation.clone();
     let Some((instance, interest)) = waiting.end() else {
         return Err(match answer {
-            Err(_late) => Refused::Busy,
-            Ok(_) if component.pool.takes_none() => Refused::Stopping,
-            Ok(_) => Refused::NoInstance,
+            Err(_late) => RequestError::Busy,
+            Ok(_) if generation.pool.takes_none() => RequestError::Stopping,
+            Ok(_) => RequestError::NoInstance,
         });
     };
     match answer {
         // Only a server that speaks the protocol itself can send these.
-        Ok(Ok(Ok(response))) if response.status().is_informational() => Err(Refused::GuestError),
+        Ok(Ok(Ok(response))) if response.status().is_informational() => Err(RequestError::GuestError),
         Ok(Ok(Ok(response))) => Ok((response, instance, interest)),
         Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
-            Err(Refused::TooLarge)
+            Err(RequestError::TooLarge)
         }
-        Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(Refused::GuestError),
-        Ok(_) if instance.link.must_trap() => Err(Refused::Stopping),
-        Ok(_) => Err(Refused::Failed),
+        Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(RequestError::GuestError),
+        Ok(_) if instance.link.orders.must_trap() => Err(RequestError::Stopping),
+        Ok(_) => Err(RequestError::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
-            retire_at(Instant::now() + component.plan.http.request_timeout, &component.pool, &interest);
-            Err(Refused::SlowClient)
+            retire_at(Instant::now() + generation.plan.http.request_timeout, &generation.pool, &interest);
+            Err(RequestError::SlowClient)
         }
         Err(_late) => {
-            component.pool.close(&instance, Why::Timeout);
-            Err(Refused::Timeout)
+            generation.pool.close(&instance, CloseReason::Timeout);
+            Err(RequestError::Timeout)
         }
     }
 }
@@ -143,27 +150,27 @@ async fn pass(
 /// Hands a request in. If its component takes no more, it goes to whoever has taken over meanwhile.
 fn submit(
     connection: &Connection,
-    mut component: Arc<Component>,
+    mut generation: Arc<Generation>,
     mut request: Request<WasiBody>,
-    entry: &mut Entry,
+    entry: &mut RequestInFlight,
     has_waited: bool,
-) -> Result<Waiting, Refused> {
+) -> Result<Waiting, RequestError> {
     let (mut reply, answer) = oneshot::channel();
     loop {
-        let claim = Claim::new(&component.pool);
+        let claim = Claim::new(&generation.pool);
         let interest = Interest(claim.clone());
-        let home = Arc::ptr_eq(&connection.host, &component.lanes).then_some(connection.lane);
+        let home = Arc::ptr_eq(&connection.host, &generation.workers).then_some(connection.worker);
         let job = Job { work: Work::Request(request, reply), claim, has_waited };
-        let job = match component.pool.submit(home, job) {
-            Ok(()) => return Ok(Waiting { component, answer, interest: Some(interest) }),
-            Err((Refusal::QueueFull, _)) => return Err(Refused::Busy),
-            Err((Refusal::Stopped, job)) => *job,
+        let job = match generation.pool.submit(home, job) {
+            Ok(()) => return Ok(Waiting { generation, answer, interest: Some(interest) }),
+            Err((SubmitError::QueueFull, _)) => return Err(RequestError::Busy),
+            Err((SubmitError::Stopped, job)) => *job,
         };
-        let Work::Request(again, asked) = job.work else { return Err(Refused::Stopping) };
+        let Work::Request(again, asked) = job.work else { return Err(RequestError::Stopping) };
         (request, reply) = (again, asked);
-        let other = route(connection, &request).filter(|other| !Arc::ptr_eq(other, &component));
-        component = other.ok_or(Refused::Stopping)?;
-        entry.move_to(&component);
+        let other = route(connection, &request).filter(|other| !Arc::ptr_eq(other, &generation));
+        generation = other.ok_or(RequestError::Stopping)?;
+        entry.move_to(&generation);
     }
 }
 
@@ -174,22 +181,22 @@ pub fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
         tokio::time::sleep_until(until.into()).await;
         let claim = claim.upgrade();
         if let Some(instance) = claim.as_ref().and_then(|claim| claim.taker()) {
-            pool.close(instance, Why::Timeout);
+            pool.close(instance, CloseReason::Timeout);
         }
     });
 }
 
 /// A request whose answer has not begun. Dropping it is how a client leaves.
 struct Waiting {
-    component: Arc<Component>,
-    answer: oneshot::Receiver<Answer>,
+    generation: Arc<Generation>,
+    answer: oneshot::Receiver<GuestResponse>,
     interest: Option<Interest>,
 }
 
 impl Waiting {
     /// Returns the answer, or that it did not come in time: the queue and the guest have the same time each.
-    async fn answer(&mut self) -> Result<Result<Answer, oneshot::Canceled>, Elapsed> {
-        let limit = self.component.plan.http.request_timeout;
+    async fn answer(&mut self) -> Result<Result<GuestResponse, oneshot::Canceled>, Elapsed> {
+        let limit = self.generation.plan.http.request_timeout;
         let mut waits_until = Instant::now() + limit;
         loop {
             match timeout_at(waits_until.into(), &mut self.answer).await {
@@ -211,7 +218,7 @@ impl Waiting {
     }
 
     /// Returns who took it, if anybody did.
-    fn end(mut self) -> Option<(Arc<Instance>, Interest)> {
+    fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest)> {
         let interest = self.interest.take()?;
         Some((interest.0.taker()?.clone(), interest))
     }
@@ -223,7 +230,7 @@ impl Drop for Waiting {
             && let Some(taken) = interest.0.taken_at()
         {
             // Nobody waits for the answer any more, but the call is under way, and holds its place for as long.
-            retire_at(taken + self.component.plan.http.request_timeout, &self.component.pool, interest);
+            retire_at(taken + self.generation.plan.http.request_timeout, &self.generation.pool, interest);
         }
     }
 }

@@ -1,0 +1,81 @@
+//! Comparison of a new plan with that of a running app.
+//!
+//! Invariant: every key of a component is weighed here. Whether a file has other contents is not known here.
+
+use super::keys::{AppPlan, ComponentPlan, Plan};
+use super::resolved::KindDefaults;
+
+impl Plan {
+    /// Returns why a running app cannot become `new`, where it cannot: what is opened once for the whole process
+    /// stays as it is until its end.
+    #[must_use]
+    pub fn cannot_reload_to(&self, new: &Self) -> Option<String> {
+        let (old, new) = (&self.app, &new.app);
+        let unset = || "not set".to_owned();
+        let admin = |app: &AppPlan| app.admin.map_or_else(unset, |address| address.to_string());
+        let control =
+            |app: &AppPlan| app.control.as_ref().map_or_else(unset, |path| path.display().to_string());
+        let access_log = |app: &AppPlan| app.access_log.word().to_owned();
+        let differing = if old.admin != new.admin {
+            ("admin", admin(old), admin(new))
+        } else if old.control != new.control {
+            ("control", control(old), control(new))
+        } else if old.access_log != new.access_log {
+            ("access-log", access_log(old), access_log(new))
+        } else {
+            return None;
+        };
+        let (key, was, is) = differing;
+        Some(format!("`{key}` of [app] was {was} and is {is} now: that needs a restart of curfew"))
+    }
+}
+
+impl ComponentPlan {
+    /// Returns whether instances of this plan can go on under `other`: all that they, or the server in front of them, get
+    /// to see is equal. Keys that only the supervisor reads may differ, and hold from then on: `after`, `ready`,
+    /// `restart`, `on-exit`, `overlap`; of a component that the host does not listen for also `grace`,
+    /// `start-timeout` and `on-failure`.
+    ///
+    /// `health` is no such key: a service that has never called `alive` would fail as soon as it has to.
+    #[must_use]
+    pub fn runs_like(&self, other: &Self, kind: &KindDefaults) -> bool {
+        // A new key does not compile until it is weighed here.
+        let Self {
+            name,
+            source,
+            http,
+            after: _,
+            grace,
+            hook,
+            on_exit: _,
+            on_failure: _,
+            restart: _,
+            ready: _,
+            health,
+            overlap: _,
+            start_timeout,
+            memory,
+            stdin,
+            args,
+            env,
+            dirs,
+            network,
+            outbound_http,
+            config,
+        } = self;
+        // A server starts instances by itself, and cuts single ones off.
+        let served_alike = || {
+            *grace == other.grace
+                && *start_timeout == other.start_timeout
+                && self.resolve(kind).on_failure == other.resolve(kind).on_failure
+        };
+        (http.listen.is_empty() || served_alike())
+            && (name, source, hook, health) == (&other.name, &other.source, &other.hook, &other.health)
+            && (memory, stdin, args, env) == (&other.memory, &other.stdin, &other.args, &other.env)
+            && (dirs, network, http) == (&other.dirs, &other.network, &other.http)
+            && (outbound_http, config) == (&other.outbound_http, &other.config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+//! A plan without a manifest: from the files named on the command line.
+//!
+//! Invariant: a bare file is granted what the command line names, and nothing else: no directory, no network, no
+//! environment. `manifest` reads a manifest.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::address::ListenAddress;
+use super::error::PlanError;
+use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan};
+use super::names::{component_name_from, unique};
+use super::origin::{Origin, OriginHost, OriginPort};
+
+/// Where the host listens for a single file that handles HTTP, where nothing else is said.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Grants of the command line to a bare file. Only a single file can get some.
+#[derive(Clone, Debug, Default)]
+pub struct Bare {
+    /// Its arguments, without the name of the program.
+    pub args: Vec<String>,
+    /// The addresses the host listens on for it; a relative path of a socket starts at the working directory.
+    pub listen: Vec<ListenAddress>,
+    /// Its whole environment, in this order; names are unique.
+    pub env: Vec<(String, String)>,
+    /// The directories it sees; a relative path starts at the working directory.
+    pub dirs: Vec<DirGrant>,
+    /// Whether it has the whole network, HTTP servers included.
+    pub allow_net: bool,
+    /// The HTTP servers it may send requests to.
+    pub outbound_http: Vec<Origin>,
+}
+
+impl Bare {
+    /// Says that nothing of it was asked for.
+    ///
+    /// # Errors
+    /// [`PlanError::Usage`] names the first thing that was, and what to do in a manifest.
+    pub fn check_unused(&self) -> Result<(), PlanError> {
+        const NETWORK: &str =
+            "in a manifest every component has `network = { listen = [...], connect = [...] }` of its own";
+        let (message, hint) = if !self.args.is_empty() {
+            ("arguments after -- need a single file", "in a manifest every component has `args` of its own")
+        } else if !self.listen.is_empty() {
+            ("--listen needs a single file", "in a manifest every component has `listen` of its own")
+        } else if !self.env.is_empty() {
+            ("--env needs a single file", "in a manifest every component has `env` of its own")
+        } else if !self.dirs.is_empty() {
+            ("--dir needs a single file", "in a manifest every component has `dirs` of its own")
+        } else if self.allow_net {
+            ("--allow-net needs a single file", NETWORK)
+        } else if !self.outbound_http.is_empty() {
+            let hint = "in a manifest every component has `outbound-http` of its own";
+            ("--allow-outbound-http needs a single file", hint)
+        } else {
+            return Ok(());
+        };
+        Err(usage(message, hint))
+    }
+
+    /// Returns the same, listening on `127.0.0.1:8080`: what a file that handles HTTP gets when nobody says where.
+    #[must_use]
+    pub fn on_default_address(&self) -> Self {
+        Self { listen: vec![ListenAddress::Ip(DEFAULT_LISTEN)], ..self.clone() }
+    }
+
+    /// The directories as a plan has them.
+    fn directories(&self) -> Result<Vec<DirGrant>, PlanError> {
+        let mut seen = BTreeSet::new();
+        for DirGrant { host, guest, .. } in &self.dirs {
+            let cause = match std::fs::metadata(host) {
+                Ok(found) if found.is_dir() => None,
+                Ok(_) => Some(std::io::ErrorKind::NotADirectory.into()),
+                Err(error) => Some(error),
+            };
+            if let Some(cause) = cause {
+                let hint = Some("--dir HOST or --dir HOST::GUEST, with a folder that exists");
+                return Err(PlanError::Unreadable { path: host.clone(), cause, hint });
+            }
+            if !seen.insert(guest.trim_end_matches('/')) {
+                return Err(usage(
+                    "two --dir have the same path in the guest",
+                    "--dir HOST::GUEST names another",
+                ));
+            }
+        }
+        Ok(self.dirs.clone())
+    }
+
+    /// The HTTP servers as a plan has them.
+    fn servers(&self) -> Vec<Origin> {
+        let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
+        let all = [any(false), any(true)].into_iter().filter(|_| self.allow_net);
+        self.outbound_http.iter().cloned().chain(all).collect()
+    }
+
+    /// The addresses as a plan has them.
+    fn addresses(&self) -> Result<Vec<ListenAddress>, PlanError> {
+        let mut addresses: Vec<ListenAddress> = Vec::with_capacity(self.listen.len());
+        for address in &self.listen {
+            let address = address.resolved(Path::new(""));
+            if address.is_too_long() {
+                return Err(usage("the path of a --listen socket is too long", "the longest has 107 bytes"));
+            }
+            if addresses.iter().any(|other| other.overlaps(&address)) {
+                let hint = "0.0.0.0 is every IPv4 address, [::] every IPv6 one";
+                return Err(usage("two --listen addresses are the same, or one is part of the other", hint));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+impl Plan {
+    /// Plans the components in `files`, named after them. A single one gets `bare`, the standard input, and its
+    /// streams unprefixed.
+    ///
+    /// # Errors
+    /// [`PlanError::Usage`] for no file at all, and for what `bare` cannot mean; [`PlanError::Unreadable`] for a
+    /// file that is not there.
+    pub fn from_files(files: &[PathBuf], bare: &Bare) -> Result<Self, PlanError> {
+        if files.is_empty() {
+            return Err(usage("there is no file to run", "curfew run a.wasm"));
+        }
+        let single = files.len() == 1;
+        if !single {
+            bare.check_unused()?;
+        }
+        if bare.args.iter().any(|arg| arg.contains('\0')) {
+            return Err(PlanError::Usage { message: "there is a NUL in an argument", hint: None });
+        }
+        let addresses = bare.addresses()?;
+        let mut taken = BTreeSet::new();
+        let mut components = Vec::with_capacity(files.len());
+        for (number, file) in files.iter().enumerate() {
+            check_file(file, number)?;
+            let name = unique(&stem(file), &taken);
+            taken.insert(name.clone());
+            components.push(ComponentPlan {
+                name,
+                source: file.clone(),
+                args: bare.args.clone(),
+                http: HttpPlan { listen: addresses.clone(), ..HttpPlan::default() },
+                ..ComponentPlan::default()
+            });
+        }
+        let name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
+        if let Some(only) = components.first_mut().filter(|_| single) {
+            only.stdin = true;
+            only.env = bare.env.clone();
+            only.dirs = bare.directories()?;
+            only.network.all = bare.allow_net;
+            only.outbound_http = bare.servers();
+        }
+        let app = AppPlan { name, ..AppPlan::default() };
+        let mut plan = Self { app, components, manifest: None, passthrough: single };
+        plan.keep_budgets_possible();
+        Ok(plan)
+    }
+}
+
+/// The peer's name, where it is free.
+const PEER_NAME: &str = "drill-peer";
+
+impl Plan {
+    /// Returns the name of the peer beside these components, for the code that adds it and the code that watches it.
+    pub fn peer_name(&self) -> String {
+        unique(PEER_NAME, &self.components.iter().map(|component| component.name.clone()).collect())
+    }
+
+    /// Adds the component in `source`, which starts when all others are ready.
+    ///
+    /// # Errors
+    /// [`PlanError::Unreadable`] for a file that is not there.
+    pub fn add_peer(&mut self, source: PathBuf) -> Result<(), PlanError> {
+        let name = self.peer_name();
+        let taken: BTreeSet<String> =
+            self.components.iter().map(|component| component.name.clone()).collect();
+        for mut peer in Self::from_files(&[source], &Bare::default())?.components {
+            peer.name.clone_from(&name);
+            peer.after = taken.iter().cloned().collect();
+            peer.stdin = false;
+            self.components.push(peer);
+        }
+        // There are two now: whose output it is has to be told.
+        self.passthrough = false;
+        Ok(())
+    }
+}
+
+const fn usage(message: &'static str, hint: &'static str) -> PlanError {
+    PlanError::Usage { message, hint: Some(hint) }
+}
+
+fn stem(file: &Path) -> String {
+    component_name_from(&file.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// Checks that a file is there. One behind the first without the extension `.wasm` may be an argument of the program.
+fn check_file(file: &Path, number: usize) -> Result<(), PlanError> {
+    let is_named_so = file.extension().is_some_and(|extension| extension == "wasm");
+    let hint = (number > 0 && !is_named_so)
+        .then_some("arguments of a component come after `--`: curfew run a.wasm -- ARGS");
+    let cause = match std::fs::metadata(file) {
+        Ok(found) if found.is_dir() => std::io::Error::from(std::io::ErrorKind::IsADirectory),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    Err(PlanError::Unreadable { path: file.to_owned(), cause, hint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::parse_listen_address;
+    use super::super::error::PlanErrorKind;
+    use super::super::keys::{Access, NetworkGrant};
+    use super::super::origin::parse_origin;
+    use super::*;
+
+    fn files(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = names.iter().map(|name| dir.path().join(name)).collect();
+        for path in &paths {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        (dir, paths)
+    }
+
+    fn args(args: &[&str]) -> Bare {
+        Bare { args: args.iter().map(|arg| arg.to_string()).collect(), ..Bare::default() }
+    }
+
+    fn listening(addresses: &[&str]) -> Bare {
+        let listen = addresses.iter().map(|address| parse_listen_address(address).unwrap()).collect();
+        Bare { listen, ..Bare::default() }
+    }
+
+    #[test]
+    fn a_single_file_passes_through() {
+        let (_dir, files) = files(&["My App.wasm"]);
+        let plan = Plan::from_files(&files, &args(&["-v"])).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        assert!(plan.passthrough && only.stdin && plan.manifest.is_none());
+        assert_eq!((plan.app.name.as_str(), only.name.as_str()), ("my-app", "my-app"));
+        assert_eq!((only.args.as_slice(), &only.source), (["-v".to_owned()].as_slice(), &files[0]));
+        assert!(only.env.is_empty() && only.dirs.is_empty() && only.network == NetworkGrant::default());
+        assert_eq!((only.grace, only.memory), (None, 256 << 20));
+    }
+
+    #[test]
+    fn several_files_have_unique_names() {
+        let (_dir, files) = files(&["a/web.wasm", "b/web.wasm", "Web.cwasm", "q.wasm"]);
+        let plan = Plan::from_files(&files, &Bare::default()).unwrap();
+        let names: Vec<&str> = plan.components.iter().map(|component| component.name.as_str()).collect();
+        assert_eq!(names, ["web", "web-2", "web-3", "q"]);
+        assert_eq!(plan.app.name, "app");
+        assert!(!plan.passthrough && plan.components.iter().all(|component| !component.stdin));
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused() {
+        let (dir, files) = files(&["a.wasm", "b.wasm"]);
+        let error = Plan::from_files(&files, &args(&["x"])).unwrap_err();
+        assert_eq!(error.kind(), PlanErrorKind::Usage);
+        let expected = "arguments after -- need a single file\n\
+                        hint: in a manifest every component has `args` of its own";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(Plan::from_files(&[], &Bare::default()).unwrap_err().kind(), PlanErrorKind::Usage);
+        let missing = Plan::from_files(&[PathBuf::from("none.wasm")], &Bare::default()).unwrap_err();
+        assert_eq!(missing.kind(), PlanErrorKind::Unreadable);
+        assert_eq!(missing.to_string(), "cannot read none.wasm: No such file or directory (os error 2)");
+        let folder = Plan::from_files(&[dir.path().to_owned()], &Bare::default()).unwrap_err();
+        assert_eq!(folder.to_string(), format!("cannot read {}: is a directory", dir.path().display()));
+    }
+
+    #[test]
+    fn a_single_file_can_be_a_server() {
+        let (_dir, files) = files(&["a.wasm"]);
+        let origin = parse_origin("https://a.b").unwrap();
+        let bare = Bare {
+            outbound_http: vec![origin.clone()],
+            ..listening(&["127.0.0.1:0", "127.0.0.1:0", "[::1]:80", "unix:web.sock"])
+        };
+        let plan = Plan::from_files(&files, &bare).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        let socket = ListenAddress::Unix(std::env::current_dir().unwrap().join("web.sock"));
+        assert_eq!((only.http.listen.len(), &only.http.listen[3]), (4, &socket));
+        assert_eq!(only.http, HttpPlan { listen: only.http.listen.clone(), ..HttpPlan::default() });
+        assert_eq!((only.outbound_http.as_slice(), only.on_failure), ([origin].as_slice(), None));
+        let plan = Plan::from_files(&files, &Bare::default()).unwrap();
+        assert_eq!(plan.components[0].http, HttpPlan::default());
+    }
+
+    #[test]
+    fn a_single_file_has_what_is_named() {
+        let (dir, files) = files(&["a.wasm"]);
+        let folder = |guest: &str| DirGrant {
+            host: dir.path().to_owned(),
+            guest: guest.to_owned(),
+            access: Access::ReadWrite,
+        };
+        let env = vec![("A".to_owned(), "b".to_owned())];
+        let bare = Bare { env: env.clone(), dirs: vec![folder("/d")], allow_net: true, ..Bare::default() };
+        let plan = Plan::from_files(&files, &bare).unwrap();
+        let [only] = plan.components.as_slice() else { panic!("one component") };
+        assert_eq!((&only.env, only.dirs.as_slice(), only.network.all), (&env, &[folder("/d")][..], true));
+        let servers: Vec<String> = only.outbound_http.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["http://*:*", "https://*:*"]);
+        let twice = Bare { dirs: vec![folder("/d"), folder("/d/")], ..Bare::default() };
+        assert_eq!(Plan::from_files(&files, &twice).unwrap_err().kind(), PlanErrorKind::Usage);
+        let no_folder = DirGrant { host: files[0].clone(), ..folder("/d") };
+        let error = Plan::from_files(&files, &Bare { dirs: vec![no_folder], ..Bare::default() }).unwrap_err();
+        assert!(error.to_string().contains("not a directory"), "{error}");
+        let served = Plan::from_files(&files, &Bare::default().on_default_address()).unwrap();
+        assert_eq!(served.components[0].http.listen[0].to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn what_a_server_cannot_be_is_refused() {
+        let (_dir, files) = files(&["a.wasm", "b.wasm"]);
+        let told = |files: &[PathBuf], bare: &Bare| match Plan::from_files(files, bare).unwrap_err() {
+            error if error.kind() == PlanErrorKind::Usage => error.to_string(),
+            error => panic!("{error}"),
+        };
+        assert_eq!(
+            told(&files, &listening(&["127.0.0.1:80"])),
+            "--listen needs a single file\nhint: in a manifest every component has `listen` of its own"
+        );
+        let bare = Bare { outbound_http: vec![parse_origin("https://a.b").unwrap()], ..Bare::default() };
+        assert_eq!(
+            told(&files, &bare),
+            "--allow-outbound-http needs a single file\n\
+             hint: in a manifest every component has `outbound-http` of its own"
+        );
+        for pair in [["127.0.0.1:80", "0.0.0.0:80"], ["unix:a", "unix:./a"]] {
+            assert_eq!(
+                told(&files[..1], &listening(&pair)),
+                "two --listen addresses are the same, or one is part of the other\n\
+                 hint: 0.0.0.0 is every IPv4 address, [::] every IPv6 one"
+            );
+        }
+        let long = format!("unix:/{}", "x".repeat(106));
+        assert!(Plan::from_files(&files[..1], &listening(&[&long])).is_ok());
+        assert_eq!(
+            told(&files[..1], &listening(&[&format!("{long}x")])),
+            "the path of a --listen socket is too long\nhint: the longest has 107 bytes"
+        );
+    }
+
+    #[test]
+    fn a_peer_comes_after_everybody_and_takes_nobodys_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["drill-peer.wasm", "b.wasm", "c.wasm"].map(|name| folder.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let mut plan = Plan::from_files(&files[..2], &Bare::default()).unwrap();
+        let before = plan.components.clone();
+        assert_eq!(plan.peer_name(), "drill-peer-2");
+        plan.add_peer(files[2].clone()).unwrap();
+        assert_eq!(plan.components[..2], before);
+        let peer = &plan.components[2];
+        assert_eq!(
+            (peer.name.as_str(), &peer.after),
+            ("drill-peer-2", &vec!["b".into(), "drill-peer".into()])
+        );
+        let mut plan = Plan::from_files(&files[1..2], &Bare::default()).unwrap();
+        plan.add_peer(files[2].clone()).unwrap();
+        let readers = plan.components.iter().map(|component| component.stdin).collect::<Vec<_>>();
+        assert_eq!((plan.passthrough, readers), (false, vec![true, false]));
+    }
+}

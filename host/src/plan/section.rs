@@ -1,0 +1,126 @@
+//! The values of a manifest, each with its place in the text: what `read` makes, and `checks` and `keys` take.
+//!
+//! Invariant: every value carries the bytes it came from, and has the type that its key's shape asks for.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::address::{ListenAddress, Peer};
+use super::error::Span;
+use super::origin::Origin;
+use super::route::Route;
+
+/// A value that has the type its key takes.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Text(String),
+    Flag(bool),
+    Duration(Duration),
+    /// A number, or a size in bytes.
+    Number(u64),
+    Address(SocketAddr),
+    ListenAddress(ListenAddress),
+    Route(Route),
+    Peer(Peer),
+    Origin(Origin),
+    List(Vec<Item>),
+    Table(Section),
+}
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) span: Span,
+    pub(super) value: Value,
+}
+
+/// A table; its entries are in the order of the text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Section {
+    pub(super) entries: Vec<Entry>,
+    /// Keys with something wrong in their value. The rest of the value may be in `entries`.
+    pub(super) refused: Vec<String>,
+}
+
+/// A key with its value. A key whose value was refused is not there.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_span: Span,
+    pub(super) item: Item,
+}
+
+impl Item {
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        if let Value::Flag(flag) = self.value { Some(flag) } else { None }
+    }
+
+    pub(super) fn duration(&self) -> Option<Duration> {
+        if let Value::Duration(duration) = self.value { Some(duration) } else { None }
+    }
+
+    pub(super) fn list(&self) -> Option<&[Item]> {
+        if let Value::List(items) = &self.value { Some(items) } else { None }
+    }
+
+    pub(super) fn table(&self) -> Option<&Section> {
+        if let Value::Table(section) = &self.value { Some(section) } else { None }
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        if let Value::Address(address) = self.value { Some(address) } else { None }
+    }
+
+    pub(super) fn listen_address(&self) -> Option<&ListenAddress> {
+        if let Value::ListenAddress(address) = &self.value { Some(address) } else { None }
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        if let Value::Route(route) = &self.value { Some(route) } else { None }
+    }
+}
+
+impl Section {
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// Whether the key was written, with whatever value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some() || self.is_refused(key)
+    }
+
+    /// Whether something is wrong in the value of the key, so that its meaning is not known.
+    pub(super) fn is_refused(&self, key: &str) -> bool {
+        self.refused.iter().any(|refused| refused == key)
+    }
+
+    pub(super) fn item(&self, key: &str) -> Option<&Item> {
+        self.entry(key).map(|entry| &entry.item)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.item(key).and_then(Item::text)
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.item(key).and_then(Item::flag) == Some(true)
+    }
+
+    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        self.item(key)?.duration()
+    }
+
+    pub(super) fn list(&self, key: &str) -> &[Item] {
+        self.item(key).and_then(Item::list).unwrap_or_default()
+    }
+
+    /// The table under `key`.
+    pub(super) fn table(&self, key: &str) -> Option<&Section> {
+        self.item(key).and_then(Item::table)
+    }
+}

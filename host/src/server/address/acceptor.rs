@@ -1,0 +1,327 @@
+//! A socket on which an address accepts connections, from its opening until it closes: alone when the address is heard
+//! elsewhere from now on, or with its address when that drains.
+//!
+//! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
+//! nobody else is: what is left in the queue when a socket is closed would be reset. A socket that was given to us is
+//! not closed by us letting go of it: its queue is for whoever accepts from it next.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::libc;
+use socket2::{SockFilter, SockRef, Socket};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::address::{Address, CountedConnection, Intake, Stage};
+use super::listener::{Listener, SocketFile};
+use crate::plan::ListenAddress;
+use crate::runtime::Kind;
+use crate::server::worker::workers::Workers;
+
+/// Pause after an error that only time or others can mend, as when there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a socket whose address is heard elsewhere waits for clients that were about to connect to it.
+const HANDSHAKES: Duration = Duration::from_secs(1);
+/// What the client of a unix socket is called.
+const UNIX_CLIENT: &str = "unix";
+
+/// A filter that lets no new client begin, while those who have begun still shake hands: it drops what has the flag SYN.
+const NOBODY_NEW: [SockFilter; 4] = [
+    // Load the byte with the flags of the TCP header; if SYN is set in it let nothing pass, else everything.
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+/// A stream as it was accepted.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Over a unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// A connection on its way to the thread that serves it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its stream, which does not block.
+    pub stream: Stream,
+    /// The client's address.
+    pub client: String,
+    /// Where it came in.
+    pub address: Arc<Address>,
+    /// On whose threads it is served.
+    pub host: Arc<Workers>,
+    /// It can bring requests.
+    pub intake: Intake,
+    /// It is there.
+    pub counted: CountedConnection,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// Where it listens.
+    pub listens_on: ListenAddress,
+    socket: Mutex<Option<Arc<ListeningSocket>>>,
+    file: Option<Arc<SocketFile>>,
+    closes: watch::Sender<bool>,
+}
+
+/// A acceptor that is to be opened.
+#[derive(Debug)]
+pub struct PendingAcceptor {
+    /// What it will be.
+    pub acceptor: Arc<Acceptor>,
+    /// Whose it is.
+    pub address: Arc<Address>,
+    /// Its socket.
+    pub listener: Listener,
+    /// It can bring connections.
+    pub intake: Intake,
+}
+
+/// A listening socket in the hands of the thread's event loop.
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<ListeningSocket>>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets whether its port can be shared by who binds it now.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn share(&self, shared: bool) -> io::Result<()> {
+        match self.lock().as_deref() {
+            Some(ListeningSocket::Tcp(listener)) => SockRef::from(listener).set_reuse_port(shared),
+            Some(ListeningSocket::Unix(_)) | None => Ok(()),
+        }
+    }
+
+    /// Removes the file of a unix socket that is ours: nobody new finds it.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// Closes it, while its address serves on.
+    pub fn close(&self) {
+        self.closes.send_replace(true);
+    }
+}
+
+impl PendingAcceptor {
+    /// Returns what opens a acceptor of an address.
+    pub fn new(address: &Arc<Address>, listener: Listener) -> Self {
+        let (listens_on, file) = (listener.address.clone(), listener.file.clone());
+        let acceptor =
+            Acceptor { listens_on, socket: Mutex::default(), file, closes: watch::Sender::new(false) };
+        let acceptor = Arc::new(acceptor);
+        Self { acceptor, address: address.clone(), listener, intake: address.intake() }
+    }
+
+    /// Accepts connections from when all can serve until the address drains, or the acceptor closes.
+    pub async fn accept(self) {
+        let Self { acceptor, address, listener, intake } = self;
+        let is_ours = listener.is_ours;
+        let socket = listener.into_socket();
+        let mut stage = address.watch();
+        let mut closes = acceptor.closes.subscribe();
+        let mut opened = false;
+        match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
+            Ok(entrance) => {
+                *acceptor.lock() = Some(entrance.clone());
+                let accept = async {
+                    address.opened().await;
+                    opened = true;
+                    told(&acceptor, &address, "listening");
+                    accept_for_ever(&entrance, &address).await;
+                };
+                let alone = tokio::select! {
+                    biased;
+                    _ = stage.wait_for(|stage| *stage >= Stage::Drain) => false,
+                    _ = closes.wait_for(|closes| *closes) => true,
+                    () = accept => false,
+                };
+                drop(acceptor.lock().take());
+                // A filter would stay on a socket that is not ours, and nobody could connect to it ever again.
+                if is_ours && let Err(error) = close(entrance, &acceptor, &address, alone).await {
+                    tracing::debug!(%error, "a client that connects in this moment can be reset");
+                }
+            }
+            Err(error) => tracing::error!(address = %acceptor.listens_on, %error, "cannot be accepted from"),
+        }
+        address.acceptor_closed(&acceptor);
+        if opened {
+            told(&acceptor, &address, "listener closed");
+        }
+        drop(intake);
+    }
+}
+
+fn told(acceptor: &Acceptor, address: &Address, what: &str) {
+    tracing::info!(component = address.names(), address = acceptor.url(address), "{what}");
+}
+
+impl Acceptor {
+    /// Returns its address as users write it.
+    pub fn url(&self, address: &Address) -> String {
+        let routing = address.routing();
+        match (&self.listens_on, routing.tls.is_some()) {
+            (ListenAddress::Ip(ip), tls) => {
+                let scheme = match (routing.kind(), tls) {
+                    (Kind::Tcp, true) => "tls",
+                    (Kind::Tcp, false) => "tcp",
+                    (Kind::Http | Kind::Service, true) => "https",
+                    (Kind::Http | Kind::Service, false) => "http",
+                };
+                format!("{scheme}://{ip}")
+            }
+            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
+        }
+    }
+}
+
+impl ListeningSocket {
+    fn new(socket: Socket, listens_on: &ListenAddress) -> io::Result<Self> {
+        match listens_on {
+            ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
+                UnixListener::from_std(socket.into()).map(Self::Unix)
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::Tcp(stream.into_std()?), client(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _unnamed) = listener.accept().await?;
+                Ok((Stream::Unix(stream.into_std()?), UNIX_CLIENT.to_owned()))
+            }
+        }
+    }
+
+    /// Lets nobody new connect; to a unix socket nobody does whose file is gone.
+    fn bolt(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+fn client(peer: SocketAddr) -> String {
+    peer.ip().to_canonical().to_string()
+}
+
+/// Lets nobody else connect, accepts those who have, and closes. `alone`: its address serves on, and those who were about
+/// to connect get the time for it.
+async fn close(
+    entrance: Arc<ListeningSocket>,
+    acceptor: &Acceptor,
+    address: &Arc<Address>,
+    alone: bool,
+) -> io::Result<()> {
+    acceptor.remove_file();
+    let bolted = entrance.bolt();
+    if alone {
+        let mut stage = address.watch();
+        tokio::select! {
+            _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
+            () = tokio::time::sleep(HANDSHAKES) => {}
+            () = accept_for_ever(&entrance, address) => {}
+        }
+    }
+    match Arc::into_inner(entrance) {
+        Some(ListeningSocket::Tcp(listener)) => {
+            let listener = listener.into_std()?;
+            while let Ok((stream, peer)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                hand_over(address, Stream::Tcp(stream), client(peer));
+            }
+        }
+        Some(ListeningSocket::Unix(listener)) => {
+            let listener = listener.into_std()?;
+            while let Ok((stream, _unnamed)) = listener.accept() {
+                stream.set_nonblocking(true)?;
+                hand_over(address, Stream::Unix(stream), UNIX_CLIENT.to_owned());
+            }
+        }
+        None => {}
+    }
+    bolted
+}
+
+async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
+    let mut told = false;
+    loop {
+        address.room().await;
+        match entrance.accept().await {
+            Ok((stream, client)) => {
+                told = false;
+                hand_over(address, stream, client);
+            }
+            // The client has left, or the network is in trouble: the next one can be fine.
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                if !told {
+                    tracing::warn!(component = address.names(), %error, "cannot accept, trying on");
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// accept(2) names these as errors to go on after.
+fn is_the_clients(error: &io::Error) -> bool {
+    let codes = [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPROTO,
+        libc::EPERM,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENONET,
+        libc::ENOPROTOOPT,
+        libc::EOPNOTSUPP,
+    ];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
+    if let Stream::Tcp(stream) = &stream {
+        // Answers are written whole: waiting for more would only delay them.
+        let _slower = stream.set_nodelay(true);
+    }
+    let (intake, counted) = (address.intake(), address.count());
+    if let Some(host) = address.host() {
+        host.place(Accepted {
+            stream,
+            client,
+            address: address.clone(),
+            host: host.clone(),
+            intake,
+            counted,
+        });
+    }
+}

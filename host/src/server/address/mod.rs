@@ -1,0 +1,6 @@
+//! One listen address: its sockets, the generations that serve on it, and how it drains.
+
+pub(super) mod acceptor;
+pub(super) mod address;
+pub(super) mod listener;
+pub(super) mod routing;

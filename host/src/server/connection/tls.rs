@@ -1,0 +1,115 @@
+//! TLS for an address: its certificate and key, and what is spoken over it. Invariant: reading them blocks nobody:
+//! what is no file on a disk is refused.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::libc::O_NONBLOCK;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::plan::TlsPlan;
+use crate::runtime::Kind;
+
+/// No chain of certificates is larger.
+const LARGEST: u64 = 1 << 20;
+
+/// Why a certificate or a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and what to do.
+    pub what: String,
+    /// Whether the file could not be read at all.
+    pub unreadable: bool,
+}
+
+/// Returns what greets clients with this certificate: with an offer of HTTP/2 and HTTP/1.1 for kind `http`, with none for
+/// kind `tcp`, whose protocol only its guest knows.
+///
+/// # Errors
+/// When a file cannot be read, has no PEM of its kind in it, or the two do not belong together.
+pub fn tls_acceptor(plan: &TlsPlan, kind: Kind) -> Result<TlsAcceptor, TlsError> {
+    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&plan.cert)?).collect();
+    let certs = certs.map_err(|error| wrong(&plan.cert, format!("it is no PEM file: {error}")))?;
+    if certs.is_empty() {
+        return Err(wrong(
+            &plan.cert,
+            "there is no certificate in it (`-----BEGIN CERTIFICATE-----`)".to_owned(),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(&plan.key)?)
+        .map_err(|error| wrong(&plan.key, format!("there is no private key in it: {error}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&plan.cert, error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .map_err(|error| {
+            let key = plan.key.display();
+            wrong(&plan.cert, format!("it cannot be used with the key in {key}: {error}"))
+        })?;
+    if kind == Kind::Http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Reads a file. It is read while everybody waits, so it must not be a pipe that nobody writes to.
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |error: io::Error| TlsError {
+        path: path.to_owned(),
+        what: format!("cannot be read: {error}"),
+        unreadable: true,
+    };
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(wrong(path, "it is not a regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > LARGEST {
+        true => Err(wrong(path, format!("it has more than {} MiB", LARGEST >> 20))),
+        false => Ok(bytes),
+    }
+}
+
+fn wrong(path: &Path, what: String) -> TlsError {
+    TlsError { path: path.to_owned(), what, unreadable: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+        let huge = File::create(at("huge")).unwrap();
+        huge.set_len(LARGEST + 1).unwrap();
+        for (name, expected) in [
+            ("pipe", "it is not a regular file"),
+            ("", "it is not a regular file"),
+            ("huge", "it has more than 1 MiB"),
+        ] {
+            let error = read(&at(name)).unwrap_err();
+            assert!(error.what == expected && !error.unreadable, "{error}");
+        }
+        assert!(read(&at("none")).unwrap_err().unreadable);
+        std::fs::write(at("cert"), "PEM").unwrap();
+        assert_eq!(read(&at("cert")).unwrap(), b"PEM");
+    }
+}

@@ -1,0 +1,154 @@
+//! What a switch changes on the addresses: who is on which of them then, and which sockets go on listening.
+//!
+//! Invariant: pure but for the closing of acceptors; who stays keeps its place, who replaces somebody takes over that one's.
+
+use std::sync::Arc;
+
+use crate::plan::{ComponentPlan, ListenAddress};
+use crate::server::address::acceptor::Acceptor;
+use crate::server::address::address::Address;
+use crate::server::generation::generation::Generation;
+
+/// What an address is known by, across generations.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// One that everybody who names it means.
+    Shared(ListenAddress),
+    /// One whose port the system chose: it belongs to the name of its component.
+    Own {
+        /// The component's name.
+        component: String,
+        /// As the plan has it.
+        address: ListenAddress,
+        /// Which one of several that are written in the same way.
+        nth: usize,
+    },
+}
+
+/// Returns the addresses of a component.
+pub fn keys(plan: &ComponentPlan) -> Vec<(Key, ListenAddress)> {
+    let mut keys: Vec<(Key, ListenAddress)> = Vec::new();
+    for address in &plan.http.listen {
+        let key = if address.is_any_port() {
+            let nth = keys.iter().filter(|(_, other)| other == address).count();
+            Key::Own { component: plan.name.clone(), address: address.clone(), nth }
+        } else {
+            Key::Shared(address.clone())
+        };
+        keys.push((key, address.clone()));
+    }
+    keys
+}
+
+/// Who comes and who goes at a switch.
+#[derive(Debug)]
+pub struct Rollover<'a> {
+    /// All that are new.
+    pub fresh: &'a [Arc<Generation>],
+    /// Those that go away, or are replaced.
+    pub stale: &'a [crate::teardown::GenerationId],
+}
+
+impl Rollover<'_> {
+    fn goes(&self, member: &Generation) -> bool {
+        self.stale.contains(&member.id) || self.fresh.iter().any(|fresh| fresh.plan.name == member.plan.name)
+    }
+
+    /// Returns whether somebody on an address goes.
+    pub fn touches(&self, members: &[Arc<Generation>]) -> bool {
+        members.iter().any(|member| self.goes(member))
+    }
+
+    /// Returns who is on an address after it, given who is now, and who comes.
+    pub fn after(&self, members: &[Arc<Generation>], come: &[Arc<Generation>]) -> Vec<Arc<Generation>> {
+        exchange(members, come, |member| self.goes(member), |member| member.plan.name.clone())
+    }
+}
+
+/// Takes those away who go; who comes takes the place of the one of its name, or the next one at the end.
+fn exchange<T: Clone>(
+    now: &[T],
+    come: &[T],
+    goes: impl Fn(&T) -> bool,
+    name: impl Fn(&T) -> String,
+) -> Vec<T> {
+    let of_name = |all: &[T], wanted: &T| all.iter().find(|other| name(other) == name(wanted)).cloned();
+    let stays = |member: &T| of_name(come, member).or_else(|| (!goes(member)).then(|| member.clone()));
+    let mut after: Vec<_> = now.iter().filter_map(stays).collect();
+    after.extend(come.iter().filter(|fresh| of_name(now, fresh).is_none()).cloned());
+    after
+}
+
+/// Returns whether everything that a socket on `part` hears belongs to an address, too.
+pub fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
+    match (address, part) {
+        (ListenAddress::Ip(address), ListenAddress::Ip(part)) => {
+            address == part
+                || (address.ip().is_unspecified()
+                    && ListenAddress::Ip(*address).overlaps(&ListenAddress::Ip(*part)))
+        }
+        (address, part) => address == part,
+    }
+}
+
+/// Closes the acceptors of an address that are no part of its address.
+pub fn close_others((key, shared): (&Key, &Arc<Address>)) {
+    let Key::Shared(address) = key else { return };
+    let others = |acceptor: &&Arc<Acceptor>| !covers(address, &acceptor.listens_on);
+    shared.acceptors().iter().filter(others).for_each(|acceptor| acceptor.close());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::address::parse_listen_address;
+
+    #[test]
+    fn who_comes_takes_the_place_of_the_one_of_its_name() {
+        let after = |now: &[&'static str], come: &[&'static str], stale: &[&str]| {
+            let goes = |member: &&str| stale.contains(member);
+            exchange(now, come, goes, |member| member.trim_end_matches('+').to_owned())
+        };
+        assert_eq!(after(&["a", "b", "c"], &["b+"], &["b"]), ["a", "b+", "c"]);
+        assert_eq!(after(&["a", "b"], &["a+"], &[]), ["a+", "b"], "also if it was not said to go");
+        assert_eq!(after(&["a", "b"], &["c", "b+"], &["a", "b"]), ["b+", "c"]);
+        assert_eq!(after(&["a"], &[], &["a"]), [""; 0]);
+        assert_eq!(after(&[], &["a"], &[]), ["a"]);
+        assert_eq!(after(&["a", "b"], &[], &["x"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn each_port_of_the_systems_choice_has_a_key_of_its_own() {
+        let mut plan = crate::plan::Plan::from_files(&[artifacts::HELLO_HTTP.into()], &Default::default())
+            .unwrap()
+            .components
+            .remove(0);
+        let listen = ["127.0.0.1:0", "127.0.0.1:80", "127.0.0.1:0"];
+        plan.http.listen = listen.map(|text| parse_listen_address(text).unwrap()).into();
+        let before: Vec<_> = keys(&plan).into_iter().map(|(key, _)| key).collect();
+        assert!(before[0] != before[2] && before[1] == Key::Shared(plan.http.listen[1].clone()));
+        plan.http.listen.swap(0, 1);
+        let after: Vec<_> = keys(&plan).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(after, [before[1].clone(), before[0].clone(), before[2].clone()]);
+        plan.name = "other".to_owned();
+        assert_ne!(keys(&plan)[1].0, before[0], "it belongs to its component");
+    }
+
+    #[test]
+    fn every_address_covers_its_parts() {
+        let covers = |address, part| {
+            covers(&parse_listen_address(address).unwrap(), &parse_listen_address(part).unwrap())
+        };
+        assert!(
+            covers("0.0.0.0:80", "127.0.0.1:80")
+                && covers("[::]:80", "[::1]:80")
+                && covers("1.1.1.1:80", "1.1.1.1:80")
+        );
+        assert!(!covers("127.0.0.1:80", "0.0.0.0:80") && !covers("0.0.0.0:80", "127.0.0.1:81"));
+        assert!(
+            !covers("[::]:80", "127.0.0.1:80")
+                && covers("unix:/a", "unix:/a")
+                && !covers("unix:/a", "unix:/b")
+        );
+    }
+}

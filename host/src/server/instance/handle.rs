@@ -1,0 +1,242 @@
+//! What is known of one instance of kind `http` outside its store: whether it lives, what is in flight in it, and
+//! why it takes no more requests.
+//!
+//! Invariant: nothing in here waits, and every count comes back to zero when all clients and calls are gone.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::sync::watch;
+
+use crate::runtime::Link;
+use crate::server::pool::pool::Pool;
+use crate::server::worker::fairness::TimeSlice;
+
+/// Why an instance takes no more requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The component stops.
+    Stop,
+    /// It has served its number of requests.
+    Requests,
+    /// A request in it took too long, and cannot be cancelled.
+    Timeout,
+    /// It has had nothing to do for a while, and is not the only one.
+    Idle,
+}
+
+impl CloseReason {
+    /// Returns the word that logs use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Requests => "requests",
+            Self::Timeout => "request-timeout",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// One instance. See the module's documentation.
+#[derive(Debug)]
+pub struct InstanceHandle {
+    /// Counts from 1 in its component.
+    pub number: u32,
+    /// Its place in the pool.
+    pub slot: usize,
+    /// The conversation of its guest code with the host.
+    pub link: Arc<Link>,
+    /// Whether its code is running, for whoever watches.
+    pub turn: Arc<TimeSlice>,
+    /// Whether several requests can be in it at a time.
+    pub is_async: bool,
+    pool: Weak<Pool>,
+    dead: AtomicBool,
+    ends: AtomicBool,
+    closing: watch::Sender<Option<CloseReason>>,
+    live: AtomicUsize,
+    in_flight: AtomicUsize,
+    calls: AtomicUsize,
+    taken: AtomicU64,
+    waker: AtomicWaker,
+    opened: watch::Sender<bool>,
+}
+
+/// Looks at an idle instance before its time is over.
+const IDLE_LOOKS: u32 = 4;
+
+impl InstanceHandle {
+    /// Returns an instance in which nothing is in flight.
+    pub fn new(
+        number: u32,
+        slot: usize,
+        link: Arc<Link>,
+        turn: Arc<TimeSlice>,
+        is_async: bool,
+        pool: &Arc<Pool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            slot,
+            link,
+            turn,
+            is_async,
+            pool: Arc::downgrade(pool),
+            dead: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
+            closing: watch::Sender::new(None),
+            live: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            opened: watch::Sender::new(false),
+        })
+    }
+
+    /// Returns the requests in it whose call or client is not done.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many requests it is busy with: a sync guest is free when its call has returned, while an async one
+    /// still writes its answer then.
+    pub fn busy(&self) -> usize {
+        if self.is_async { self.in_flight() } else { self.calls.load(Ordering::SeqCst) }
+    }
+
+    /// Notes that a call has returned.
+    pub(crate) fn call_ended(&self) {
+        self.calls.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Returns whether neither a call nor a client is left.
+    pub fn is_quiet(&self) -> bool {
+        self.live() == 0 && (self.is_async || self.busy() == 0)
+    }
+
+    /// Returns the requests in it whose client waits for more of the answer.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn enter(&self) {
+        self.live.fetch_add(1, Ordering::SeqCst);
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave_live(&self) {
+        self.live.fetch_sub(1, Ordering::SeqCst);
+        self.told();
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.told();
+    }
+
+    fn told(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.finished(self);
+        }
+    }
+
+    /// Counts a request that it takes, and returns how many those are.
+    pub(crate) fn count_taken(&self) -> u64 {
+        self.taken.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Returns how many requests it took.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.
+    pub fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether answers that end now were cut short.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Sets why it ends. The first reason counts. For the pool alone, which takes it off its list.
+    pub(crate) fn close(&self, why: CloseReason) {
+        self.ends.store(true, Ordering::SeqCst);
+        self.closing.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert(why);
+            first
+        });
+    }
+
+    /// Returns whether it takes no more requests.
+    pub fn is_closing(&self) -> bool {
+        self.ends.load(Ordering::SeqCst)
+    }
+
+    /// Returns why it takes no more requests.
+    pub fn why(&self) -> Option<CloseReason> {
+        *self.closing.borrow()
+    }
+
+    /// Returns why it takes no more requests, once that is so.
+    pub async fn closed(&self) -> CloseReason {
+        let mut changes = self.closing.subscribe();
+        loop {
+            if let Some(why) = self.why() {
+                return why;
+            }
+            // The sender is a part of `self`: the channel cannot close while this waits.
+            let _open = changes.changed().await;
+        }
+    }
+
+    /// Notes that it takes requests.
+    pub(crate) fn open(&self) {
+        self.opened.send_replace(true);
+    }
+
+    /// Returns whether it has ever taken requests.
+    pub fn is_open(&self) -> bool {
+        *self.opened.borrow()
+    }
+
+    /// Returns once it takes requests.
+    pub async fn opened(&self) {
+        // The sender is a part of `self`: the channel cannot close while this waits.
+        let mut changes = self.opened.subscribe();
+        let _open = changes.wait_for(|opened| *opened).await;
+    }
+
+    /// Returns once it has had nothing to do for this long (or up to a quarter more) and was closed for it, which is
+    /// not done to the only one.
+    pub async fn idle(&self, after: Duration) {
+        let (mut seen, mut looks) = (self.taken(), 0);
+        loop {
+            tokio::time::sleep(after / IDLE_LOOKS).await;
+            let busy = self.taken() != seen || self.in_flight() > 0;
+            looks = if busy { 0 } else { looks + 1 };
+            seen = self.taken();
+            let Some(pool) = self.pool.upgrade() else { return };
+            if looks >= IDLE_LOOKS && pool.close_surplus(self) {
+                return;
+            }
+        }
+    }
+
+    /// Has its loop run.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Has this waker woken by the next [`InstanceHandle::wake`].
+    pub fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+}

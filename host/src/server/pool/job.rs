@@ -1,0 +1,131 @@
+//! One request on its way to an instance, and who still cares about it.
+//!
+//! Invariant: an instance counts a request as in flight until both its call has returned and its client has the
+//! whole answer (or has left); and as live until its client has it (or has left).
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
+
+use futures::channel::oneshot;
+use wasmtime_wasi_http::handler::{Request, Response};
+
+use super::pool::Pool;
+use crate::server::instance::handle::InstanceHandle;
+use crate::server::tcp::handler::Conversation;
+
+/// What becomes of a request in the guest: an answer, or what went wrong.
+pub type GuestResponse = Result<Response, wasmtime::Error>;
+
+/// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
+#[derive(Debug)]
+pub struct Job {
+    /// What is to be done.
+    pub work: Work,
+    /// Who cares.
+    pub claim: Arc<Claim>,
+    /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
+    pub has_waited: bool,
+}
+
+impl Job {
+    /// Gives a request back to whoever handed it in. A connection is dropped: its bytes are on their way.
+    pub fn give_back(self) {
+        if let Work::Request(request, reply) = self.work {
+            *self.claim.lock_returned() = Some(Box::new(request));
+            drop(reply);
+        }
+    }
+}
+
+/// What a guest is called for.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an allocation for each request would cost more than the space"
+)]
+pub enum Work {
+    /// A request, as the guest will see it, and where the answer goes.
+    Request(Request, oneshot::Sender<GuestResponse>),
+    /// A TCP connection.
+    Connection(Conversation),
+}
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const LEFT: u8 = 2;
+
+/// What the client's side and the instance's side of a request share.
+#[derive(Debug)]
+pub struct Claim {
+    state: AtomicU8,
+    taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
+    returned: Mutex<Option<Box<Request>>>,
+    pool: Weak<Pool>,
+}
+
+impl Claim {
+    /// Returns the claim of a request that nobody has taken yet.
+    pub fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
+        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
+    }
+
+    fn lock_returned(&self) -> MutexGuard<'_, Option<Box<Request>>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the request if it was given back.
+    pub fn returned(&self) -> Option<Request> {
+        self.lock_returned().take().map(|request| *request)
+    }
+
+    /// Takes the request for an instance. False: its client has left.
+    pub fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
+        instance.enter();
+        let _first = self.taker.set((instance.clone(), Instant::now()));
+        let taken = self.state.compare_exchange(WAITING, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !taken {
+            instance.leave_live();
+            instance.call_ended();
+        }
+        taken
+    }
+
+    /// Returns the instance that took it.
+    pub fn taker(&self) -> Option<&Arc<InstanceHandle>> {
+        self.taker.get().map(|(instance, _)| instance)
+    }
+
+    /// Returns when it was taken.
+    pub fn taken_at(&self) -> Option<Instant> {
+        self.taker.get().map(|(_, at)| *at)
+    }
+
+    /// Returns whether its client left before anybody took it.
+    pub fn was_left(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == LEFT
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(instance) = self.taker() {
+            instance.leave();
+        }
+    }
+}
+
+/// The client's side. Dropped when the client has its whole answer, or has left.
+#[derive(Debug)]
+pub struct Interest(pub Arc<Claim>);
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        match (self.0.state.swap(LEFT, Ordering::SeqCst), self.0.taker(), self.0.pool.upgrade()) {
+            (TAKEN, Some(instance), _) => instance.leave_live(),
+            (WAITING, _, Some(pool)) => pool.drop_left(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The guest's side of a connection: its handler is called, and its two streams are tied to the pipes.
+//!
+//! Invariant: an output that its guest has not ended itself is broken, never finished; a connection holds its place in
+//! its instance until its output has ended, whoever has left.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    Accessor, Destination, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer,
+};
+
+use super::pipe::{Found, Reader, Room, Writer};
+use crate::runtime::{State, TcpFunc};
+use crate::server::pool::job::Claim;
+
+/// Bytes that are moved at once where the guest does not say how many it takes.
+const CHUNK: usize = 8 << 10;
+
+/// A connection on its way to its guest.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The client's address.
+    pub peer: String,
+    /// What the client sends.
+    pub input: Reader,
+    /// What it receives.
+    pub output: Writer,
+}
+
+/// Has the guest handle one connection. Returns when its call has returned; the streams go on.
+///
+/// # Errors
+/// When the guest traps.
+///
+/// # Cancel safety
+/// None: drop the store, too. Its output is broken then.
+pub async fn converse(
+    accessor: &Accessor<State>,
+    func: &TcpFunc,
+    talk: Conversation,
+    claim: Arc<Claim>,
+) -> wasmtime::Result<()> {
+    let Conversation { peer, input, output } = talk;
+    let input = match accessor.with(|store| StreamReader::new(store, Input(Some(input)))) {
+        Ok(input) => input,
+        Err(error) => {
+            // The other connections of the instance go on.
+            tracing::warn!(peer, "a connection is reset: its instance has no handles left: {error:#}");
+            return Ok(());
+        }
+    };
+    let (received,) = func.call_concurrent(accessor, (peer, input)).await?;
+    accessor.with(|store| received.pipe(store, Output { writer: Some(output), claim }))
+}
+
+/// What the client sends, as its guest reads it.
+struct Input(Option<Reader>);
+
+impl<D: 'static> StreamProducer<D> for Input {
+    type Item = u8;
+    type Buffer = VecBuffer<u8>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut store: StoreContextMut<'a, D>,
+        destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let found = self.0.as_ref().map(|reader| reader.poll_found(context));
+        let (Some(reader), Some(Poll::Ready(Found::Bytes))) = (&self.0, found) else {
+            return match found {
+                Some(Poll::Pending) if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+                Some(Poll::Pending) => Poll::Pending,
+                Some(Poll::Ready(_)) | None => {
+                    self.0 = None;
+                    Poll::Ready(Ok(StreamResult::Dropped))
+                }
+            };
+        };
+        if destination.remaining(&mut store) == Some(0) {
+            // Somebody asked whether there is something.
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let mut destination = destination.as_direct(store, CHUNK);
+        let moved = reader.read(|bytes| {
+            let moved = destination.remaining().iter_mut().zip(bytes).map(|(to, from)| *to = *from).count();
+            (moved, moved)
+        });
+        destination.mark_written(moved);
+        Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+/// What the client receives, as its guest writes it.
+struct Output {
+    writer: Option<Writer>,
+    claim: Arc<Claim>,
+}
+
+impl<D: 'static> StreamConsumer<D> for Output {
+    type Item = u8;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        store: StoreContextMut<'_, D>,
+        source: Source<'_, Self::Item>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let room = self.writer.as_ref().map(|writer| writer.poll_room(context));
+        let (Some(writer), Some(Poll::Ready(Room::Bytes(_)))) = (&self.writer, room) else {
+            return match room {
+                Some(Poll::Pending) if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+                Some(Poll::Pending) => Poll::Pending,
+                Some(Poll::Ready(_)) | None => {
+                    self.writer = None;
+                    Poll::Ready(Ok(StreamResult::Dropped))
+                }
+            };
+        };
+        let mut source = source.as_direct(store);
+        if !source.remaining().is_empty() {
+            let moved = writer.write(source.remaining());
+            source.mark_read(moved);
+        }
+        Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Its guest has ended it, unless it goes with everything else of its store.
+        let cut = self.claim.taker().is_none_or(|instance| instance.is_dead());
+        if let Some(writer) = self.writer.take().filter(|_| !cut) {
+            writer.finish();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Kind `tcp`: a connection is one job for the pool, and two bounded pipes between its socket and its guest.
+
+pub(super) mod connection;
+pub(super) mod handler;
+pub(super) mod in_flight;
+pub(super) mod pipe;
+#[cfg(test)]
+mod pipe_tests;
+pub(super) mod relay;

@@ -1,0 +1,7 @@
+//! The threads of a component: each runs the instances of one slot and the connections that it is handed, and keeps code
+//! that computes for long from starving them.
+
+pub(super) mod fairness;
+pub(super) mod waker;
+pub(super) mod worker;
+pub(super) mod workers;

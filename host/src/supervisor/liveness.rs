@@ -1,0 +1,57 @@
+//! Liveness of services: each has to call `alive` as often as its `health` says. Reads clocks and flags, asks no guest.
+
+use std::time::Duration;
+
+use super::event_loop::EventLoop;
+use super::generation_record::GenerationRecord;
+use super::log_events;
+use crate::runtime::Kind;
+use crate::teardown::{Event, GenerationId, Level, Phase};
+use crate::text::units::format_duration;
+
+impl EventLoop {
+    /// Notes which services have not said for too long that they are alive.
+    pub(super) fn check_liveness(&mut self) {
+        let late: Vec<_> = self.watched().filter(|(_, _, due)| self.now >= *due).map(|(id, ..)| id).collect();
+        for id in late {
+            let Some(record) = self.registry.get_mut(id) else { continue };
+            record.unhealthy = true;
+            let Some(health) = &record.plan.health else { continue };
+            let limit = health.every.saturating_mul(health.failures);
+            self.unhealthy(id, format!("it has not called `alive` for {}", format_duration(limit)));
+        }
+    }
+
+    /// Returns when somebody will have been silent for too long.
+    pub(super) fn next_liveness_check(&self) -> Option<Duration> {
+        self.watched().map(|(_, _, due)| due).min()
+    }
+
+    /// The services that have to call `alive`, and until when.
+    fn watched(&self) -> impl Iterator<Item = (GenerationId, &GenerationRecord, Duration)> {
+        let running = self.machine.level() == Level::Running;
+        self.registry.iter().filter(move |_| running).filter_map(|(id, record)| {
+            let health = record.plan.health.as_ref()?;
+            let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
+            let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
+            // Before it is ready it has its start-timeout.
+            let last = record.link.as_ref().filter(|_| watched)?.vitals.alive().max(record.ready?);
+            Some((id, record, last.saturating_add(health.every.saturating_mul(health.failures))))
+        })
+    }
+
+    /// Hears that a component is not alive as its `health` asks for.
+    pub(super) fn unhealthy(&mut self, id: GenerationId, why: String) {
+        let name = self.name(id);
+        log_events::unhealthy(&name, &why);
+        self.note_failure(id, why.clone());
+        if let Some(record) = self.registry.get_mut(id) {
+            let failure = crate::runtime::Failure { summary: why, backtrace: None, exit_code: None };
+            match record.loaded.as_ref().map(|loaded| loaded.kind) {
+                Some(Kind::Service) => record.failure = Some(failure),
+                _ => record.lost = record.lost.take().or(Some(failure)),
+            }
+        }
+        self.feed(Event::Unhealthy(id));
+    }
+}

@@ -1,0 +1,169 @@
+//! The start of the app: components are loaded, addresses bound, then each component starts when the machine says so.
+
+use std::sync::Arc;
+
+use super::AppError;
+use super::event_loop::EventLoop;
+use super::generation_record::{GenerationRecord, finisher};
+use super::inbox::Message;
+use super::log_events;
+use super::policies::is_pooled;
+use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
+use crate::runtime::{Failure, InstanceEvent, Known, Link, Loaded, Loading, Stdio, load_all};
+use crate::server::{self, Spawned};
+use crate::server::{AccessLog, IncomingGeneration, Ingress, MakeStdio};
+use crate::teardown::{Event, GenerationId, Level, Outcome, Phase};
+use crate::text::units::format_duration;
+
+/// The threads that load the components, and the progress that a terminal shows meanwhile. Dropping it gives both up.
+pub(super) struct Startup {
+    progress: Progress,
+    _loading: Loading,
+}
+
+/// Returns what makes the streams of a component's instances: they share its quota.
+fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
+    Box::new(move || {
+        let [stdout, stderr] = sources.each_ref().map(|source| match passthrough {
+            true => GuestStream::passthrough(source.clone()),
+            false => GuestStream::prefixed(source.clone(), &name),
+        });
+        let finish = finisher(&stdout, &stderr);
+        (Stdio { stdout: Box::new(stdout), stderr: Box::new(stderr) }, finish)
+    })
+}
+
+impl EventLoop {
+    /// Begins to load all components.
+    pub(super) fn load(&mut self) -> Result<(), AppError> {
+        let inbox = self.inbox.clone();
+        let tell = Box::new(move |event| inbox.send(Message::Load(event)));
+        let total = u64::try_from(self.plan.components.len()).unwrap_or(u64::MAX);
+        let terminal = self.options.output.is_terminal(Channel::Stderr);
+        let progress = Progress::new(&self.options.output, total, terminal);
+        let loading = load_all(&self.runtime, &self.plan, Known::new(), tell);
+        let _loading = loading.map_err(|cause| AppError::System { what: "start a thread", cause })?;
+        self.startup = Some(Startup { progress, _loading });
+        Ok(())
+    }
+
+    /// Takes what was loaded and lets the components start.
+    ///
+    /// # Errors
+    /// When an address cannot be had; nothing has started then.
+    pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) -> Result<(), AppError> {
+        self.end_loading();
+        let names: Vec<_> = self.plan.components.iter().map(|component| component.name.clone()).collect();
+        for (name, loaded) in names.iter().zip(loaded) {
+            let id = self.registry.id_of(name);
+            if let Some(record) = id.and_then(|id| self.registry.get_mut(id)) {
+                record.loaded = Some(loaded);
+            }
+        }
+        if self.machine.level() == Level::Running {
+            self.open_addresses()?;
+        }
+        self.feed(Event::Loaded);
+        Ok(())
+    }
+
+    fn open_addresses(&mut self) -> Result<(), AppError> {
+        let source = self.options.output.source(Channel::Stdout, GUEST_QUOTA);
+        let access = AccessLog::new(self.plan.app.access_log, source);
+        let inbox = self.inbox.clone();
+        let died = Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections")));
+        let mut front = Ingress::new(self.runtime.clone(), access, died);
+        let pooled = self.registry.iter().filter(|(_, record)| is_pooled(&record.plan));
+        let fresh = pooled.filter_map(|(id, record)| {
+            Some(IncomingGeneration { id, plan: record.plan.clone(), loaded: record.loaded.clone()? })
+        });
+        let fresh: Vec<_> = fresh.collect();
+        let ids: Vec<_> = fresh.iter().map(|fresh| fresh.id).collect();
+        front.prepare(fresh, &[])?;
+        front.switch();
+        for id in ids {
+            if let Some(record) = self.registry.get_mut(id) {
+                record.stats = front.stats(id);
+            }
+        }
+        self.front = Some(front);
+        Ok(())
+    }
+
+    /// Shows that one more component has been loaded.
+    pub(super) fn one_loaded(&self, component: usize) {
+        if let (Some(startup), Some(component)) = (&self.startup, self.plan.components.get(component)) {
+            startup.progress.step(&component.name);
+        }
+    }
+
+    /// Gives up what is still being loaded, and ends the progress on the terminal.
+    pub(super) fn end_loading(&mut self) {
+        self.startup = None;
+    }
+
+    /// Starts one generation: its server makes its first instance.
+    pub(super) fn start(&mut self, id: GenerationId) {
+        let inbox = self.inbox.clone();
+        let tell = Box::new(move |event| inbox.send(Message::Instance(id, event)));
+        let link = Link::new(self.runtime.clock().clone(), tell);
+        let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
+        let Some(record) = self.registry.get_mut(id) else { return };
+        let Some(loaded) = record.loaded.clone() else { return };
+        record.begins(self.now, link.clone());
+        let new = || [source(Channel::Stdout), source(Channel::Stderr)];
+        let sources = record.sources.get_or_insert_with(new).clone();
+        let plan = record.plan.clone();
+        let make_stdio = stdio_maker(plan.name.clone(), sources, self.plan.passthrough);
+        if let Some(front) = self.front.as_ref().filter(|_| is_pooled(&plan)) {
+            let grace = plan.grace.unwrap_or(self.plan.app.grace);
+            return front.start(id, link, make_stdio, grace);
+        }
+        if let Some((_, counters)) = self.registry.with_counters(id) {
+            counters.started += 1;
+        }
+        let (stdio, finish) = make_stdio();
+        let spawned = Spawned { loaded, plan, link: link.clone() };
+        if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
+            let summary = format!("no thread for it: {error}");
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
+            link.tell(InstanceEvent::Ended(Outcome::Failed));
+        }
+    }
+
+    /// Tells that a component never starts: one that it comes after has ended and was never ready.
+    pub(super) fn cannot_start(&mut self, id: GenerationId) {
+        let needed = self.registry.get(id).map(|record| record.plan.after.clone()).unwrap_or_default();
+        let lost = |name: &&String| {
+            let id = self.registry.id_of(name);
+            id.is_none_or(|id| self.machine.phase(id) == Phase::Ended && !self.machine.is_ready(id))
+        };
+        let lost: Vec<_> = needed.iter().filter(lost).map(String::as_str).collect();
+        let why = format!("it comes after {}, which has ended and was never ready", lost.join(", "));
+        log_events::cannot_start(&self.name(id), &why);
+        self.note_failure(id, why.clone());
+        if let Some(record) = self.registry.get_mut(id) {
+            record.lost = Some(Failure { summary: why.clone(), backtrace: None, exit_code: None });
+        }
+        self.never_ready(id, &why);
+    }
+
+    /// Tells that a component was not ready within its `start-timeout`.
+    pub(super) fn fail_start(&mut self, id: GenerationId) {
+        let entered = self.machine.phase(id) > Phase::Starting
+            && self.registry.get(id).is_some_and(GenerationRecord::has_entered);
+        let Some((record, counters)) = self.registry.with_counters(id) else { return };
+        let limit = format_duration(record.plan.start_timeout);
+        let what = match (record.stats.is_some(), entered) {
+            (_, true) => "it did not say that it is ready (`ready` of `curfew:lifecycle/host`)",
+            (true, false) => "it took no requests",
+            (false, false) => "its `run` was not entered",
+        };
+        let summary = format!("{what} within its start-timeout of {limit}");
+        let failure = Failure { summary, backtrace: None, exit_code: None };
+        log_events::failed(&record.plan.name, &failure);
+        counters.traps += u64::from(record.stats.is_none());
+        record.failure = Some(failure.clone());
+        self.note_failure(id, failure.summary);
+    }
+}

@@ -1,0 +1,218 @@
+//! What a `Checker` has seen of each generation of each component.
+//!
+//! Invariant: kept from events and actions alone, never copied from the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::plan::OnEnd;
+
+/// What has been seen since the last start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) started: Option<Duration>,
+    pub(super) entered: bool,
+    pub(super) ready: bool,
+    pub(super) returned: bool,
+    pub(super) failed: bool,
+    /// It was not alive by its health check, and ends as a failed one.
+    pub(super) dead: bool,
+    /// One of its instances failed, and that counts.
+    pub(super) lost: bool,
+    pub(super) abandoned: bool,
+    /// The deadline that it was told, with what it was granted since.
+    pub(super) asked: Option<Duration>,
+    pub(super) cut: Option<Duration>,
+    /// Before that, its slice is not over.
+    pub(super) slice: Option<Duration>,
+}
+
+/// What has been seen of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct ModelGeneration {
+    pub(super) policy: GenerationPolicy,
+    pub(super) seen: Seen,
+    /// How it ended the last time.
+    pub(super) ended: Option<Outcome>,
+    /// When it is started again.
+    pub(super) again: Option<Duration>,
+    pub(super) gave_up: bool,
+    pub(super) halted: bool,
+    pub(super) retired: bool,
+    pub(super) trial: bool,
+    pub(super) waits: bool,
+    /// It came after one that was never ready.
+    pub(super) hopeless: bool,
+    pub(super) stuck: bool,
+    /// The first generation of its component.
+    pub(super) root: GenerationId,
+    /// When its restarts were, and how many that were.
+    pub(super) spent: Vec<Duration>,
+    pub(super) counted: u64,
+}
+
+impl ModelGeneration {
+    pub(super) fn new(policy: GenerationPolicy, root: GenerationId) -> Self {
+        Self {
+            policy,
+            seen: Seen::default(),
+            ended: None,
+            again: None,
+            gave_up: false,
+            halted: false,
+            retired: false,
+            trial: false,
+            waits: false,
+            hopeless: false,
+            stuck: false,
+            root,
+            spent: Vec::new(),
+            counted: 0,
+        }
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        self.seen.started.is_some() && self.ended.is_none()
+    }
+
+    /// Whether its `run` has been entered and nobody has asked it, nor has it failed.
+    pub(super) fn runs(&self) -> bool {
+        let seen = &self.seen;
+        self.lives() && seen.entered && seen.asked.is_none() && !seen.failed && seen.cut.is_none()
+    }
+
+    pub(super) fn starts(&self) -> bool {
+        self.lives() && !self.seen.entered && !self.seen.failed && self.seen.cut.is_none()
+    }
+
+    pub(super) fn counts(&self) -> bool {
+        !self.halted && !self.retired
+    }
+
+    /// Whether it is on its way out for a reason of its own.
+    pub(super) fn leaves(&self) -> bool {
+        let seen = &self.seen;
+        seen.asked.is_some() || seen.abandoned || seen.failed || seen.cut.is_some() || self.retired
+    }
+
+    /// I11: how it ended, or what it is called if the process leaves now.
+    pub(super) fn outcome(&self) -> Outcome {
+        match (self.ended, &self.seen) {
+            (Some(outcome), _) => outcome,
+            (None, _) if self.gave_up => Outcome::GaveUp,
+            (None, seen) if seen.failed || seen.lost || seen.dead => Outcome::Failed,
+            (None, seen) if seen.started.is_none() => Outcome::NotStarted,
+            (None, seen) if seen.cut.is_some() => Outcome::Leaked,
+            (None, _) => Outcome::CutOff,
+        }
+    }
+
+    /// Notes how it ended. Nothing that follows masks a failure.
+    pub(super) fn ends(&mut self, outcome: Outcome) {
+        let failed = self.seen.failed || self.seen.lost || self.seen.dead;
+        self.stuck = false;
+        self.ended = Some(match outcome {
+            _ if self.gave_up => Outcome::GaveUp,
+            Outcome::GaveUp => Outcome::GaveUp,
+            _ if failed => Outcome::Failed,
+            other => other,
+        });
+    }
+
+    /// Whether that end means a restart.
+    pub(super) fn comes_back(&self) -> bool {
+        let (exit, failure) =
+            (self.policy.on_exit == OnEnd::Restart, self.policy.on_failure == OnEnd::Restart);
+        match self.ended {
+            Some(Outcome::Finished | Outcome::Stopped | Outcome::HookFailed) => exit,
+            Some(Outcome::Failed) => failure,
+            Some(Outcome::CutOff | Outcome::Leaked) => exit || failure,
+            Some(Outcome::GaveUp | Outcome::NotStarted) | None => false,
+        }
+    }
+
+    /// How many restarts lie within the period.
+    pub(super) fn recent(&self, now: Duration) -> usize {
+        self.spent.iter().filter(|at| now - **at < self.policy.restart.within).count()
+    }
+}
+
+/// All generations that were not forgotten.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model(pub(super) BTreeMap<GenerationId, ModelGeneration>);
+
+impl Model {
+    pub(super) fn get(&self, id: GenerationId) -> &ModelGeneration {
+        self.0.get(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
+    }
+
+    pub(super) fn get_mut(&mut self, id: GenerationId) -> &mut ModelGeneration {
+        self.0.get_mut(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
+    }
+
+    /// Those that live among all that one comes after, also behind others that do not.
+    pub(super) fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
+        let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
+        while let Some(at) = open.pop() {
+            for id in self.0.get(&at).map(|generation| generation.policy.after.clone()).unwrap_or_default() {
+                match self.0.get(&id) {
+                    Some(generation) if generation.lives() => drop(found.insert(id)),
+                    Some(_) if seen.insert(id) => open.push(id),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// Those that live and need that one.
+    pub(super) fn dependents(&self, id: GenerationId) -> Vec<GenerationId> {
+        let living = self.0.iter().filter(|(_, generation)| generation.lives()).map(|(id, _)| *id);
+        living.filter(|other| self.needs(*other).contains(&id)).collect()
+    }
+
+    /// Whether it is not there, and will not be, while the app runs.
+    pub(super) fn is_over(&self, id: GenerationId) -> bool {
+        let generation = self.get(id);
+        match (generation.lives(), generation.seen.started) {
+            (true, _) => generation.stuck,
+            (false, _) if generation.halted || generation.retired || generation.hopeless => true,
+            // Whether it comes back in vain is found out when it comes back.
+            (false, Some(_)) => generation.again.is_none(),
+            (false, None) => self.lacks(id),
+        }
+    }
+
+    /// Whether one of those it comes after can never be ready any more.
+    pub(super) fn lacks(&self, id: GenerationId) -> bool {
+        let generation = self.get(id);
+        let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
+        known.any(|needed| {
+            let seen = &self.get(*needed).seen;
+            let was_up = seen.ready && seen.entered;
+            !self.stands_in(generation, *needed) && !was_up && self.is_over(*needed)
+        })
+    }
+
+    fn stands_in(&self, generation: &ModelGeneration, needed: GenerationId) -> bool {
+        let needed = self.get(needed);
+        generation.trial && needed.trial && needed.waits
+    }
+
+    /// Whether all that a start waits for is there.
+    pub(super) fn may_start(&self, id: GenerationId) -> bool {
+        let generation = self.get(id);
+        let before = |other: &ModelGeneration| {
+            other.root == generation.root && other.retired && other.lives() && !other.stuck
+        };
+        let alone = !generation.waits || !(generation.trial || self.0.values().any(before));
+        let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
+        alone
+            && known.all(|needed| {
+                let other = self.get(*needed);
+                let up = other.seen.ready && other.seen.entered && (other.runs() || self.is_over(*needed));
+                up || self.stands_in(generation, *needed)
+            })
+    }
+}
