@@ -29,7 +29,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The commands of curfew.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run an app until it ends
@@ -70,7 +69,6 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Arguments of `new`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NewArgs {
     /// The name of the component and of its folder: a-z, 0-9 and `-`
@@ -98,7 +96,6 @@ pub(crate) struct ControlArgs {
     pub(crate) manifest: Option<PathBuf>,
 }
 
-/// Arguments of `status`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
@@ -111,7 +108,6 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
-/// Arguments of `stop`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StopArgs {
     /// Stop only this component [default: the app]
@@ -124,14 +120,12 @@ pub(crate) struct StopArgs {
     pub(crate) app: ControlArgs,
 }
 
-/// Arguments of `reload`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReloadArgs {
     #[command(flatten)]
     pub(crate) app: ControlArgs,
 }
 
-/// Arguments of `restart`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RestartArgs {
     /// The component
@@ -141,7 +135,6 @@ pub(crate) struct RestartArgs {
     pub(crate) app: ControlArgs,
 }
 
-/// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -175,7 +168,6 @@ pub(crate) struct RunArgs {
     pub(crate) drill_peer: Option<PathBuf>,
 }
 
-/// Arguments of `drill`.
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
     /// Send requests to this URL, instead of to the first address and route of each http component
@@ -197,7 +189,6 @@ pub(crate) struct DrillArgs {
     pub(crate) app: AppArgs,
 }
 
-/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
@@ -207,7 +198,6 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
-/// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The component
@@ -275,7 +265,6 @@ impl TimeArgs {
     }
 }
 
-/// Arguments of `completions`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompletionsArgs {
     /// The shell
@@ -283,7 +272,6 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-/// Arguments of `man`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ManArgs {
     /// The command that the page is for [default: curfew as a whole]

@@ -2,7 +2,6 @@
 
 use curfew_host::output::{Channel, Output};
 
-/// Writes text as it is.
 pub(crate) fn print(output: &Output, channel: Channel, text: &str) {
     output.host(channel).push(text.as_bytes().to_vec());
 }

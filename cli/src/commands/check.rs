@@ -76,7 +76,6 @@ fn is_wasm(path: &Path) -> bool {
         && start == *b"\0asm"
 }
 
-/// Describes one component.
 pub(crate) fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError> {
     let plan = Plan::from_files(std::slice::from_ref(&args.file), &Bare::default())?;
     let (components, errors) = load(&plan, |_, _| Ok(()))?;
@@ -122,10 +121,8 @@ struct Waves {
     stop_waves: Vec<StopWave>,
 }
 
-/// One wave of a stop.
 #[derive(Debug, Serialize)]
 struct StopWave {
-    /// Names of components.
     components: Vec<String>,
     /// The time that the wave has if the earlier waves use all of theirs.
     least_ms: u64,

@@ -22,7 +22,6 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long `--watch` waits for a slow reader before it skips a document.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Prints the status of a running app.
 pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
     let client = ControlClient::new(control_path(&args.app)?);
     block_on(async {
@@ -35,7 +34,6 @@ pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, Cli
     })
 }
 
-/// Stops a running app, or one component of it.
 pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
     let now = u8::from(args.now);
     let target = match &args.component {
@@ -52,12 +50,10 @@ pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliErro
     }
 }
 
-/// Reloads the manifest of a running app.
 pub(crate) fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
     order(output, &args.app, "/reload")
 }
 
-/// Replaces a component of a running app by a fresh generation.
 pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
     order(output, &args.app, &format!("/restart?component={}", args.component))
 }

@@ -11,7 +11,6 @@ use curfew_host::plan::{ComponentPlan, HookTiming, OnEnd};
 use curfew_host::runtime::{ImportState, Kind, Loaded, StrayHook};
 use curfew_host::text::units::format_duration;
 
-/// A component that can run.
 #[derive(Debug, Serialize)]
 pub(super) struct ComponentDescription {
     pub(super) name: String,
@@ -39,7 +38,6 @@ pub(super) struct ComponentDescription {
 }
 
 impl ComponentDescription {
-    /// Describes a loaded component.
     pub(super) fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
         Self {
             name: plan.name.clone(),

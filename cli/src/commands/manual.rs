@@ -16,13 +16,11 @@ use curfew_host::output::{Channel, Output};
 use curfew_host::plan::json_schema;
 use curfew_host::teardown::ExitCode;
 
-/// Prints the JSON Schema of a manifest.
 pub(crate) fn schema(output: &Output) -> ExitCode {
     print(output, Channel::Stdout, &format!("{:#}\n", json_schema()));
     ExitCode::CLEAN
 }
 
-/// Prints the completions of a shell.
 pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
     let (mut command, mut text) = (Cli::command(), Vec::new());
     clap_complete::generate(args.shell, &mut command, "curfew", &mut text);

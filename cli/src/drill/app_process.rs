@@ -33,7 +33,6 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(20);
 /// How long the system may take to reap killed processes.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running app.
 #[derive(Debug)]
 pub(super) struct AppProcess {
     pid: Pid,
@@ -59,7 +58,6 @@ pub(super) struct ProcessState {
     ended_streams: usize,
 }
 
-/// A line of log or output.
 #[derive(Debug)]
 struct Line {
     text: String,
@@ -130,7 +128,6 @@ impl AppProcess {
         Ok(app)
     }
 
-    /// Returns the process id.
     pub(super) fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
@@ -143,12 +140,10 @@ impl AppProcess {
         }
     }
 
-    /// Reads the state.
     pub(super) fn read<T>(&self, read: impl FnOnce(&ProcessState) -> T) -> T {
         read(&self.shared.lock())
     }
 
-    /// Returns whether the process has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.read(|state| state.exit.is_some())
     }
@@ -197,7 +192,6 @@ impl AppProcess {
         Ok(is_gone)
     }
 
-    /// Kills the process group.
     pub(super) fn kill(&self) {
         if !self.is_gone.load(SeqCst) {
             let _gone = killpg(self.pid, Signal::SIGKILL);

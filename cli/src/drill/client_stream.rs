@@ -20,7 +20,6 @@ use super::target::Endpoint;
 trait Transport: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
-/// An open connection.
 pub(super) struct ClientStream {
     inner: Box<dyn Transport>,
     stats: Arc<StreamStats>,
@@ -46,7 +45,6 @@ impl StreamStats {
 }
 
 impl ClientStream {
-    /// Connects.
     pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
         let inner: Box<dyn Transport> = match endpoint {
             Endpoint::Tcp(address) => Box::new(tcp(address).await?),

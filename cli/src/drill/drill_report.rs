@@ -16,7 +16,6 @@ pub(crate) struct DrillReport {
     pub(crate) app: String,
     /// The version of curfew.
     pub(crate) version: &'static str,
-    /// Whether no scenario failed.
     pub(crate) ok: bool,
     pub(crate) took_ms: u64,
     /// Why no scenario could run.
@@ -26,7 +25,6 @@ pub(crate) struct DrillReport {
     pub(crate) results: Vec<ScenarioResult>,
 }
 
-/// The verdict on a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
@@ -93,7 +91,6 @@ impl GraceUse {
 /// The requests of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct RequestSummary {
-    /// Complete answers.
     pub(super) answered: u64,
     /// Requests refused, or closed before the first byte, after the stop had begun.
     pub(super) turned_away: u64,

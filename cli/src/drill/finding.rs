@@ -5,7 +5,6 @@ use serde::Serialize;
 /// The advice for a fault of curfew's own.
 pub(super) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
 
-/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
@@ -17,7 +16,6 @@ pub(super) enum Severity {
     Failure,
 }
 
-/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     #[serde(rename = "weight")]

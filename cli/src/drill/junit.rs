@@ -7,14 +7,17 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 use super::drill_report::{DrillReport, ScenarioResult};
 use super::finding::{Finding, Severity};
 use super::table::log_line;
+use curfew_host::text::sanitize;
 
-/// Returns the content of the file. Characters that XML does not have, and escape sequences of terminals, are left out.
+/// Returns the content of the file. Text of guests is sanitised first: quick-junit strips escape sequences, and an escape
+/// character at the end of a line would take the lines behind it along.
 pub(crate) fn junit_xml(drill: &DrillReport) -> Result<String, SerializeError> {
     let time = Duration::from_millis(drill.took_ms);
     let mut suite = TestSuite::new(drill.app.as_str());
     suite.set_time(time);
     if let Some(error) = &drill.error {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        let error = sanitize::lines(error);
         status.set_message(error.lines().next().unwrap_or_default()).set_description(error.as_str());
         suite.add_test_case(test_case("start", time, status));
     }
@@ -58,7 +61,7 @@ fn scenario(result: &ScenarioResult) -> TestCase {
 fn line(finding: &Finding) -> String {
     let component = finding.component.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
     let advice = finding.advice.as_ref().map(|advice| format!(" (to do: {advice})")).unwrap_or_default();
-    format!("{component}{}{advice}", finding.text)
+    sanitize::lines(&format!("{component}{}{advice}", finding.text))
 }
 
 #[cfg(test)]
@@ -82,15 +85,14 @@ mod tests {
 <testsuites name="curfew drill" tests="3" skipped="1" failures="1" errors="0" time="1.234">
     <testsuite name="a&amp;b" tests="3" skipped="1" errors="0" failures="1" time="1.234">
         <testcase name="TERM, under load" classname="curfew drill" time="0.000">
-            <failure message="web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;">web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos;
+            <failure message="web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos; ">web: it said &lt;&quot;no&quot;&gt; &amp; &apos;never&apos; 
 
 ]]&gt;</failure>
         </testcase>
         <testcase name="QUIT, idle" classname="curfew drill" time="0.000">
             <skipped message="a &lt; b"/>
         </testcase>
-        <testcase name="a peer fails, idle" classname="curfew drill" time="0.000">
-        </testcase>
+        <testcase name="a peer fails, idle" classname="curfew drill" time="0.000"/>
     </testsuite>
 </testsuites>
 "#;

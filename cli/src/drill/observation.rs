@@ -16,7 +16,6 @@ const FORCED_BY_INT: i32 = 130;
 /// The cause of a stop of an app whose components all finished.
 pub(super) const FINISHED: &str = "finished";
 
-/// One run of the app.
 #[derive(Clone, Debug)]
 pub(super) struct Observation {
     pub(super) scenario: Scenario,

@@ -24,7 +24,6 @@ pub(super) enum RequestOutcome {
     Hung,
 }
 
-/// One request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentRequest {
     pub(super) sent: Instant,
@@ -61,7 +60,6 @@ pub(super) struct RequestLog {
 /// The requests to one target, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestCounts {
-    /// Complete answers.
     pub(super) answered: u64,
     /// Refused, or closed before the first byte, as a stop may: clients ask again elsewhere.
     pub(super) turned_away: u64,
@@ -70,7 +68,6 @@ pub(super) struct RequestCounts {
 }
 
 impl RequestLog {
-    /// Adds a request that has ended.
     pub(super) fn add(&mut self, request: SentRequest) {
         self.requests.push(request);
     }

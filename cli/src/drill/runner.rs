@@ -74,7 +74,6 @@ pub(super) enum StopMoment {
     Record(usize, Duration),
 }
 
-/// Runs scenarios.
 #[derive(Debug)]
 pub(crate) struct Runner {
     config: DrillConfig,
@@ -116,7 +115,6 @@ impl Runner {
         &self.control
     }
 
-    /// Carries out a scenario.
     pub(super) fn run(&self, scenario: Scenario, with_load: bool) -> Result<Observation, DrillError> {
         match scenario {
             Scenario::Peer => self.run_peer(with_load),

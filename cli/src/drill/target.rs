@@ -7,7 +7,6 @@ use http::Uri;
 use super::error::DrillError;
 use curfew_host::plan::{Route, RouteHost};
 
-/// A target of the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Its name in messages: the URL, or the component with the URL.
@@ -28,7 +27,6 @@ pub(super) enum Endpoint {
     Tcp(String),
     /// Host and port with TLS; any certificate will do.
     Tls(String),
-    /// A Unix socket.
     Unix(PathBuf),
 }
 

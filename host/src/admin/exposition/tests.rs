@@ -138,7 +138,7 @@ fn the_format_holds_and_the_figures_are_right() {
         let name = "curfew_request_duration_seconds";
         sample(name, &format!("{name}{suffix}"), labels)
     };
-    assert_eq!(duration("_bucket", "component=\"web\",le=\"0.00005\""), 1.0);
+    assert_eq!(duration("_bucket", "component=\"web\",le=\"5e-05\""), 1.0);
     assert_eq!(duration("_bucket", "component=\"web\",le=\"1.25\""), 2.0 - 1.0 + 1.0);
     assert_eq!(duration("_bucket", "component=\"web\",le=\"32\""), 2.0);
     assert_eq!(duration("_bucket", "component=\"web\",le=\"+Inf\""), 3.0);
