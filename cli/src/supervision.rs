@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use curfew_host::plan::{ComponentPlan, OnEnd, ReadyWhen};
+use curfew_host::plan::{ComponentPlan, OnEnd};
 use curfew_host::runtime::Loaded;
 use curfew_host::text::units::format_duration;
 
@@ -69,9 +69,9 @@ impl Supervision {
     /// Reads it off the plan of a loaded component.
     pub fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
         let is_listened_for = loaded.kind.is_listened_for();
-        let said = plan.ready == Some(ReadyWhen::Said) || plan.ready.is_none() && loaded.says.ready;
+        let resolved = plan.resolve(&loaded.defaults);
         let on_exit = plan.on_exit == OnEnd::Restart;
-        let on_failure = plan.on_failure.map_or(is_listened_for, |on_failure| on_failure == OnEnd::Restart);
+        let on_failure = resolved.on_failure == OnEnd::Restart;
         let restart = Restarts {
             on_exit,
             on_failure,
@@ -80,11 +80,8 @@ impl Supervision {
             first_pause_ms: millis(plan.restart.first_pause),
             longest_pause_ms: millis(plan.restart.longest_pause),
         };
-        let ready = Readiness {
-            when: if said { "said" } else { "started" },
-            within_ms: millis(plan.start_timeout),
-            is_listened_for,
-        };
+        let ready =
+            Readiness { when: resolved.ready.word(), within_ms: millis(plan.start_timeout), is_listened_for };
         let health = plan.health.as_ref().map(|health| Health {
             path: health.path.clone(),
             every_ms: millis(health.every),

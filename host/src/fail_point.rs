@@ -1,20 +1,20 @@
-//! Places where a part of the host can be made to die, for the tests of what then happens. In a debug build
-//! `CURFEW_FAIL_POINT` names one of them; a release build has none.
+//! Fail points: places where tests make a part of the host die. In a debug build `CURFEW_FAIL_POINT` names one of them; a
+//! release build has none.
 
 /// Returns the fail point that was asked for.
-pub fn armed() -> Option<String> {
+pub(crate) fn armed() -> Option<String> {
     if cfg!(debug_assertions) { std::env::var("CURFEW_FAIL_POINT").ok() } else { None }
 }
 
 /// Dies here if this fail point was asked for.
-pub fn reach(name: &str) {
+pub(crate) fn reach(name: &str) {
     if armed().is_some_and(|point| point == name) {
         die(name);
     }
 }
 
 /// Leaves a descriptor and a thread behind here if this fail point was asked for.
-pub fn leave_behind(name: &str) {
+pub(crate) fn leave_behind(name: &str) {
     if armed().is_some_and(|point| point == name) {
         std::mem::forget(std::fs::File::open("/dev/null"));
         drop(std::thread::spawn(std::thread::park));
@@ -23,6 +23,6 @@ pub fn leave_behind(name: &str) {
 
 /// Dies as a part of the host with a bug would.
 #[expect(clippy::panic, reason = "this is what a fail point is for")]
-pub fn die(name: &str) -> ! {
+pub(crate) fn die(name: &str) -> ! {
     panic!("the fail point `{name}`");
 }

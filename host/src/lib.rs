@@ -28,6 +28,17 @@
 //! # }
 //! ```
 
+/// Implements `Debug` for types with parts that have none.
+macro_rules! opaque_debug {
+    ($($name:ident),+) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
 pub mod admin;
 mod fail_point;
 pub mod output;

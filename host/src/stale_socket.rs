@@ -1,7 +1,7 @@
-//! What a process that died has left under the path of a unix socket.
+//! Removing the unix socket of a process that has died.
 //!
-//! Invariant: looking blocks nobody, and the file of a living process is never taken away: one that hangs, with its queue
-//! full, lives all the same.
+//! Invariant: looking never blocks, and the file of a living process is never removed: one that hangs, with its queue full,
+//! lives all the same.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -9,36 +9,36 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// What is under a path.
+/// The state of a path for a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing, or nothing any more.
-    Nothing,
-    /// A file of another kind.
+pub(crate) enum SocketPath {
+    /// No file is there, or none any more.
+    Free,
+    /// A file of another kind is there.
     NoSocket,
-    /// A socket that a living process has.
+    /// A living process listens there.
     Taken,
 }
 
-/// Removes the file of a socket that nobody listens on any more. Returns what is there then.
+/// Removes the file of a socket that no process listens on any more. Returns the state of the path after that.
 ///
 /// # Errors
 /// When the system refuses to tell, or to remove it.
-pub fn clear(path: &Path) -> io::Result<Found> {
+pub(crate) fn clear(path: &Path) -> io::Result<SocketPath> {
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SocketPath::Free),
         Err(error) => return Err(error),
-        Ok(found) if !found.file_type().is_socket() => return Ok(Found::NoSocket),
+        Ok(found) if !found.file_type().is_socket() => return Ok(SocketPath::NoSocket),
         Ok(_) => {}
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map(|()| Found::Nothing)
+            std::fs::remove_file(path).map(|()| SocketPath::Free)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SocketPath::Free),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        Ok(()) | Err(_) => Ok(Found::Taken),
+        Ok(()) | Err(_) => Ok(SocketPath::Taken),
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket whose queue is full: whoever connects and waits for it waits for ever.
+    /// A socket whose queue is full: a client that waits for it waits for ever.
     fn hung(path: &Path) -> (Socket, Vec<Socket>) {
         let new = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
         let address = SockAddr::unix(path).unwrap();
@@ -70,13 +70,13 @@ mod tests {
     fn only_a_dead_ones_file_goes() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        assert_eq!(clear(&at("none")).unwrap(), Found::Nothing);
+        assert_eq!(clear(&at("none")).unwrap(), SocketPath::Free);
         std::fs::write(at("file"), "mine").unwrap();
-        assert_eq!(clear(&at("file")).unwrap(), Found::NoSocket);
+        assert_eq!(clear(&at("file")).unwrap(), SocketPath::NoSocket);
         let living = UnixListener::bind(at("socket")).unwrap();
-        assert_eq!(clear(&at("socket")).unwrap(), Found::Taken);
+        assert_eq!(clear(&at("socket")).unwrap(), SocketPath::Taken);
         drop(living);
-        assert_eq!(clear(&at("socket")).unwrap(), Found::Nothing);
+        assert_eq!(clear(&at("socket")).unwrap(), SocketPath::Free);
         assert!(at("file").exists() && !at("socket").exists());
     }
 
@@ -85,7 +85,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let _hung = hung(&path);
-        assert_eq!(clear(&path).unwrap(), Found::Taken);
+        assert_eq!(clear(&path).unwrap(), SocketPath::Taken);
         assert!(path.exists());
     }
 }

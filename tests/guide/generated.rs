@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use curfew_host::plan::keys::{APP, COMPONENT};
-use curfew_host::plan::schema::{Fallback, Key, Shape};
+use curfew_host::plan::schema::{Fallback, ManifestKey, Shape};
 use curfew_host::teardown::ExitCode;
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ fn the_page_of_keys_is_what_the_host_reads() {
 }
 
 /// The keys of a table, then those of the tables in it.
-fn section(page: &mut String, heading: &str, doc: &str, keys: &[Key]) {
+fn section(page: &mut String, heading: &str, doc: &str, keys: &[ManifestKey]) {
     write!(page, "\n## {heading}\n\n{doc}\n\n").unwrap();
     rows(page, keys);
     for key in keys {
@@ -109,23 +109,23 @@ fn section(page: &mut String, heading: &str, doc: &str, keys: &[Key]) {
             shape = inner;
         }
         if let Shape::Table(inner) = shape {
-            write!(page, "\n### {}\n\n{}\n\n", key.name, key.doc).unwrap();
+            write!(page, "\n### {}\n\n{}\n\n", key.name, key.doc()).unwrap();
             rows(page, inner);
         }
     }
 }
 
-fn rows(page: &mut String, keys: &[Key]) {
+fn rows(page: &mut String, keys: &[ManifestKey]) {
     page.push_str("| key | value | default | meaning |\n| --- | --- | --- | --- |\n");
     for key in keys {
-        let default = match key.fallback {
+        let default = match (key.fallback)() {
             Fallback::Required => "must be given".to_string(),
             other => other.words().unwrap_or_else(|| "-".to_string()),
         };
-        let mut doc = key.doc.to_string();
+        let mut doc = key.doc();
         if let Shape::Choice(choices) = key.shape {
             for choice in choices {
-                write!(doc, "<br>`\"{}\"`: {}", choice.word, choice.doc).unwrap();
+                write!(doc, "<br>`\"{}\"`: {}", choice.word, choice.doc()).unwrap();
             }
         }
         let row = [format!("`{}`", key.name), takes(key), default, doc].map(|cell| cell.replace('|', "\\|"));
@@ -135,7 +135,7 @@ fn rows(page: &mut String, keys: &[Key]) {
 
 /// Shorter than a message's words: the page has said what durations are, and a table inside a table has a heading of
 /// its own.
-fn takes(key: &Key) -> String {
+fn takes(key: &ManifestKey) -> String {
     let link = format!("[below](#{})", key.name);
     match &key.shape {
         Shape::Table(_) => format!("a table: {link}"),

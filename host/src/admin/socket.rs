@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::error::ControlProblem;
-use crate::stale_socket::{self, Found};
+use crate::stale_socket::{self, SocketPath};
 
 /// Connections that the system keeps for us.
 const BACKLOG: i32 = 128;
@@ -40,9 +40,9 @@ impl ControlFile {
         let name = path.file_name().unwrap_or_else(|| OsStr::new(""));
         let _alone = claim(folder.unwrap_or(Path::new(".")), name)?;
         match stale_socket::clear(path)? {
-            Found::Nothing => {}
-            Found::NoSocket => return Err(ControlProblem::NoSocket),
-            Found::Taken => return Err(ControlProblem::Taken),
+            SocketPath::Free => {}
+            SocketPath::NoSocket => return Err(ControlProblem::NoSocket),
+            SocketPath::Taken => return Err(ControlProblem::Taken),
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         // Linux makes the file with the mode of the socket, so that there is no moment with another one.

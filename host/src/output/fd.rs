@@ -1,7 +1,6 @@
-//! Raw writes to a descriptor, and where the two standard descriptors come from.
+//! The two standard streams, and raw writes to a descriptor.
 //!
 //! Invariant: nothing here buffers, and only `write_all` may wait without a limit; it belongs to the writer threads.
-//! What does not belong here: queues, quotas, and any choice of what to drop.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,15 +10,39 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
-use super::queue::Channel;
-
 /// The most that a pipe with `POLLOUT` takes without blocking (`PIPE_BUF` on Linux).
 const PIECE: usize = 4096;
+
+/// One of the process's two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Data.
+    Stdout,
+    /// Log, report, status.
+    Stderr,
+}
+
+impl Channel {
+    pub(super) fn thread_name(self) -> &'static str {
+        match self {
+            Channel::Stdout => "curfew-stdout",
+            Channel::Stderr => "curfew-stderr",
+        }
+    }
+
+    /// A close-on-exec copy of the process's descriptor. Std's handle only serves as the safe name of descriptor 1 or 2.
+    #[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
+    pub(super) fn descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Channel::Stdout => io::stdout().as_fd().try_clone_to_owned(),
+            Channel::Stderr => io::stderr().as_fd().try_clone_to_owned(),
+        }
+    }
+}
 
 /// How a write of a whole batch ended; the number is how many of its bytes got out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrote {
-    /// Every byte.
     All,
     /// The target took no more just now (a full disk): this batch is lost, the next one may not be.
     Refused(usize),
@@ -37,7 +60,7 @@ pub(super) fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Wrote {
             Ok(0) => return Wrote::Refused(done),
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            // Somebody we share the descriptor with made it non-blocking; it is not ours to change back.
+            // A process that shares the descriptor made it non-blocking; it is not ours to change back.
             Err(Errno::EAGAIN) => {
                 if !wait_writable(fd, None) {
                     return Wrote::Gone(done);
@@ -51,7 +74,7 @@ pub(super) fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Wrote {
     Wrote::All
 }
 
-/// Writes `bytes` without ever waiting past `until`; what a pipe takes at once is written even when it has passed.
+/// Writes `bytes` without waiting past `until`. Bytes that a pipe takes at once are written even after that.
 pub(super) fn write_by(fd: BorrowedFd<'_>, bytes: &[u8], until: Instant) -> Wrote {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -85,21 +108,8 @@ fn wait_writable(fd: BorrowedFd<'_>, until: Option<Instant>) -> bool {
         match poll(&mut fds, timeout) {
             // An error condition counts as writable: the write itself tells which one.
             Ok(n) if n > 0 => return true,
-            Ok(_) => return false,
             Err(Errno::EINTR) => {}
-            Err(_) => return false,
+            Ok(_) | Err(_) => return false,
         }
-    }
-}
-
-/// An own close-on-exec descriptor for the process's stdout or stderr.
-///
-/// Std's handle serves as the safe name of descriptor 1 or 2 and for nothing else: its lock is not taken, and its
-/// buffer never sees a byte.
-#[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
-pub(super) fn standard(channel: Channel) -> io::Result<OwnedFd> {
-    match channel {
-        Channel::Stdout => io::stdout().as_fd().try_clone_to_owned(),
-        Channel::Stderr => io::stderr().as_fd().try_clone_to_owned(),
     }
 }

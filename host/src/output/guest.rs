@@ -2,7 +2,6 @@
 //!
 //! Invariant: a write has its effect before it returns, with no task in between: a guest may trap right after it. A
 //! prefixed stream is always ready and never fails; a stream that passes through loses nothing, its guest waits.
-//! What does not belong here: threads, descriptors, and which of the two a component gets.
 
 use std::future::Future;
 use std::io;
@@ -17,15 +16,13 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::lines::Lines;
-use super::queue::Room;
-use super::source::Source;
+use super::queue::{QueueRoom, Source};
 
-/// The most that one WASI 0.2 permit is good for.
 const PERMIT_BYTES: usize = 64 * 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
 #[derive(Clone)]
-pub struct GuestStream {
+pub(crate) struct GuestStream {
     shared: Arc<Shared>,
 }
 
@@ -47,26 +44,21 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for GuestStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuestStream").finish_non_exhaustive()
-    }
-}
+opaque_debug!(GuestStream);
 
 impl GuestStream {
     /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.
-    pub fn prefixed(source: Source, name: &str) -> GuestStream {
+    pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
         GuestStream { shared: Arc::new(Shared::Prefixed(Mutex::new(Lines::new(source, name)))) }
     }
 
-    /// Bytes as they are; when the source's quota is used up the guest waits, and when the reader is gone the guest's
-    /// stream is closed.
-    pub fn passthrough(source: Source) -> GuestStream {
+    /// Bytes as they are; without room the guest waits, without a reader its stream is closed.
+    pub(crate) fn passthrough(source: Source) -> GuestStream {
         GuestStream { shared: Arc::new(Shared::Passthrough(source)) }
     }
 
     /// To be called at the instance's end: a line without its newline goes out.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Shared::Prefixed(lines) = &*self.shared {
             Shared::lines(lines).finish();
         }
@@ -93,10 +85,9 @@ impl StdoutStream for GuestStream {
     }
 }
 
-/// A WASI 0.3 guest's handle.
 struct AsyncHandle {
     shared: Arc<Shared>,
-    /// The wait for room that is under way: it holds the place among those to be woken.
+    /// The wait for room that is under way: it keeps its place among the waiters.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
@@ -119,15 +110,15 @@ impl AsyncWrite for AsyncHandle {
                 handle.waiting = None;
             }
             match source.room() {
-                Room::Gone => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                Room::Bytes(room) if room > 0 => {
+                QueueRoom::Gone => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                QueueRoom::Bytes(room) if room > 0 => {
                     let taken = bytes.get(..room).unwrap_or(bytes);
                     // Another stream may have used the room up since: then there is a wait after all.
                     if source.offer(taken.to_vec()) {
                         return Poll::Ready(Ok(taken.len()));
                     }
                 }
-                Room::Bytes(_) => {
+                QueueRoom::Bytes(_) => {
                     let source = source.clone();
                     handle.waiting = Some(Box::pin(async move { source.ready().await }));
                 }
@@ -144,10 +135,9 @@ impl AsyncWrite for AsyncHandle {
     }
 }
 
-/// A WASI 0.2 guest's handle.
 struct PollHandle {
     shared: Arc<Shared>,
-    /// What the last `check_write` allowed and no `write` has used yet.
+    /// Bytes that the last `check_write` allowed and no `write` has used yet.
     permit: usize,
 }
 
@@ -176,8 +166,8 @@ impl OutputStream for PollHandle {
             return Ok(());
         }
         match source.room() {
-            Room::Gone => Err(StreamError::Closed),
-            Room::Bytes(_) => {
+            QueueRoom::Gone => Err(StreamError::Closed),
+            QueueRoom::Bytes(_) => {
                 Err(StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::StorageFull).into()))
             }
         }
@@ -192,8 +182,8 @@ impl OutputStream for PollHandle {
         let room = match &*self.shared {
             Shared::Prefixed(_) => PERMIT_BYTES,
             Shared::Passthrough(source) => match source.room() {
-                Room::Bytes(room) => room.min(PERMIT_BYTES),
-                Room::Gone => return Err(StreamError::Closed),
+                QueueRoom::Bytes(room) => room.min(PERMIT_BYTES),
+                QueueRoom::Gone => return Err(StreamError::Closed),
             },
         };
         self.permit = room;
@@ -208,7 +198,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::queue::Channel;
+    use super::super::fd::Channel;
     use super::super::testing::{over_pipes, read_to_end};
     use super::*;
 

@@ -2,16 +2,14 @@
 //!
 //! Invariant: what is pushed is always one whole line of bounded length behind its component's name; feeding never
 //! waits and never fails. Bytes stay as they are (colours, tabs, invalid UTF-8), except that `\r\n` ends a line as `\n`.
-//! What does not belong here: the WASI traits, quotas.
 
-use super::source::Source;
+use super::queue::Source;
 
 /// Longer lines are cut here and go on as a next line: one without an end must not be kept in memory for ever.
-pub const MAX_LINE_BYTES: usize = 64 * 1024;
-/// What an empty line buffer may keep allocated.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+/// The most that an empty line buffer keeps allocated.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// The line buffer that all handles of one stream of one instance share.
 pub(super) struct Lines {
     source: Source,
     prefix: Vec<u8>,
@@ -41,7 +39,7 @@ impl Lines {
         }
     }
 
-    /// Sends out a line that has no newline yet, and says what was lost since the last line.
+    /// Sends out a line that has no newline yet, and reports losses since the last line.
     pub(super) fn finish(&mut self) {
         if !self.partial.is_empty() {
             self.end_line();
@@ -91,7 +89,7 @@ impl Drop for Lines {
     }
 }
 
-/// How much of a full buffer can go out without cutting a UTF-8 character in two.
+/// Returns how much of a full buffer can go out without cutting a UTF-8 character in two.
 fn whole_characters(bytes: &[u8]) -> usize {
     for (back, byte) in bytes.iter().rev().take(4).enumerate() {
         let len = match byte {
@@ -108,7 +106,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::Channel;
+    use super::super::fd::Channel;
     use super::super::testing::{over_pipes, stderr_of};
     use super::*;
     use std::time::Duration;

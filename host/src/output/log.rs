@@ -2,7 +2,6 @@
 //!
 //! Invariant: one event is one push to the host's source, so that no event is torn and none waits; text and JSON carry
 //! the same fields.
-//! What does not belong here: what is logged, and the panic hook.
 
 use std::fmt;
 use std::io;
@@ -17,13 +16,13 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::queue::Channel;
+use super::fd::Channel;
 use super::writer::Output;
 
-/// Our crates' targets all begin with this; everybody else's events are noise to an operator.
+/// Our crates' targets all begin with this; the events of other libraries are noise to an operator.
 const TARGET: &str = "curfew";
 
-/// What a log line looks like (`--log-format`).
+/// The form of a log line (`--log-format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// `2026-11-21T05:15:56.123Z INFO  draining cause="SIGTERM"`
@@ -65,7 +64,6 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     }
 }
 
-/// The time now as it stands in every line.
 pub(super) fn timestamp() -> String {
     let mut text = String::new();
     // Only the text buffer could fail, and it does not.
@@ -73,7 +71,6 @@ pub(super) fn timestamp() -> String {
     text
 }
 
-/// RFC 3339 in UTC, to the millisecond.
 struct Millis;
 
 impl FormatTime for Millis {
@@ -88,7 +85,6 @@ impl FormatTime for Millis {
     }
 }
 
-/// Time, level, message, fields.
 struct TextLine;
 
 impl<S, N> FormatEvent<S, N> for TextLine
@@ -123,7 +119,6 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// Makes each buffer that is written one line of the host.
 #[derive(Clone)]
 struct HostLines {
     output: Output,

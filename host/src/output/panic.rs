@@ -1,19 +1,14 @@
-//! The panic hook: a bug of the host is told in one line through the writer, and never through std's stderr.
+//! The panic hook: a bug of the host is one line through the writer, and never through std's stderr.
 //!
 //! Invariant: the hook waits for nothing and locks nothing that its own thread may hold; where the writer can not be
 //! used (it is the one that panics), the line goes out by a write that does not block.
-//! What does not belong here: what the host does about it (leave with 70).
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::Instant;
 
-use super::fd;
+use super::fd::Channel;
 use super::log::{LogFormat, timestamp};
-use super::queue::Channel;
 use super::writer::Output;
 
 const MESSAGE: &str = "panic: this is a bug in curfew";
@@ -21,7 +16,7 @@ const MESSAGE: &str = "panic: this is a bug in curfew";
 /// Installs the hook for the whole process; `RUST_BACKTRACE` is honoured.
 pub fn install_panic_hook(output: &Output, format: LogFormat) {
     let output = output.clone();
-    panic::set_hook(Box::new(move |info| write_out(&output, describe(info, format))));
+    panic::set_hook(Box::new(move |info| write_out(&output, &describe(info, format))));
 }
 
 fn describe(info: &PanicHookInfo<'_>, format: LogFormat) -> Vec<u8> {
@@ -57,18 +52,9 @@ fn render(format: LogFormat, thread: &str, at: &str, reason: &str, trace: Option
     line.into_bytes()
 }
 
-fn write_out(output: &Output, line: Vec<u8>) {
-    let host = output.host(Channel::Stderr);
+fn write_out(output: &Output, line: &[u8]) {
     let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
-    let line = [output.line_start(), &line].concat();
-    let refused = if is_writer { Err(line) } else { host.queue.offer_in_panic(&host.account, line) };
-    let written = match refused {
-        Ok(queued) => queued,
-        Err(line) => fd::write_by(host.queue.fd.as_fd(), &line, Instant::now()) == fd::Wrote::All,
-    };
-    if !written {
-        host.account.lost.fetch_add(1, Relaxed);
-    }
+    output.host(Channel::Stderr).push_in_panic([output.line_start(), line].concat(), is_writer);
 }
 
 #[cfg(test)]

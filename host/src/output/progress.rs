@@ -2,122 +2,48 @@
 //!
 //! Invariant: nothing at all unless stderr is a terminal; one line that each log line wipes and the next step draws
 //! again; gone at the end. Drawn only when something changes: there is no ticking thread.
-//! What does not belong here: what is being done.
 
-use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-
-use super::queue::Channel;
+use super::fd::Channel;
 use super::writer::Output;
-
-/// The width that the bar is laid out for. The real one does not matter: wrapping is off while the line is drawn.
-const WIDTH: u16 = 200;
 
 /// A progress line; dropping it clears it.
 #[derive(Debug)]
-pub struct Progress {
-    bar: ProgressBar,
-    output: Output,
+pub(crate) struct Progress {
+    /// `None` without a terminal.
+    output: Option<Output>,
+    total: u64,
+    done: AtomicU64,
 }
 
 impl Progress {
     /// A line for `total` steps; silent unless `is_terminal`.
-    pub fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
-        let target = if is_terminal {
-            output.show_progress(true);
-            let screen = Screen { output: output.clone(), drawn: Mutex::default() };
-            // No refresh rate: without a ticker a step that was skipped would stay unseen.
-            ProgressDrawTarget::term_like(Box::new(screen))
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        if let Ok(style) = ProgressStyle::with_template("compiling {pos}/{len} {msg}") {
-            bar.set_style(style);
+    pub(crate) fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
+        let output = is_terminal.then(|| output.clone());
+        output.iter().for_each(|output| output.show_progress(true));
+        Progress { output, total, done: AtomicU64::new(0) }
+    }
+
+    /// Draws the next step, with the name of its subject.
+    pub(crate) fn step(&self, name: &str) {
+        let done = self.done.fetch_add(1, Relaxed) + 1;
+        self.draw(&format!("compiling {done}/{} {name}", self.total));
+    }
+
+    fn draw(&self, text: &str) {
+        if let Some(output) = &self.output {
+            // No wrapping, and the cursor stays in front, where a log line wipes the text. One piece: nothing comes between.
+            let line = format!("\x1b[?7l\r\x1b[2K{text}\x1b[K\x1b[?7h\r");
+            output.host(Channel::Stderr).push(line.into_bytes());
         }
-        Progress { bar, output: output.clone() }
-    }
-
-    /// The next step, with the name of what it works on.
-    pub fn step(&self, name: &str) {
-        // Position first: each change draws, and only the last drawing has both.
-        self.bar.inc(1);
-        self.bar.set_message(name.to_owned());
-    }
-
-    /// Clears the line.
-    pub fn finish(self) {
-        drop(self);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        self.output.show_progress(false);
-    }
-}
-
-/// One line of the terminal, written through the host's source.
-#[derive(Debug)]
-struct Screen {
-    output: Output,
-    /// What is drawn since the last flush: it goes out as one piece.
-    drawn: Mutex<Vec<u8>>,
-}
-
-impl Screen {
-    fn draw(&self, text: &str) -> io::Result<()> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        WIDTH
-    }
-
-    // One line only, so the cursor never goes anywhere else.
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        // Indicatif pads to the width with spaces; the end of the line is erased in `flush` instead.
-        if text.chars().all(|c| c == ' ') { Ok(()) } else { self.draw(text) }
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.draw("\r\x1b[2K")
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let drawn = std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
-        if !drawn.is_empty() {
-            // No wrapping, erase the rest, and leave the cursor in front, where a log line wipes what is there.
-            let line = [b"\x1b[?7l", drawn.as_slice(), b"\x1b[K\x1b[?7h\r"].concat();
-            self.output.host(Channel::Stderr).push(line);
-        }
-        Ok(())
+        self.draw("");
+        self.output.iter().for_each(|output| output.show_progress(false));
     }
 }
 
@@ -131,7 +57,7 @@ mod tests {
         let (output, pipes) = over_pipes();
         let progress = Progress::new(&output, 2, false);
         progress.step("web");
-        progress.finish();
+        drop(progress);
         assert_eq!(stderr_of(output, pipes), "");
     }
 
@@ -142,7 +68,7 @@ mod tests {
         progress.step("web");
         progress.step("queue");
         assert_eq!(output.line_start(), b"\r\x1b[2K");
-        progress.finish();
+        drop(progress);
         assert_eq!(output.line_start(), b"");
         let text = stderr_of(output, pipes);
         assert!(text.contains("compiling 1/2 web\x1b[K"), "{text:?}");

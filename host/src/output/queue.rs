@@ -1,10 +1,11 @@
-//! The queue between everyone who writes to one stream and the one thread that writes it.
+//! The queue of one stream: all its sources write into it, and one thread writes it out.
 //!
-//! Invariant: first in, first out over all sources; no caller except `flush` waits, and `flush` only to its deadline;
-//! what is queued is bounded for each account and in total, and every chunk is either written or counted as lost.
-//! What does not belong here: lines, prefixes, and the thread itself.
+//! Invariant: first in, first out over all sources; one push is one piece, never torn; no caller except `flush` waits, and
+//! `flush` only to its deadline. The queue is bounded for each source and in total, and every chunk is either written or
+//! counted as lost.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,62 +13,33 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::fd::{self, Wrote};
+use super::fd::{self, Channel, Wrote};
 
 /// The most that all components together may have queued on one stream.
-pub const TOTAL_BYTES: usize = 16 * 1024 * 1024;
-/// What the host itself may have queued on one stream; set aside, so components can not use it up.
-pub const HOST_QUOTA: usize = 1024 * 1024;
-/// What one `write(2)` takes on, and so how soon quota comes back.
+pub(super) const TOTAL_BYTES: usize = 16 * 1024 * 1024;
+/// Quota of the host itself on one stream; set aside, so components can not use it up.
+pub(super) const HOST_QUOTA: usize = 1024 * 1024;
+pub(crate) const GUEST_QUOTA: usize = 256 * 1024;
+/// The size of one `write(2)`, after which quota comes back.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Charged for each chunk besides its bytes: a flood of empty lines costs memory too.
 const CHUNK_OVERHEAD: usize = 64;
 /// How often a panic hook tries for the lock before it gives up: its own thread may be the holder.
 const LOCK_TRIES: u32 = 1000;
 
-/// One of the process's two output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Channel {
-    /// Data.
-    Stdout,
-    /// Log, report, status.
-    Stderr,
-}
-
-impl Channel {
-    /// The name of the thread that writes this stream.
-    pub fn thread_name(self) -> &'static str {
-        match self {
-            Channel::Stdout => "curfew-stdout",
-            Channel::Stderr => "curfew-stderr",
-        }
-    }
-}
-
-/// What one source may have queued, has queued, and has lost.
-pub(super) struct Account {
+struct Account {
     quota: usize,
     /// The host's own: exempt from the total, which is there for the components.
     reserved: bool,
-    /// Changed under the queue's lock only.
+    /// Changed under the lock of the queue only.
     queued: AtomicUsize,
-    pub(super) lost: AtomicU64,
-}
-
-impl Account {
-    pub(super) fn new(quota: usize, reserved: bool) -> Arc<Account> {
-        Arc::new(Account { quota, reserved, queued: AtomicUsize::new(0), lost: AtomicU64::new(0) })
-    }
-
-    pub(super) fn quota(&self) -> usize {
-        self.quota
-    }
+    lost: AtomicU64,
 }
 
 /// Room for a source that waits instead of dropping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// So many bytes; 0 means wait.
+pub(super) enum QueueRoom {
+    /// 0 means wait.
     Bytes(usize),
     /// Nothing will be written any more.
     Gone,
@@ -78,8 +50,7 @@ struct Chunk {
     account: Arc<Account>,
 }
 
-/// A chunk whose bytes are in the batch that is being written.
-struct Ticket {
+struct InBatch {
     len: usize,
     account: Arc<Account>,
 }
@@ -87,8 +58,8 @@ struct Ticket {
 #[derive(Default)]
 struct QueueState {
     chunks: VecDeque<Chunk>,
-    flying: Vec<Ticket>,
-    /// Cost of all that components have queued or flying.
+    batch: Vec<InBatch>,
+    /// Cost of all chunks of components, queued or in the batch.
     held: usize,
     /// Chunks that ever came in, and chunks that were written or lost: the difference is what a flush waits for.
     taken_in: u64,
@@ -100,7 +71,7 @@ struct QueueState {
 }
 
 impl QueueState {
-    /// What the account may still queue when it may go `slack` past its bounds.
+    /// Bytes that the account may still queue when it may go `slack` past its bounds.
     fn room(&self, account: &Account, slack: usize) -> usize {
         let own = (account.quota + slack).saturating_sub(account.queued.load(Relaxed));
         if account.reserved { own } else { own.min((TOTAL_BYTES + slack).saturating_sub(self.held)) }
@@ -128,18 +99,18 @@ impl QueueState {
         }
     }
 
-    fn drop_queued(&mut self) {
+    fn no_reader(&mut self) {
+        self.gone = true;
         for chunk in std::mem::take(&mut self.chunks) {
             self.release(&chunk.account, chunk.bytes.len(), false);
         }
     }
 }
 
-/// One stream: its descriptor and its queue.
 pub(super) struct Queue {
     pub(super) channel: Channel,
     pub(super) fd: OwnedFd,
-    queue: Mutex<QueueState>,
+    state: Mutex<QueueState>,
     work: Condvar,
     settled: Condvar,
     room: Notify,
@@ -147,95 +118,47 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(channel: Channel, fd: OwnedFd) -> Arc<Queue> {
-        let queue = Mutex::default();
-        Arc::new(Queue {
-            channel,
-            fd,
-            queue,
-            work: Condvar::new(),
-            settled: Condvar::new(),
-            room: Notify::new(),
-        })
+        let (work, settled) = (Condvar::new(), Condvar::new());
+        Arc::new(Queue { channel, fd, state: Mutex::default(), work, settled, room: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues `bytes` as one piece if there is room, going at most `slack` bytes past it.
-    pub(super) fn offer(&self, account: &Arc<Account>, bytes: Vec<u8>, slack: usize) -> bool {
-        self.offer_locked(self.lock(), account, bytes, slack)
-    }
-
-    /// The same from a panic hook, whose own thread may hold the lock; gives the bytes back when it does.
-    pub(super) fn offer_in_panic(&self, account: &Arc<Account>, bytes: Vec<u8>) -> Result<bool, Vec<u8>> {
-        for _ in 0..LOCK_TRIES {
-            let queue = match self.queue.try_lock() {
-                Ok(queue) => queue,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    std::thread::yield_now();
-                    continue;
-                }
-            };
-            return if queue.dead { Err(bytes) } else { Ok(self.offer_locked(queue, account, bytes, 0)) };
-        }
-        Err(bytes)
-    }
-
-    fn offer_locked(
+    fn offer(
         &self,
-        mut queue: MutexGuard<'_, QueueState>,
+        mut state: MutexGuard<'_, QueueState>,
         account: &Arc<Account>,
         bytes: Vec<u8>,
         slack: usize,
     ) -> bool {
         if bytes.is_empty() {
-            return !queue.gone;
+            return !state.gone;
         }
-        if queue.gone || bytes.len() + CHUNK_OVERHEAD > queue.room(account, slack) {
+        if state.gone || bytes.len() + CHUNK_OVERHEAD > state.room(account, slack) {
             return false;
         }
-        queue.admit(account, bytes);
-        // Waking costs a system call even when nobody sleeps.
-        if std::mem::take(&mut queue.idle) {
+        state.admit(account, bytes);
+        // Waking costs a system call even when no thread sleeps.
+        if std::mem::take(&mut state.idle) {
             self.work.notify_one();
         }
         true
     }
 
-    /// How much of a waiting source's data would be taken now.
-    pub(super) fn room(&self, account: &Account) -> Room {
-        let queue = self.lock();
-        if queue.gone || queue.dead {
-            return Room::Gone;
-        }
-        Room::Bytes(queue.room(account, 0).saturating_sub(CHUNK_OVERHEAD))
-    }
-
-    /// Resolves when `room` is no longer 0.
-    pub(super) async fn ready(&self, account: &Account) {
-        loop {
-            // Made before the look, so that no wake-up is missed in between.
-            let changed = self.room.notified();
-            if self.room(account) != Room::Bytes(0) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// For the writer: sleeps until there is something to write; false when the queue is closed and empty.
     pub(super) fn await_work(&self) -> bool {
-        let mut queue = self.lock();
-        while queue.chunks.is_empty() {
-            if queue.closing {
+        let mut state = self.lock();
+        while state.chunks.is_empty() {
+            if state.closing {
                 return false;
             }
-            queue.idle = true;
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            state.idle = true;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.idle = false;
+        state.idle = false;
         true
     }
 
@@ -243,45 +166,41 @@ impl Queue {
     pub(super) fn take_batch(&self, batch: &mut Vec<u8>) {
         batch.clear();
         batch.shrink_to(2 * BATCH_BYTES);
-        let mut queue = self.lock();
+        let mut state = self.lock();
         while batch.len() < BATCH_BYTES
-            && let Some(chunk) = queue.chunks.pop_front()
+            && let Some(chunk) = state.chunks.pop_front()
         {
             batch.extend_from_slice(&chunk.bytes);
-            queue.flying.push(Ticket { len: chunk.bytes.len(), account: chunk.account });
+            state.batch.push(InBatch { len: chunk.bytes.len(), account: chunk.account });
         }
     }
 
-    /// For the writer: what became of the batch.
     pub(super) fn settle(&self, wrote: Wrote) {
-        let mut queue = self.lock();
+        let mut state = self.lock();
         let mut out = match wrote {
             Wrote::All => usize::MAX,
             Wrote::Refused(n) | Wrote::Gone(n) => n,
         };
-        for ticket in std::mem::take(&mut queue.flying) {
-            queue.release(&ticket.account, ticket.len, ticket.len <= out);
-            out = out.saturating_sub(ticket.len);
+        for chunk in std::mem::take(&mut state.batch) {
+            state.release(&chunk.account, chunk.len, chunk.len <= out);
+            out = out.saturating_sub(chunk.len);
         }
         if let Wrote::Gone(_) = wrote {
-            queue.gone = true;
-            queue.drop_queued();
+            state.no_reader();
         }
-        self.announce(queue);
+        self.announce(state);
     }
 
-    /// The writer thread has panicked: what it had in hand is lost, what is queued waits for `flush`.
+    /// The writer thread has panicked: its batch is lost, the queue waits for `flush`.
     pub(super) fn died(&self) {
         self.lock().dead = true;
         self.settle(Wrote::Refused(0));
     }
 
-    /// The writer thread has ended in peace.
     pub(super) fn ended(&self) {
-        let mut queue = self.lock();
-        queue.gone = true;
-        queue.drop_queued();
-        self.announce(queue);
+        let mut state = self.lock();
+        state.no_reader();
+        self.announce(state);
     }
 
     /// No more output: the writer writes what is queued and ends.
@@ -294,26 +213,26 @@ impl Queue {
         self.lock().dead
     }
 
-    fn announce(&self, queue: MutexGuard<'_, QueueState>) {
-        drop(queue);
+    fn announce(&self, state: MutexGuard<'_, QueueState>) {
+        drop(state);
         self.settled.notify_all();
         self.room.notify_waiters();
     }
 
     /// Waits until everything queued before this call is written or lost; false when it is too late.
     pub(super) fn flush(&self, until: Instant) -> bool {
-        let mut queue = self.lock();
-        let target = queue.taken_in;
-        while queue.settled < target {
-            if queue.dead {
-                drop(queue);
+        let mut state = self.lock();
+        let target = state.taken_in;
+        while state.settled < target {
+            if state.dead {
+                drop(state);
                 return self.write_here(until);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            queue = self.settled.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -325,17 +244,110 @@ impl Queue {
                 return true;
             };
             let wrote = fd::write_by(self.fd.as_fd(), &chunk.bytes, until);
-            let mut queue = self.lock();
-            queue.release(&chunk.account, chunk.bytes.len(), wrote == Wrote::All);
+            let mut state = self.lock();
+            state.release(&chunk.account, chunk.bytes.len(), wrote == Wrote::All);
             match wrote {
                 Wrote::All => {}
                 Wrote::Refused(_) => return false,
                 Wrote::Gone(_) => {
-                    queue.gone = true;
-                    queue.drop_queued();
+                    state.no_reader();
                     return true;
                 }
             }
+        }
+    }
+}
+
+/// A share of one stream. Clones share its quota and its count of losses.
+#[derive(Clone)]
+pub struct Source {
+    queue: Arc<Queue>,
+    account: Arc<Account>,
+}
+
+opaque_debug!(Source);
+
+impl Source {
+    /// Returns a share with a quota of its own; one that is `reserved` is exempt from the total.
+    pub(super) fn new(queue: Arc<Queue>, quota: usize, reserved: bool) -> Source {
+        let (queued, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Source { queue, account: Arc::new(Account { quota, reserved, queued, lost }) }
+    }
+
+    /// Queues `line`, with its newline, as one piece. False: without room or reader it is dropped and counted.
+    pub fn push(&self, line: Vec<u8>) -> bool {
+        self.counted(self.offer(line))
+    }
+
+    /// Lines (or pieces of a stream that passes through) that were dropped so far, at once or with the reader.
+    pub fn dropped(&self) -> u64 {
+        self.account.lost.load(Relaxed)
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.queue.fd.is_terminal()
+    }
+
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// `push` that counts no loss.
+    pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
+        self.queue.offer(self.queue.lock(), &self.account, bytes, 0)
+    }
+
+    /// Takes bytes that a permit was given for, though other handles may have used the room up since. Permits can not be
+    /// taken back, so this goes past the quota, but never past twice the quota: a guest can hold any number of them.
+    pub(super) fn push_permitted(&self, bytes: Vec<u8>) -> bool {
+        self.counted(self.queue.offer(self.queue.lock(), &self.account, bytes, self.account.quota))
+    }
+
+    /// `push` from a panic hook. If its own thread holds the lock, or the writer is dead, it writes without blocking.
+    pub(super) fn push_in_panic(&self, line: Vec<u8>, is_writer: bool) {
+        let tries = if is_writer { 0 } else { LOCK_TRIES };
+        for _ in 0..tries {
+            let state = match self.queue.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::yield_now();
+                    continue;
+                }
+            };
+            if state.dead {
+                break;
+            }
+            self.counted(self.queue.offer(state, &self.account, line, 0));
+            return;
+        }
+        self.counted(fd::write_by(self.queue.fd.as_fd(), &line, Instant::now()) == Wrote::All);
+    }
+
+    fn counted(&self, taken: bool) -> bool {
+        if !taken {
+            self.account.lost.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+
+    pub(super) fn room(&self) -> QueueRoom {
+        let state = self.queue.lock();
+        if state.gone || state.dead {
+            return QueueRoom::Gone;
+        }
+        QueueRoom::Bytes(state.room(&self.account, 0).saturating_sub(CHUNK_OVERHEAD))
+    }
+
+    /// Resolves when there is room again, or when there will never be any.
+    pub(super) async fn ready(&self) {
+        loop {
+            // Made before the look, so that no wake-up is missed in between.
+            let changed = self.queue.room.notified();
+            if self.room() != QueueRoom::Bytes(0) {
+                return;
+            }
+            changed.await;
         }
     }
 }

@@ -1,20 +1,19 @@
-//! What this folder's tests share: an `Output` over pipes, and the reading ends.
+//! An `Output` over pipes, and the reading ends, for the tests of this folder.
 //!
 //! Invariant: the writing ends live in the `Output` alone, so that a reader sees the end when it is gone.
-//! What does not belong here: anything that the host itself uses.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
-use super::writer::{OnDeath, Output};
+use super::writer::{OnWriterDeath, Output};
 
 pub(super) struct Pipes {
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
 
-pub(super) fn silent() -> OnDeath {
+pub(super) fn silent() -> OnWriterDeath {
     Box::new(|_| {})
 }
 
@@ -36,7 +35,7 @@ pub(super) fn read_to_end(fd: OwnedFd) -> Vec<u8> {
     bytes
 }
 
-/// What the output wrote to stderr until its end.
+/// Returns all that the output wrote to stderr until its end.
 pub(super) fn stderr_of(output: Output, pipes: Pipes) -> String {
     drop(output);
     String::from_utf8(read_to_end(pipes.stderr)).unwrap()

@@ -2,7 +2,6 @@
 //!
 //! Invariant: only these threads wait for a reader. They outlive every error of their descriptor; should one panic all
 //! the same, the host is told at once, and `flush` does the rest of its work.
-//! What does not belong here: what a line looks like.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,19 +13,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 
-use super::fd;
-use super::queue::{Account, Channel, HOST_QUOTA, Queue};
-use super::source::Source;
+use super::fd::{self, Channel};
+use super::queue::{HOST_QUOTA, Queue, Source};
 use crate::fail_point;
 
 /// Called on a dying writer thread with its name, when the queue is already marked dead.
-pub type OnDeath = Box<dyn Fn(&'static str) + Send + Sync>;
+pub type OnWriterDeath = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// Longer than any deadline, short enough to be added to any clock.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Where everything that the process writes goes. Clones are handles to the same two streams; when the last is gone,
-/// what is queued is still written.
+/// The process's two output streams. When the last clone is gone, queued lines are still written.
 #[derive(Clone)]
 pub struct Output {
     inner: Arc<Inner>,
@@ -41,43 +38,38 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stdout.queue.close();
-        self.stderr.queue.close();
+        self.stdout.queue().close();
+        self.stderr.queue().close();
     }
 }
 
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("writers_alive", &self.writers_alive()).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Output);
 
 impl Output {
     /// Starts both writer threads over the process's own stdout and stderr.
     ///
     /// # Errors
     /// When a descriptor can not be duplicated or a thread not started.
-    pub fn start(on_death: OnDeath) -> io::Result<Output> {
-        let (out, err) = (fd::standard(Channel::Stdout)?, fd::standard(Channel::Stderr)?);
+    pub fn start(on_death: OnWriterDeath) -> io::Result<Output> {
+        let (out, err) = (Channel::Stdout.descriptor()?, Channel::Stderr.descriptor()?);
         Output::spawn(out, err, on_death, fail_point::armed().as_deref())
     }
 
-    /// The same over any two descriptors.
+    /// [`start`](Self::start) over any two descriptors.
     ///
     /// # Errors
     /// When a thread can not be started.
-    pub fn over(stdout: OwnedFd, stderr: OwnedFd, on_death: OnDeath) -> io::Result<Output> {
+    pub fn over(stdout: OwnedFd, stderr: OwnedFd, on_death: OnWriterDeath) -> io::Result<Output> {
         Output::spawn(stdout, stderr, on_death, None)
     }
 
     pub(super) fn spawn(
         stdout: OwnedFd,
         stderr: OwnedFd,
-        on_death: OnDeath,
+        on_death: OnWriterDeath,
         fail_point: Option<&str>,
     ) -> io::Result<Output> {
-        let host =
-            |channel, fd| Source { queue: Queue::new(channel, fd), account: Account::new(HOST_QUOTA, true) };
+        let host = |channel, fd| Source::new(Queue::new(channel, fd), HOST_QUOTA, true);
         // Made before the threads: if the second one fails to start, dropping this ends the first.
         let output = Output {
             inner: Arc::new(Inner {
@@ -86,7 +78,7 @@ impl Output {
                 progress_shown: AtomicBool::new(false),
             }),
         };
-        let on_death: Arc<OnDeath> = Arc::new(on_death);
+        let on_death: Arc<OnWriterDeath> = Arc::new(on_death);
         for (channel, point) in [(Channel::Stdout, "stdout-writer"), (Channel::Stderr, "stderr-writer")] {
             let queue = output.queue(channel).clone();
             let on_death = on_death.clone();
@@ -103,7 +95,7 @@ impl Output {
 
     /// A new source with a quota of its own, for a component's stream.
     pub fn source(&self, channel: Channel, quota_bytes: usize) -> Source {
-        Source { queue: self.queue(channel).clone(), account: Account::new(quota_bytes, false) }
+        Source::new(self.queue(channel).clone(), quota_bytes, false)
     }
 
     /// The host's own source: its quota is set aside, so that no flood of components' output crowds it out.
@@ -114,8 +106,7 @@ impl Output {
         }
     }
 
-    /// Blocks the calling thread until what was pushed before this call is written, or is lost because its reader is
-    /// gone; false when `within` was not enough. Never takes longer than `within`.
+    /// Blocks, at most `within`, until all that was pushed before this call is written or lost; false if time ran out.
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(FOR_EVER);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.
@@ -129,12 +120,11 @@ impl Output {
         !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
-    /// Whether this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
     }
 
-    /// What a line of the host on stderr has to begin with just now: nothing, or what wipes the progress line.
+    /// The beginning of a line of the host on stderr: nothing, or the bytes that wipe the progress line.
     pub(super) fn line_start(&self) -> &'static [u8] {
         if self.inner.progress_shown.load(Relaxed) { b"\r\x1b[2K" } else { b"" }
     }
@@ -144,13 +134,13 @@ impl Output {
     }
 
     fn queue(&self, channel: Channel) -> &Arc<Queue> {
-        &self.host(channel).queue
+        self.host(channel).queue()
     }
 }
 
 fn write_until_closed(queue: &Queue, fails: bool) {
-    // Signals are the control thread's: one taken here would interrupt a write, or stop the process on a background
-    // terminal (SIGTTOU). Blocked, each of them comes back as an error of the write.
+    // The control thread reads signals. One taken here would interrupt a write, or stop the process on a background
+    // terminal (SIGTTOU); blocked, it comes back as an error of the write.
     let _ = SigSet::all().thread_block();
     let mut batch = Vec::new();
     while queue.await_work() {
@@ -257,7 +247,7 @@ mod tests {
     fn a_dead_writer_is_told_of_and_flush_does_its_work() {
         let (ours, pipes) = super::super::testing::pipes();
         let (tell, told) = mpsc::channel();
-        let on_death: OnDeath = Box::new(move |name| tell.send(name).unwrap());
+        let on_death: OnWriterDeath = Box::new(move |name| tell.send(name).unwrap());
         let output = Output::spawn(ours.0, ours.1, on_death, Some("stderr-writer")).unwrap();
         assert!(output.host(Channel::Stderr).push(b"first\n".to_vec()));
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("curfew-stderr"));

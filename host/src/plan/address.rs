@@ -1,23 +1,116 @@
-//! Addresses as people write them: where to listen, whom to connect to.
+//! Addresses: where to listen, which peers to connect to, and how people write both.
 //!
 //! Invariant: no name is looked up here, and what parses is either one address or an explicit `*`; there is no
 //! silent default port or host.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::http::uri::PathAndQuery;
 
-use super::http::ListenAddress;
-use super::types::{Peer, PeerHost};
+/// Longest path of a Unix socket, in bytes: what the system's address takes, without the NUL at its end.
+pub const MAX_SOCKET_PATH: usize = 107;
 
-/// Why a text is no address.
+/// An address the host listens on. Displayed as a manifest has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenAddress {
+    /// TCP; port 0 is one of the system's choice, and never the same as another port 0.
+    Ip(SocketAddr),
+    /// A Unix socket; in a plan its path is absolute.
+    Unix(PathBuf),
+    /// A socket that whoever started the process listens on already, by its name (systemd's `FileDescriptorName=`).
+    Activated(String),
+}
+
+impl ListenAddress {
+    /// The address with the path of its socket made absolute; a relative one starts at `base`.
+    #[must_use]
+    pub fn resolved(&self, base: &Path) -> Self {
+        match self {
+            Self::Ip(address) => Self::Ip(*address),
+            Self::Unix(path) => {
+                let path = base.join(path);
+                Self::Unix(std::path::absolute(&path).unwrap_or(path))
+            }
+            Self::Activated(name) => Self::Activated(name.clone()),
+        }
+    }
+
+    /// The address as all that mean the same write it: IPv4 is never an IPv6 address.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::Ip(address) => Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())),
+            other @ (Self::Unix(_) | Self::Activated(_)) => other,
+        }
+    }
+
+    /// Whether the system chooses the port.
+    #[must_use]
+    pub const fn is_any_port(&self) -> bool {
+        matches!(self, Self::Ip(address) if address.port() == 0)
+    }
+
+    /// Whether it is a socket whose path is longer than the system takes.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH)
+    }
+
+    /// Whether only one of them can be bound at a time: equal ones, and one that is part of the other.
+    /// `0.0.0.0` is every IPv4 address, `[::]` every IPv6 one and no IPv4 one.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ip(a), Self::Ip(b)) => {
+                let every = a.ip().is_unspecified() || b.ip().is_unspecified();
+                a.port() != 0 && a.port() == b.port() && (a == b || every && a.is_ipv4() == b.is_ipv4())
+            }
+            (Self::Unix(a), Self::Unix(b)) => a == b,
+            (Self::Activated(a), Self::Activated(b)) => a == b,
+            (Self::Ip(_) | Self::Unix(_) | Self::Activated(_), _) => false,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Activated(name) => write!(f, "fd:{name}"),
+        }
+    }
+}
+
+/// One peer a component may connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which host.
+    pub host: PeerHost,
+    /// Which port; `None` is any.
+    pub port: Option<u16>,
+}
+
+/// The host part of a [`Peer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerHost {
+    /// Any address, written `*`.
+    Any,
+    /// This address.
+    Ip(IpAddr),
+    /// A name, looked up once before the app starts; the addresses it had then are granted.
+    Name(String),
+}
+
+/// The reason why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct AddressError {
-    /// What is wrong with it.
+    /// The fault.
     pub reason: &'static str,
-    /// What was probably meant.
+    /// A hint at what was probably meant.
     pub hint: Option<String>,
 }
 
@@ -331,5 +424,37 @@ mod tests {
             assert_eq!(error.reason, reason, "{text}");
             assert_eq!(error.hint, hint.map(|meant| format!("did you mean {meant:?}?")), "{text}");
         }
+    }
+
+    fn ip(text: &str) -> ListenAddress {
+        ListenAddress::Ip(text.parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_that_overlap() {
+        let unix = |path: &str| ListenAddress::Unix(path.into());
+        for (a, b, overlap) in [
+            (ip("127.0.0.1:80"), ip("127.0.0.1:80"), true),
+            (ip("127.0.0.1:80"), ip("127.0.0.2:80"), false),
+            (ip("127.0.0.1:80"), ip("127.0.0.1:81"), false),
+            (ip("127.0.0.1:80"), ip("0.0.0.0:80"), true),
+            (ip("[::]:80"), ip("[::1]:80"), true),
+            (ip("[::]:80"), ip("0.0.0.0:80"), false),
+            (ip("127.0.0.1:0"), ip("127.0.0.1:0"), false),
+            (unix("/a"), unix("/a"), true),
+            (unix("/a"), unix("/b"), false),
+            (unix("/a"), ip("127.0.0.1:80"), false),
+        ] {
+            assert_eq!((a.overlaps(&b), b.overlaps(&a)), (overlap, overlap), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_as_they_are_written() {
+        let unix = ListenAddress::Unix("web.sock".into());
+        assert_eq!(unix.resolved(Path::new("/srv/./app")).to_string(), "unix:/srv/app/web.sock");
+        assert_eq!(ListenAddress::Unix("/x".into()).resolved(Path::new("/srv")).to_string(), "unix:/x");
+        assert_eq!(ip("[::1]:80").resolved(Path::new("/")).to_string(), "[::1]:80");
+        assert!(ip("[::1]:0").is_any_port() && !ip("[::1]:1").is_any_port() && !unix.is_any_port());
     }
 }

@@ -1,18 +1,32 @@
-//! Whether a budget of restarts can be spent at all, in figures.
+//! The budget of restarts, and the arithmetic whether it can be spent at all.
 //!
 //! Invariant: without a period of its own, a budget has one within which it can be spent twice over.
 
 use std::time::Duration;
 
-use super::types::{ComponentPlan, DEFAULT_RESTART_PERIOD, Plan, RestartPlan};
+/// The shortest period that a budget has where the manifest names none.
+pub(super) const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
+
+/// How often and how soon the host starts a component again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartPlan {
+    /// Most restarts within that time. If it needs one more, the component has given up.
+    pub max: u32,
+    /// The time in which `max` restarts are allowed.
+    pub within: Duration,
+    /// The first pause before a restart. Each further one is twice as long, less up to a quarter by chance.
+    pub first_pause: Duration,
+    /// The longest pause. After a run of that length the next pause is the first one again.
+    pub longest_pause: Duration,
+}
 
 impl RestartPlan {
-    /// The least time that the pauses before `max` restarts take: each is twice the one before, up to the longest,
-    /// and chance takes a quarter off at most.
+    /// Returns the least time that the pauses before `max` restarts take: each is twice the one before, up to the
+    /// longest, and chance shortens it by a quarter at most.
     #[must_use]
     pub fn least_pauses(&self) -> Duration {
         let (mut sum, mut pause, mut left) = (Duration::ZERO, self.first_pause, self.max);
-        // Ends soon: what doubles reaches the longest one, or is 0.
+        // Ends soon: a pause that doubles reaches the longest one, or is 0.
         while left > 0 && pause < self.longest_pause && !pause.is_zero() {
             sum = sum.saturating_add(pause);
             pause = pause.saturating_mul(2).min(self.longest_pause);
@@ -22,36 +36,24 @@ impl RestartPlan {
         all.saturating_sub(all / 4)
     }
 
-    /// The time that `max` restarts can take, where each failed instance may take `going` to go. A period that is
+    /// Returns the time that `max` restarts can take, if each failed instance may take `going` to end. A period that is
     /// not longer can pass without the budget being spent, however often the component fails.
     #[must_use]
     pub fn time_to_spend(&self, going: Duration) -> Duration {
         self.least_pauses().saturating_add(going.saturating_mul(self.max))
     }
 
-    /// The same budget with the period that holds where nothing is said of it.
+    /// Returns the same budget with the default period.
     #[must_use]
     pub fn with_default_period(self, going: Duration) -> Self {
-        let within = self.time_to_spend(going).saturating_mul(2).max(DEFAULT_RESTART_PERIOD);
+        let within = self.time_to_spend(going).saturating_mul(2).max(DEFAULT_PERIOD);
         Self { within, ..self }
     }
 }
 
-/// How long an instance that has failed may take to go.
+/// Returns how long an instance that has failed may take to end.
 pub(super) fn time_to_go(fail_grace: Duration, grace: Option<Duration>) -> Duration {
     grace.map_or(fail_grace, |grace| grace.min(fail_grace))
-}
-
-impl Plan {
-    /// Lengthens the periods of those budgets that could not be spent with the graces that the app has now.
-    pub(super) fn keep_budgets_possible(&mut self) {
-        for ComponentPlan { restart, grace, .. } in &mut self.components {
-            let going = time_to_go(self.app.fail_grace, *grace);
-            if restart.time_to_spend(going) >= restart.within {
-                *restart = restart.with_default_period(going);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

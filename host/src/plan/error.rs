@@ -1,4 +1,4 @@
-//! What is wrong with a plan, and where.
+//! Errors of a plan, with the place in the manifest.
 //!
 //! Invariant: the text of an error is complete: the place, what was found, what is accepted. Exit codes are
 //! not chosen here; [`PlanErrorKind`] is what they are chosen from.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Longest piece of a line that is shown; a longer line is cut around the mark.
 const SHOWN: usize = 100;
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The manifest says something that cannot be.
@@ -22,17 +22,17 @@ pub enum PlanError {
     Unreadable {
         /// The file, as it was named.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
-        /// What to do instead, where that is known.
+        /// The remedy, where one is known.
         hint: Option<&'static str>,
     },
-    /// The command line cannot be meant so.
+    /// The command line makes no sense.
     #[error("{message}{}", hint_line(*hint))]
     Usage {
-        /// What is wrong.
+        /// The fault.
         message: &'static str,
-        /// What to do instead.
+        /// The remedy.
         hint: Option<&'static str>,
     },
 }
@@ -41,7 +41,7 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map(|text| format!("\nhint: {text}")).unwrap_or_default()
 }
 
-/// What an exit code is chosen from.
+/// The class of an error; the exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanErrorKind {
     /// The manifest is invalid.
@@ -53,7 +53,7 @@ pub enum PlanErrorKind {
 }
 
 impl PlanError {
-    /// What kind of error it is.
+    /// Returns the class of the error.
     #[must_use]
     pub const fn kind(&self) -> PlanErrorKind {
         match self {
@@ -62,6 +62,39 @@ impl PlanError {
             Self::Usage { .. } => PlanErrorKind::Usage,
         }
     }
+}
+
+/// Bytes of the manifest's text.
+pub(super) type Span = Range<usize>;
+
+/// One thing that is wrong in a manifest, before it has a line and a column.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) span: Span,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Returns the error that a user sees.
+    pub(super) fn in_text(self, file: &Path, text: &str) -> PlanError {
+        let Self { span, message, hint } = self;
+        PlanError::Invalid(Box::new(Diagnostic::new(file, text, span, message, hint)))
+    }
+}
+
+/// The problem that stands first in the text; of two at one place the one found first.
+pub(super) fn first(problems: Vec<Problem>) -> Option<Problem> {
+    problems.into_iter().min_by_key(|problem| problem.span.start)
 }
 
 /// One thing that is wrong in a manifest, with its place.
@@ -73,9 +106,9 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What was found, and what is accepted.
+    /// The value found, and the values accepted.
     pub message: String,
-    /// What was probably meant.
+    /// The value that was probably meant.
     pub hint: Option<String>,
     excerpt: Option<Excerpt>,
 }
@@ -91,7 +124,7 @@ struct Excerpt {
 impl Diagnostic {
     /// A diagnostic for the bytes `span` of `text`. A span past the end means the end.
     #[must_use]
-    pub fn new(file: &Path, text: &str, span: Range<usize>, message: String, hint: Option<String>) -> Self {
+    pub fn new(file: &Path, text: &str, span: Span, message: String, hint: Option<String>) -> Self {
         let start = text.floor_char_boundary(span.start);
         let (before, after) = text.split_at(start);
         let line = before.matches('\n').count() + 1;

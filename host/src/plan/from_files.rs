@@ -1,25 +1,22 @@
 //! A plan without a manifest: from the files named on the command line.
 //!
 //! Invariant: a bare file is granted what the command line names, and nothing else: no directory, no network, no
-//! environment. What stands in a manifest is read in `manifest`.
+//! environment. `manifest` reads a manifest.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::address::ListenAddress;
 use super::error::PlanError;
-use super::http::{HttpPlan, ListenAddress};
+use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan};
 use super::names::{component_name_from, unique};
 use super::origin::{Origin, OriginHost, OriginPort};
-use super::types::{
-    AccessLogFormat, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_MEMORY,
-    DEFAULT_START_TIMEOUT, DirGrant, NetworkGrant, OnEnd, Plan, RestartPlan, SignalProfile,
-};
 
 /// Where the host listens for a single file that handles HTTP, where nothing else is said.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// What a bare file gets: nothing, unless the command line says so. Only a single file can get something.
+/// Grants of the command line to a bare file. Only a single file can get some.
 #[derive(Clone, Debug, Default)]
 pub struct Bare {
     /// Its arguments, without the name of the program.
@@ -142,19 +139,15 @@ impl Plan {
             check_file(file, number)?;
             let name = unique(&stem(file), &taken);
             taken.insert(name.clone());
-            components.push(component(name, file, &bare.args, &addresses));
+            components.push(ComponentPlan {
+                name,
+                source: file.clone(),
+                args: bare.args.clone(),
+                http: HttpPlan { listen: addresses.clone(), ..HttpPlan::default() },
+                ..ComponentPlan::default()
+            });
         }
-        let app_name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
-        let app = AppPlan {
-            name: app_name,
-            grace: DEFAULT_GRACE,
-            fail_grace: DEFAULT_FAIL_GRACE,
-            drain_delay: std::time::Duration::ZERO,
-            signals: SignalProfile::default(),
-            access_log: AccessLogFormat::default(),
-            admin: None,
-            control: None,
-        };
+        let name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
         if let Some(only) = components.first_mut().filter(|_| single) {
             only.stdin = true;
             only.env = bare.env.clone();
@@ -162,7 +155,39 @@ impl Plan {
             only.network.all = bare.allow_net;
             only.outbound_http = bare.servers();
         }
-        Ok(Self { app, components, manifest: None, passthrough: single })
+        let app = AppPlan { name, ..AppPlan::default() };
+        let mut plan = Self { app, components, manifest: None, passthrough: single };
+        plan.keep_budgets_possible();
+        Ok(plan)
+    }
+}
+
+/// The peer's name, where it is free.
+const PEER_NAME: &str = "drill-peer";
+
+impl Plan {
+    /// Returns the name of the peer beside these components, for the code that adds it and the code that watches it.
+    pub fn peer_name(&self) -> String {
+        unique(PEER_NAME, &self.components.iter().map(|component| component.name.clone()).collect())
+    }
+
+    /// Adds the component in `source`, which starts when all others are ready.
+    ///
+    /// # Errors
+    /// [`PlanError::Unreadable`] for a file that is not there.
+    pub fn add_peer(&mut self, source: PathBuf) -> Result<(), PlanError> {
+        let name = self.peer_name();
+        let taken: BTreeSet<String> =
+            self.components.iter().map(|component| component.name.clone()).collect();
+        for mut peer in Self::from_files(&[source], &Bare::default())?.components {
+            peer.name.clone_from(&name);
+            peer.after = taken.iter().cloned().collect();
+            peer.stdin = false;
+            self.components.push(peer);
+        }
+        // There are two now: whose output it is has to be told.
+        self.passthrough = false;
+        Ok(())
     }
 }
 
@@ -174,7 +199,7 @@ fn stem(file: &Path) -> String {
     component_name_from(&file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
-/// One that is not the first and has no such extension may have been meant for the program.
+/// Checks that a file is there. One behind the first without the extension `.wasm` may be an argument of the program.
 fn check_file(file: &Path, number: usize) -> Result<(), PlanError> {
     let is_named_so = file.extension().is_some_and(|extension| extension == "wasm");
     let hint = (number > 0 && !is_named_so)
@@ -187,38 +212,12 @@ fn check_file(file: &Path, number: usize) -> Result<(), PlanError> {
     Err(PlanError::Unreadable { path: file.to_owned(), cause, hint })
 }
 
-fn component(name: String, source: &Path, args: &[String], addresses: &[ListenAddress]) -> ComponentPlan {
-    ComponentPlan {
-        name,
-        source: source.to_owned(),
-        grace: None,
-        hook: None,
-        on_exit: OnEnd::default(),
-        on_failure: None,
-        restart: RestartPlan::default(),
-        after: Vec::new(),
-        ready: None,
-        health: None,
-        overlap: false,
-        start_timeout: DEFAULT_START_TIMEOUT,
-        memory: DEFAULT_MEMORY,
-        stdin: false,
-        args: args.to_vec(),
-        env: Default::default(),
-        dirs: Vec::new(),
-        network: NetworkGrant::default(),
-        http: HttpPlan { listen: addresses.to_vec(), ..HttpPlan::default() },
-        outbound_http: Vec::new(),
-        config: Default::default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::address::parse_listen_address;
     use super::super::error::PlanErrorKind;
+    use super::super::keys::{Access, NetworkGrant};
     use super::super::origin::parse_origin;
-    use super::super::types::Access;
     use super::*;
 
     fn files(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -249,7 +248,7 @@ mod tests {
         assert_eq!((plan.app.name.as_str(), only.name.as_str()), ("my-app", "my-app"));
         assert_eq!((only.args.as_slice(), &only.source), (["-v".to_owned()].as_slice(), &files[0]));
         assert!(only.env.is_empty() && only.dirs.is_empty() && only.network == NetworkGrant::default());
-        assert_eq!((only.grace, only.memory), (None, DEFAULT_MEMORY));
+        assert_eq!((only.grace, only.memory), (None, 256 << 20));
     }
 
     #[test]
@@ -350,5 +349,26 @@ mod tests {
             told(&files[..1], &listening(&[&format!("{long}x")])),
             "the path of a --listen socket is too long\nhint: the longest has 107 bytes"
         );
+    }
+
+    #[test]
+    fn a_peer_comes_after_everybody_and_takes_nobodys_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["drill-peer.wasm", "b.wasm", "c.wasm"].map(|name| folder.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let mut plan = Plan::from_files(&files[..2], &Bare::default()).unwrap();
+        let before = plan.components.clone();
+        assert_eq!(plan.peer_name(), "drill-peer-2");
+        plan.add_peer(files[2].clone()).unwrap();
+        assert_eq!(plan.components[..2], before);
+        let peer = &plan.components[2];
+        assert_eq!(
+            (peer.name.as_str(), &peer.after),
+            ("drill-peer-2", &vec!["b".into(), "drill-peer".into()])
+        );
+        let mut plan = Plan::from_files(&files[1..2], &Bare::default()).unwrap();
+        plan.add_peer(files[2].clone()).unwrap();
+        let readers = plan.components.iter().map(|component| component.stdin).collect::<Vec<_>>();
+        assert_eq!((plan.passthrough, readers), (false, vec![true, false]));
     }
 }

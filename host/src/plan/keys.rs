@@ -1,326 +1,380 @@
-//! The keys of a manifest: for each its shape, its default and its meaning, declared once.
+//! The keys of a manifest, each declared once: its name, type, default and meaning, and the kinds that take it.
 //!
-//! Invariant: whatever reads, explains or documents a manifest gets its keys from [`ROOT`]. What a shape takes
-//! is in `scalar`.
+//! Invariant: whatever reads, explains or documents a manifest gets its keys from here, and each key is a field of a
+//! plan. A `Plan` that exists is consistent (names are unique, durations sane, addresses parsed), whether it comes
+//! from a manifest, from the command line or from an embedder. `declare` explains the notation.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::http::{
-    DEFAULT_CONNECTIONS, DEFAULT_HEADER_SIZE, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT,
-    DEFAULT_INSTANCE_IDLE, DEFAULT_QUEUE, DEFAULT_REQUEST_TIMEOUT, DEFAULT_REQUESTS, MAX_HEADER_SIZE,
-    MIN_HEADER_SIZE,
-};
-use super::schema::Fallback::{self, Depends, Nothing, Required, Size, Word};
-use super::schema::Shape::{self, Address, Flag, Label, Path, Text};
-use super::schema::{
-    AFTER_DRAIN, APPEND, AT_START, Choice, IGNORE, JSON, Key, NGINX, Names, OFF, READ_ONLY, READ_WRITE,
-    REPLACE, RESTART, SAID, STANDARD, STARTED, STOP_APP, TEXT,
-};
-use super::types::{
-    DEFAULT_FAIL_GRACE, DEFAULT_FIRST_PAUSE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY, DEFAULT_HEALTH_FAILURES,
-    DEFAULT_LONGEST_PAUSE, DEFAULT_MEMORY, DEFAULT_RESTARTS, DEFAULT_START_TIMEOUT,
-};
-
-const fn key(name: &'static str, shape: Shape, fallback: Fallback, doc: &'static str) -> Key {
-    Key { name, shape, fallback, doc }
-}
-
-const fn choice(word: &'static str, doc: &'static str) -> Choice {
-    Choice { word, doc }
-}
-
-const TIME: Shape = Shape::Duration { zero: true };
-const TIME_ABOVE_0: Shape = Shape::Duration { zero: false };
-const SIZE: Shape = Shape::Size { min: 1, max: u64::MAX };
-const HEADER_SIZE: Shape = Shape::Size { min: MIN_HEADER_SIZE as u64, max: MAX_HEADER_SIZE as u64 };
-const FROM_0: Shape = Shape::Number { min: 0 };
-const FROM_1: Shape = Shape::Number { min: 1 };
-const NO: Fallback = Fallback::Flag(false);
-
-const SIGNALS: Shape = Shape::Choice(&[
-    choice(STANDARD, "TERM and INT stop gracefully."),
-    choice(NGINX, "TERM and INT stop at once, QUIT stops gracefully."),
-]);
-const ON_END: Shape = Shape::Choice(&[
-    choice(STOP_APP, "The whole app stops: one leaves, all leave."),
-    choice(IGNORE, "The others go on."),
-    choice(RESTART, "It is started again, within the limits of `restart`."),
-]);
-const READY: Shape = Shape::Choice(&[
-    choice(STARTED, "When its `run` has been entered, or its listener accepts."),
-    choice(SAID, "When it has called `ready` of `curfew:lifecycle/host`."),
-]);
-const HOOK: Shape = Shape::Choice(&[
-    choice(AT_START, "As soon as the component is asked to stop."),
-    choice(AFTER_DRAIN, "When its `run` has returned, or its requests are done."),
-]);
-const ACCESS_LOG: Shape = Shape::Choice(&[
-    choice(OFF, "Requests are not told."),
-    choice(TEXT, "One line of text for each request."),
-    choice(JSON, "One line of JSON for each request."),
-]);
-const FORWARDED: Shape = Shape::Choice(&[
-    choice(REPLACE, "They are taken away; the component gets what the host knows."),
-    choice(APPEND, "They stay, and what the host knows is added: behind a proxy that is trusted."),
-]);
-const ACCESS: Shape = Shape::Choice(&[
-    choice(READ_ONLY, "The component reads."),
-    choice(READ_WRITE, "The component reads, writes, creates and deletes."),
-]);
+use super::address::{ListenAddress, Peer};
+use super::budget::{DEFAULT_PERIOD, RestartPlan};
+use super::declare::{KeyType, Table, count, fallback, joined, table, words};
+use super::origin::Origin;
+use super::route::Route;
+use super::schema::{Choice, Fallback, KeyGroup, ManifestKey, Names, Shape};
+use super::section::{Entry, Item, Section};
 
 /// The top level of a manifest.
-pub const ROOT: &[Key] = &[
-    key("app", Shape::Table(APP), Nothing, "What holds for the app as a whole."),
-    key(
-        "component",
-        Shape::Map(Names::Components, &Shape::Table(COMPONENT)),
-        Required,
-        "The components, one table each: `[component.NAME]`.",
-    ),
-];
-
+pub const ROOT: &[ManifestKey] = <Manifest as Table>::KEYS;
 /// The keys of `[app]`.
-pub const APP: &[Key] = &[
-    key(
-        "name",
-        Label,
-        Depends("the name of the manifest's folder"),
-        "The app's name, for logs and the report.",
-    ),
-    key(
-        "grace",
-        TIME,
-        Fallback::Duration(DEFAULT_GRACE),
-        "Longest graceful stop of the whole app; 0 cuts off at once.",
-    ),
-    key("fail-grace", TIME, Fallback::Duration(DEFAULT_FAIL_GRACE), "The same when a component has failed."),
-    key(
-        "drain-delay",
-        TIME,
-        Fallback::Duration(Duration::ZERO),
-        "How long a stop by TERM stays not ready, but serving, before any component is asked.",
-    ),
-    key("signals", SIGNALS, Word(STANDARD), "Which table of signals holds."),
-    key("access-log", ACCESS_LOG, Word(OFF), "Whether each request is told, and how."),
-    key("admin", Address, Nothing, "The address of /livez, /readyz, /status and /metrics; off unless set."),
-    key("control", Path, Nothing, "The control socket, with mode 0600; off unless set."),
-];
-
+pub const APP: &[ManifestKey] = <AppPlan as Table>::KEYS;
 /// The keys of `[component.NAME]`.
-pub const COMPONENT: &[Key] = &[
-    key("source", Path, Required, "The component's `.wasm` file."),
-    key(
-        "listen",
-        Shape::List(&Shape::ListenAddress),
-        Nothing,
-        "Kinds `http` and `tcp`: the addresses the host listens on for it; http components that have routes can share \
-         one. `fd:NAME` is a socket that systemd hands over.",
-    ),
-    key(
-        "routes",
-        Shape::List(&Shape::Route),
-        Depends("what no other component's route takes"),
-        "Kind `http`: which requests on its addresses are its own, each a host, the start of a path, or both.",
-    ),
-    key("tls", Shape::Table(TLS), Nothing, "Kinds `http` and `tcp`: the certificate of its addresses."),
-    key(
-        "after",
-        Shape::List(&Shape::Component),
-        Nothing,
-        "The components it depends on: it starts after they are ready, and stops before them.",
-    ),
-    key(
-        "grace",
-        TIME,
-        Depends("the app's grace"),
-        "Longest time between its notice and its cut-off; never longer than the app's.",
-    ),
-    key(
-        "hook",
-        HOOK,
-        Depends("`\"at-start\"` next to an async `run`, else `\"after-drain\"`"),
-        "When its exported `shutdown` is called.",
-    ),
-    key("on-exit", ON_END, Word(STOP_APP), "What its normal end means for the app."),
-    key(
-        "on-failure",
-        ON_END,
-        Depends("`\"restart\"` for the kinds `http` and `tcp`, else `\"stop-app\"`"),
-        "What its failure means for the app.",
-    ),
-    key(
-        "restart",
-        Shape::Table(RESTARTS),
-        Nothing,
-        "How often, and how soon, it is started again, where `on-exit` or `on-failure` says so.",
-    ),
-    key(
-        "ready",
-        READY,
-        Depends("`\"said\"` if it imports `ready`, else `\"started\"`"),
-        "When those that come `after` it can start.",
-    ),
-    key(
-        "health",
-        Shape::Table(HEALTH),
-        Nothing,
-        "How it is found out whether it is alive; off unless set. Who is not has failed.",
-    ),
-    key(
-        "overlap",
-        Flag,
-        NO,
-        "Services: on a reload, whether the new instance starts before the old one has ended.",
-    ),
-    key(
-        "instances",
-        Shape::Table(INSTANCES),
-        Nothing,
-        "Kinds `http` and `tcp`: how many instances there are, and for how long.",
-    ),
-    key(
-        "request-timeout",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_REQUEST_TIMEOUT),
-        "Kind `http`: longest time until the response to a request begins.",
-    ),
-    key("limits", Shape::Table(LIMITS), Nothing, "Kinds `http` and `tcp`: what clients may use up."),
-    key(
-        "forwarded",
-        FORWARDED,
-        Word(REPLACE),
-        "Kind `http`: what becomes of the `forwarded` and `x-forwarded-*` headers of a client.",
-    ),
-    key(
-        "start-timeout",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_START_TIMEOUT),
-        "Longest time from the start of an instance until it is ready.",
-    ),
-    key("memory", SIZE, Size(DEFAULT_MEMORY), "All linear memories of one instance together."),
-    key("stdin", Flag, NO, "Whether it reads the standard input; at most one component of an app does."),
-    key("args", Shape::List(&Text), Nothing, "Its arguments, without the name of the program."),
-    key("env", Shape::Map(Names::Variables, &Text), Nothing, "Its whole environment."),
-    key("dirs", Shape::List(&Shape::Table(DIR)), Nothing, "The directories it sees."),
-    key("network", Shape::Table(NETWORK), Nothing, "The addresses it may use."),
-    key("outbound-http", Shape::List(&Shape::Origin), Nothing, "The HTTP servers it may send requests to."),
-    key("config", Shape::Map(Names::Any, &Text), Nothing, "What it reads through `wasi:config/store`."),
-];
+pub const COMPONENT: &[ManifestKey] = <ComponentPlan as Table>::KEYS;
 
-const RESTARTS: &[Key] = &[
-    key("max", FROM_0, Fallback::Number(DEFAULT_RESTARTS as u64), "So many restarts at most…"),
-    key(
-        "within",
-        TIME_ABOVE_0,
-        Depends("`\"1m\"`, or twice the time that `max` restarts can take if that is longer"),
-        "…within this time; one more, and the app stops.",
-    ),
-    key(
-        "backoff",
-        Shape::Pair(&TIME),
-        Fallback::Durations(DEFAULT_FIRST_PAUSE, DEFAULT_LONGEST_PAUSE),
-        "The first pause before a restart, and the longest: each is twice the one before, less a little by \
-         chance. Who has run for the longest begins anew with the first.",
-    ),
-];
+const ABOVE_0: Shape = Shape::Duration { zero: false };
+const FROM_1: Shape = Shape::Number { min: 1 };
+const SIZE: Shape = Shape::Size { min: 1, max: u64::MAX };
+/// Less than 8 KiB breaks ordinary clients. Each connection may need a buffer of the limit's size.
+const HEADER_SIZE: Shape = Shape::Size { min: 8 << 10, max: 1 << 20 };
 
-const HEALTH: &[Key] = &[
-    key(
-        "path",
-        Shape::RequestPath,
-        Nothing,
-        "Kind `http`, which needs it: what is asked for with GET; an answer below 500 is good. A service calls \
-         `alive` of `curfew:lifecycle/host` instead.",
-    ),
-    key(
-        "every",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_HEALTH_EVERY),
-        "Time between two questions, or longest time between two calls of `alive`.",
-    ),
-    key(
-        "timeout",
-        TIME_ABOVE_0,
-        Depends("what `every` says"),
-        "Kind `http`: longest time until an answer begins.",
-    ),
-    key(
-        "failures",
-        FROM_1,
-        Fallback::Number(DEFAULT_HEALTH_FAILURES as u64),
-        "So many missed in a row, and it has failed.",
-    ),
-];
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
 
-const TLS: &[Key] = &[
-    key("cert", Path, Required, "The certificate, with those that sign it: a PEM file."),
-    key("key", Path, Required, "Its private key: a PEM file."),
-];
+/// An app: what one manifest or one command line describes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The app as a whole.
+    pub app: AppPlan,
+    /// The components, in the order of the manifest. Never empty; names are unique.
+    pub components: Vec<ComponentPlan>,
+    /// The manifest that the plan was read from, if there is one.
+    pub manifest: Option<PathBuf>,
+    /// A single bare file: its streams pass through unprefixed and its exit status is the app's.
+    pub passthrough: bool,
+}
 
-const INSTANCES: &[Key] = &[
-    key("max", FROM_1, Depends("one for each core if its handler is async, else 32"), "Most at a time."),
-    key(
-        "concurrency",
-        FROM_1,
-        Depends("64 if its handler is async (`tcp`: 512), else always 1"),
-        "Most requests, or connections, in one instance at a time.",
-    ),
-    key(
-        "requests",
-        FROM_0,
-        Fallback::Number(DEFAULT_REQUESTS),
-        "Requests, or connections, after which an instance is replaced; 0 is never.",
-    ),
-    key(
-        "queue",
-        FROM_0,
-        Fallback::Number(DEFAULT_QUEUE as u64),
-        "Requests, or connections, that may wait for an instance; one more is answered with 503, or reset.",
-    ),
-    key(
-        "idle",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_INSTANCE_IDLE),
-        "How long an instance stays without work; the last one stays for ever.",
-    ),
-];
+table! {
+    /// The whole of a manifest.
+    pub(super) struct Manifest {
+        /// The app as a whole.
+        "app" => app: AppPlan;
+        /// The components, one table each: `[component.NAME]`.
+        "component" required => components: Components;
+    }
+}
 
-const LIMITS: &[Key] = &[
-    key(
-        "connections",
-        FROM_1,
-        Fallback::Number(DEFAULT_CONNECTIONS as u64),
-        "Most connections at a time on each of its addresses; more wait to be accepted.",
-    ),
-    key("header-size", HEADER_SIZE, Size(DEFAULT_HEADER_SIZE as u64), "Most bytes of a request's head."),
-    key("body-size", SIZE, Nothing, "Most bytes of a request's body; no limit unless set."),
-    key(
-        "header-timeout",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_HEADER_TIMEOUT),
-        "Longest time for the head of a request to arrive.",
-    ),
-    key(
-        "idle-timeout",
-        TIME_ABOVE_0,
-        Fallback::Duration(DEFAULT_IDLE_TIMEOUT),
-        "How long a connection stays without a request.",
-    ),
-];
+/// The components of a manifest, in the order of its text.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Components(pub(super) Vec<ComponentPlan>);
 
-const DIR: &[Key] = &[
-    key("host", Path, Required, "The directory on the host."),
-    key("guest", Shape::GuestPath, Required, "Its path in the component."),
-    key("access", ACCESS, Word(READ_ONLY), "What the component may do in it."),
-];
+impl KeyType for Components {
+    const SHAPE: Shape = Shape::Map(Names::Components, &<ComponentPlan as KeyType>::SHAPE);
 
-const NETWORK: &[Key] = &[
-    key(
-        "listen",
-        Shape::List(&Address),
-        Nothing,
-        "Addresses it may bind; port 0 allows one of the system's choice.",
-    ),
-    key("connect", Shape::List(&Shape::Peer), Nothing, "Peers it may connect or send to."),
-    key("names", Flag, NO, "Whether it may look up names."),
-];
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        let named = |entry: &Entry| {
+            let plan = ComponentPlan::read(&entry.item, base)?;
+            Some(ComponentPlan { name: entry.key.clone(), ..plan })
+        };
+        item.table()?.entries.iter().map(named).collect::<Option<_>>().map(Self)
+    }
+}
+
+table! {
+    /// The app as a whole.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct AppPlan {
+        /// The app's name, in logs and in the report.
+        "name" => name: String = Shape::Label, or(String::new(), "the name of the manifest's folder");
+        /// Longest graceful stop of the whole app. 0 cuts off at once.
+        "grace" => grace: Duration, or(secs(25));
+        /// Longest stop of the whole app after a component has failed.
+        "fail-grace" => fail_grace: Duration, or(secs(5));
+        /// Time after TERM in which the app is not ready, but serves; then the stop begins.
+        "drain-delay" => drain_delay: Duration, or(Duration::ZERO);
+        /// The table of signals that holds while the app runs.
+        "signals" => signals: SignalProfile, or(SignalProfile::Standard);
+        /// The log of requests.
+        "access-log" => access_log: AccessLogFormat, or(AccessLogFormat::Off);
+        /// The address of /livez, /readyz, /status and /metrics. Off unless set.
+        "admin" => admin: Option<SocketAddr>;
+        /// The path of the control socket, whose mode is 0600. Off unless set.
+        "control" => control: Option<PathBuf>;
+    }
+}
+
+table! {
+    /// One user-built component with everything it is granted. Equal plans of equal files make equal components.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ComponentPlan {
+        /// The component's name, unique in the app.
+        plain => name: String;
+        /// The component's `.wasm` file.
+        "source" required => source: PathBuf;
+        /// The settings of a component that the host listens for.
+        flat => http: HttpPlan;
+        /// The components it depends on: it starts after they are ready, and stops before them.
+        "after" => after: Vec<String> = Shape::List(&Shape::Component);
+        /// Longest time between its notice and its cut-off; never longer than the app's.
+        "grace" => grace: Option<Duration>, or(None, "the app's grace");
+        /// The time at which the host calls its exported `shutdown`.
+        "hook" => hook: Option<HookTiming>,
+            or(None, "`\"at-start\"` next to an async `run`, else `\"after-drain\"`");
+        /// The meaning of its normal end for the app.
+        "on-exit" => on_exit: OnEnd, or(OnEnd::StopApp);
+        /// The meaning of its failure for the app.
+        "on-failure" => on_failure: Option<OnEnd>,
+            or(None, "`\"restart\"` for the kinds `http` and `tcp`, else `\"stop-app\"`");
+        /// How often and how soon the host starts it again, where `on-exit` or `on-failure` is `"restart"`.
+        "restart" => restart: RestartPlan, or(RestartKeys::default().into());
+        /// The time at which it is ready, and the components `after` it can start.
+        "ready" => ready: Option<ReadyWhen>, or(None, "`\"said\"` for a service that imports `ready`, else `\"started\"`");
+        /// How the host finds out whether it is alive. If it is not, it has failed. Off unless set.
+        "health" => health: Option<HealthPlan>, for Health;
+        /// Whether the new instance starts before the old one has ended, on a reload.
+        "overlap" => overlap: bool, for Overlap;
+        /// Longest time from the start of an instance until it is ready.
+        "start-timeout" => start_timeout: Duration = ABOVE_0, or(secs(10));
+        /// Most bytes of all linear memories of one instance together.
+        "memory" => memory: u64 = SIZE, or(256 << 20);
+        /// Whether it reads the standard input. At most one component of an app does.
+        "stdin" => stdin: bool;
+        /// Its arguments, without the name of the program.
+        "args" => args: Vec<String>;
+        /// Its whole environment.
+        "env" => env: Vec<(String, String)>;
+        /// The directories it sees.
+        "dirs" => dirs: Vec<DirGrant>;
+        /// The addresses it may use.
+        "network" => network: NetworkGrant;
+        /// The HTTP servers it may send requests to.
+        "outbound-http" => outbound_http: Vec<Origin>;
+        /// The values it reads through `wasi:config/store`.
+        "config" => config: BTreeMap<String, String>;
+    }
+}
+
+table! {
+    /// The settings of a component that the host listens for, of kind `http` or `tcp`. The default listens nowhere.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct HttpPlan {
+        /// The addresses on which the host listens for it. Several http components that have `routes` can share one.
+        /// `fd:NAME` is a socket that systemd hands over.
+        "listen" => listen: Vec<ListenAddress>, for Listen;
+        /// The requests on its addresses that are its own: each route is a host, the start of a path, or both.
+        "routes" => routes: Vec<Route>, or(Vec::new(), "what no other component's route takes"), for Requests;
+        /// The certificate of its addresses.
+        "tls" => tls: Option<TlsPlan>, for Listen;
+        /// The number of its instances, and how long each stays.
+        "instances" => instances: InstancesPlan, for Listen;
+        /// Longest time until the response to a request begins.
+        "request-timeout" => request_timeout: Duration = ABOVE_0, or(secs(30)), for Requests;
+        /// Limits of what clients may use up.
+        "limits" => limits: LimitsPlan, for Listen;
+        /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+        "forwarded" => forwarded: Forwarded, or(Forwarded::Replace), for Requests;
+    }
+}
+
+table! {
+    /// A certificate and its key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct TlsPlan {
+        /// The certificate, with those that sign it: a PEM file.
+        "cert" required => cert: PathBuf;
+        /// Its private key: a PEM file.
+        "key" required => key: PathBuf;
+    }
+}
+
+table! {
+    /// The number of instances, and how long each stays.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct InstancesPlan {
+        /// Most instances at a time.
+        "max" => max: Option<usize> = FROM_1, or(None, "one for each core if its handler is async, else 32");
+        /// Most requests, or connections, in one instance at a time.
+        "concurrency" => concurrency: Option<usize> = FROM_1,
+            or(None, "64 if its handler is async (`tcp`: 512), else always 1");
+        /// Requests, or connections, after which the host replaces an instance. 0 is never.
+        "requests" => requests: u64, or(0);
+        /// Most requests, or connections, that wait for an instance. The host answers one more with 503, or resets it.
+        "queue" => queue: usize, or(1024);
+        /// Time that an instance stays without work. The last one stays for ever.
+        "idle" => idle: Duration = ABOVE_0, or(secs(60));
+    }
+}
+
+table! {
+    /// Limits of what clients may use up.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LimitsPlan {
+        /// Most connections at a time on each of its addresses. More wait to be accepted.
+        "connections" => connections: usize = FROM_1, or(4096);
+        /// Most bytes of a request's head.
+        "header-size" => header_size: usize = HEADER_SIZE, or(64 << 10), for Requests;
+        /// Most bytes of a request's body. No limit unless set.
+        "body-size" => body_size: Option<u64> = SIZE, for Requests;
+        /// Longest time for the head of a request to arrive.
+        "header-timeout" => header_timeout: Duration = ABOVE_0, or(secs(10));
+        /// Time that a connection stays open without a request.
+        "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(secs(75));
+    }
+}
+
+table! {
+    /// How the host finds out whether a component is alive.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct HealthPlan {
+        /// The path that the host requests with GET, for the kind `http`, which needs it. A status below 500 is good.
+        /// A service calls `alive` of `curfew:lifecycle/host` instead.
+        "path" => path: Option<String> = Shape::RequestPath;
+        /// Time between two such requests, or longest time between two calls of `alive`.
+        "every" => every: Duration = ABOVE_0, or(secs(10));
+        /// Longest time until the response begins, for the kind `http`.
+        "timeout" => timeout: Duration = ABOVE_0, or(every, "what `every` says");
+        /// The number of misses in a row after which the component has failed.
+        "failures" => failures: u32 = FROM_1, or(3);
+    }
+}
+
+table! {
+    /// A directory of the host that a component sees.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DirGrant {
+        /// The directory on the host.
+        "host" required => host: PathBuf;
+        /// Its path in the component.
+        "guest" required => guest: String = Shape::GuestPath;
+        /// The component's rights in it.
+        "access" => access: Access, or(Access::ReadOnly);
+    }
+}
+
+table! {
+    /// The addresses a component may use. The default is none.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NetworkGrant {
+        /// Addresses it may bind. Port 0 allows one of the system's choice.
+        "listen" => listen: Vec<SocketAddr>;
+        /// Peers it may connect or send to.
+        "connect" => connect: Vec<Peer>;
+        /// Whether it may look up names.
+        "names" => names: bool;
+        /// All of it, whatever the keys say; only the command line can grant that.
+        plain => all: bool;
+    }
+}
+
+table! {
+    /// The keys of a [`RestartPlan`]. A period of 0 stands for the default, which depends on the graces:
+    /// `Plan::keep_budgets_possible` sets it.
+    pub(super) struct RestartKeys {
+        /// Most restarts within the time `within`. A component that needs one more gives up.
+        "max" => max: u32, or(5);
+        /// The time in which `max` restarts are allowed.
+        "within" => within: Duration = ABOVE_0,
+            or(Duration::ZERO, "`\"1m\"`, or twice the time that `max` restarts can take if that is longer");
+        /// The first pause before a restart, and the longest one. Each pause is twice the one before, less up to a
+        /// quarter by chance: `["200ms", "30s"]` is 200 ms, 400 ms, 800 ms and so on, at most 30 s. After a run as
+        /// long as the longest pause, the next pause is the first one again.
+        "backoff" => backoff: [Duration; 2], or([Duration::from_millis(200), secs(30)]);
+    }
+}
+
+impl From<RestartKeys> for RestartPlan {
+    fn from(keys: RestartKeys) -> Self {
+        let RestartKeys { max, within, backoff: [first_pause, longest_pause] } = keys;
+        Self { max, within, first_pause, longest_pause }
+    }
+}
+
+impl KeyType for RestartPlan {
+    const SHAPE: Shape = RestartKeys::SHAPE;
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        RestartKeys::read(item, base).map(Self::from)
+    }
+}
+
+impl Default for RestartPlan {
+    fn default() -> Self {
+        Self { within: DEFAULT_PERIOD, ..RestartKeys::default().into() }
+    }
+}
+
+impl ComponentPlan {
+    /// Returns the first key that says something other than its default and is in none of these groups, as a manifest
+    /// writes it. Every kind takes [`KeyGroup::General`].
+    #[must_use]
+    pub fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
+        Table::key_beyond(self, groups)
+    }
+}
+
+words! {
+    /// The log of requests.
+    pub enum AccessLogFormat {
+        /// The host logs no request.
+        Off = "off",
+        /// One line of text for each request.
+        Text = "text",
+        /// One line of JSON for each request.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The table of signals that holds while the app runs.
+    pub enum SignalProfile {
+        /// TERM and INT stop gracefully.
+        Standard = "standard",
+        /// TERM and INT stop at once, QUIT stops gracefully.
+        Nginx = "nginx",
+    }
+}
+
+words! {
+    /// The meaning of a component's end, or of its failure, for the app.
+    pub enum OnEnd {
+        /// The whole app stops: one leaves, all leave.
+        StopApp = "stop-app",
+        /// The others go on.
+        Ignore = "ignore",
+        /// The host starts it again, within the limits of `restart`.
+        Restart = "restart",
+    }
+}
+
+words! {
+    /// The time at which a component is ready, and the components after it can start.
+    pub enum ReadyWhen {
+        /// When its `run` has been entered, or its listener accepts.
+        Started = "started",
+        /// When it has called `ready` of `curfew:lifecycle/host`.
+        Said = "said",
+    }
+}
+
+words! {
+    /// The time at which the host calls the hook of a component.
+    pub enum HookTiming {
+        /// As soon as the component is asked to stop.
+        AtStart = "at-start",
+        /// When its `run` has returned, or its requests are done.
+        AfterDrain = "after-drain",
+    }
+}
+
+words! {
+    /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+    pub enum Forwarded {
+        /// The host removes them, as any client can write them. The component gets what the host knows.
+        Replace = "replace",
+        /// The host keeps them and adds what it knows, for an app behind a proxy that is trusted.
+        Append = "append",
+    }
+}
+
+words! {
+    /// The rights of a component in a directory.
+    pub enum Access {
+        /// The component reads.
+        ReadOnly = "read-only",
+        /// The component reads, writes, creates and deletes.
+        ReadWrite = "read-write",
+    }
+}

@@ -1,35 +1,25 @@
 //! From a manifest's text to a [`Plan`]: syntax, then values, then their sense together.
 //!
-//! Invariant: one error is told, the first in the text; without one, the plan is complete and consistent. The
-//! keys are in `schema`; the order of the stages is all that is decided here, and how values become the plan.
+//! Invariant: the user gets one error, the first in the text. Without one, the plan is complete and consistent. The
+//! keys are in `keys`; here are the order of the stages, and the words for a text that is no TOML.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, Error};
 
-use super::budget::time_to_go;
-use super::error::{Diagnostic, PlanError};
-use super::http::{DEFAULT_REQUEST_TIMEOUT, Forwarded, HttpPlan, InstancesPlan, LimitsPlan, TlsPlan};
+use super::declare::Table;
+use super::error::{PlanError, Problem, Span, first};
+use super::keys::{Components, Manifest, Plan};
 use super::names::folder_name;
-use super::problem::{Item, Problem, Section, first};
-use super::schema::{
-    AFTER_DRAIN, APPEND, AT_START, IGNORE, JSON, NGINX, READ_WRITE, RESTART, SAID, STARTED, TEXT,
-};
-use super::types::{
-    Access, AccessLogFormat, AppPlan, ComponentPlan, DEFAULT_FAIL_GRACE, DEFAULT_GRACE, DEFAULT_HEALTH_EVERY,
-    DEFAULT_HEALTH_FAILURES, DEFAULT_MEMORY, DEFAULT_START_TIMEOUT, DirGrant, HealthPlan, HookTiming,
-    NetworkGrant, OnEnd, Plan, ReadyWhen, RestartPlan, SignalProfile,
-};
-use super::{checks, read, syntax};
+use super::{checks, read, scalar};
+use crate::text::units::suggest_unit;
 
-/// The manifest that is meant when none is named.
+/// The manifest that holds when the command line names none.
 pub const DEFAULT_MANIFEST: &str = "curfew.toml";
 
-/// The largest manifest that is read; so a device or an endless pipe is none.
+/// The largest manifest that is read: a device or an endless pipe is none.
 const MAX_MANIFEST: u64 = 1 << 20;
 
 impl Plan {
@@ -49,7 +39,7 @@ impl Plan {
         file.take(MAX_MANIFEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_MANIFEST {
             let message = format!("a manifest has at most {MAX_MANIFEST} bytes, this file is larger");
-            return Err(invalid(path, "", Problem::new(0..0, message)));
+            return Err(Problem::new(0..0, message).in_text(path, ""));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Self::from_str(&text, path),
@@ -65,216 +55,116 @@ impl Plan {
     pub fn from_str(text: &str, path: &Path) -> Result<Self, PlanError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (tree, errors) = DeTable::parse_recoverable(text);
-        if let Some(problem) = syntax::first(text, &errors) {
-            return Err(invalid(path, text, problem));
+        if let Some(problem) = first_error(text, &errors) {
+            return Err(problem.in_text(path, text));
         }
         let base = path.parent().unwrap_or(Path::new(""));
         let (root, mut problems) = read::read(&tree);
         problems.extend(checks::check(&root, text, base));
         if let Some(problem) = first(problems) {
-            return Err(invalid(path, text, problem));
+            return Err(problem.in_text(path, text));
         }
-        let components = root.table("component").map(|table| table.entries.as_slice()).unwrap_or_default();
+        let Manifest { mut app, components: Components(components) } = Manifest::from_section(&root, base);
         if components.is_empty() {
             let at = root.entry("component").map_or(0..0, |entry| entry.key_span.clone());
             let hint = "add one: [component.web] with `source = \"web.wasm\"`".to_owned();
-            return Err(invalid(path, text, Problem::new(at, "the app has no component").hint(hint)));
+            return Err(Problem::new(at, "the app has no component").hint(hint).in_text(path, text));
         }
-        let none = Section::default();
-        let app = app_plan(root.table("app").unwrap_or(&none), path, base);
-        let components = components
-            .iter()
-            .filter_map(|entry| Some(component_plan(&entry.key, entry.item.table()?, base, app.fail_grace)))
-            .collect();
-        Ok(Self { app, components, manifest: Some(path.to_owned()), passthrough: false })
+        if app.name.is_empty() {
+            app.name = folder_name(path).unwrap_or_else(|| "app".to_owned());
+        }
+        app.control = app.control.map(absolute);
+        let mut plan = Self { app, components, manifest: Some(path.to_owned()), passthrough: false };
+        plan.keep_budgets_possible();
+        Ok(plan)
     }
-}
-
-fn invalid(path: &Path, text: &str, problem: Problem) -> PlanError {
-    let Problem { span, message, hint } = problem;
-    PlanError::Invalid(Box::new(Diagnostic::new(path, text, span, message, hint)))
 }
 
 fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> PlanError {
     let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
     let text = String::from_utf8_lossy(valid);
     if valid.starts_with(b"\0asm") || error.as_bytes().starts_with(b"\x7fELF") {
-        return invalid(path, "", Problem::new(0..0, "this is a binary, not a manifest"));
+        return Problem::new(0..0, "this is a binary, not a manifest").in_text(path, "");
     }
-    let problem = Problem::new(text.len()..text.len(), "this is not text: a manifest is UTF-8");
-    invalid(path, &text, problem)
-}
-
-fn app_plan(app: &Section, path: &Path, base: &Path) -> AppPlan {
-    AppPlan {
-        name: app
-            .text("name")
-            .map(str::to_owned)
-            .or_else(|| folder_name(path))
-            .unwrap_or_else(|| "app".into()),
-        grace: app.duration("grace").unwrap_or(DEFAULT_GRACE),
-        fail_grace: app.duration("fail-grace").unwrap_or(DEFAULT_FAIL_GRACE),
-        drain_delay: app.duration("drain-delay").unwrap_or_default(),
-        signals: match app.text("signals") {
-            Some(NGINX) => SignalProfile::Nginx,
-            _ => SignalProfile::Standard,
-        },
-        access_log: match app.text("access-log") {
-            Some(TEXT) => AccessLogFormat::Text,
-            Some(JSON) => AccessLogFormat::Json,
-            _ => AccessLogFormat::Off,
-        },
-        admin: app.item("admin").and_then(Item::address),
-        control: app.text("control").map(|path| absolute(base.join(path))),
-    }
+    Problem::new(text.len()..text.len(), "this is not text: a manifest is UTF-8").in_text(path, &text)
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn component_plan(name: &str, section: &Section, base: &Path, fail_grace: Duration) -> ComponentPlan {
-    let grace = section.duration("grace");
-    ComponentPlan {
-        name: name.to_owned(),
-        source: section.text("source").map(|source| base.join(source)).unwrap_or_default(),
-        grace,
-        hook: match section.text("hook") {
-            Some(AT_START) => Some(HookTiming::AtStart),
-            Some(AFTER_DRAIN) => Some(HookTiming::AfterDrain),
-            _ => None,
-        },
-        on_exit: on_end(section.text("on-exit")),
-        on_failure: section.text("on-failure").map(|word| on_end(Some(word))),
-        restart: restart_plan(section.table("restart"), time_to_go(fail_grace, grace)),
-        after: texts(section, "after"),
-        ready: match section.text("ready") {
-            Some(STARTED) => Some(ReadyWhen::Started),
-            Some(SAID) => Some(ReadyWhen::Said),
-            _ => None,
-        },
-        health: section.table("health").map(health),
-        overlap: section.flag("overlap"),
-        start_timeout: section.duration("start-timeout").unwrap_or(DEFAULT_START_TIMEOUT),
-        memory: section.number("memory").unwrap_or(DEFAULT_MEMORY),
-        stdin: section.flag("stdin"),
-        args: texts(section, "args"),
-        env: pairs(section.table("env")).into_iter().collect(),
-        dirs: section.list("dirs").iter().filter_map(|item| dir(item.table()?, base)).collect(),
-        network: section.table("network").map(network).unwrap_or_default(),
-        http: http(section, base),
-        outbound_http: section.list("outbound-http").iter().filter_map(Item::origin).cloned().collect(),
-        config: pairs(section.table("config")),
-    }
+/// The first of the parser's `errors` on `text`.
+fn first_error(text: &str, errors: &[Error]) -> Option<Problem> {
+    let start = |error: &&Error| error.span().map_or(usize::MAX, |span| span.start);
+    errors.iter().min_by_key(start).map(|error| reword(text, error))
 }
 
-fn on_end(word: Option<&str>) -> OnEnd {
-    match word {
-        Some(IGNORE) => OnEnd::Ignore,
-        Some(RESTART) => OnEnd::Restart,
-        _ => OnEnd::StopApp,
+fn reword(text: &str, error: &Error) -> Problem {
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let found = text.get(span.clone()).unwrap_or_default();
+    let message = error.message();
+    if message == "duplicate key" {
+        return duplicate(text, span);
     }
+    if message.starts_with("cannot extend value of type") {
+        let message = format!("`{}` has a value already, it cannot be a table as well", unquoted(found));
+        return Problem::new(span, message);
+    }
+    if message.starts_with("string values must be quoted") {
+        if found.is_empty() {
+            return Problem::new(span, "a value is missing after `=`");
+        }
+        return bare(text, span);
+    }
+    let said = message.replace("invalid basic string, expected `\"`", "the closing `\"` is missing");
+    let said = said.strip_suffix(", expected nothing").unwrap_or(&said);
+    let lower = found.to_ascii_lowercase();
+    let hint = matches!(lower.as_str(), "true" | "false").then(|| format!("did you mean {lower}?"));
+    Problem::new(span, format!("this is not TOML: {said}")).hint(hint)
 }
 
-/// The budget in a `restart` table, for a component whose failed instances may take `going` to go.
-pub(super) fn restart_plan(section: Option<&Section>, going: Duration) -> RestartPlan {
-    let RestartPlan { max, within, first_pause, longest_pause } = RestartPlan::default();
-    let number = |section: &Section| section.count("max").map(|max| u32::try_from(max).unwrap_or(u32::MAX));
-    let pauses = section.map(|section| section.list("backoff")).unwrap_or_default();
-    let mut pauses = pauses.iter().filter_map(Item::duration);
-    let plan = RestartPlan {
-        max: section.and_then(number).unwrap_or(max),
-        within,
-        first_pause: pauses.next().unwrap_or(first_pause),
-        longest_pause: pauses.next().unwrap_or(longest_pause),
+/// A value without quotes. The parser marks its first word only, or its first number.
+fn bare(text: &str, span: Span) -> Problem {
+    let rest = text.get(span.start..).unwrap_or_default();
+    let end = rest.find(['\n', '\r', ',', '[', ']', '{', '}', '#', '=', '"', '\'']).unwrap_or(rest.len());
+    let value = rest.get(..end).unwrap_or_default().trim_end();
+    let message = format!("a string stands in quotes; found {}", scalar::ticked(value));
+    let plain = |c: char| c.is_ascii_alphanumeric() || " -_./:*".contains(c);
+    let meant = match suggest_unit(value, true) {
+        Some(duration) => Some(duration),
+        None => (!value.is_empty() && value.chars().all(plain)).then(|| value.to_owned()),
     };
-    match section.and_then(|section| section.duration("within")) {
-        Some(within) => RestartPlan { within, ..plan },
-        None => plan.with_default_period(going),
+    let hint = meant.map(|meant| format!("did you mean {}?", scalar::quoted(&meant)));
+    Problem::new(span.start..span.start + value.len().max(1), message).hint(hint)
+}
+
+fn duplicate(text: &str, span: Span) -> Problem {
+    let key = unquoted(text.get(span.clone()).unwrap_or_default());
+    let line_start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let line = text.get(line_start..span.start).unwrap_or_default();
+    let before = line.replace([' ', '\t', '"', '\''], "");
+    if before != "[component." {
+        return Problem::new(span, format!("{} is given twice in one table", scalar::ticked(key)));
     }
-}
-
-fn health(section: &Section) -> HealthPlan {
-    let every = section.duration("every").unwrap_or(DEFAULT_HEALTH_EVERY);
-    let failures = section.number("failures").map(|failures| u32::try_from(failures).unwrap_or(u32::MAX));
-    HealthPlan {
-        path: section.text("path").map(str::to_owned),
-        every,
-        timeout: section.duration("timeout").unwrap_or(every),
-        failures: failures.unwrap_or(DEFAULT_HEALTH_FAILURES),
-    }
-}
-
-fn texts(section: &Section, key: &str) -> Vec<String> {
-    section.list(key).iter().filter_map(Item::text).map(str::to_owned).collect()
-}
-
-fn pairs(section: Option<&Section>) -> BTreeMap<String, String> {
-    let entries = section.map(|section| section.entries.as_slice()).unwrap_or_default();
-    entries.iter().filter_map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned()))).collect()
-}
-
-fn dir(section: &Section, base: &Path) -> Option<DirGrant> {
-    let host: PathBuf = base.join(section.text("host")?);
-    let access = match section.text("access") {
-        Some(READ_WRITE) => Access::ReadWrite,
-        _ => Access::ReadOnly,
+    let message = match first_component(text.get(..line_start).unwrap_or_default(), key) {
+        Some(line) => {
+            format!("there are two components {}; the first is on line {line}", scalar::ticked(key))
+        }
+        None => format!("there are two components {}", scalar::ticked(key)),
     };
-    Some(DirGrant { host, guest: section.text("guest")?.to_owned(), access })
+    Problem::new(span, message).hint("the names of components are unique".to_owned())
 }
 
-fn network(section: &Section) -> NetworkGrant {
-    let listen = section.list("listen").iter().filter_map(Item::address);
-    let connect = section.list("connect").iter().filter_map(Item::peer).cloned();
-    NetworkGrant {
-        listen: listen.collect(),
-        connect: connect.collect(),
-        names: section.flag("names"),
-        all: false,
-    }
+/// The line on which the component `name` is declared in `text`.
+fn first_component(text: &str, name: &str) -> Option<usize> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let (key, _) = root.get_ref().get("component")?.get_ref().as_table()?.get_key_value(name)?;
+    let before = text.get(..key.span().start)?;
+    Some(before.matches('\n').count() + 1)
 }
 
-fn http(component: &Section, base: &Path) -> HttpPlan {
-    let none = Section::default();
-    let listen = component.list("listen").iter().filter_map(Item::listen_address);
-    HttpPlan {
-        listen: listen.map(|address| address.resolved(base)).collect(),
-        routes: component.list("routes").iter().filter_map(Item::route).cloned().collect(),
-        tls: component.table("tls").and_then(|tls| tls_plan(tls, base)),
-        instances: instances(component.table("instances").unwrap_or(&none)),
-        request_timeout: component.duration("request-timeout").unwrap_or(DEFAULT_REQUEST_TIMEOUT),
-        limits: limits(component.table("limits").unwrap_or(&none)),
-        forwarded: match component.text("forwarded") {
-            Some(APPEND) => Forwarded::Append,
-            _ => Forwarded::Replace,
-        },
-    }
-}
-
-fn tls_plan(tls: &Section, base: &Path) -> Option<TlsPlan> {
-    Some(TlsPlan { cert: base.join(tls.text("cert")?), key: base.join(tls.text("key")?) })
-}
-
-fn instances(section: &Section) -> InstancesPlan {
-    let fallback = InstancesPlan::default();
-    InstancesPlan {
-        max: section.count("max"),
-        concurrency: section.count("concurrency"),
-        requests: section.number("requests").unwrap_or(fallback.requests),
-        queue: section.count("queue").unwrap_or(fallback.queue),
-        idle: section.duration("idle").unwrap_or(fallback.idle),
-    }
-}
-
-fn limits(section: &Section) -> LimitsPlan {
-    let fallback = LimitsPlan::default();
-    LimitsPlan {
-        connections: section.count("connections").unwrap_or(fallback.connections),
-        header_size: section.count("header-size").unwrap_or(fallback.header_size),
-        body_size: section.number("body-size"),
-        header_timeout: section.duration("header-timeout").unwrap_or(fallback.header_timeout),
-        idle_timeout: section.duration("idle-timeout").unwrap_or(fallback.idle_timeout),
-    }
+fn unquoted(key: &str) -> &str {
+    key.trim_matches(['"', '\''])
 }
 
 #[cfg(test)]

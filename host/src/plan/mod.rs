@@ -1,13 +1,13 @@
-//! From what the user wrote to a checked [`Plan`]: defaults, cross-key checks, messages. Opens nothing but
-//! the manifest itself, and knows neither wasmtime nor clap.
+//! From the user's manifest or command line to a checked [`Plan`]: defaults, cross-key checks, messages. Opens nothing
+//! but the manifest itself, and knows neither wasmtime nor clap.
 
 pub mod address;
 mod budget;
 mod checks;
 mod compatible;
+mod declare;
 mod error;
 mod from_files;
-mod http;
 mod json_schema;
 pub mod keys;
 mod manifest;
@@ -15,23 +15,22 @@ pub mod names;
 mod order;
 mod origin;
 mod overrides;
-mod pattern;
-mod peer;
-mod problem;
 mod read;
+mod resolved;
 mod route;
 mod scalar;
 pub mod schema;
-mod syntax;
-mod types;
+mod section;
 
-pub use compatible::Diff;
+pub use address::{ListenAddress, Peer, PeerHost};
+pub use budget::RestartPlan;
 pub use error::{Diagnostic, PlanError, PlanErrorKind};
 pub use from_files::Bare;
-pub use http::*;
 pub use json_schema::json_schema;
+pub use keys::*;
 pub use manifest::DEFAULT_MANIFEST;
+pub use order::{Needs, reversed, waves};
 pub use origin::{Origin, OriginHost, OriginPort, parse_origin};
 pub use overrides::Overrides;
+pub use resolved::{KindDefaults, Resolved};
 pub use route::{Route, RouteHost, RouteTable, parse_route};
-pub use types::*;

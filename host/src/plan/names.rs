@@ -1,6 +1,6 @@
-//! Names: which are valid, how one is made of a file's name, and which known word a wrong one was meant to be.
+//! Names: the rules for valid ones, a name made of a file's name, and the known word nearest to a wrong one.
 //!
-//! Invariant: a name that passed is safe in a log line, a metric and a file name. Text of keys is in `schema`.
+//! Invariant: a name that passed is safe in a log line, a metric and a file name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Longest name of a component, and of an app.
 pub const MAX_NAME: usize = 64;
 
-/// What a component's name may be, in words.
+/// The rule for a component's name, in words.
 pub(super) const NAME_RULE: &str =
     "a name: a-z, 0-9, `-` and `_`, starting with a letter or digit, at most 64 long";
 

@@ -1,60 +1,29 @@
-//! In which order components start and stop: the waves that `after` makes.
+//! The order in which components start and stop: the waves that `after` makes.
 //!
 //! Invariant: each component is in exactly one wave, behind all that it has to wait for. How long a wave may
 //! take is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::Plan;
+use super::keys::Plan;
 
-impl Plan {
-    /// Returns the waves of a start, as places in [`Plan::components`]: who comes after nobody is in the first,
-    /// everyone else in the one behind the last of those that it comes after.
-    #[must_use]
-    pub fn start_waves(&self) -> Vec<Vec<usize>> {
-        waves(&self.needs())
-    }
+/// For each key those that it needs.
+pub type Needs<K> = BTreeMap<K, BTreeSet<K>>;
 
-    /// Returns the waves of a stop, as places in [`Plan::components`]: after whom nobody comes is in the first,
-    /// everyone else in the one behind the last of those that come after it.
-    #[must_use]
-    pub fn stop_waves(&self) -> Vec<Vec<usize>> {
-        waves(&turned_round(&self.needs()))
-    }
-
-    /// For each component those that it comes after. Who does not exist counts for nothing: a manifest is
-    /// checked for that.
-    fn needs(&self) -> Vec<Vec<usize>> {
-        let names = self.components.iter().enumerate().map(|(place, component)| (&component.name, place));
-        let places: BTreeMap<&String, usize> = names.collect();
-        let needs = |after: &[String]| after.iter().filter_map(|name| places.get(name).copied()).collect();
-        self.components.iter().map(|component| needs(&component.after)).collect()
-    }
-}
-
-fn turned_round(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let mut turned = vec![Vec::new(); edges.len()];
-    for (from, targets) in edges.iter().enumerate() {
-        for to in targets {
-            if let Some(edges) = turned.get_mut(*to) {
-                edges.push(from);
-            }
-        }
-    }
-    turned
-}
-
-/// The waves in which each comes behind all that it needs. Loops instead of recursion: a manifest can be as deep
-/// as it likes.
-fn waves(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let needed_by = turned_round(needs);
-    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
-    let mut wave: Vec<usize> = places(&missing, |count| count == 0);
+/// Sorts the keys into waves: each is in the wave behind the last of those that it needs, or in the first. Returns the
+/// waves, and the keys that have none: those in a circle, and those that need them. A need that is no key itself counts
+/// for nothing. Loops instead of recursion: a manifest can be as deep as it likes.
+#[must_use]
+pub fn waves<K: Copy + Ord>(needs: &Needs<K>) -> (Vec<Vec<K>>, BTreeSet<K>) {
+    let needed_by = reversed(needs);
+    let known = |needs: &BTreeSet<K>| needs.iter().filter(|need| needed_by.contains_key(need)).count();
+    let mut missing: BTreeMap<K, usize> = needs.iter().map(|(key, needs)| (*key, known(needs))).collect();
+    let mut wave: Vec<K> = missing.iter().filter(|(_, count)| **count == 0).map(|(key, _)| *key).collect();
     let mut waves = Vec::new();
     while !wave.is_empty() {
         let mut next = Vec::new();
-        for user in wave.iter().filter_map(|place| needed_by.get(*place)).flatten() {
-            if let Some(count) = missing.get_mut(*user) {
+        for user in wave.iter().filter_map(|key| needed_by.get(key)).flatten() {
+            if let Some(count) = missing.get_mut(user) {
                 *count -= 1;
                 if *count == 0 {
                     next.push(*user);
@@ -64,14 +33,51 @@ fn waves(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
         next.sort_unstable();
         waves.push(std::mem::replace(&mut wave, next));
     }
-    // No manifest has a circle. An embedder's plan can: nobody of it may be lost.
-    let in_circles = places(&missing, |count| count > 0);
-    waves.extend((!in_circles.is_empty()).then_some(in_circles));
-    waves
+    (waves, missing.into_iter().filter(|(_, count)| *count > 0).map(|(key, _)| key).collect())
 }
 
-fn places(counts: &[usize], is_meant: impl Fn(usize) -> bool) -> Vec<usize> {
-    counts.iter().enumerate().filter(|(_, count)| is_meant(**count)).map(|(place, _)| place).collect()
+/// Returns for each key those that need it.
+#[must_use]
+pub fn reversed<K: Copy + Ord>(needs: &Needs<K>) -> Needs<K> {
+    let mut needed_by: Needs<K> = needs.keys().map(|key| (*key, BTreeSet::new())).collect();
+    for (user, needed) in needs {
+        for need in needed {
+            if let Some(users) = needed_by.get_mut(need) {
+                users.insert(*user);
+            }
+        }
+    }
+    needed_by
+}
+
+impl Plan {
+    /// Returns the waves of a start, as places in [`Plan::components`]. Each component is in the wave behind the last
+    /// of those that it comes after, or in the first.
+    #[must_use]
+    pub fn start_waves(&self) -> Vec<Vec<usize>> {
+        all_waves(&self.needs())
+    }
+
+    /// Returns the waves of a stop, as places in [`Plan::components`]. Each component is in the wave behind the last
+    /// of those that come after it, or in the first.
+    #[must_use]
+    pub fn stop_waves(&self) -> Vec<Vec<usize>> {
+        all_waves(&reversed(&self.needs()))
+    }
+
+    fn needs(&self) -> Needs<usize> {
+        let names = self.components.iter().enumerate().map(|(place, component)| (&component.name, place));
+        let places: BTreeMap<&String, usize> = names.collect();
+        let needs = |after: &[String]| after.iter().filter_map(|name| places.get(name).copied()).collect();
+        self.components.iter().map(|component| needs(&component.after)).enumerate().collect()
+    }
+}
+
+/// No manifest has a circle, but the plan of an embedder can have one: its components are in the last wave.
+fn all_waves(needs: &Needs<usize>) -> Vec<Vec<usize>> {
+    let (mut waves, circles) = waves(needs);
+    waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
+    waves
 }
 
 #[cfg(test)]
@@ -121,7 +127,7 @@ mod tests {
         needs[place].iter().map(|need| 1 + wave_of(*need, needs)).max().unwrap_or(0)
     }
 
-    /// Who needs whom, without circles: each only those before it, in an order that is shuffled.
+    /// Needs without circles: each only those before it, in an order that is shuffled.
     fn needs() -> impl Strategy<Value = Vec<Vec<usize>>> {
         let edges = prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..12);
         let shuffled = edges.prop_flat_map(|edges| {
@@ -140,14 +146,18 @@ mod tests {
     proptest! {
         #[test]
         fn waves_are_what_the_definition_says(needs in needs()) {
-            for edges in [turned_round(&needs), needs] {
+            let places = |edges: &[Vec<usize>]| -> Needs<usize> {
+                edges.iter().map(|edges| edges.iter().copied().collect()).enumerate().collect()
+            };
+            let reversed = reversed(&places(&needs)).into_values().map(|users| users.into_iter().collect());
+            for edges in [reversed.collect(), needs] {
                 let mut expected: Vec<Vec<usize>> = Vec::new();
                 for place in 0..edges.len() {
                     let wave = wave_of(place, &edges);
                     expected.resize(expected.len().max(wave + 1), Vec::new());
                     expected[wave].push(place);
                 }
-                prop_assert_eq!(waves(&edges), expected);
+                prop_assert_eq!(waves(&places(&edges)), (expected, BTreeSet::new()));
             }
         }
     }

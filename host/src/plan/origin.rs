@@ -6,8 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::address::{AddressError, is_host_name, parse_host, port_of};
-use super::types::PeerHost;
+use super::address::{AddressError, PeerHost, is_host_name, parse_host, port_of};
 
 /// A server, or several, as one item of `outbound-http`. Displayed as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
-//! What the command line changes in a plan, wherever the plan came from.
+//! Changes that the command line makes in a plan, wherever the plan came from.
 //!
-//! Invariant: what is not named stays as it is. How options are spelled is not known here.
+//! Invariant: a value that is not named stays as it is. How options are spelled is not known here.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::types::{Plan, SignalProfile};
+use super::budget::time_to_go;
+use super::keys::{ComponentPlan, Plan, SignalProfile};
 
-/// What is to be changed; `None` leaves it as it is.
+/// The values to change; `None` leaves one as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// The app's grace.
@@ -35,6 +36,17 @@ impl Plan {
             self.app.control = Some(std::path::absolute(&control).unwrap_or(control));
         }
         self.keep_budgets_possible();
+    }
+
+    /// Gives a default period to each budget that could not be spent with the graces that the app has now, and to
+    /// each without a period.
+    pub(super) fn keep_budgets_possible(&mut self) {
+        for ComponentPlan { restart, grace, .. } in &mut self.components {
+            let going = time_to_go(self.app.fail_grace, *grace);
+            if restart.time_to_spend(going) >= restart.within {
+                *restart = restart.with_default_period(going);
+            }
+        }
     }
 }
 

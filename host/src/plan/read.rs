@@ -1,18 +1,19 @@
 //! From parsed TOML to typed values, along the schema: unknown keys, wrong types, values that do not parse.
 //!
-//! Invariant: each problem is noted with its place and reading goes on, so that the first in the text can be
-//! told. What depends on two keys, or on the disk, is in `checks`; one single value is read in `scalar`.
+//! Invariant: each problem is noted with its place and reading goes on, so that the user gets the first in the text.
+//! Problems of two keys together, or of the disk, are found in `checks`; `scalar` reads one single value.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::error::{Problem, Span};
 use super::keys::{APP, COMPONENT, ROOT};
 use super::names::{NAME_RULE, component_name_from, is_component_name, nearest};
-use super::problem::{Entry, Item, Problem, Section, Span, Value};
 use super::scalar::{self, Refusal};
-use super::schema::{Fallback, Key, Names, Shape};
+use super::schema::{ManifestKey, Names, Shape};
+use super::section::{Entry, Item, Section, Value};
 
-/// Where in the tree something stands: the keys from the top, and whether it is an item of the list there.
+/// A place in the tree: the keys from the top, and whether it is an item of the list there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place(Vec<String>, bool);
 
@@ -79,7 +80,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn table(&mut self, table: &DeTable<'_>, span: &Span, keys: &'static [Key], place: &Place) -> Section {
+    fn table(
+        &mut self,
+        table: &DeTable<'_>,
+        span: &Span,
+        keys: &'static [ManifestKey],
+        place: &Place,
+    ) -> Section {
         let mut section = Section::default();
         for (name, value) in table.iter() {
             let text = name.get_ref().as_ref();
@@ -99,7 +106,7 @@ impl Reader {
         // The top level's is left to the end. An unknown key may well be the missing one, mistyped.
         let known = |name: &str| keys.iter().any(|key| key.name == name);
         let told = !place.0.is_empty() && table.keys().all(|name| known(name.get_ref()));
-        let required = keys.iter().filter(|key| told && key.fallback == Fallback::Required);
+        let required = keys.iter().filter(|key| told && key.is_required());
         for key in required.filter(|key| !table.contains_key(key.name)) {
             let message = format!("{} has no `{}`", place.table(), key.name);
             self.problems
@@ -145,7 +152,7 @@ impl Reader {
         match read {
             Ok(value) => Some(Item { span, value }),
             Err(refusal) => {
-                let takes = scalar::takes(shape);
+                let takes = shape.words();
                 let found = scalar::found(shape, value.get_ref());
                 let hint = refusal.hint.or_else(|| scalar::meant(shape, value.get_ref()));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
@@ -159,7 +166,7 @@ impl Reader {
     }
 }
 
-fn unknown(text: &str, span: Span, keys: &'static [Key], place: &Place) -> Problem {
+fn unknown(text: &str, span: Span, keys: &'static [ManifestKey], place: &Place) -> Problem {
     let message = format!("unknown key {} in {}", scalar::ticked(text), place.table());
     let elsewhere = [("app", APP, "[app]"), ("component", COMPONENT, "a [component.NAME] table")]
         .into_iter()

@@ -1,19 +1,16 @@
-//! Which component of an address a request is for.
+//! Routes: which component of an address gets a request, and how people write that: `api.example.com/v1`,
+//! `*.example.com`, `/static`.
 //!
-//! Invariant: pure and the same for equal input: the most specific route wins, by host first, then by path;
-//! nothing is stripped or decoded, and a request never costs more than the routes there are. How a route is
-//! written is in `route/parse`.
-
-mod parse;
-#[cfg(test)]
-mod tests;
+//! Invariant: the same request always finds the same component: the most specific route wins, by host first, then by
+//! path. Nothing is stripped or decoded, and a request never costs more than the routes there are. A text that is taken
+//! can match a request; one that would mean something else on another server is refused with what was probably meant.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub use parse::parse_route;
+use super::address::{AddressError, is_host_name};
 
 /// Longest name the DNS has; a longer `host` matches no route, and is not worth the search.
 const MAX_HOST: usize = 253;
@@ -118,7 +115,7 @@ impl<T> RouteTable<T> {
         table
     }
 
-    /// What a request leads to. `host` is as the request has it, with a port or without; `path` is its path
+    /// Returns the target of a request. `host` is as the request has it, with a port or without; `path` is its path
     /// without the query. It allocates only for a host with capitals, or one that is an IPv6 address.
     #[must_use]
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&T> {
@@ -180,3 +177,100 @@ fn normal_host(host: &str) -> Option<Cow<'_, str>> {
         Some(name.into())
     }
 }
+
+/// Reads a route: a host, a path, or both. The host is a name, `*.` and a name, or an IP address, without a port.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_route(text: &str) -> Result<Route, AddressError> {
+    if text.is_empty() {
+        return Err(AddressError::new("it is empty"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        return Err(AddressError::but("a route has no scheme", rest));
+    }
+    let (host, path) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
+    if host == "*" || text == "/*" {
+        return Err(match path {
+            "" | "/" | "/*" => AddressError {
+                reason: "it is every request",
+                hint: Some("leave `routes` out: the component gets what no other route takes".to_owned()),
+            },
+            path => AddressError::but("any host is written by leaving it out", path),
+        });
+    }
+    let path = parse_path(host, path)?;
+    let host = if host.is_empty() { None } else { Some(parse_host(host, &path)?) };
+    Ok(Route { host, path })
+}
+
+fn parse_host(host: &str, path: &str) -> Result<RouteHost, AddressError> {
+    if host.parse::<Ipv6Addr>().is_ok() {
+        return Err(AddressError::but("an IPv6 address stands in brackets", &format!("[{host}]{path}")));
+    }
+    if let Some((name, _)) = host.rsplit_once(':').filter(|_| !host.ends_with(']')) {
+        return Err(AddressError::but("a route has no port: the address has it", &format!("{name}{path}")));
+    }
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return match inner.parse::<Ipv6Addr>() {
+            // In one way of many: what is compared is text.
+            Ok(address) => Ok(RouteHost::Exact(format!("[{address}]"))),
+            Err(_) => Err(AddressError::new("there is no IPv6 address in the brackets")),
+        };
+    }
+    let (name, below) = match host.strip_prefix("*.") {
+        Some(name) => (name, true),
+        None => (host, false),
+    };
+    if name.contains('*') {
+        return Err(AddressError::new("`*` stands only for all below a name, as in \"*.example.com\""));
+    }
+    if !is_host_name(name) && (below || name.parse::<Ipv4Addr>().is_err()) {
+        return Err(AddressError::new("the host is neither a name nor an IP address"));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    Ok(if below { RouteHost::Subdomains(name) } else { RouteHost::Exact(name) })
+}
+
+/// The path without its last slash. `host` is for the hint only.
+fn parse_path(host: &str, path: &str) -> Result<String, AddressError> {
+    let whole = |path: &str| format!("{host}{path}");
+    if let Some((before, _)) = path.split_once(['?', '#']) {
+        return Err(match whole(before) {
+            meant if meant.is_empty() => AddressError::new("a route has no query and no fragment"),
+            meant => AddressError::but("a route has no query and no fragment", &meant),
+        });
+    }
+    if path.contains('*') {
+        let reason = "a path is the start of many already, `*` is not for it";
+        return Err(match path.strip_suffix("/*").filter(|start| !start.contains('*')) {
+            Some(start) => AddressError::but(reason, &whole(start)),
+            None => AddressError::new(reason),
+        });
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = path.split('/').skip(1);
+    if segments.any(|segment| segment.is_empty() || matches!(segment, "." | "..")) {
+        return Err(AddressError::new("no segment of a path is empty, `.` or `..`"));
+    }
+    if !path.bytes().all(may_stand_in_a_path) || !is_encoded(path) {
+        return Err(AddressError::new("what cannot stand in the path of a URL is written as %XX"));
+    }
+    Ok(path.to_owned())
+}
+
+/// Whether clients send this byte as it is. Any other comes encoded, and would never match.
+fn may_stand_in_a_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@%".contains(&byte)
+}
+
+/// Whether two digits follow each `%`.
+fn is_encoded(path: &str) -> bool {
+    path.split('%').skip(1).all(|rest| {
+        let mut bytes = rest.bytes();
+        (0..2).all(|_| bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

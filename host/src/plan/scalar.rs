@@ -1,22 +1,22 @@
-//! One single value of a manifest: reading it, and the words for what is taken and what was found.
+//! One single value of a manifest: reading it, and the words of a message about it.
 //!
-//! Invariant: what a user wrote is quoted with escapes and cut short, so no message can grow or play with a
+//! Invariant: the user's text is quoted with escapes and cut short, so no message can grow or play with a
 //! terminal. Tables and lists are walked in `read`.
 
 use toml::de::DeValue;
 
 use super::address::{AddressError, parse_listen, parse_listen_address, parse_peer, parse_request_path};
-use super::names::{NAME_RULE, alternatives, is_app_name, is_component_name, nearest};
+use super::names::{is_app_name, is_component_name, nearest};
 use super::origin::parse_origin;
-use super::problem::Value;
 use super::route::parse_route;
-use super::schema::{Names, Shape};
-use crate::text::units::{format_size, parse_duration, parse_size, suggest_unit};
+use super::schema::Shape;
+use super::section::Value;
+use crate::text::units::{parse_duration, parse_size, suggest_unit};
 
 /// Longest text of the user's that a message repeats.
 const QUOTED: usize = 60;
 
-/// Why a value is not taken, when its type alone does not tell.
+/// The reason why a value is not taken, where its type alone does not tell.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
     pub(super) reason: Option<String>,
@@ -37,6 +37,11 @@ impl From<AddressError> for Refusal {
 
 /// Reads a value that is neither a list nor a table.
 pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal> {
+    let text = || found.as_str().ok_or_else(Refusal::default);
+    let own = |is_valid: fn(&str) -> bool| match text()? {
+        text if is_valid(text) => Ok(Value::Text(text.to_owned())),
+        _ => Err(Refusal::default()),
+    };
     match shape {
         Shape::Flag => found.as_bool().map(Value::Flag).ok_or_else(Refusal::default),
         Shape::Number { min } => {
@@ -45,99 +50,39 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
             let number = number.and_then(|number| u64::try_from(number).ok()).filter(|number| number >= min);
             number.map(Value::Number).ok_or_else(Refusal::default)
         }
-        Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(Refusal::default()),
-        Shape::Text
-        | Shape::Label
-        | Shape::Component
-        | Shape::Path
-        | Shape::GuestPath
-        | Shape::RequestPath
-        | Shape::Duration { .. }
-        | Shape::Size { .. }
-        | Shape::Choice(_)
-        | Shape::Address
-        | Shape::ListenAddress
-        | Shape::Route
-        | Shape::Peer
-        | Shape::Origin => read_text(shape, found.as_str().ok_or_else(Refusal::default)?),
-    }
-}
-
-fn read_text(shape: &Shape, text: &str) -> Result<Value, Refusal> {
-    let own = |valid: bool| {
-        if valid { Ok(Value::Text(text.to_owned())) } else { Err(Refusal::default()) }
-    };
-    match shape {
-        Shape::Duration { zero } => match parse_duration(text) {
+        Shape::Duration { zero } => match parse_duration(text()?) {
             Ok(duration) if duration.is_zero() && !zero => Err(Refusal::because("it must be above 0")),
             Ok(duration) => Ok(Value::Duration(duration)),
             Err(error) => Err(Refusal::because(error)),
         },
-        Shape::Size { min, max } => match parse_size(text) {
+        Shape::Size { min, max } => match parse_size(text()?) {
             Ok(0) => Err(Refusal::because("it must be above 0")),
             Ok(size) if (*min..=*max).contains(&size) => Ok(Value::Number(size)),
             Ok(_) => Err(Refusal::default()),
             Err(error) => Err(Refusal::because(error)),
         },
-        Shape::Address => Ok(Value::Address(parse_listen(text)?)),
-        Shape::ListenAddress => Ok(Value::ListenAddress(parse_listen_address(text)?)),
-        Shape::RequestPath => Ok(Value::Text(parse_request_path(text)?)),
-        Shape::Route => Ok(Value::Route(parse_route(text)?)),
-        Shape::Peer => Ok(Value::Peer(parse_peer(text)?)),
-        Shape::Origin => Ok(Value::Origin(parse_origin(text)?)),
-        Shape::Text if text.contains('\0') => Err(Refusal::because("there is a NUL in it")),
-        Shape::Path | Shape::GuestPath if text.is_empty() => Err(Refusal::because("it is empty")),
-        Shape::Path | Shape::GuestPath if text.contains('\0') => {
+        Shape::Address => Ok(Value::Address(parse_listen(text()?)?)),
+        Shape::ListenAddress => Ok(Value::ListenAddress(parse_listen_address(text()?)?)),
+        Shape::RequestPath => Ok(Value::Text(parse_request_path(text()?)?)),
+        Shape::Route => Ok(Value::Route(parse_route(text()?)?)),
+        Shape::Peer => Ok(Value::Peer(parse_peer(text()?)?)),
+        Shape::Origin => Ok(Value::Origin(parse_origin(text()?)?)),
+        Shape::Path | Shape::GuestPath if text()?.is_empty() => Err(Refusal::because("it is empty")),
+        Shape::Text | Shape::Path | Shape::GuestPath if text()?.contains('\0') => {
             Err(Refusal::because("there is a NUL in it"))
         }
-        Shape::Text | Shape::Path | Shape::GuestPath => own(true),
-        Shape::Label => own(is_app_name(text)),
-        Shape::Component => own(is_component_name(text)),
-        Shape::Choice(choices) => own(choices.iter().any(|choice| choice.word == text)),
-        Shape::Flag
-        | Shape::Number { .. }
-        | Shape::List(_)
-        | Shape::Pair(_)
-        | Shape::Table(_)
-        | Shape::Map(..) => own(false),
+        Shape::Text | Shape::Path | Shape::GuestPath => own(|_| true),
+        Shape::Label => own(is_app_name),
+        Shape::Component => own(is_component_name),
+        Shape::Choice(choices) => match text()? {
+            word if choices.iter().any(|choice| choice.word == word) => Ok(Value::Text(word.to_owned())),
+            _ => Err(Refusal::default()),
+        },
+        Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(Refusal::default()),
     }
 }
 
-/// What is taken, in words that follow "takes".
-pub(super) fn takes(shape: &Shape) -> String {
-    let fixed = match shape {
-        Shape::Choice(choices) => return alternatives(choices.iter().map(|choice| choice.word), '"'),
-        Shape::Number { min } => return format!("a whole number from {min} on"),
-        Shape::Size { min, max } if *max < u64::MAX => {
-            return format!("a size from {} to {}", format_size(*min), format_size(*max));
-        }
-        Shape::Pair(item) => return format!("a list of two, each {}", takes(item)),
-        Shape::List(item) => return format!("a list, each item of it {}", takes(item)),
-        Shape::Component => NAME_RULE,
-        Shape::Text => "a string",
-        Shape::Label => "a name of 1 to 64 characters on one line",
-        Shape::Path => "a path such as \"web.wasm\"",
-        Shape::GuestPath => "a path such as \"/data\"",
-        Shape::RequestPath => "a path such as \"/healthz\"",
-        Shape::Flag => "true or false",
-        Shape::Duration { .. } => "a duration such as \"10s\"",
-        Shape::Size { .. } => "a size such as \"64MiB\"",
-        Shape::Address => "an address such as \"127.0.0.1:8080\"",
-        Shape::ListenAddress => "an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\"",
-        Shape::Route => "a route such as \"api.example.com/v1\", \"*.example.com\" or \"/static\"",
-        Shape::Peer => "a peer such as \"127.0.0.1:6379\", \"redis:6379\" or \"*:443\"",
-        Shape::Origin => "a server such as \"https://api.example.com\"",
-        Shape::Table(keys) if keys.len() <= 3 => {
-            let names: Vec<String> = keys.iter().map(|key| format!("`{}`", key.name)).collect();
-            return format!("a table with {}", names.join(", "));
-        }
-        Shape::Map(Names::Components, _) => "tables such as [component.web]",
-        Shape::Table(_) | Shape::Map(..) => "a table",
-    };
-    fixed.to_owned()
-}
-
-/// What was found, in words.
+/// The value found, in words.
 pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
     let kind = match value {
         DeValue::String(text) => return quoted(text),
@@ -158,7 +103,7 @@ pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
     kind.to_owned()
 }
 
-/// What was probably meant by a value that was refused.
+/// A guess at the value that was meant by one that was refused.
 pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
     let better = match (shape, found) {
         (Shape::Duration { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, true)?),
@@ -179,7 +124,7 @@ pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
     Some(format!("did you mean {better}?"))
 }
 
-/// How a key that is missing could be given.
+/// An example of a key that is missing.
 pub(super) fn example(key: &str, shape: &Shape) -> Option<String> {
     let value = match (key, shape) {
         ("host", _) => "\"data\"",

@@ -1,50 +1,95 @@
-//! What a manifest's schema is made of: keys, and the shapes of their values.
+//! The vocabulary of a manifest: keys, the shapes of their values, and the words for both.
 //!
-//! Invariant: what is not in the schema does not exist in a manifest. The keys themselves are in `keys`, how
-//! values are read is in `read`, what they mean together is in `checks`.
+//! Invariant: a manifest takes what the schema has, and nothing else. The keys themselves are in `keys`.
 
-use std::time::Duration;
+use serde_json::Value;
 
-use super::scalar;
-use crate::text::units::{format_duration, format_size};
+use super::names::{NAME_RULE, alternatives};
+use crate::text::units::format_size;
 
 /// One key of a table.
-#[derive(Debug)]
-pub struct Key {
-    /// As it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct ManifestKey {
+    /// As a manifest writes it.
     pub name: &'static str,
-    /// What it takes.
+    /// The values it takes.
     pub shape: Shape,
-    /// What holds without it.
-    pub fallback: Fallback,
-    /// What it is for, in one sentence or two.
-    pub doc: &'static str,
+    /// Returns its default.
+    pub fallback: fn() -> Fallback,
+    /// Which kinds of component take it.
+    pub group: KeyGroup,
+    pub(super) doc: &'static str,
 }
 
-/// What holds when a key is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl ManifestKey {
+    /// Returns what the key is for, and which kinds take it where not all do.
+    #[must_use]
+    pub fn doc(&self) -> String {
+        match self.group.kinds() {
+            Some(kinds) => format!("{} Only for {kinds}.", self.doc.trim_start()),
+            None => self.doc.trim_start().to_owned(),
+        }
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        (self.fallback)() == Fallback::Required
+    }
+}
+
+/// The meaning of a key that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// The key has to be there.
     Required,
     /// Nothing: empty, off, not granted.
     Nothing,
-    /// This duration.
-    Duration(Duration),
-    /// These two durations.
-    Durations(Duration, Duration),
-    /// So many bytes.
-    Size(u64),
-    /// This number.
-    Number(u64),
-    /// This flag.
-    Flag(bool),
-    /// This word.
-    Word(&'static str),
-    /// Something that depends, in words.
+    /// This value, as JSON has it.
+    Value(Value),
+    /// A value that depends on others, in words.
     Depends(&'static str),
 }
 
-/// What a key takes.
+impl Fallback {
+    /// Returns what holds, in words; nothing for [`Self::Required`] and [`Self::Nothing`].
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Self::Required | Self::Nothing => None,
+            Self::Depends(words) => Some((*words).to_owned()),
+            // TOML writes a list as JSON does; a space after the comma is its custom.
+            Self::Value(value) => Some(format!("`{}`", value.to_string().replace("\",\"", "\", \""))),
+        }
+    }
+}
+
+/// Keys that a kind of component takes together, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyGroup {
+    /// Every kind takes them.
+    General,
+    /// Kinds that the host listens for.
+    Listen,
+    /// Kinds that get HTTP requests.
+    Requests,
+    /// Kinds that the host can find dead.
+    Health,
+    /// Kinds of which two generations run side by side only when the manifest says so.
+    Overlap,
+}
+
+impl KeyGroup {
+    const fn kinds(self) -> Option<&'static str> {
+        match self {
+            Self::General => None,
+            Self::Listen => Some("the kinds `http` and `tcp`"),
+            Self::Requests => Some("the kind `http`"),
+            Self::Health => Some("the kinds `http` and `service`"),
+            Self::Overlap => Some("the kind `service`"),
+        }
+    }
+}
+
+/// The values that a key takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// Any string without NUL.
@@ -84,7 +129,7 @@ pub enum Shape {
     Address,
     /// The same, a Unix socket, or a socket that is handed over at the start.
     ListenAddress,
-    /// Which requests of an address are meant.
+    /// Some requests of an address.
     Route,
     /// A peer to connect to.
     Peer,
@@ -95,12 +140,12 @@ pub enum Shape {
     /// Exactly two of these, the first not above the second.
     Pair(&'static Shape),
     /// A table with these keys.
-    Table(&'static [Key]),
+    Table(&'static [ManifestKey]),
     /// A table whose keys are the user's.
     Map(Names, &'static Shape),
 }
 
-/// Which keys a [`Shape::Map`] takes.
+/// The keys that a [`Shape::Map`] takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// Names of components.
@@ -111,64 +156,94 @@ pub enum Names {
     Any,
 }
 
-impl Shape {
-    /// What it takes, in words that follow "takes".
-    #[must_use]
-    pub fn words(&self) -> String {
-        scalar::takes(self)
-    }
-}
-
-impl Fallback {
-    /// What holds, in words; nothing for what has to be there, and for what is empty, off or not granted.
-    #[must_use]
-    pub fn words(self) -> Option<String> {
-        let value = match self {
-            Self::Required | Self::Nothing => return None,
-            Self::Depends(words) => return Some(words.to_owned()),
-            Self::Duration(time) => format!("{:?}", format_duration(time)),
-            Self::Durations(first, second) => format!("{:?}", [first, second].map(format_duration)),
-            Self::Size(bytes) => format!("{:?}", format_size(bytes)),
-            Self::Number(number) => number.to_string(),
-            Self::Flag(flag) => flag.to_string(),
-            Self::Word(word) => format!("{word:?}"),
-        };
-        Some(format!("`{value}`"))
-    }
-}
-
 /// One word of a [`Shape::Choice`].
 #[derive(Debug)]
 pub struct Choice {
-    /// As it is written.
+    /// As a manifest writes it.
     pub word: &'static str,
-    /// What it means.
-    pub doc: &'static str,
+    pub(super) doc: &'static str,
 }
 
-pub(super) const STANDARD: &str = "standard";
-pub(super) const NGINX: &str = "nginx";
-pub(super) const STOP_APP: &str = "stop-app";
-pub(super) const IGNORE: &str = "ignore";
-pub(super) const RESTART: &str = "restart";
-pub(super) const AT_START: &str = "at-start";
-pub(super) const AFTER_DRAIN: &str = "after-drain";
-pub(super) const READ_ONLY: &str = "read-only";
-pub(super) const READ_WRITE: &str = "read-write";
-pub(super) const OFF: &str = "off";
-pub(super) const TEXT: &str = "text";
-pub(super) const JSON: &str = "json";
-pub(super) const REPLACE: &str = "replace";
-pub(super) const APPEND: &str = "append";
-pub(super) const STARTED: &str = "started";
-pub(super) const SAID: &str = "said";
+impl Choice {
+    /// Returns what the word means.
+    #[must_use]
+    pub fn doc(&self) -> &'static str {
+        self.doc.trim_start()
+    }
+}
+
+impl Shape {
+    /// Returns what it takes, in words that follow "takes".
+    #[must_use]
+    pub fn words(&self) -> String {
+        let fixed = match self {
+            Self::Choice(choices) => return alternatives(choices.iter().map(|choice| choice.word), '"'),
+            Self::Number { min } => return format!("a whole number from {min} on"),
+            Self::Size { min, max } if *max < u64::MAX => {
+                return format!("a size from {} to {}", format_size(*min), format_size(*max));
+            }
+            Self::Pair(item) => return format!("a list of two, each {}", item.words()),
+            Self::List(item) => return format!("a list, each item of it {}", item.words()),
+            Self::Component => NAME_RULE,
+            Self::Text => "a string",
+            Self::Label => "a name of 1 to 64 characters on one line",
+            Self::Path => "a path such as \"web.wasm\"",
+            Self::GuestPath => "a path such as \"/data\"",
+            Self::RequestPath => "a path such as \"/healthz\"",
+            Self::Flag => "true or false",
+            Self::Duration { .. } => "a duration such as \"10s\"",
+            Self::Size { .. } => "a size such as \"64MiB\"",
+            Self::Address => "an address such as \"127.0.0.1:8080\"",
+            Self::ListenAddress => "an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\"",
+            Self::Route => "a route such as \"api.example.com/v1\", \"*.example.com\" or \"/static\"",
+            Self::Peer => "a peer such as \"127.0.0.1:6379\", \"redis:6379\" or \"*:443\"",
+            Self::Origin => "a server such as \"https://api.example.com\"",
+            Self::Table(keys) if keys.len() <= 3 => {
+                let names: Vec<String> = keys.iter().map(|key| format!("`{}`", key.name)).collect();
+                return format!("a table with {}", names.join(", "));
+            }
+            Self::Map(Names::Components, _) => "tables such as [component.web]",
+            Self::Table(_) | Self::Map(..) => "a table",
+        };
+        fixed.to_owned()
+    }
+
+    /// Whether both are read as values of one type: a key can have this shape where its type has the other one.
+    pub(super) const fn suits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::List(item) | Self::Pair(item), Self::List(other) | Self::Pair(other))
+            | (Self::Map(_, item), Self::Map(_, other)) => item.suits(other),
+            _ => self.value_type() == other.value_type(),
+        }
+    }
+
+    const fn value_type(&self) -> u8 {
+        match self {
+            Self::Text | Self::Label | Self::Component | Self::Path | Self::GuestPath | Self::RequestPath => {
+                0
+            }
+            Self::Flag => 1,
+            Self::Duration { .. } => 2,
+            Self::Size { .. } | Self::Number { .. } => 3,
+            Self::Choice(_) => 4,
+            Self::Address => 5,
+            Self::ListenAddress => 6,
+            Self::Route => 7,
+            Self::Peer => 8,
+            Self::Origin => 9,
+            Self::List(_) | Self::Pair(_) => 10,
+            Self::Table(_) => 11,
+            Self::Map(..) => 12,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::super::keys::ROOT;
     use super::*;
 
-    fn each(keys: &'static [Key], seen: &mut dyn FnMut(&'static Key)) {
+    fn each(keys: &'static [ManifestKey], seen: &mut dyn FnMut(&'static ManifestKey)) {
         for key in keys {
             seen(key);
             let mut shape = &key.shape;
@@ -186,7 +261,7 @@ mod tests {
         let mut count = 0;
         each(ROOT, &mut |key| {
             count += 1;
-            assert!(key.doc.ends_with(['.', '…']), "{}", key.name);
+            assert!(key.doc().ends_with('.'), "{}", key.name);
             assert!(key.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", key.name);
         });
         assert_eq!(count, 61);
@@ -195,8 +270,8 @@ mod tests {
     #[test]
     fn a_word_that_holds_by_default_is_one_that_is_accepted() {
         each(ROOT, &mut |key| {
-            if let (Shape::Choice(choices), Fallback::Word(word)) = (&key.shape, key.fallback) {
-                assert!(choices.iter().any(|choice| choice.word == word), "{}", key.name);
+            if let (Shape::Choice(choices), Fallback::Value(word)) = (&key.shape, (key.fallback)()) {
+                assert!(choices.iter().any(|choice| word == choice.word), "{}", key.name);
             }
         });
     }

@@ -1,8 +1,9 @@
 //! Whether the components on one address can share it. Which of them gets a request is decided by routes; a connection of
 //! kind `tcp` has none. What two plans can share at all is checked with the manifest.
 
-use super::component::{LoadError, Loaded};
+use super::component::Loaded;
 use super::exports::Kind;
+use super::refusal::LoadError;
 use crate::plan::ComponentPlan;
 
 /// Checks that each component of kind `tcp` has its addresses for itself.

@@ -1,10 +1,10 @@
 //! Compiled components on disk, so that the second start is fast.
 //!
-//! Invariant: what is loaded is exactly what was stored. An entry is named after the content of the file, what adapts it if
-//! it is a core module, the engine's settings and our version; its own checksum is verified before a byte of it is used; it
-//! is written beside its place and renamed, so two processes never see half of one. The folder belongs to this user alone
-//! (a compiled component is machine code). Anything that is wrong with it costs time, not safety. What nobody has used for a
-//! month goes when something new comes.
+//! Invariant: a loaded entry is exactly the one that was stored. Its name is made of the content of the file, the tools that
+//! adapt core modules, the engine's settings and our version; its checksum is verified before a byte of it is used; it is
+//! written beside its place and renamed, so two processes never see half of one. The folder belongs to this user alone (a
+//! compiled component is machine code). A damaged cache costs time, not safety. Storing removes entries that have not been
+//! used for a month.
 
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -20,18 +20,15 @@ use super::adapt;
 
 /// The first bytes of an entry. Change it when the layout changes: magic, checksum of the rest, the rest.
 const MAGIC: &[u8; 16] = b"curfew cache v1\n";
-/// Bytes of a checksum.
 const DIGEST: usize = 32;
-/// The end of an entry's name.
 const ENTRY: &str = ".cwasm";
 /// The begin of the name of an entry that is being written.
 const UNFINISHED: &str = ".curfew-";
-/// How long an entry stays that nobody uses.
+/// How long an unused entry stays.
 const ENTRY_STAYS: Duration = Duration::from_hours(30 * 24);
-/// How long an unfinished one stays: whoever wrote it is gone by then.
+/// How long an unfinished one stays: its writer is gone by then.
 const UNFINISHED_STAYS: Duration = Duration::from_hours(1);
 
-/// A folder of compiled components.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -41,7 +38,7 @@ impl Cache {
     /// Opens a cache folder, which is made if it is not there.
     ///
     /// # Errors
-    /// When it cannot be made, or when others than this user own it or can write to it. The text says which.
+    /// When it cannot be made, or other users own it or can write to it.
     pub fn open(folder: &Path) -> Result<Self, String> {
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         make.map_err(|error| format!("cannot make the cache folder {}: {error}", folder.display()))?;
@@ -57,8 +54,7 @@ impl Cache {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Returns the folder that is used when nobody names one: `$CURFEW_CACHE_DIR`, else `curfew` in
-    /// `$XDG_CACHE_HOME` or `~/.cache`.
+    /// Returns the default folder: `$CURFEW_CACHE_DIR`, else `curfew` in `$XDG_CACHE_HOME` or `~/.cache`.
     pub fn default_folder() -> Option<PathBuf> {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         var("CURFEW_CACHE_DIR")
@@ -66,9 +62,9 @@ impl Cache {
             .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
     }
 
-    /// Returns what was compiled of a file from the cache, or `None` when it is not there or is damaged. `wasm` is the file as
-    /// it is: a core module is not adapted again.
-    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+    /// Returns the compiled component of a file, or `None` when it is not there or is damaged. `wasm` is the file as it is: a
+    /// core module is not adapted again.
+    pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let path = self.path(engine, wasm);
         let entry = std::fs::read(&path).ok()?;
         let component = deserialize(engine, verified(&entry)?)?;
@@ -77,8 +73,7 @@ impl Cache {
         Some(component)
     }
 
-    /// Keeps a compiled component. Failing to do so only costs time at the next start.
-    pub fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
+    pub(super) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
         if let Err(error) = self.try_store(engine, wasm, component) {
             tracing::debug!(%error, "a compiled component could not be kept");
         }
@@ -95,7 +90,6 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what nobody has used for long.
     fn prune(&self, now: SystemTime) -> std::io::Result<()> {
         for found in std::fs::read_dir(&self.folder)? {
             let found = found?;
@@ -127,7 +121,7 @@ impl Cache {
     }
 }
 
-/// Whether a file is one of ours: others can be in a folder that somebody named.
+/// Whether a file is one of ours: a folder that the user named can have others.
 fn is_entry(name: &str) -> bool {
     let digest = name.strip_suffix(ENTRY);
     digest.is_some_and(|digest| {
@@ -144,9 +138,9 @@ fn verified(entry: &[u8]) -> Option<&[u8]> {
 
 #[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the bytes are what `Component::serialize` gave to a process of this user: the folder is writable
-    // to nobody else, and the checksum has just been verified on the bytes in memory. wasmtime itself checks
-    // that version and settings of the engine are the same.
+    // SAFETY: `Component::serialize` gave these bytes to a process of this user: no other user can write to the folder,
+    // and the checksum has just been verified on the bytes in memory. wasmtime itself checks that version and settings
+    // of the engine are the same.
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 

@@ -1,10 +1,10 @@
-//! The clock all deadlines are on: time since the start of the app that stands still while the process is
-//! stopped (SIGSTOP, then SIGCONT), so that nobody loses grace that it could not use.
+//! The clock of all deadlines. It stands still while the process is stopped (SIGSTOP, then SIGCONT), so that no component
+//! loses grace that it could not use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time since the start of the app, without the time in which the process was stopped.
+/// Time since the start of the app, without the time during which the process was stopped.
 #[derive(Debug)]
 pub struct RunClock {
     start: Instant,

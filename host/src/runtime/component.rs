@@ -1,161 +1,102 @@
-//! One component, loaded: compiled, its type read, everything about it checked that can be checked before it
-//! runs.
+//! One component, loaded: compiled, its type read, and checked as far as that is possible before it runs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::adapt::Adaptation;
+use super::diagnose;
+use super::engine::Runtime;
 use super::exports::{Kind, RunExport, find_run};
-use super::fingerprint::Fingerprint;
-use super::hook_shape::{HookError, StrayHook, find_hook, stray_hooks};
+use super::fingerprint::SourceFiles;
+use super::handler::HandlerPre;
+use super::hook::{HookPlace, HookShape, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
 use super::network::Network;
 use super::outbound::Grant;
-use super::refusal::shown;
+use super::refusal::{LoadError, Refusal};
 use super::state::State;
-use super::{HandlerPre, HookPlace, HookShape, Runtime, diagnose};
-use crate::plan::{ComponentPlan, HookTiming, HttpPlan, LimitsPlan, ReadyWhen};
+use crate::plan::schema::KeyGroup;
+use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What is called.
+    /// The export that the host calls.
     pub run: RunExport,
     /// Its hook, if it has one.
     pub hook: Option<HookShape>,
-    /// What may have been meant as its hook, where there is none.
+    /// Exports that may have been meant as its hook, where there is none.
     pub stray_hooks: Vec<StrayHook>,
+    /// What holds for its kind where the manifest says nothing.
+    pub defaults: KindDefaults,
     /// When the hook is called.
     pub timing: HookTiming,
-    /// What it imports, and what of it it gets.
+    /// Its imports, and whether it gets them.
     pub imports: Vec<Import>,
-    /// What it can say of itself.
+    /// The reports that it can make.
     pub says: Says,
     /// How it became a component, if its file is a core module.
     pub adapted: Option<Adaptation>,
     pub(super) network: Network,
-    /// Shared by all its instances: what is refused is logged once.
+    /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
     /// How its requests or connections are handled, where the host listens for it.
     pub(crate) handler: Option<HandlerPre>,
     pub(crate) pre: InstancePre<State>,
     hook_index: Option<ComponentExportIndex>,
-    /// Its file, as it was when it was read, and what else of the disk it depends on.
-    pub(super) made_of: MadeOf,
+    /// The files that it was made of, as they were when they were read.
+    pub(super) sources: SourceFiles,
 }
 
-/// The files that a component was made of.
-#[derive(Clone, Debug, Default)]
-pub(super) struct MadeOf {
-    /// Of its own file.
-    pub(super) stamp: Option<Fingerprint>,
-    /// The same of what its file has in it.
-    pub(super) digest: Option<[u8; 32]>,
-    /// Of its certificate and its key.
-    pub(super) tls: Vec<Option<Fingerprint>>,
-}
-
-impl MadeOf {
-    /// Looks at what a plan names besides the component's own file.
-    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
-        let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-        tls.map(|path| Fingerprint::of(path).ok()).collect()
-    }
-}
-
-impl std::fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("run", &self.run).field("hook", &self.hook).finish_non_exhaustive()
-    }
-}
-
-/// Why a component cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The file is not a component that can be run.
-    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A name it may connect to has no address.
-    #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
-    Name {
-        /// The component.
-        component: String,
-        /// The name.
-        name: String,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-}
+opaque_debug!(Loaded);
 
 impl Loaded {
-    /// Reads off a compiled component what it is, and checks that it can run as planned.
+    /// Reads the type of a compiled component, and checks that it can run as planned.
     ///
     /// # Errors
-    /// When it has nothing that can be called, a hook of an unknown form, or an import that nobody provides.
-    pub fn new(runtime: &Runtime, component: &Component, plan: &ComponentPlan) -> Result<Self, LoadError> {
-        let invalid = |found: String, hint: &str| LoadError::Invalid {
-            path: plan.source.clone(),
-            found,
-            hint: hint.to_owned(),
-        };
+    /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide.
+    pub(super) fn new(
+        runtime: &Runtime,
+        component: &Component,
+        plan: &ComponentPlan,
+    ) -> Result<Self, LoadError> {
+        let refused = |refusal: Refusal| refusal.of(&plan.source);
         let ty = component.component_type();
         let engine = &runtime.engine;
-        let (kind, run) = find_run(runtime, component).map_err(|refusal| refusal.of(&plan.source))?;
-        let hook = find_hook(engine, &ty).map_err(|error| {
-            let hint = match error {
-                HookError::Shape { .. } => "change the hook's type, or rename the function",
-                HookError::Several(_) => "remove the others",
-            };
-            invalid(error.to_string(), hint)
-        })?;
+        let (kind, run) = find_run(runtime, component).map_err(refused)?;
+        let hook = find_hook(engine, &ty).map_err(refused)?;
         let stray_hooks = if hook.is_none() { stray_hooks(engine, &ty) } else { Vec::new() };
         let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
-            cause,
+            cause: Arc::new(cause),
         })?;
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            return Err(diagnose::component::import(&import.name).of(&plan.source));
+            return Err(refused(diagnose::component::import(&import.name)));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
-            invalid(format!("its imports cannot be provided: {error:#}"), "it may need a newer curfew")
+            let found = format!("its imports cannot be provided: {error:#}");
+            refused(Refusal::new(found, "it may need a newer curfew"))
         })?;
         let handler = HandlerPre::new(&pre, kind, &run).map_err(|error| {
-            invalid(
-                format!("its handler cannot be called: {error:#}"),
-                "build it for `wasi:http` 0.2.x or 0.3.x",
-            )
+            let found = format!("its handler cannot be called: {error:#}");
+            refused(Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x"))
         })?;
-        let timing = hook_timing(&run, plan, kind);
+        let defaults = kind_defaults(kind, run.is_async, &says);
+        let timing = plan.resolve(&defaults).hook;
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
-        let made_of = MadeOf::default();
         Ok(Self {
             kind,
             run,
             hook,
             stray_hooks,
+            defaults,
             timing,
             imports,
             says,
@@ -165,7 +106,7 @@ impl Loaded {
             handler,
             pre,
             hook_index,
-            made_of,
+            sources: SourceFiles::default(),
         })
     }
 
@@ -209,7 +150,7 @@ impl Loaded {
                 "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` in a manifest allows it to, or \
                  `--allow-net` with a single file",
             ),
-            (Kind::Tcp, false) => match http_only(plan) {
+            (Kind::Tcp, false) => match plan.key_beyond(&[KeyGroup::Listen]) {
                 Some(key) => (
                     format!("it is of kind `tcp`, and `{key}` is for kind `http` only"),
                     "leave it out: a connection has no requests, the host passes on its bytes as they are",
@@ -232,26 +173,18 @@ impl Loaded {
     }
 }
 
-fn hook_timing(run: &RunExport, plan: &ComponentPlan, kind: Kind) -> HookTiming {
-    match (run.is_async, plan.hook, kind) {
-        (true, Some(timing), _) => timing,
-        (true, None, Kind::Service) => HookTiming::AtStart,
-        (true, None, Kind::Http | Kind::Tcp) | (false, ..) => HookTiming::AfterDrain,
+/// Returns what holds for a kind where the manifest says nothing.
+fn kind_defaults(kind: Kind, is_async: bool, says: &Says) -> KindDefaults {
+    let is_service = kind == Kind::Service;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    KindDefaults {
+        is_async,
+        hook: if is_service { HookTiming::AtStart } else { HookTiming::AfterDrain },
+        on_failure: if is_service { OnEnd::StopApp } else { OnEnd::Restart },
+        ready: if is_service && says.ready { ReadyWhen::Said } else { ReadyWhen::Started },
+        max_instances: if is_async { cores } else { 32 },
+        concurrency: if kind == Kind::Tcp { 512 } else { 64 },
     }
-}
-
-/// Returns a key of the plan that says something of requests, if there is one. One with its default says nothing.
-fn http_only(plan: &ComponentPlan) -> Option<&'static str> {
-    let (http, limits) = (HttpPlan::default(), LimitsPlan::default());
-    let keys = [
-        ("routes", !plan.http.routes.is_empty()),
-        ("health", plan.health.is_some()),
-        ("request-timeout", plan.http.request_timeout != http.request_timeout),
-        ("forwarded", plan.http.forwarded != http.forwarded),
-        ("limits.header-size", plan.http.limits.header_size != limits.header_size),
-        ("limits.body-size", plan.http.limits.body_size.is_some()),
-    ];
-    keys.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key)
 }
 
 fn hook_index(component: &Component, hook: &HookShape) -> Option<ComponentExportIndex> {

@@ -1,4 +1,4 @@
-//! What a core module says of itself: its imports, its exports, and which tools made it. Its code is not looked at.
+//! The facts of a core module that decide how it is adapted: imports, exports, tools. Its code is not read.
 
 use std::collections::BTreeSet;
 
@@ -7,31 +7,25 @@ use wasmparser::{KnownCustom, Parser, Payload, TypeRef};
 /// The custom section that a tool embeds a world in.
 const WORLD: &str = "component-type";
 
-/// A core module, as far as it decides what becomes of it.
 #[derive(Clone, Debug, Default)]
-pub struct Module {
+pub(super) struct Module {
     /// The module and the name of each import, in order.
-    pub imports: Vec<(String, String)>,
-    /// The names of its exports.
-    pub exports: BTreeSet<String>,
-    /// Whether a world is embedded in it.
-    pub has_world: bool,
-    /// Whether its memory is shared between threads.
-    pub is_threaded: bool,
+    pub(super) imports: Vec<(String, String)>,
+    pub(super) exports: BTreeSet<String>,
+    pub(super) has_world: bool,
+    pub(super) is_threaded: bool,
     /// Whether it is a library that is linked when it is loaded.
-    pub is_shared_library: bool,
+    pub(super) is_shared_library: bool,
     /// Whether it has yet to be linked.
-    pub is_object: bool,
+    pub(super) is_object: bool,
     /// The language that it was written in, and the tools that made it.
-    pub made_by: Vec<String>,
+    pub(super) made_by: Vec<String>,
 }
 
 impl Module {
-    /// Reads a module's sections.
-    ///
     /// # Errors
     /// When they are damaged; the text says how.
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut module = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             let read = payload.and_then(|payload| module.take(payload));
@@ -62,7 +56,7 @@ impl Module {
             Payload::CustomSection(section) => {
                 self.has_world |= section.name().starts_with(WORLD);
                 match section.as_known() {
-                    // It is for people: what is wrong in it is nobody's problem.
+                    // The section is for people: a damaged field of it does no harm.
                     KnownCustom::Producers(fields) => {
                         let values = fields.into_iter().flatten().flat_map(|field| field.values);
                         self.made_by.extend(values.flatten().map(|value| value.name.to_owned()));
@@ -77,18 +71,16 @@ impl Module {
         Ok(())
     }
 
-    /// Returns whether it exports this.
-    pub fn has(&self, export: &str) -> bool {
+    pub(super) fn has(&self, export: &str) -> bool {
         self.exports.contains(export)
     }
 
-    /// Returns the first import of a module whose name is good.
-    pub fn import_from(&self, is_it: impl Fn(&str) -> bool) -> Option<&(String, String)> {
+    pub(super) fn import_from(&self, is_it: impl Fn(&str) -> bool) -> Option<&(String, String)> {
         self.imports.iter().find(|(module, _)| is_it(module))
     }
 
     /// Returns whether one of the tools or languages that made it begins so.
-    pub fn is_made_by(&self, word: &str) -> bool {
+    pub(super) fn is_made_by(&self, word: &str) -> bool {
         self.made_by.iter().any(|maker| maker.starts_with(word))
     }
 }

@@ -1,24 +1,26 @@
-//! The one `wasmtime::Config`, and what is made once for all components: engine, linker, cache.
+//! The one `wasmtime::Config`, and the parts that all components share.
 
 use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, Result};
 
+use super::cache::Cache;
+use super::clock::RunClock;
+use super::linker;
 use super::state::State;
-use super::{Cache, RunClock, linker};
 
-/// What an embedder can choose about the engine.
+/// Choices of an embedder about the engine.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
-    /// Where compiled components are kept; `None` compiles each time.
+    /// Keeps compiled components; `None` compiles each time.
     pub cache: Option<Cache>,
-    /// Whether a spinning guest can be interrupted. Without it a CPU-bound guest can run faster, and only the
-    /// end of the process ends it: for measurements.
+    /// Whether a spinning guest can be interrupted. Without it a CPU-bound guest can run faster, and only the end of the
+    /// process ends it: for measurements.
     pub interruptible: bool,
 }
 
-/// What all components of an app share. Cheap to clone.
+/// The parts that all components of an app share. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) engine: Engine,
@@ -28,15 +30,9 @@ pub struct Runtime {
     pub(crate) clock: Arc<RunClock>,
 }
 
-impl std::fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("cache", &self.cache).finish_non_exhaustive()
-    }
-}
+opaque_debug!(Runtime);
 
 impl Runtime {
-    /// Makes the engine and the linker.
-    ///
     /// # Errors
     /// When this machine cannot run the code that wasmtime compiles.
     pub fn new(options: RuntimeOptions) -> Result<Self> {
@@ -51,7 +47,7 @@ impl Runtime {
         &self.clock
     }
 
-    /// Lets every running store look whether it is to end. Takes some nanoseconds.
+    /// Has every running store look at its orders. Takes some nanoseconds.
     pub fn bump(&self) {
         self.engine.increment_epoch();
     }
@@ -65,7 +61,7 @@ fn config(options: &RuntimeOptions) -> Config {
         .wasm_component_model_more_async_builtins(true)
         .wasm_component_model_async_stackful(true)
         .wasm_exceptions(true)
-        // Only native debuggers read it; loading a component is faster without. Guests' backtraces need it not.
+        // Only native debuggers read it, guests' backtraces do not need it; loading a component is faster without.
         .native_unwind_info(false);
     config
 }

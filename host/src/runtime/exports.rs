@@ -7,7 +7,7 @@ use semver::Version;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
-use super::hook_shape::describe;
+use super::hook::describe;
 use super::refusal::Refusal;
 use super::{Runtime, diagnose};
 

@@ -1,14 +1,16 @@
-//! Whether a file is still what it was when it was read.
+//! Whether the files that a component was made of are still what they were when they were read.
 //!
-//! Invariant: two stamps that are equal mean the same content, as far as the system tells: the time of the last change of the
-//! file's data or attributes cannot be set by anybody.
+//! Invariant: equal fingerprints mean equal content, as far as the system tells: no program can set the time of the last
+//! change of a file's data or attributes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What the system tells of one version of a file.
+use crate::plan::ComponentPlan;
+
+/// One version of a file, as the system describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
+pub(super) struct Fingerprint {
     device: u64,
     inode: u64,
     size: u64,
@@ -17,11 +19,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Returns the stamp of a file. Look before it is read: what is written meanwhile is seen the next time.
-    ///
-    /// # Errors
-    /// When the file cannot be reached.
-    pub fn of(path: &Path) -> std::io::Result<Self> {
+    /// Returns the fingerprint of a file. Take it before the file is read: a write in between is then seen the next time.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
         let meta = std::fs::metadata(path)?;
         Ok(Self {
             device: meta.dev(),
@@ -30,5 +29,22 @@ impl Fingerprint {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         })
+    }
+}
+
+/// The files that a component was made of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceFiles {
+    pub(super) component: Option<Fingerprint>,
+    /// SHA-256 of the content of its own file.
+    pub(super) digest: Option<[u8; 32]>,
+    /// Of its certificate and its key.
+    pub(super) tls: Vec<Option<Fingerprint>>,
+}
+
+impl SourceFiles {
+    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
+        let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+        tls.map(|path| Fingerprint::of(path).ok()).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What a component imports, and what of it it will get: for messages at load, and for `check`.
+//! The imports of a component, and which of them it gets: for errors at load, and for `check`.
 
 use wasmtime::Engine;
 use wasmtime::component::types::{Component, ComponentItem};
@@ -21,14 +21,14 @@ pub struct Import {
 pub enum ImportState {
     /// It does.
     Given,
-    /// The interface is there, and everything in it is refused until this key of the manifest grants some.
+    /// The interface is there; this key of the manifest has to grant something in it.
     NotGranted(&'static str),
     /// The host has no such interface.
     Unknown,
 }
 
-/// What a component can say of itself. Its imports tell: a tool that builds a component leaves out what its code
-/// does not call, at least for languages that are compiled.
+/// Reports that a component can make. Its imports tell: a tool that builds a component leaves out functions that its code
+/// does not call, at least for compiled languages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Says {
     /// That it is ready.
@@ -37,11 +37,9 @@ pub struct Says {
     pub alive: bool,
 }
 
-/// The interface that it says so through, in any version.
 const HOST: &str = "curfew:lifecycle/host@";
 
-/// Returns what a component can say.
-pub fn says(engine: &Engine, component: &Component) -> Says {
+pub(super) fn says(engine: &Engine, component: &Component) -> Says {
     let mut says = Says::default();
     for (name, import) in component.imports(engine) {
         if let ComponentItem::ComponentInstance(host) = &import.ty
@@ -71,8 +69,8 @@ const PACKAGES: [(&str, &[&str]); 12] = [
     ("curfew:adapter/", &["1."]),
 ];
 
-/// Returns everything a component imports, types-only interfaces left out.
-pub fn list(
+/// Returns the imports of a component, without interfaces of nothing but types.
+pub(super) fn list(
     engine: &Engine,
     component: &Component,
     plan: &ComponentPlan,
@@ -86,7 +84,6 @@ pub fn list(
         .collect()
 }
 
-/// An interface of nothing but plain types needs no definition.
 fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
     match item {
         ComponentItem::ComponentInstance(instance) => {
@@ -125,7 +122,6 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) 
     }
 }
 
-/// Pre-releases match exactly only.
 fn is_release(prefix: &str, version: &str) -> bool {
     prefix == version || !version.contains('-')
 }

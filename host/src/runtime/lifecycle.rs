@@ -1,5 +1,5 @@
-//! Our own package, `curfew:lifecycle`, in its two versions: what a component can ask of the host. Everything
-//! here passes the question on to the instance's `Link`; nothing is decided here.
+//! Our own package, `curfew:lifecycle`, in its two versions. It passes calls of a component on to the instance's `Link`, and
+//! decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
+use super::link::Link;
+use super::orders::{Notice, NoticeCause};
 use super::state::State;
-use super::{Link, Notice, NoticeCause};
 
-/// The bindings of version 0.2.0.
 mod v0_2 {
     wasmtime::component::bindgen!({
         path: "../wit/0.2",
@@ -25,7 +25,6 @@ mod v0_2 {
     });
 }
 
-/// The bindings of version 0.3.0.
 mod v0_3 {
     wasmtime::component::bindgen!({
         path: "../wit/0.3",
@@ -37,22 +36,18 @@ mod v0_3 {
     });
 }
 
-/// Defines both versions.
-///
-/// # Errors
-/// When two definitions clash, which is a bug of the host.
-pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     v0_2::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     v0_3::curfew::lifecycle::host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
 }
 
-/// What a pollable of `subscribe-stop` waits for.
+/// Ready once the instance is asked to stop.
 struct StopPollable(Arc<Link>);
 
 #[async_trait]
 impl Pollable for StopPollable {
     async fn ready(&mut self) {
-        self.0.asked().await;
+        self.0.orders.asked().await;
     }
 }
 
@@ -60,7 +55,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The two versions have types of their own for the same words.
+/// Converts a notice into the type of one version.
 macro_rules! notice_into {
     ($version:ident) => {
         impl From<Notice> for $version::curfew::lifecycle::types::Notice {
@@ -81,15 +76,15 @@ macro_rules! notice_into {
 notice_into!(v0_2);
 notice_into!(v0_3);
 
-/// What both versions answer alike.
+/// The functions that are the same in both versions.
 macro_rules! shared_functions {
     () => {
         fn stop_notice(&mut self) -> Result<Option<TheNotice>> {
-            Ok(self.link.notice().map(TheNotice::from))
+            Ok(self.link.orders.notice().map(TheNotice::from))
         }
 
         fn remaining(&mut self) -> Result<Option<u64>> {
-            Ok(self.link.remaining().map(nanos))
+            Ok(self.link.orders.remaining().map(nanos))
         }
 
         fn ready(&mut self) -> Result<()> {
@@ -103,7 +98,7 @@ macro_rules! shared_functions {
         }
 
         fn set_status(&mut self, line: String) -> Result<()> {
-            self.link.set_status(&line);
+            self.link.vitals.set_status(&line);
             Ok(())
         }
 
@@ -141,7 +136,7 @@ mod host_0_3 {
     impl HostWithStore<State> for HasSelf<State> {
         async fn stop_requested(accessor: &Accessor<State, Self>) -> Result<TheNotice> {
             let link = accessor.with(|mut access| access.get().link.clone());
-            Ok(link.asked().await.into())
+            Ok(link.orders.asked().await.into())
         }
     }
 

@@ -1,41 +1,37 @@
-//! What an instance may use at the most. wasmtime's own limits hold for each memory; these hold for all of an
-//! instance's memories and tables together, so that a component of a hundred memories gains nothing.
+//! The limits of one instance. wasmtime's own limits hold for each memory; these hold for all memories and tables of an
+//! instance together, so that a component of a hundred memories gains nothing.
 
 use std::sync::Arc;
 
 use wasmtime::{ResourceLimiter, Result};
 
-use super::Link;
+use super::link::Vitals;
 
-/// Table elements of one instance, all its tables together.
 const TABLE_ELEMENTS: usize = 1 << 20;
 /// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
-pub const HANDLES: usize = 10_000;
+pub(super) const HANDLES: usize = 10_000;
 /// Bytes that the host copies out of a guest in one call.
-pub const HOSTCALL_BYTES: usize = 8 << 20;
+pub(super) const HOSTCALL_BYTES: usize = 8 << 20;
 
-/// The limits of one store, and what it has used of them.
 #[derive(Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     memory: usize,
     memory_used: usize,
     tables_used: usize,
-    /// The growth that was allowed last, handed back when it fails after all.
+    /// The last growth that was allowed. It is handed back if it fails after all.
     last_growth: usize,
-    /// Where it is told how much there is.
-    link: Option<Arc<Link>>,
+    vitals: Option<Arc<Vitals>>,
 }
 
 impl Limits {
-    /// Returns limits with this many bytes for all linear memories together. What is used is told to the link.
-    pub fn new(memory: u64, link: Option<Arc<Link>>) -> Self {
+    pub(super) fn new(memory: u64, vitals: Option<Arc<Vitals>>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, link }
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }
     }
 
     fn use_memory(&mut self, used: usize) {
-        if let Some(link) = &self.link {
-            link.memory_changed(self.memory_used, used);
+        if let Some(vitals) = &self.vitals {
+            vitals.memory_changed(self.memory_used, used);
         }
         self.memory_used = used;
     }

@@ -1,5 +1,5 @@
-//! From files to loaded components: read, compiled or taken from the cache, checked. In parallel, on threads
-//! of its own, so that whoever waits can stop waiting at any time.
+//! Loading: files are read, compiled or taken from the cache, and checked. In parallel, on threads of its own, so that the
+//! waiting side can give up at any time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,21 @@ use wasmtime::component::Component;
 use sha2::{Digest, Sha256};
 
 use super::adapt::{self, Adaptation};
-use super::component::MadeOf;
-use super::fingerprint::Fingerprint;
-use super::refusal::Refusal;
-use super::{LoadError, Loaded, Runtime, check_sharing};
+use super::address_conflicts::check_sharing;
+use super::component::Loaded;
+use super::engine::Runtime;
+use super::fingerprint::{Fingerprint, SourceFiles};
+use super::refusal::{LoadError, Refusal};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 pub(super) const LARGEST: u64 = 128 << 20;
 
-/// What loading tells of itself, from its threads.
+/// Progress of loading, told on its threads.
 #[derive(Debug)]
-pub enum LoadEvent {
-    /// A component is ready: which one of the plan.
+pub(crate) enum LoadEvent {
+    /// The component at this place of the plan is ready.
     Done(usize),
     /// A loading thread died, which is a bug of the host.
     Died,
@@ -34,7 +35,7 @@ pub enum LoadEvent {
 
 /// Loading under way. Dropping it lets the threads end after the component they are at.
 #[derive(Debug)]
-pub struct Loading {
+pub(crate) struct Loading {
     given_up: Arc<AtomicBool>,
 }
 
@@ -44,15 +45,13 @@ impl Drop for Loading {
     }
 }
 
-/// What runs already, by the names of its components: what has not changed is not loaded again.
-pub type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
+/// The running components by name: those that have not changed are not loaded again.
+pub(crate) type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
 
-/// A file that was read and compiled.
 struct File {
     component: Component,
-    stamp: Option<Fingerprint>,
+    fingerprint: Option<Fingerprint>,
     digest: [u8; 32],
-    /// How it became a component, if it is a core module.
     adapted: Option<Adaptation>,
 }
 
@@ -72,12 +71,12 @@ struct Work {
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
 
-/// Loads all components of a plan on threads of its own and tells of each through `tell`. Of what is `known`, those that
-/// would run alike and whose files have not changed are given back as they are.
+/// Loads all components of a plan on threads of its own and tells of each through `tell`. A `known` component that would
+/// run alike and whose files have not changed is given back as it is.
 ///
 /// # Errors
 /// When not one thread can be started.
-pub fn load_all(
+pub(crate) fn load_all(
     runtime: &Runtime,
     plan: &Plan,
     known: Known,
@@ -108,10 +107,7 @@ pub fn load_all(
     Ok(Loading { given_up })
 }
 
-/// Loads one component, here and now. Whether it has the addresses it needs is not looked at.
-///
-/// # Errors
-/// As [`LoadError`] says.
+/// Loads one component, here and now. Does not check that it has the addresses it needs.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
     let file = compile(runtime, &plan.source)?;
     let mut loaded = Loaded::new(runtime, &file.component, plan)?;
@@ -119,7 +115,7 @@ pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadE
     Ok(loaded)
 }
 
-/// Tells of a loading thread's death: others wait for what it had in hand.
+/// Tells of a loading thread's death: other components wait for the one that it had in hand.
 struct OnPanic<'a>(&'a Work);
 
 impl Drop for OnPanic<'_> {
@@ -148,100 +144,66 @@ impl Work {
     }
 
     fn load(&self, plan: &ComponentPlan) -> Result<Arc<Loaded>, LoadError> {
-        let tls = MadeOf::tls_of(plan);
+        let tls = SourceFiles::tls_of(plan);
         let alike = |(old, loaded): &&(Arc<ComponentPlan>, Arc<Loaded>)| {
-            old.runs_like(plan) && loaded.made_of.tls == tls
+            old.runs_like(plan, &loaded.defaults) && loaded.sources.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
-        let stamp = Fingerprint::of(&plan.source).ok();
-        if let Some(known) = known.filter(|known| stamp.is_some() && known.made_of.stamp == stamp) {
+        let fingerprint = Fingerprint::of(&plan.source).ok();
+        if let Some(known) =
+            known.filter(|known| fingerprint.is_some() && known.sources.component == fingerprint)
+        {
             return Ok(known.clone());
         }
         let slot = {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             files.entry(plan.source.clone()).or_default().clone()
         };
-        match slot.get_or_init(|| compile(&self.runtime, &plan.source)) {
-            Ok(file) => {
-                if let Some(known) = known.filter(|known| known.made_of.digest == Some(file.digest)) {
-                    return Ok(known.clone());
-                }
-                let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
-                loaded.check_plan(plan)?;
-                loaded.adapted = file.adapted;
-                if let Some(adapted) = file.adapted {
-                    let (component, file) = (plan.name.as_str(), plan.source.display());
-                    tracing::info!(component, %file, "{adapted}");
-                }
-                loaded.made_of = MadeOf { stamp: file.stamp, digest: Some(file.digest), tls };
-                Ok(Arc::new(loaded))
-            }
-            Err(error) => Err(error.again()),
+        let file =
+            slot.get_or_init(|| compile(&self.runtime, &plan.source)).as_ref().map_err(Clone::clone)?;
+        if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
+            return Ok(known.clone());
         }
+        let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
+        loaded.check_plan(plan)?;
+        loaded.adapted = file.adapted;
+        if let Some(adapted) = file.adapted {
+            let (component, file) = (plan.name.as_str(), plan.source.display());
+            tracing::info!(component, %file, "{adapted}");
+        }
+        loaded.sources = SourceFiles { component: file.fingerprint, digest: Some(file.digest), tls };
+        Ok(Arc::new(loaded))
     }
 
-    /// Takes the results, or the first error. Called once, when all slots are full.
     fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {
-        let mut all = Vec::with_capacity(self.slots.len());
-        for slot in &self.slots {
-            match slot.get() {
-                Some(Ok(loaded)) => all.push(loaded.clone()),
-                Some(Err(error)) => return Err(error.again()),
-                None => {}
-            }
-        }
+        let all: Vec<_> =
+            self.slots.iter().filter_map(|slot| slot.get().cloned()).collect::<Result<_, _>>()?;
         check_sharing(self.plan.components.iter().zip(all.iter().map(|loaded| &**loaded)))?;
         Ok(all)
     }
 }
 
-impl LoadError {
-    /// Returns the same error once more; `io::Error` cannot be cloned.
-    fn again(&self) -> Self {
-        let io = |cause: &std::io::Error| match cause.raw_os_error() {
-            Some(code) => std::io::Error::from_raw_os_error(code),
-            None => std::io::Error::new(cause.kind(), cause.to_string()),
-        };
-        match self {
-            Self::Unreadable { path, cause } => Self::Unreadable { path: path.clone(), cause: io(cause) },
-            Self::Invalid { path, found, hint } => {
-                Self::Invalid { path: path.clone(), found: found.clone(), hint: hint.clone() }
-            }
-            Self::Name { component, name, cause } => {
-                Self::Name { component: component.clone(), name: name.clone(), cause: io(cause) }
-            }
-        }
-    }
-}
-
 /// Reads and compiles a file, or takes it from the cache.
 fn compile(runtime: &Runtime, path: &Path) -> Compiled {
-    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
-    let invalid = |found: String, hint: &str| LoadError::Invalid {
-        path: path.to_owned(),
-        found,
-        hint: hint.to_owned(),
-    };
-    let stamp = Fingerprint::of(path).ok();
+    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
+    let refused = |refusal: Refusal| refusal.of(path);
+    let fingerprint = Fingerprint::of(path).ok();
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
-        return Err(invalid(found.to_owned(), "give the `.wasm` file itself"));
+        return Err(refused(Refusal::new(found, "give the `.wasm` file itself")));
     }
     if meta.len() > LARGEST {
         let found = format!("it has {} MiB; {} MiB is the most", meta.len() >> 20, LARGEST >> 20);
-        return Err(invalid(found, "strip its debug information (`wasm-tools strip -a`)"));
+        return Err(refused(Refusal::new(found, "strip its debug information (`wasm-tools strip -a`)")));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    if let Some((found, hint)) = not_a_component(&bytes) {
-        return Err(invalid(found.to_owned(), hint));
-    }
-    let refused = |refusal: Refusal| refusal.of(path);
+    check_begin(&bytes).map_err(refused)?;
     let adapted = adapt::plan(&bytes).map_err(refused)?;
     let digest = Sha256::digest(&bytes).into();
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
-        return Ok(File { component, stamp, digest, adapted });
+        return Ok(File { component, fingerprint, digest, adapted });
     }
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
@@ -250,25 +212,24 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
         Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
             let what = if adapted.is_some() { "core module" } else { "component" };
             let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
-            invalid(format!("it is not a valid {what}: {error:#}"), hint)
+            refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
         })?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(File { component, stamp, digest, adapted })
+    Ok(File { component, fingerprint, digest, adapted })
 }
 
-/// Says what a file is that does not even begin as a component.
-fn not_a_component(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-    match bytes {
-        [] => Some(("it is empty", "build the component again")),
-        [0, b'a', b's', b'm', ..] => None,
-        _ if bytes.len() < 4 && [0, b'a', b's', b'm'].starts_with(bytes) => {
-            Some(("it is cut short", "build the component again"))
-        }
-        _ => Some((
+fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
+    const MAGIC: [u8; 4] = *b"\0asm";
+    let (found, hint) = match bytes {
+        [] => ("it is empty", "build the component again"),
+        _ if bytes.starts_with(&MAGIC) => return Ok(()),
+        _ if MAGIC.starts_with(bytes) => ("it is cut short", "build the component again"),
+        _ => (
             "it is not WebAssembly",
             "give a `.wasm` file that is built for WASI, for `wasm32-wasip2` for instance",
-        )),
-    }
+        ),
+    };
+    Err(Refusal::new(found, hint))
 }

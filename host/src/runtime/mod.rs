@@ -1,11 +1,16 @@
-//! Everything that touches wasmtime: the engine, loading, what a component gets, its limits, and how running
-//! code is interrupted. Knows nothing of servers, supervisors or signals.
+//! Everything that touches wasmtime: the engine, loading, the grants and limits of an instance, and the interruption of
+//! running code. Knows nothing of servers, supervisors or signals.
 
+#[cfg(feature = "adapt")]
+mod adapt;
+#[cfg(not(feature = "adapt"))]
+#[path = "adapt/absent.rs"]
 mod adapt;
 mod address_conflicts;
 mod cache;
 mod clock;
 mod component;
+#[cfg(feature = "adapt")]
 mod core_module;
 mod detect_kind;
 mod diagnose;
@@ -14,31 +19,37 @@ mod exports;
 mod fingerprint;
 mod handler;
 mod hook;
-mod hook_shape;
 mod imports;
+mod instance_event;
 mod lifecycle;
 mod limits;
 mod link;
 mod linker;
 mod load;
 mod network;
+mod orders;
 mod outbound;
 mod refusal;
 mod state;
+mod store;
 
 pub use adapt::Adaptation;
 pub use address_conflicts::check_sharing;
 pub use cache::Cache;
 pub use clock::RunClock;
-pub use component::{LoadError, Loaded};
+pub use component::Loaded;
 pub use detect_kind::serves_http;
 pub use engine::{Runtime, RuntimeOptions};
 pub use exports::{Kind, RunExport};
 pub use handler::{Handler, HandlerPre, TcpFunc};
-pub use hook::call_hook;
-pub use hook_shape::{HookPlace, HookShape, StrayHook};
+pub use hook::{HookPlace, HookShape, StrayHook, call_hook};
 pub use imports::{Import, ImportState, Says};
-pub use link::{Failure, HookResult, InstanceEvent, Link, Notice, NoticeCause};
-pub use load::{Known, LoadEvent, Loading, load_all, load_one};
+pub use instance_event::{Failure, HookResult, InstanceEvent};
+pub use link::{Link, RestartPermits, Vitals};
+pub use load::load_one;
+pub(crate) use load::{Known, LoadEvent, Loading, load_all};
+pub use orders::{Notice, NoticeCause, Orders};
 pub use outbound::Outbound;
-pub use state::{Fairness, State, Stdio, StoreParts, new_store};
+pub use refusal::LoadError;
+pub use state::{Fairness, State};
+pub use store::{Stdio, StoreParts, new_store};

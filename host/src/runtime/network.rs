@@ -1,4 +1,4 @@
-//! Which addresses an instance may use: the grant of its plan as a check on each bind, connect and datagram.
+//! The network grant of a component: a check of each bind, connect and datagram of its instances.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -7,22 +7,18 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::plan::{NetworkGrant, Peer, PeerHost};
 
-/// A grant whose names have been looked up.
+/// A network grant whose names have been looked up.
 #[derive(Clone, Debug, Default)]
-pub struct Network {
+pub(super) struct Network {
     listen: Vec<SocketAddr>,
     connect: Vec<(Option<IpAddr>, Option<u16>)>,
-    /// Whether names can be looked up by the component itself.
-    pub names: bool,
+    pub(super) names: bool,
     all: bool,
 }
 
 impl Network {
-    /// Looks up the names in a grant; the addresses that they have now are what is granted. Blocks.
-    ///
-    /// # Errors
-    /// When a name has no address, with that name.
-    pub fn resolve(grant: &NetworkGrant) -> Result<Self, (String, std::io::Error)> {
+    /// Looks up the names in a grant, and grants the addresses that they have now. Blocks.
+    pub(super) fn resolve(grant: &NetworkGrant) -> Result<Self, (String, std::io::Error)> {
         let mut connect = Vec::new();
         for Peer { host, port } in &grant.connect {
             match host {
@@ -39,13 +35,11 @@ impl Network {
         Ok(Self { listen: grant.listen.clone(), connect, names: names || all, all })
     }
 
-    /// Returns whether anything at all is granted.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.listen.is_empty() && self.connect.is_empty() && !self.names
     }
 
-    /// Returns whether this use of this address is granted.
-    pub fn allows(&self, address: SocketAddr, usage: SocketAddrUse, peers: &mut UdpPeers) -> bool {
+    pub(super) fn allows(&self, address: SocketAddr, usage: SocketAddrUse, peers: &mut UdpPeers) -> bool {
         match usage {
             _ if self.all => true,
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
@@ -54,7 +48,7 @@ impl Network {
             SocketAddrUse::TcpListen => self.may_listen(address),
             SocketAddrUse::TcpAccept => !self.listen.is_empty(),
             SocketAddrUse::TcpConnect => self.may_connect(address),
-            // A UDP server hears whoever asks, and answers those.
+            // A UDP server receives from any peer, and may answer those that it received from.
             SocketAddrUse::UdpReceive => {
                 let heard = !self.listen.is_empty();
                 if heard {
@@ -66,8 +60,8 @@ impl Network {
         }
     }
 
-    /// A port that the system chose is granted by port 0 of the same address: any other port was refused when
-    /// the socket was bound.
+    /// Port 0 of an address grants the port that the system chose: any other port was refused when the socket was
+    /// bound.
     fn may_listen(&self, address: SocketAddr) -> bool {
         self.listen.contains(&address) || self.listen.contains(&SocketAddr::new(address.ip(), 0))
     }
@@ -79,12 +73,12 @@ impl Network {
     }
 }
 
-/// How many UDP peers are remembered; the oldest is forgotten first.
+/// Number of UDP peers that are remembered; the oldest is forgotten first.
 const UDP_PEERS: usize = 1024;
 
-/// Those that sent a datagram to an instance, which may be answered.
+/// Peers that sent a datagram to an instance, and may be answered.
 #[derive(Debug, Default)]
-pub struct UdpPeers {
+pub(super) struct UdpPeers {
     known: HashSet<SocketAddr>,
     oldest_first: VecDeque<SocketAddr>,
 }
@@ -94,9 +88,10 @@ impl UdpPeers {
         if self.known.insert(peer) {
             self.oldest_first.push_back(peer);
         }
-        if self.known.len() > UDP_PEERS {
-            let oldest = self.oldest_first.pop_front();
-            oldest.map(|oldest| self.known.remove(&oldest));
+        if self.known.len() > UDP_PEERS
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
         }
     }
 
@@ -105,7 +100,7 @@ impl UdpPeers {
     }
 }
 
-/// What a client socket is bound to before it connects or sends: an address of the system's choice.
+/// Whether a client socket is bound to an address of the system's choice, as it is before it connects or sends.
 fn is_wildcard(address: SocketAddr) -> bool {
     address.ip().is_unspecified() && address.port() == 0
 }

@@ -1,39 +1,69 @@
-//! Why a file is refused: what was found in it, and what its author can do. Which file it is is told by who asks.
+//! Why a component cannot be loaded: what was found in its file, and what its author can do.
 //!
-//! Invariant: what a file has in it is shown as one line of bounded length that can do nothing to a terminal.
+//! Invariant: text of a file is shown as one line of bounded length that can do nothing to a terminal.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::LoadError;
 use crate::text::sanitize::one_line;
 
-/// The longest name that is shown whole, in characters. The types of functions are among them.
+/// The longest name that is shown whole, in characters; types of functions count as names.
 const NAME_CHARS: usize = 120;
-/// The longest text.
 const TEXT_CHARS: usize = 1000;
 
-/// What was found instead, and what to do.
+/// Why a component cannot be loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        cause: Arc<io::Error>,
+    },
+    /// The file is not a component that can be run.
+    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The finding, as a sentence about "it".
+        found: String,
+        /// The advice.
+        hint: String,
+    },
+    /// A name it may connect to has no address.
+    #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
+    Name {
+        /// The component.
+        component: String,
+        /// The name.
+        name: String,
+        /// The error of the system.
+        cause: Arc<io::Error>,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What was found, as a sentence about "it".
-    pub found: String,
-    /// What to do, in the words of who built it.
-    pub hint: String,
+pub(super) struct Refusal {
+    /// The finding, as a sentence about "it".
+    pub(super) found: String,
+    /// The advice, in the terms of the tools that built the file.
+    pub(super) hint: String,
 }
 
 impl Refusal {
-    /// Returns a refusal.
-    pub fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { found: found.into(), hint: hint.into() }
     }
 
-    /// Returns it as what it means for this file.
-    pub fn of(self, path: &Path) -> LoadError {
+    pub(super) fn of(self, path: &Path) -> LoadError {
         LoadError::Invalid { path: path.to_owned(), found: self.found, hint: self.hint }
     }
 }
 
-/// Returns what is told of a file as it can be shown, whatever the names are that the file gives to its parts.
+/// Returns a text about a file as it can be shown, whatever names the file gives to its parts.
 pub(super) fn shown(text: &str) -> String {
     let line = one_line(text);
     let most = |at: usize| if at % 2 == 1 { NAME_CHARS } else { TEXT_CHARS };

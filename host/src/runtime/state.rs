@@ -1,39 +1,32 @@
-//! The data of one store: what its component is granted, and its link to the supervisor.
+//! The data of one store: its component's grants, its limits, and its link to the supervisor.
 
-use std::borrow::Cow;
-use std::ffi::OsStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::cli::StdoutStream;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::limits::{HANDLES, HOSTCALL_BYTES, Limits};
-use super::network::UdpPeers;
-use super::outbound::{HttpHooks, Outbound};
-use super::{Link, Loaded, Runtime};
-use crate::plan::{Access, ComponentPlan};
+use super::limits::Limits;
+use super::link::Link;
+use super::outbound::HttpHooks;
+
+/// Returns at an epoch whether the running code has to let others on its thread run.
+pub type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The data of one store.
 pub struct State {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    http_hooks: HttpHooks,
+    pub(super) wasi: WasiCtx,
+    pub(super) http: WasiHttpCtx,
+    pub(super) http_hooks: HttpHooks,
     pub(super) table: ResourceTable,
     pub(super) config: WasiConfigVariables,
     pub(super) link: Arc<Link>,
-    limits: Limits,
-    fairness: Option<Fairness>,
+    pub(super) limits: Limits,
+    pub(super) fairness: Option<Fairness>,
 }
 
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("link", &self.link).finish_non_exhaustive()
-    }
-}
+opaque_debug!(State);
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -45,131 +38,4 @@ impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.http_hooks }
     }
-}
-
-/// Where a component's output goes.
-pub struct Stdio {
-    /// Its standard output.
-    pub stdout: Box<dyn StdoutStream + Sync>,
-    /// Its standard error.
-    pub stderr: Box<dyn StdoutStream + Sync>,
-}
-
-impl std::fmt::Debug for Stdio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stdio").finish_non_exhaustive()
-    }
-}
-
-/// Says at an epoch whether the running code has to let others on its thread run.
-pub type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// What one store is made from, besides its component.
-pub struct StoreParts {
-    /// Where its output goes.
-    pub stdio: Stdio,
-    /// Its conversation with whoever runs it.
-    pub link: Arc<Link>,
-    /// The requests that are sent from its thread.
-    pub outbound: Outbound,
-    /// Asked at each epoch, where others share its thread.
-    pub fairness: Option<Fairness>,
-}
-
-impl std::fmt::Debug for StoreParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreParts").field("link", &self.link).finish_non_exhaustive()
-    }
-}
-
-/// Returns a fresh store for one instance of a component. Its code is interrupted at the next epoch once its
-/// link says so, and every entry looks at the link first. Its requests go out through the client of its thread.
-///
-/// # Errors
-/// When a directory that is granted cannot be opened.
-pub fn new_store(
-    runtime: &Runtime,
-    loaded: &Loaded,
-    plan: &ComponentPlan,
-    parts: StoreParts,
-) -> Result<Store<State>> {
-    let StoreParts { stdio, link, outbound, fairness } = parts;
-    let state = State {
-        wasi: wasi(loaded, plan, stdio)?,
-        http: WasiHttpCtx::new(),
-        http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
-        table: table(),
-        config: config(plan),
-        limits: Limits::new(plan.memory, Some(link.clone())),
-        link,
-        fairness,
-    };
-    let mut store = Store::new(&runtime.engine, state);
-    store.limiter(|state| &mut state.limits);
-    store.set_hostcall_fuel(HOSTCALL_BYTES);
-    store.set_max_component_handles(HANDLES);
-    if let Some(tasks) = store.concurrent_resource_table() {
-        tasks.set_max_capacity(HANDLES);
-    }
-    if runtime.interruptible {
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context: StoreContextMut<'_, State>| {
-            let state = context.data();
-            if state.link.must_trap() {
-                return Err(wasmtime::Trap::Interrupt.into());
-            }
-            Ok(match &state.fairness {
-                Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
-                Some(_) | None => UpdateDeadline::Continue(1),
-            })
-        });
-    }
-    Ok(store)
-}
-
-fn table() -> ResourceTable {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES);
-    table
-}
-
-fn config(plan: &ComponentPlan) -> WasiConfigVariables {
-    let mut config = WasiConfigVariables::new();
-    for (key, value) in &plan.config {
-        config.insert(key, value);
-    }
-    config
-}
-
-/// Returns the name of the program: its file's, without the path, as with other hosts.
-fn program(plan: &ComponentPlan) -> Cow<'_, str> {
-    plan.source.file_name().map_or(Cow::Borrowed(plan.name.as_str()), OsStr::to_string_lossy)
-}
-
-fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(program(plan)).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
-    for (key, value) in &plan.env {
-        wasi.env(key, value);
-    }
-    if plan.stdin {
-        wasi.inherit_stdin();
-    }
-    for dir in &plan.dirs {
-        let access = match dir.access {
-            Access::ReadOnly => FsPerms::ReadOnly,
-            Access::ReadWrite => FsPerms::ReadWrite,
-        };
-        wasi.preopened_dir(&dir.host, &dir.guest, access)?;
-    }
-    let network = loaded.network.clone();
-    wasi.allow_ip_name_lookup(network.names);
-    wasi.allow_tcp(true).allow_udp(true);
-    let peers = Mutex::new(UdpPeers::default());
-    wasi.socket_addr_check(move |address, usage| {
-        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = network.allows(address, usage, &mut peers);
-        Box::pin(std::future::ready(allowed))
-    });
-    Ok(wasi.build())
 }

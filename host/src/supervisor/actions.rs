@@ -14,13 +14,13 @@ impl EventLoop {
             Action::Start(id) => self.start(id),
             Action::FailStart(id) => self.fail_start(id),
             Action::Abandon(id) => {
-                self.with_link(id, |link| link.abandon());
+                self.with_link(id, |link| link.orders.abandon());
                 self.runtime.bump();
             }
             Action::Raise(level) => self.raised(now, level),
             Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
             Action::Cut(id) => {
-                self.with_link(id, |link| link.cut());
+                self.with_link(id, |link| link.orders.cut());
                 self.runtime.bump();
                 log_events::cut_off(&self.name(id));
             }
@@ -54,7 +54,8 @@ impl EventLoop {
         let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
         log_events::raised(level, &cause, self.machine.deadlines(), now);
         if level == Level::Delay {
-            self.registry.iter().filter_map(|(_, record)| record.link.as_deref()).for_each(Link::wind_down);
+            let links = self.registry.iter().filter_map(|(_, record)| record.link.as_deref());
+            links.for_each(|link| link.orders.wind_down());
         }
         self.tell_deadlines();
     }
@@ -63,7 +64,7 @@ impl EventLoop {
     fn tell_deadlines(&self) {
         for (id, record) in self.registry.iter() {
             if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(id)) {
-                link.set_deadline(deadline);
+                link.orders.set_deadline(deadline);
             }
         }
     }
@@ -81,7 +82,7 @@ impl EventLoop {
             let why = if record.failure.is_none() && record.lost.is_none() { "it has ended" } else { &why };
             log_events::restarts(&name, counters.restarts, pause, why);
         }
-        self.with_link(id, |link| link.restart_after(pause));
+        self.with_link(id, |link| link.restarts.restart_after(pause));
     }
 
     fn forget(&mut self, id: GenerationId) {
@@ -109,13 +110,13 @@ impl EventLoop {
             record.asked = Some(now);
             record.in_flight_asked = Some(record.in_flight());
         }
-        self.with_link(id, |link| link.ask(Notice { cause, grace }, deadline));
+        self.with_link(id, |link| link.orders.ask(Notice { cause, grace }, deadline));
     }
 
     fn print_status(&self, now: Duration) {
         log_events::status_app(self.machine.level(), self.machine.deadlines(), now);
         for (id, record) in self.registry.iter() {
-            let status = record.link.as_ref().map(|link| link.status()).unwrap_or_default();
+            let status = record.link.as_ref().map(|link| link.vitals.status()).unwrap_or_default();
             let asked = self.machine.phase(id) >= Phase::Asked;
             let left =
                 self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));

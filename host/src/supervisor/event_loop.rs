@@ -216,7 +216,7 @@ impl EventLoop {
 
     fn somebody_is_being_cut(&self) -> bool {
         self.registry.iter().any(|(id, record)| {
-            let abandoned = || record.link.as_ref().is_some_and(|link| link.is_abandoned());
+            let abandoned = || record.link.as_ref().is_some_and(|link| link.orders.is_abandoned());
             let phase = self.machine.phase(id);
             phase == Phase::Cut || (phase == Phase::Starting && abandoned())
         })

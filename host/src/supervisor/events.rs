@@ -174,7 +174,7 @@ impl EventLoop {
             let told = !record.extended.is_zero();
             record.extended += granted;
             if let Some(link) = &record.link {
-                link.set_deadline(deadline);
+                link.orders.set_deadline(deadline);
             }
             if !granted.is_zero() && !told {
                 log_events::extended(&name, by, granted);
@@ -194,11 +194,9 @@ impl EventLoop {
 }
 
 impl super::generation_record::GenerationRecord {
-    /// Returns whether it is ready only when its guest has said so: that is for the plan to say, else for what it imports.
+    /// Returns whether it is ready only when its guest has said so.
     fn waits_for_word(&self) -> bool {
-        match self.plan.ready {
-            Some(when) => when == ReadyWhen::Said,
-            None => self.stats.is_none() && self.loaded.as_ref().is_some_and(|loaded| loaded.says.ready),
-        }
+        let ready = self.loaded.as_ref().map(|loaded| self.plan.resolve(&loaded.defaults).ready);
+        ready == Some(ReadyWhen::Said)
     }
 }

@@ -98,7 +98,7 @@ impl GenerationRecord {
 
     /// Returns whether its `run` has been entered, or it has taken requests.
     pub fn has_entered(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.has_entered())
+        self.link.as_ref().is_some_and(|link| link.orders.has_entered())
     }
 
     /// Returns whether something of it exists.
@@ -113,7 +113,7 @@ impl GenerationRecord {
 
     /// Returns the bytes of linear memory of all its instances.
     pub fn memory(&self) -> u64 {
-        self.link.as_ref().map_or(0, |link| link.memory())
+        self.link.as_ref().map_or(0, |link| link.vitals.memory())
     }
 
     /// Notes that a hook was called.

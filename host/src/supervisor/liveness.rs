@@ -35,7 +35,7 @@ impl EventLoop {
             let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
             let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
             // Before it is ready it has its start-timeout.
-            let last = record.link.as_ref().filter(|_| watched)?.alive().max(record.ready?);
+            let last = record.link.as_ref().filter(|_| watched)?.vitals.alive().max(record.ready?);
             Some((id, record, last.saturating_add(health.every.saturating_mul(health.failures))))
         })
     }

@@ -47,7 +47,7 @@ impl EventLoop {
         now: std::time::Duration,
     ) -> ComponentStatus {
         let phase = self.machine.phase(id);
-        let line = record.link.as_ref().map(|link| link.status()).filter(|line| !line.is_empty());
+        let line = record.link.as_ref().map(|link| link.vitals.status()).filter(|line| !line.is_empty());
         let counters = self.registry.counters(&record.plan.name);
         let since = record.started.filter(|_| record.lives());
         ComponentStatus {

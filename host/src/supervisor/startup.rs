@@ -99,9 +99,7 @@ impl EventLoop {
 
     /// Gives up what is still being loaded, and ends the progress on the terminal.
     pub(super) fn end_loading(&mut self) {
-        if let Some(startup) = self.startup.take() {
-            startup.progress.finish();
-        }
+        self.startup = None;
     }
 
     /// Starts one generation: its server makes its first instance.

@@ -1,8 +1,8 @@
-//! Listening sockets that whoever started the process opened for it (`LISTEN_FDS`, the protocol of `sd_listen_fds`).
+//! Listening sockets that the parent of the process opened for it (`LISTEN_FDS`, the protocol of `sd_listen_fds`).
 //!
 //! Invariant: descriptors are taken over once, before the process opens any of its own, and only if they are meant for
-//! this very process. The sockets themselves stay here for as long as the process lives: an address that a reload
-//! drops can come back with the next one, and systemd keeps them open in any case.
+//! this very process. The sockets stay open as long as the process lives: an address that a reload drops can come back
+//! with the next one, and systemd keeps them open in any case.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,65 +13,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use socket2::{SockRef, Type};
 
-/// The first descriptor that is passed.
 const FIRST: RawFd = 3;
-/// The name of what has none, as systemd has it.
+/// The name of a socket without one, as in systemd.
 const NO_NAME: &str = "unknown";
 
 static SOCKETS: OnceLock<Sockets> = OnceLock::new();
 
-/// Why there is no socket of this name.
 #[derive(Debug, thiserror::Error)]
-pub enum ActivationError {
-    /// None at all was passed.
+pub(crate) enum ActivationError {
     #[error(
         "no socket was passed to this process (LISTEN_FDS and LISTEN_PID of systemd's socket activation)"
     )]
     Nothing,
-    /// There are others.
     #[error("no listening socket named `{name}` was passed to this process; there are: {there}")]
-    Unknown {
-        /// The name that was asked for.
-        name: String,
-        /// The names that there are.
-        there: String,
-    },
-    /// It cannot be duplicated: the process has no descriptor left.
+    Unknown { name: String, there: String },
+    /// The socket cannot be duplicated: the process has no descriptor left.
     #[error("the socket `{name}` cannot be taken: {cause}")]
-    Unusable {
-        /// Its name.
-        name: String,
-        /// What the system said.
-        cause: io::Error,
-    },
+    Unusable { name: String, cause: io::Error },
 }
 
-/// Takes over what was passed to this process. Call it first thing in `main`, before anything is opened; a second call
-/// does nothing.
+/// Takes over the passed sockets. Call it first thing in `main`, before anything is opened; a second call does nothing.
 pub fn from_env() {
     SOCKETS.get_or_init(|| Sockets::collect(|name| std::env::var_os(name), std::process::id(), FIRST));
 }
 
-/// Returns the sockets of this name, at least one, in the order in which they were passed. They listen, do not block,
-/// and are closed on exec.
-///
-/// # Errors
-/// As [`ActivationError`] says.
-pub fn take(name: &str) -> Result<Vec<OwnedFd>, ActivationError> {
+/// Returns the sockets of this name, at least one, in passed order. They listen, do not block, and close on exec.
+pub(crate) fn take(name: &str) -> Result<Vec<OwnedFd>, ActivationError> {
     SOCKETS.get().ok_or(ActivationError::Nothing)?.take(name)
 }
 
-/// Returns the names of the sockets that nobody has taken: their clients wait in vain.
-pub fn unclaimed() -> Vec<String> {
+/// Returns the names of the sockets that are not taken: their clients wait in vain.
+pub(crate) fn unclaimed() -> Vec<String> {
     SOCKETS.get().map(Sockets::unclaimed).unwrap_or_default()
 }
 
-/// Returns what was wrong with what was passed, one line each.
+/// Returns the problems with the passed descriptors, one line each.
 pub fn problems() -> &'static [String] {
     SOCKETS.get().map_or(&[], |sockets| &sockets.problems)
 }
 
-/// One listening socket.
 #[derive(Debug)]
 struct Passed {
     name: String,
@@ -143,7 +123,6 @@ impl Sockets {
     }
 }
 
-/// Takes over a descriptor that whoever started the process left open for it, if it did.
 #[expect(unsafe_code, reason = "a descriptor that is inherited is only a number; see the safety comments")]
 fn adopt(descriptor: RawFd) -> Option<OwnedFd> {
     // SAFETY: F_SETFD takes any number, and refuses one that is not open.
@@ -155,7 +134,7 @@ fn adopt(descriptor: RawFd) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Checks that connections can be accepted, and sees to it that accepting does not block.
+/// Checks that connections can be accepted, and makes accepting not block.
 fn check(socket: &OwnedFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {

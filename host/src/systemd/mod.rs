@@ -1,11 +1,10 @@
-//! What curfew and systemd tell each other: readiness, reloads, stops and life signs out, listening sockets in.
+//! Messages to systemd (readiness, reloads, stops, life signs), and listening sockets from it.
 //!
-//! Invariant: without systemd nothing of it happens, and with it nothing here ever waits. Guests see none of it: they
-//! have no environment but what the manifest grants. What does not belong here: when something is told, which the
-//! supervisor decides.
+//! Invariant: without systemd nothing here happens, and with it nothing here ever waits. Guests see none of it: their
+//! environment comes from the manifest alone.
 
 pub mod activation;
 mod notify;
 
-pub use activation::{ActivationError, take};
-pub use notify::Notifier;
+pub(crate) use activation::{ActivationError, take};
+pub(crate) use notify::Notifier;

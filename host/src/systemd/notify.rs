@@ -1,9 +1,8 @@
 //! Messages to the service manager over `NOTIFY_SOCKET` (the protocol of `sd_notify`).
 //!
-//! Invariant: no call waits: a socket without room loses life signs, and keeps what changes the state of the service for
-//! the next call, as a READY that got lost would leave a reload unfinished for ever (systemd#37515). STOPPING is said
-//! once, and nothing that contradicts it follows. The libraries for this either block or fork their own rules, so the
-//! few lines are here.
+//! Invariant: no call waits. Without room in the socket, life signs are lost, and changes of the service's state wait for the
+//! next call: a lost READY would leave a reload unfinished for ever (systemd#37515). STOPPING is sent once, and no message
+//! that contradicts it follows. The libraries for this either block or have rules of their own, so the few lines are here.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,14 +14,15 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Most messages that wait for room; a reload makes two.
+use crate::text::sanitize::short_line;
+
+/// Most messages that wait for room; a reload sends two.
 const MOST_UNSENT: usize = 8;
-/// Longest status text, in characters.
 const STATUS_CHARS: usize = 300;
 
-/// Tells the service manager how the app is; without one it does nothing.
+/// Reports the app's state to the service manager; without one it does nothing.
 #[derive(Debug)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     peer: Option<(UnixDatagram, SocketAddr)>,
     unsent: VecDeque<String>,
     stopping: bool,
@@ -32,7 +32,7 @@ pub struct Notifier {
 
 impl Notifier {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. An address that cannot be used is logged.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         Self::new(|name| std::env::var_os(name), std::process::id())
     }
 
@@ -58,33 +58,31 @@ impl Notifier {
         }
     }
 
-    /// Returns whether there is somebody to tell.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.peer.is_some()
     }
 
-    /// Returns how often [`watchdog`](Self::watchdog) must be called: twice as often as the manager asks for. `None`
-    /// when it does not ask.
-    pub fn watchdog_every(&self) -> Option<Duration> {
+    /// Returns the period of [`watchdog`](Self::watchdog): half of the manager's. `None` when it does not ask.
+    pub(crate) fn watchdog_every(&self) -> Option<Duration> {
         self.watchdog_every
     }
 
-    /// Says that the app is ready: after its start, and after each reload, a failed one too.
-    pub fn ready(&mut self, status: &str) {
+    /// Reports that the app is ready: after its start, and after each reload, a failed one too.
+    pub(crate) fn ready(&mut self, status: &str) {
         if !self.stopping {
             self.keep(format!("READY=1\n{}", status_line(status)));
         }
     }
 
-    /// Says that a reload begins. Call it after the request came: the manager ignores what is older than its request.
-    pub fn reloading(&mut self) {
+    /// Reports that a reload begins. Call it after the request came: the manager ignores messages older than its request.
+    pub(crate) fn reloading(&mut self) {
         if !self.stopping {
             self.keep(format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros()));
         }
     }
 
-    /// Says that the app stops. A second call says nothing.
-    pub fn stopping(&mut self) {
+    /// Reports that the app stops. A second call sends nothing.
+    pub(crate) fn stopping(&mut self) {
         if !self.stopping {
             self.stopping = true;
             self.keep("STOPPING=1\n".to_owned());
@@ -92,23 +90,20 @@ impl Notifier {
     }
 
     /// Asks that the start, or the stop, may take this long from now on.
-    pub fn extend(&mut self, by: Duration) {
+    pub(crate) fn extend(&mut self, by: Duration) {
         self.now_or_never(&format!("EXTEND_TIMEOUT_USEC={}\n", by.as_micros()));
     }
 
-    /// Says that the process is alive.
-    pub fn watchdog(&mut self) {
+    pub(crate) fn watchdog(&mut self) {
         self.now_or_never("WATCHDOG=1\n");
     }
 
-    /// Sets the line that `systemctl status` shows.
-    pub fn status(&mut self, text: &str) {
+    pub(crate) fn status(&mut self, text: &str) {
         self.now_or_never(&status_line(text));
     }
 
-    /// Tries again to send what found no room. Each other call does so, too; call this one where none may follow for
-    /// long.
-    pub fn retry(&mut self) {
+    /// Sends messages that found no room, as each other call does; for times when none may follow for long.
+    pub(crate) fn retry(&mut self) {
         while let Some(message) = self.unsent.pop_front() {
             if let Err(error) = self.send(&message) {
                 if error.kind() == io::ErrorKind::WouldBlock {
@@ -120,7 +115,7 @@ impl Notifier {
         }
     }
 
-    /// Sends it, in order; it waits for its turn where there is no room.
+    /// Sends a message in order; without room it waits for a later call.
     fn keep(&mut self, message: String) {
         if self.peer.is_none() {
             return;
@@ -132,7 +127,6 @@ impl Notifier {
         self.retry();
     }
 
-    /// Sends it unless there is no room.
     fn now_or_never(&mut self, message: &str) {
         self.retry();
         if let Err(error) = self.send(message) {
@@ -170,14 +164,12 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((own, peer))
 }
 
-/// A text with a line break in it could say more than a status.
+/// Returns the message of a status text; a line break in it could begin another message.
 fn status_line(text: &str) -> String {
-    let line: String =
-        text.chars().take(STATUS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("STATUS={line}\n")
+    format!("STATUS={}\n", short_line(text, STATUS_CHARS))
 }
 
-/// The clock that the manager compares with its own; `Instant` does not tell it.
+/// Reads the clock that the manager compares with its own; `Instant` does not tell it.
 fn monotonic_micros() -> i64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000))

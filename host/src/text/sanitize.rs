@@ -15,6 +15,11 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_harmful(c) { ' ' } else { c }).collect()
 }
 
+/// Returns the first `most` characters of the text, as [`one_line`] does.
+pub fn short_line(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if is_harmful(c) { ' ' } else { c }).collect()
+}
+
 /// Returns the text with a blank for each harmful character except line ends.
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if is_harmful(c) && c != '\n' { ' ' } else { c }).collect()

@@ -36,10 +36,10 @@ pub enum UnitError {
         /// The units there are.
         accepted: &'static str,
     },
-    /// What follows the number is no unit.
+    /// Something that is no unit follows the number.
     #[error("{found:?} is not a unit (one of {accepted})")]
     UnknownUnit {
-        /// What stood there.
+        /// The text in place of a unit.
         found: String,
         /// The units there are.
         accepted: &'static str,
@@ -56,7 +56,7 @@ pub enum UnitError {
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use curfew_host::plan::units::parse_duration;
+/// # use curfew_host::text::units::parse_duration;
 /// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
 /// ```
 ///

@@ -1,7 +1,8 @@
-//! What a change of a manifest means for the components that run, key by key.
+//! The effect of a change of a manifest on the components that run, key by key.
 
 use std::path::Path;
 
+use super::super::keys::{HookTiming, OnEnd, ReadyWhen};
 use super::*;
 
 const SHOP: &str = "[app]\nname = \"shop\"\n[component.db]\nsource = \"a.wasm\"\n\
@@ -22,29 +23,27 @@ fn plan(text: &str) -> Plan {
     plan
 }
 
-fn diff(old: &str, new: &str) -> Diff {
-    plan(old).diff(&plan(new))
+/// Whether the instances of `db`, a service, and of `web`, a server, can go on when `old` becomes `new`.
+fn goes_on_from(old: &str, new: &str) -> [bool; 2] {
+    let (old, new) = (plan(old), plan(new));
+    let [db, web] = ["db", "web"].map(|name| {
+        let find = |plan: &Plan| plan.components.iter().find(|one| one.name == name).unwrap().clone();
+        (find(&old), find(&new))
+    });
+    let kind = |on_failure| KindDefaults {
+        is_async: true,
+        hook: HookTiming::AfterDrain,
+        on_failure,
+        ready: ReadyWhen::Started,
+        max_instances: 1,
+        concurrency: 1,
+    };
+    [db.0.runs_like(&db.1, &kind(OnEnd::StopApp)), web.0.runs_like(&web.1, &kind(OnEnd::Restart))]
 }
 
-#[test]
-fn components_are_matched_by_name() {
-    let same = Diff { same: vec![(0, 0), (1, 1)], ..Diff::default() };
-    assert_eq!(diff(SHOP, SHOP), same);
-    let turned = "[app]\nname = \"shop\"\n[component.web]\nsource = \"a.wasm\"\nlisten = [\"127.0.0.1:80\"]\n\
-                  [component.new]\nsource = \"a.wasm\"\n[component.db]\nsource = \"a.wasm\"\nargs = [\"x\"]\n";
-    let expected = Diff { same: vec![(1, 0)], changed: vec![(0, 2)], added: vec![1], ..Diff::default() };
-    assert_eq!(diff(SHOP, turned), expected);
-    let other = "[app]\nname = \"shop\"\ngrace = \"3s\"\n[component.c]\nsource = \"a.wasm\"\n";
-    let expected = Diff { added: vec![0], removed: vec![0, 1], app: true, ..Diff::default() };
-    assert_eq!(diff(SHOP, other), expected);
-}
-
-/// Whether `db`, a service, and `web`, a server, can go on under a plan that has `line` in addition.
-fn goes_on(line: &str) -> (bool, bool) {
-    let both = SHOP.replace("source = \"a.wasm\"\n", &format!("source = \"a.wasm\"\n{line}\n"));
-    let diff = diff(SHOP, &both);
-    assert!(!diff.app && diff.added.is_empty() && diff.removed.is_empty(), "{line}");
-    (diff.same.contains(&(0, 0)), diff.same.contains(&(1, 1)))
+/// The same for a plan that has `line` in addition, in both.
+fn goes_on(line: &str) -> [bool; 2] {
+    goes_on_from(SHOP, &SHOP.replace("source = \"a.wasm\"\n", &format!("source = \"a.wasm\"\n{line}\n")))
 }
 
 #[test]
@@ -52,17 +51,17 @@ fn what_only_the_supervisor_reads_replaces_nobody() {
     for line in
         ["ready = \"started\"", "on-exit = \"ignore\"", "on-exit = \"restart\"\nrestart = { max = 9 }"]
     {
-        assert_eq!(goes_on(line), (true, true), "{line}");
+        assert_eq!(goes_on(line), [true, true], "{line}");
     }
     for line in ["grace = \"1s\"", "start-timeout = \"1s\"", "on-failure = \"ignore\""] {
-        assert_eq!(goes_on(line), (true, false), "{line}: a server reads it, too");
+        assert_eq!(goes_on(line), [true, false], "{line}: a server reads it, too");
     }
     // For kind `http` it is the default.
-    assert_eq!(goes_on("on-failure = \"restart\""), (true, true));
+    assert_eq!(goes_on("on-failure = \"restart\""), [true, true]);
     let ordered = SHOP.to_owned() + "after = [\"db\"]\n";
-    assert_eq!(diff(SHOP, &ordered).same.len(), 2);
+    assert_eq!(goes_on_from(SHOP, &ordered), [true, true]);
     let overlapping = SHOP.replace("[component.web]", "overlap = true\n[component.web]");
-    assert_eq!(diff(SHOP, &overlapping).same.len(), 2);
+    assert_eq!(goes_on_from(SHOP, &overlapping), [true, true]);
 }
 
 #[test]
@@ -77,18 +76,15 @@ fn what_an_instance_sees_replaces_it() {
         "outbound-http = [\"https://a.b\"]",
         "config = { a = \"x\" }",
     ] {
-        assert_eq!(goes_on(line), (false, false), "{line}");
+        assert_eq!(goes_on(line), [false, false], "{line}");
     }
-    let one = |place: &str, line: &str| {
-        let new = SHOP.replace(place, &format!("{line}\n{place}"));
-        diff(SHOP, &new).changed
-    };
-    assert_eq!(one("[component.web]", "health = {}"), [(0, 0)]);
-    assert_eq!(one("[component.web]", "stdin = true"), [(0, 0)]);
-    assert_eq!(one("listen", "request-timeout = \"1s\""), [(1, 1)]);
-    assert_eq!(one("listen", "health = { path = \"/\" }"), [(1, 1)]);
-    assert_eq!(diff(SHOP, &SHOP.replace(":80", ":81")).changed, [(1, 1)]);
-    assert_eq!(diff(SHOP, &SHOP.replacen("a.wasm", "b.wasm", 1)).changed, [(0, 0)]);
+    let one = |place: &str, line: &str| goes_on_from(SHOP, &SHOP.replace(place, &format!("{line}\n{place}")));
+    assert_eq!(one("[component.web]", "health = {}"), [false, true]);
+    assert_eq!(one("[component.web]", "stdin = true"), [false, true]);
+    assert_eq!(one("listen", "request-timeout = \"1s\""), [true, false]);
+    assert_eq!(one("listen", "health = { path = \"/\" }"), [true, false]);
+    assert_eq!(goes_on_from(SHOP, &SHOP.replace(":80", ":81")), [true, false]);
+    assert_eq!(goes_on_from(SHOP, &SHOP.replacen("a.wasm", "b.wasm", 1)), [false, true]);
 }
 
 #[test]
@@ -112,5 +108,4 @@ fn what_is_opened_once_cannot_change() {
     );
     let all = "grace = \"1s\"\nfail-grace = \"1s\"\ndrain-delay = \"1s\"\nsignals = \"nginx\"";
     assert_eq!((told(admin, admin), told("", all)), (String::new(), String::new()));
-    assert!(app("").diff(&app(all)).app);
 }

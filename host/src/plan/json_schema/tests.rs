@@ -21,7 +21,7 @@ fn compiled(schema: Value) -> (Schemas, SchemaIndex) {
     (schemas, index)
 }
 
-/// What the schema says of a manifest.
+/// The schema's verdict on a manifest.
 pub(in crate::plan) fn validate(manifest: &str) -> Result<(), String> {
     let text = manifest.strip_prefix('\u{feff}').unwrap_or(manifest);
     let value: Value = toml::from_str(text).unwrap();
@@ -80,7 +80,7 @@ fn a_default_is_valid_and_is_told() {
     walk(&json_schema());
 }
 
-/// What an editor shows of a key with words: each with its meaning.
+/// An editor shows each word of a key with its meaning.
 #[test]
 fn words_come_with_their_meaning() {
     let schema = json_schema();
@@ -90,7 +90,7 @@ fn words_come_with_their_meaning() {
     assert_eq!(signals["enumDescriptions"][0], "TERM and INT stop gracefully.");
     assert_eq!(
         signals["description"],
-        "Which table of signals holds. Default: `\"standard\"`.\n\n- `standard`: TERM and INT stop gracefully.\n\
+        "The table of signals that holds while the app runs. Default: `\"standard\"`.\n\n- `standard`: TERM and INT stop gracefully.\n\
          - `nginx`: TERM and INT stop at once, QUIT stops gracefully."
     );
 }

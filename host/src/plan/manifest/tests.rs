@@ -1,11 +1,8 @@
-//! What a good manifest becomes, and what is told of a bad one, word for word. Here are manifests as a whole;
-//! units, addresses and names are tested where they are read.
+//! Good manifests and their plans, bad ones and their exact messages: manifests as a whole, single keys and values, and
+//! components that do not go together. Units, addresses and names are tested where they are read.
 
-mod app;
-mod http;
+mod served;
 mod supervision;
-mod together;
-mod values;
 
 use std::time::Duration;
 
@@ -13,7 +10,7 @@ use proptest::prelude::*;
 
 use super::super::error::PlanErrorKind;
 use super::super::json_schema::tests::validate;
-use super::super::types::{Peer, PeerHost};
+use super::super::*;
 use super::*;
 
 /// The start of a valid manifest of one component; its keys can go on from line 3.
@@ -37,7 +34,7 @@ fn plan(text: &str) -> Result<Plan, PlanError> {
     plan
 }
 
-/// What is said of `text`: place, message and hint; without the excerpt, the folder as `DIR`.
+/// The error of `text`: place, message and hint; without the excerpt, the folder as `DIR`.
 fn told(text: &str) -> String {
     let dir = folder();
     match Plan::from_str(text, &dir.path().join("curfew.toml")) {
@@ -163,7 +160,7 @@ fn every_key_reaches_the_plan() {
     assert!(web.stdin && web.network.names);
     assert_eq!(web.args, ["-v", "x"]);
     assert_eq!((web.env[0].1.as_str(), web.config["greeting"].as_str()), ("info", "hello"));
-    assert_eq!((a.grace, a.start_timeout, a.memory), (None, DEFAULT_START_TIMEOUT, DEFAULT_MEMORY));
+    assert_eq!((a.grace, a.start_timeout, a.memory), (None, secs(10), 256 << 20));
     assert_eq!((a.hook, a.on_exit, a.on_failure, a.stdin), (None, OnEnd::StopApp, None, false));
     assert!(a.args.is_empty() && a.env.is_empty() && a.dirs.is_empty() && a.config.is_empty());
     assert_eq!(a.network, NetworkGrant::default());
@@ -191,7 +188,7 @@ fn the_app_has_defaults_and_the_name_of_the_folder() {
     let plan =
         Plan::from_str(&format!("\u{feff}{WEB}").replace('\n', "\r\n"), &dir.path().join("c.toml")).unwrap();
     assert_eq!(Some(plan.app.name.as_str()), dir.path().file_name().and_then(|name| name.to_str()));
-    assert_eq!((plan.app.grace, plan.app.fail_grace), (DEFAULT_GRACE, DEFAULT_FAIL_GRACE));
+    assert_eq!((plan.app.grace, plan.app.fail_grace), (Duration::from_secs(25), Duration::from_secs(5)));
     assert_eq!((plan.app.drain_delay, plan.app.signals), (Duration::ZERO, SignalProfile::Standard));
     assert_eq!(plan.app.access_log, AccessLogFormat::Off);
 }
@@ -223,6 +220,235 @@ fn files_that_are_no_manifest() {
          hint: give a manifest or .wasm files: curfew run a.wasm"
     );
     assert_eq!(Plan::from_manifest(dir.path()).unwrap_err().kind(), PlanErrorKind::Unreadable);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest() {
+    let known = "source, listen, routes, tls, instances, request-timeout, limits, forwarded, after, grace, hook, on-exit, \
+                 on-failure, restart, ready, health, overlap, start-timeout, memory, stdin, args, env, dirs, network, \
+                 outbound-http, config";
+    let far = format!("3:1: unknown key `frobnicate` in [component.web] (known here: {known})");
+    refused_in_component(&[
+        ("grcae = 1\n", "3:1: unknown key `grcae` in [component.web] (did you mean `grace`?)"),
+        (
+            "start_timeout = 1\n",
+            "3:1: unknown key `start_timeout` in [component.web] (did you mean `start-timeout`?)",
+        ),
+        (
+            "fail-grace = 1\n",
+            "3:1: unknown key `fail-grace` in [component.web] (`fail-grace` belongs in [app])",
+        ),
+        ("frobnicate = 1\n", &far),
+        (
+            "network = { lisen = [] }\n",
+            "3:13: unknown key `lisen` in `network` of [component.web] (did you mean `listen`?)",
+        ),
+        (
+            "dirs = [{ host = \"data\", guest = \"/d\", acess = 1 }]\n",
+            "3:40: unknown key `acess` in `dirs` of [component.web] (did you mean `access`?)",
+        ),
+    ]);
+    refused(&[
+        ("[components.web]\n", "1:2: unknown key `components` in the manifest (did you mean `component`?)"),
+        // The typo, not the `source` that is missing for it.
+        (
+            "[component.web]\nsorce = 1\n",
+            "2:1: unknown key `sorce` in [component.web] (did you mean `source`?)",
+        ),
+        (
+            "[app]\nmemory = 1\n",
+            "2:1: unknown key `memory` in [app] (`memory` belongs in a [component.NAME] table)",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_types_say_what_is_taken() {
+    refused_in_component(&[
+        (
+            "grace = 10\n",
+            "3:9: `grace` takes a duration such as \"10s\", found an integer (did you mean \"10s\"?)",
+        ),
+        ("memory = 1.5\n", "3:10: `memory` takes a size such as \"64MiB\", found a float"),
+        ("stdin = \"true\"\n", "3:9: `stdin` takes true or false, found \"true\" (did you mean true?)"),
+        (
+            "args = \"-v\"\n",
+            "3:8: `args` takes a list, each item of it a string, found \"-v\" (did you mean [\"-v\"]?)",
+        ),
+        (
+            "args = [\"a\", 1]\n",
+            "3:14: each item of `args` takes a string, found an integer (did you mean \"1\"?)",
+        ),
+        ("env = { A = true }\n", "3:13: `env.A` takes a string, found `true` (did you mean \"true\"?)"),
+        ("env = []\n", "3:7: `env` takes a table, found a list"),
+        ("config.a.b = \"x\"\n", "3:8: `config.a` takes a string, found a table"),
+        ("hook = 1979-05-27\n", "3:8: `hook` takes \"at-start\" or \"after-drain\", found a date or time"),
+        (
+            "dirs = [\"data\"]\n",
+            "3:9: each item of `dirs` takes a table with `host`, `guest`, `access`, found \"data\"",
+        ),
+        ("restart = { max = -1 }\n", "3:19: `restart.max` takes a whole number from 0 on, found -1"),
+        ("instances = { max = 0 }\n", "3:21: `instances.max` takes a whole number from 1 on, found 0"),
+        (
+            "restart = { backoff = [\"1s\"] }\n",
+            "3:23: `restart.backoff` takes a list of two, each a duration such as \"10s\", found a list of 1",
+        ),
+    ]);
+}
+
+#[test]
+fn components_are_tables() {
+    refused(&[
+        ("[[component]]\n", "1:1: `component` takes tables such as [component.web], found a list"),
+        ("component.web = 3\n", "1:17: `component.web` takes a table, found an integer"),
+    ]);
+}
+
+#[test]
+fn wrong_values_say_why() {
+    refused_in_component(&[
+        (
+            "grace = \"10\"\n",
+            "3:9: `grace` takes a duration such as \"10s\", found \"10\": the unit is missing (one of ms, s, m, h) \
+             (did you mean \"10s\"?)",
+        ),
+        (
+            "grace = \"9000h\"\n",
+            "3:9: `grace` takes a duration such as \"10s\", found \"9000h\": the longest is 8760h (365 days)",
+        ),
+        (
+            "start-timeout = \"0s\"\n",
+            "3:17: `start-timeout` takes a duration such as \"10s\", found \"0s\": it must be above 0",
+        ),
+        (
+            "memory = \"0B\"\n",
+            "3:10: `memory` takes a size such as \"64MiB\", found \"0B\": it must be above 0",
+        ),
+        (
+            "memory = \"64MB\"\n",
+            "3:10: `memory` takes a size such as \"64MiB\", found \"64MB\": \"MB\" is not a unit \
+             (one of B, KiB, MiB, GiB) (did you mean \"64MiB\"?)",
+        ),
+        (
+            "on-exit = \"ingore\"\n",
+            "3:11: `on-exit` takes \"stop-app\", \"ignore\" or \"restart\", found \"ingore\" (did you mean \"ignore\"?)",
+        ),
+        (
+            "args = [\"a\\u0000\"]\n",
+            "3:9: each item of `args` takes a string, found \"a\\0\": there is a NUL in it",
+        ),
+        (
+            "network.listen = [\"localhost:80\"]\n",
+            "3:19: each item of `network.listen` takes an address such as \"127.0.0.1:8080\", found \
+             \"localhost:80\": it must be an IP address, not a name (did you mean \"127.0.0.1:80\"?)",
+        ),
+        (
+            "network.connect = [\"redis\"]\n",
+            "3:20: each item of `network.connect` takes a peer such as \"127.0.0.1:6379\", \"redis:6379\" or \
+             \"*:443\", found \"redis\": the port is missing (\"redis:*\" is any port of it)",
+        ),
+        (
+            "outbound-http = [\"x\"]\n",
+            "3:18: each item of `outbound-http` takes a server such as \"https://api.example.com\", found \"x\": \
+             it does not start with http:// or https:// (did you mean \"https://x\"?)",
+        ),
+    ]);
+    refused(&[(
+        "[app]\nname = \"\"\n",
+        "2:8: `name` takes a name of 1 to 64 characters on one line, found \"\"",
+    )]);
+}
+
+#[test]
+fn wrong_names_and_missing_keys() {
+    let rule =
+        "a component has a name: a-z, 0-9, `-` and `_`, starting with a letter or digit, at most 64 long";
+    let variable = "the name of a variable is not empty, and has neither `=` nor NUL in it";
+    refused_in_component(&[
+        ("env = { \"A=B\" = \"x\" }\n", &format!("3:9: {variable}; found `A=B`")),
+        ("env = { \"A\\u0000\" = \"x\" }\n", &format!("3:9: {variable}; found `A\\0`")),
+        (
+            "dirs = [{ host = \"data\" }]\n",
+            "3:9: `dirs` of [component.web] has no `guest` (add `guest = \"/data\"`)",
+        ),
+    ]);
+    let add = "add `source = \"web.wasm\"`";
+    refused(&[
+        ("[component.Web]\n", &format!("1:1: [component.Web] has no `source` ({add})")),
+        (&WEB.replace("web]", "Web]"), &format!("1:12: {rule}; found `Web` (did you mean `web`?)")),
+        (&WEB.replace("web]", "\"\"]"), &format!("1:12: {rule}; found `\"\"` (did you mean `component`?)")),
+        ("[component.web]\n", &format!("1:1: [component.web] has no `source` ({add})")),
+        ("", "1:1: the app has no component (add one: [component.web] with `source = \"web.wasm\"`)"),
+        (
+            "[component]\n",
+            "1:2: the app has no component (add one: [component.web] with `source = \"web.wasm\"`)",
+        ),
+    ]);
+}
+
+#[test]
+fn what_the_disk_does_not_have_is_refused() {
+    refused_in_component(&[
+        (
+            "dirs = [{ host = \"no\", guest = \"/d\" }]\n",
+            "3:18: `dirs.host` names a directory that does not exist: DIR/no",
+        ),
+        (
+            "dirs = [{ host = \"web.wasm\", guest = \"/d\" }]\n",
+            "3:18: `dirs.host` names a file, not a directory: DIR/web.wasm",
+        ),
+        (
+            "dirs = [{ host = \"data\", guest = \"/d\" }, { host = \".\", guest = \"/d/\" }]\n",
+            "3:64: two directories have the same `guest` path \"/d/\"",
+        ),
+    ]);
+    refused(&[
+        (
+            "[component.a]\nsource = \"a/b.wasm\"\n",
+            "2:10: `source` names a file that does not exist: DIR/a/b.wasm",
+        ),
+        ("[component.a]\nsource = \"data\"\n", "2:10: `source` names a directory, not a file: DIR/data"),
+        (
+            "[component.a]\nsource = \"\"\n",
+            "2:10: `source` takes a path such as \"web.wasm\", found \"\": it is empty",
+        ),
+    ]);
+}
+
+#[test]
+fn components_that_do_not_go_together() {
+    let two = |a: &str, b: &str| format!("{WEB}{a}\n{}{b}\n", WEB.replace("web]", "queue]"));
+    let circle = "(\"a → b\" is: a starts after b)";
+    refused(&[
+        (
+            &two("stdin = true", "stdin = true"),
+            "6:9: only one component can read the standard input: `web` does (line 3)",
+        ),
+        (
+            &two("after = [\"queu\"]", ""),
+            "3:10: `after` names a component that does not exist: \"queu\" (did you mean \"queue\"?)",
+        ),
+        (
+            &two("after = [\"db\"]", ""),
+            "3:10: `after` names a component that does not exist: \"db\" (the components are \"queue\" or \"web\")",
+        ),
+        (&two("after = [\"web\"]", ""), &format!("3:10: `after` goes round in a circle: web → web {circle}")),
+        (
+            &two("after = [\"queue\"]", "after = [\"web\"]"),
+            &format!("3:10: `after` goes round in a circle: web → queue → web {circle}"),
+        ),
+    ]);
+}
+
+#[test]
+fn deep_and_long_orders_are_no_trouble() {
+    let many = 5000;
+    let component =
+        |n: usize, after: usize| format!("[component.c{n}]\nsource = \"web.wasm\"\nafter = [\"c{after}\"]\n");
+    let ring: String = (0..many).map(|n| component(n, (n + 1) % many)).collect();
+    assert!(told(&ring).starts_with("3:10: `after` goes round in a circle: c0 → c1 → c2 → "));
+    let deep = format!("a = {}", "[".repeat(100_000));
+    assert!(told(&deep).contains("this is not TOML"));
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Core modules become components while they are loaded: WASI preview 1 is translated by wasmtime's adapters.
 //!
-//! Invariant: the same module always becomes the same component, and [`MADE_BY`] names what it depends on besides; so a
-//! compiled one can be kept under what its file has in it. The words for a module that cannot be adapted are in `foreign`.
+//! Invariant: the same module always becomes the same component, and [`MADE_BY`] names the tools that it depends on; so a
+//! compiled one can be kept under the content of its file. `diagnose::module` explains a module that cannot be adapted.
 
 use std::fmt;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -19,15 +19,13 @@ use crate::runtime::core_module::Module;
 use crate::runtime::diagnose;
 use crate::runtime::refusal::Refusal;
 
-/// What makes components of modules: with another version of it, a module becomes another component. The last number grows
-/// when what is done here makes another one of a module that could be adapted before.
-pub const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 5";
+/// The tools that make components of modules; with another version of one, a module becomes another component. The last
+/// number grows when this folder makes another component of a module that could be adapted before.
+pub(crate) const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 6";
 
-/// What a module calls when the host starts it.
 const START: &str = "_start";
-/// The memory that it shares with its host.
 const MEMORY: &str = "memory";
-/// The interfaces that the command adapter exports, or that make a component something else than a command.
+/// The interface that the command adapter exports, and those that make a component something else than a command.
 const CALLED: [&str; 4] =
     ["wasi:cli/run@", "wasi:http/incoming-handler@", "wasi:http/handler@", "curfew:lifecycle/tcp-handler@"];
 
@@ -55,10 +53,7 @@ impl fmt::Display for Adaptation {
 }
 
 /// Returns how a file becomes a component, `None` if it is one. Reads its sections, not its code.
-///
-/// # Errors
-/// When it is a module that cannot be adapted.
-pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
+pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
     }
@@ -68,11 +63,11 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
         (true, true) => Adaptation::CommandWithWorld,
         (false, true) => Adaptation::Reactor,
         (true, false) => Adaptation::Command,
-        (false, false) => return Err(diagnose::module::words(&module)),
+        (false, false) => return Err(diagnose::module::reason(&module)),
     };
     match foreign_import(&module) {
         Some(refusal) => Err(refusal),
-        // What it reads and writes there is all that WASI preview 1 knows of it.
+        // WASI preview 1 passes all data through it.
         None if !module.has(MEMORY) => Err(diagnose::module::without_memory()),
         None => Ok(Some(adaptation)),
     }
@@ -81,16 +76,15 @@ pub fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 /// Makes a component of a module.
 ///
 /// # Errors
-/// When the module is damaged, does not fit the world that is embedded in it, or imports what is in none.
-pub fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
-    // Nothing behind this has to ask again whether a number in the file can be. A feature that is too new is told when it
-    // is compiled.
+/// When the module is damaged, does not fit its embedded world, or has an import that is in none.
+pub(crate) fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
+    // From here on, numbers in the file can be trusted. The compiler refuses a feature that is too new.
     let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
     valid.map_err(|error| damaged(&error.to_string()))?;
     or_refused(|| encode(bytes, adaptation))
 }
 
-/// A file for which there is a bug in what adapts it must not end the apps that run already.
+/// Turns a panic into a refusal: a file that meets a bug of the adapting code must not end the app that runs already.
 fn or_refused(make: impl FnOnce() -> Result<Vec<u8>, Refusal> + UnwindSafe) -> Result<Vec<u8>, Refusal> {
     let bug = || {
         let found = "its core module cannot be adapted: curfew fails at it, which is a bug in curfew";
@@ -129,20 +123,19 @@ fn damaged(error: &str) -> Refusal {
     )
 }
 
-/// Whether the embedded world itself has what the host calls, so that the command adapter would only add to it.
+/// Whether the embedded world itself exports what the host calls: the command adapter would add a second export.
 fn exports_what_is_called(bytes: &[u8]) -> bool {
     exported_by_world(bytes).iter().any(|name| CALLED.iter().any(|called| name.starts_with(called)))
 }
 
-/// Returns what the world exports that is embedded in a module. One that cannot be read is told when the component is made.
-pub fn exported_by_world(bytes: &[u8]) -> Vec<String> {
+/// Returns the exports of the world that is embedded in a module; a damaged world is refused when the component is made.
+pub(crate) fn exported_by_world(bytes: &[u8]) -> Vec<String> {
     let Ok((_, bindgen)) = metadata::decode(bytes) else { return Vec::new() };
     let Some(world) = bindgen.resolve.worlds.get(bindgen.world) else { return Vec::new() };
     world.exports.keys().map(|key| bindgen.resolve.name_world_key(key)).collect()
 }
 
-/// What is wrong with what a module imports. Of one with a world only what no world can have: the rest is told when the
-/// component is made.
+/// Refuses an import that is provided nowhere. For a module with a world, the encoder checks the other imports.
 fn foreign_import(module: &Module) -> Option<Refusal> {
     static FUNCTIONS: LazyLock<Module> =
         LazyLock::new(|| Module::read(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER).unwrap_or_default());
@@ -151,11 +144,10 @@ fn foreign_import(module: &Module) -> Option<Refusal> {
         .iter()
         .find(|(from, function)| from == PREVIEW_1 && !FUNCTIONS.has(function))
         .map(|(_, function)| diagnose::module::extension(function));
-    let diagnose = || match module.has_world {
+    extension.or_else(|| match module.has_world {
         true => diagnose::module::known_import(module),
-        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::words(module)),
-    };
-    extension.or_else(diagnose)
+        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::reason(module)),
+    })
 }
 
 #[cfg(test)]
@@ -163,7 +155,7 @@ mod tests {
     use super::super::hidden_memory;
     use super::*;
 
-    /// What is kept compiled is found by it again.
+    /// Cached components are found by these names.
     #[test]
     fn what_made_a_component_is_named_with_its_versions() {
         let lock = include_str!("../../../../Cargo.lock");
@@ -213,7 +205,6 @@ mod tests {
         assert!(refusal.found.starts_with("it is not a valid core module: "), "{refusal:?}");
     }
 
-    /// Whatever is in a file, there is an answer.
     #[test]
     fn a_damaged_module_is_refused_or_adapted_and_never_a_panic() {
         let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))

@@ -1,7 +1,7 @@
-//! Where the memory comes from that the preview-1 adapter keeps in its program's: two pages, for good.
+//! Memory for the preview-1 adapter inside the memory of its program: two pages, for good.
 //!
-//! Invariant: a program of which it is known that its runtime takes all memory for its own gets no adapter with pages in it. How
-//! room is made in a Go program is in `go_memory`, how what has been grown is kept from an allocator in `hidden_memory`.
+//! Invariant: a program whose runtime is known to take all memory for its own gets no adapter with pages in it. `go_memory`
+//! makes room in a Go program, `hidden_memory` keeps grown pages from an allocator.
 
 use std::borrow::Cow;
 
@@ -9,35 +9,32 @@ use super::{go_memory, hidden_memory};
 use crate::runtime::core_module::Module;
 use crate::runtime::refusal::Refusal;
 
-/// What the adapter asks first for its pages, and what it asks without that.
-pub const FOR_ADAPTER: &str = "cabi_realloc_adapter";
+/// The functions that the adapter calls for its pages, in this order.
+const FOR_ADAPTER: &str = "cabi_realloc_adapter";
 const REALLOC: &str = "cabi_realloc";
-/// What a program exports, and a library does not.
 const START: &str = "_start";
 
 /// A module, and whether its adapter takes its pages by `memory.grow`.
-#[derive(Debug)]
-pub struct Provided<'a> {
-    /// The module, changed or not.
-    pub module: Cow<'a, [u8]>,
-    /// False: it calls what the module exports for it.
-    pub by_growing: bool,
+pub(super) struct Provided<'a> {
+    pub(super) module: Cow<'a, [u8]>,
+    /// False: it calls an export of the module.
+    pub(super) by_growing: bool,
 }
 
-/// Returns from where the adapter of a module takes its pages.
+/// Chooses how the adapter of a module takes its pages.
 ///
 /// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
-/// programs does not, and does not disturb who asks `memory.grow` where its own new pages are. These do: wasi-libc (dlmalloc
-/// and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do
-/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which write over the adapter's pages when they need more
+/// programs does not, and does not disturb an allocator that asks `memory.grow` where its own new pages are. These ask:
+/// wasi-libc (dlmalloc and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not. Nor do
+/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which overwrite the adapter's pages when they need more
 /// than a program began with: nothing in a module tells them.
 ///
 /// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
 ///
 /// # Errors
 /// When the two would overwrite each other.
-pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
-    // What is damaged has been refused before.
+pub(super) fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
+    // A damaged module has been refused before.
     let module = Module::read(bytes).unwrap_or_default();
     let grown = || {
         let module = hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from);
@@ -49,15 +46,15 @@ pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
     let says_tinygo = module.is_made_by("TinyGo");
     if says_tinygo || exports_as_tinygo(&module) {
-        // It is called with the first call of the program, when TinyGo's heap is there.
+        // Its first call comes with the program's first call, when TinyGo's heap is there.
         return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo(says_tinygo)) };
     }
     let says_go = module.made_by.iter().any(|maker| maker == "Go");
     if !says_go && !go_memory::is_likely(bytes) {
-        // Whatever a C program exports, each call of it from outside ends with its `atexit` functions: no way to get memory.
+        // Each call of a C program's export from outside ends with its `atexit` functions: no way to get memory.
         return Ok(if module.has(REALLOC) && !module.has(START) { asked } else { grown() });
     }
-    // Before what its author exports: that may be written in Go that cannot run in the middle of a call of the host.
+    // Preferred to an export of its author: that may be Go code, which cannot run in the middle of a call of the host.
     match go_memory::reserve(bytes, FOR_ADAPTER) {
         Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
         None if module.has(REALLOC) => Ok(asked),
@@ -66,8 +63,8 @@ pub fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
 }
 
-/// `TinyGo` with `-no-debug` leaves no names of tools; what it exports is its own all the same. A program that says who made
-/// it is no such one: with Binaryen's asyncify and an allocator for its host, one in C exports these, too.
+/// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A program that names its tools is no such one:
+/// in C, with Binaryen's asyncify and an allocator for its host, it exports these, too.
 fn exports_as_tinygo(module: &Module) -> bool {
     let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
     module.made_by.is_empty() && exported.iter().all(|name| module.has(name))

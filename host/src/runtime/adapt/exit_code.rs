@@ -2,37 +2,40 @@
 //! failure and no more.
 //!
 //! Invariant: of a program's imports only `proc_exit` is changed: it goes to a small adapter of our own, which calls the
-//! host.
+//! host (`linker`).
 
+use wasm_encoder::{
+    CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection, Module,
+    TypeSection, ValType,
+};
 use wasmparser::{Parser, Payload};
-use wasmtime::Result;
-use wasmtime::component::Linker;
-use wasmtime_wasi::I32Exit;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::runtime::state::State;
-
-/// The module that the adapter stands for. It is as long as the name that it takes the place of.
-pub const MODULE: &str = "curfew_proc_exit_codes";
+/// The module that the adapter stands for. Its name is as long as the one that it replaces.
+pub(super) const MODULE: &str = "curfew_proc_exit_codes";
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 const _: () = assert!(MODULE.len() == PREVIEW_1.len());
 
-/// The interface that the host has for it.
-const INTERFACE: &str = "curfew:adapter/exit@1.0.0";
 const WIT: &str = "package curfew:adapter@1.0.0;
 interface exit { with-code: func(code: u32); }
 world adapter { import exit; }";
-const ADAPTER: &str = r#"(module
-  (import "curfew:adapter/exit@1.0.0" "with-code" (func $exit (param i32)))
-  (func (export "proc_exit") (param i32) (call $exit (local.get 0)) (unreachable)))"#;
 
-/// Returns the adapter.
-///
-/// # Errors
-/// Never, unless there is a bug in it.
-pub fn adapter() -> anyhow::Result<Vec<u8>> {
-    let mut bytes = wat::parse_str(ADAPTER)?;
+/// Returns the adapter: it exports `proc_exit`, and passes the code on to the host.
+pub(super) fn adapter() -> anyhow::Result<Vec<u8>> {
+    let (mut types, mut imports, mut functions) =
+        (TypeSection::new(), ImportSection::new(), FunctionSection::new());
+    types.ty().function([ValType::I32], []);
+    imports.import("curfew:adapter/exit@1.0.0", "with-code", EntityType::Function(0));
+    functions.function(0);
+    let (mut exports, mut code, mut proc_exit) =
+        (ExportSection::new(), CodeSection::new(), Function::new([]));
+    exports.export("proc_exit", ExportKind::Func, 1);
+    proc_exit.instructions().local_get(0).call(0).unreachable().end();
+    code.function(&proc_exit);
+    let mut module = Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
+    let mut bytes = module.finish();
     let mut resolve = Resolve::default();
     let package = resolve.push_str("adapter.wit", WIT)?;
     let world = resolve.select_world(&[package], None)?;
@@ -40,19 +43,8 @@ pub fn adapter() -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Defines what the adapter calls.
-///
-/// # Errors
-/// When two definitions clash, which is a bug of the host.
-pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance(INTERFACE)?.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> {
-        // No system has statuses that are larger.
-        Err(I32Exit(i32::try_from(code).unwrap_or(i32::MAX)).into())
-    })
-}
-
 /// Returns the module with its `proc_exit` imported from [`MODULE`]; unchanged if it has none.
-pub fn divert(module: &[u8]) -> Vec<u8> {
+pub(super) fn divert(module: &[u8]) -> Vec<u8> {
     let mut diverted = module.to_vec();
     for at in places(module).unwrap_or_default() {
         if let Some(name) = diverted.get_mut(at..at + MODULE.len()) {
@@ -62,8 +54,8 @@ pub fn divert(module: &[u8]) -> Vec<u8> {
     diverted
 }
 
-/// Returns where in the file the name is of the module that `proc_exit` is imported from: of each such import (AssemblyScript
-/// has two), unless another function's import uses the same bytes.
+/// Returns where the file has the module name of each import of `proc_exit` (AssemblyScript has two), unless the import
+/// of another function uses the same bytes.
 fn places(module: &[u8]) -> wasmparser::Result<Vec<usize>> {
     let place = |name: &str| name.as_ptr().addr().wrapping_sub(module.as_ptr().addr());
     let (mut exits, mut others) = (Vec::new(), Vec::new());

@@ -1,8 +1,8 @@
-//! Makes room in the memory of a Go program for what its host keeps there.
+//! Makes room for the adapter in the memory of a Go program.
 //!
 //! Go's runtime takes for its heap all memory behind `runtime.firstmoduledata.end`, and when that grows it does not ask where
-//! the new pages are (`sbrk` in its `mem_wasm.go`). So `end` is moved two pages up, and the pages that it leaves are handed
-//! out by a function that is added to the module.
+//! the new pages are (`sbrk` in its `mem_wasm.go`). So `end` is moved two pages up, and a function that is added to the
+//! module hands out the pages in between.
 //!
 //! Invariant: a module is changed only if exactly one word in it can be `end`.
 
@@ -18,7 +18,7 @@ use super::indices::Indices;
 const PAGE: u64 = 64 << 10;
 /// A page for the adapter's stack, one for its state.
 const PAGES: u64 = 2;
-/// The memory that a program starts with is so much more than `end` since Go 1.24, and than `edata` before.
+/// A program starts with this much more memory than `end` since Go 1.24, and than `edata` before.
 const SLACK: u64 = 1 << 20;
 const OLD_SLACK: u64 = 16 << 20;
 /// Go puts nothing below; a pointer to there is nil with an offset.
@@ -27,9 +27,9 @@ const WORD: usize = 8;
 /// The words of `moduledata` from `noptrdata` to `end`.
 const WORDS: usize = 11;
 
-/// Returns the module with pages for its adapter and a function of this name that hands them out. `None` if its heap's
-/// begin is not found.
-pub fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
+/// Returns the module with pages for its adapter and a function of this name that hands them out. `None` if the begin of
+/// its heap is not found.
+pub(super) fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
     let layout = Layout::read(module)?;
     let (at, end) = layout.find_end(module)?;
     let first = end.next_multiple_of(PAGE);
@@ -39,28 +39,24 @@ pub fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
     layout.extend(&moved, &room, name)
 }
 
-/// Whether the table of functions that Go's runtime needs may be in a module. It stays when a tool has stripped all that
-/// says who made it; a Go program that another one carries with it has it, too.
-pub fn is_likely(module: &[u8]) -> bool {
+/// Whether a module may have the table of functions that Go's runtime needs. The table stays when a tool has stripped the
+/// names of tools; a program that carries a Go program with it has it, too.
+pub(super) fn is_likely(module: &[u8]) -> bool {
     // Since Go 1.20: the magic number, two zeros, the size of an instruction and of a pointer.
     const PCLNTAB: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
     module.windows(PCLNTAB.len()).any(|bytes| bytes == PCLNTAB)
 }
 
-/// The addresses that are handed out.
 struct Room {
     first: u32,
     behind: u32,
 }
 
-/// A piece of memory that the module comes with.
 struct Segment {
     address: u64,
-    /// Where it is in the file.
     bytes: Range<usize>,
 }
 
-/// What has to be known of a module to add to it.
 #[derive(Default)]
 struct Layout {
     indices: Indices,
@@ -96,7 +92,7 @@ impl Layout {
             Payload::DataSection(section) => {
                 for data in section {
                     let data = data.ok()?;
-                    // What begins diagnose, or is put there later, is none of Go's.
+                    // Go has only segments at fixed addresses of its one memory.
                     let DataKind::Active { memory_index: 0, offset_expr } = data.kind else { return None };
                     let Ok(Operator::I32Const { value }) = offset_expr.get_operators_reader().read() else {
                         return None;
@@ -199,7 +195,6 @@ fn are_of_moduledata(word: impl Fn(usize) -> u64, pages: u64) -> bool {
         && ((end + SLACK) / PAGE == pages || (edata + OLD_SLACK) / PAGE == pages)
 }
 
-/// The global with the page that is handed out next.
 fn next_page(room: &Room) -> Vec<u8> {
     let mut global = encoded(&GlobalType { val_type: ValType::I32, mutable: true, shared: false });
     ConstExpr::i32_const(room.first.cast_signed()).encode(&mut global);

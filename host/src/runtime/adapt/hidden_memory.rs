@@ -1,16 +1,15 @@
 //! Hides the memory of the adapter from a module's own allocator.
 //!
-//! The adapter gets its pages when the module first calls WASI, behind all that the module has. An allocator that begins later
-//! and takes "all there is" would take these too, and overwrite them: that of wasi-libc before 2023 does, which is in older C
-//! and Rust and comes with Debian's clang, and AssemblyScript's.
+//! The adapter gets its pages when the module first calls WASI, behind all memory of the module. An allocator that begins
+//! later and takes "all there is" would take these too, and overwrite them. Such are that of wasi-libc before 2023, which is in
+//! older C and Rust and comes with Debian's clang, and AssemblyScript's.
 //!
-//! Invariant: when the module first looks how much memory it has, it sees what it was linked with; once it has grown it, or has
-//! begun with it, what there is.
+//! Invariant: at its first looks a module sees the memory that it was linked with; after these, or after it has grown it, all
+//! that there is.
 //!
 //! Limits: a valid module that looks, and then insists that `memory.grow` goes on from there, finds the adapter's pages in
-//! between. Who does so cannot be told from an allocator that would overwrite them (many modules say nothing of their
-//! tools), and a trap is the lesser harm. Instructions move in the file, so what DWARF says of them is left out: backtraces
-//! have the names of functions, and no lines.
+//! between. It cannot be told from an allocator that would overwrite them (many modules do not name their tools), and a trap is
+//! the lesser harm. Instructions move in the file, so DWARF is left out: backtraces have names of functions, and no lines.
 
 use std::convert::Infallible;
 
@@ -23,16 +22,15 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 use super::indices::Indices;
 
-/// How often an allocator looks when it begins: that of wasi-libc once, AssemblyScript's twice.
+/// Looks of an allocator when it begins: wasi-libc's once, AssemblyScript's twice.
 const LOOKS: i32 = 2;
 
-/// How the sections begin that say which line an instruction is of.
 const DWARF: &str = ".debug_";
 
 type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
 
 /// Returns the module with the memory hidden, or `None` if nothing in it has to be changed, or can be.
-pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn hide(module: &[u8]) -> Option<Vec<u8>> {
     let counts = Counts::of(module)?;
     let mut hider = Hider {
         initial: counts.initial.filter(|_| counts.is_needed)?,
@@ -41,19 +39,17 @@ pub fn hide(module: &[u8]) -> Option<Vec<u8>> {
         counts,
     };
     let mut hidden = wasm_encoder::Module::new();
-    // What cannot be written again is told when the module is adapted.
+    // A module that cannot be written again is refused when it is adapted.
     hider.parse_core_module(&mut hidden, Parser::new(0), module).ok()?;
     Some(hidden.finish())
 }
 
-/// What has to be known of the module.
 #[derive(Default)]
 struct Counts {
     indices: Indices,
     has_globals: bool,
     /// The pages it was linked with, if it has one plain memory of its own.
     initial: Option<i32>,
-    /// Whether anything in it asks for the size of the memory.
     is_needed: bool,
 }
 
@@ -87,7 +83,6 @@ impl Counts {
     }
 }
 
-/// Whether a function asks for the size of the memory, or makes it larger.
 fn looks_at_memory(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
     for operator in body.get_operators_reader()? {
         if matches!(operator?, Operator::MemorySize { .. } | Operator::MemoryGrow { .. }) {
@@ -107,7 +102,7 @@ struct Hider {
 }
 
 impl Hider {
-    /// How many looks are left that see what the module was linked with.
+    /// The global that counts the looks left that see only the module's first memory.
     fn looks(&self) -> u32 {
         self.counts.indices.globals
     }

@@ -1,23 +1,22 @@
-//! How many types, functions and globals a core module has: what is added behind them gets the next index.
+//! The numbers of types, functions and globals of a core module: an item that is added gets the next index.
 //!
-//! Invariant: what a section says how much is in it may be anything, and is never believed beyond what an index can be.
+//! Invariant: a section's own count may be any number, and is never believed beyond the largest index.
 
 use wasmparser::{Payload, TypeRef};
 
 /// The next index of each kind.
 #[derive(Clone, Copy, Default)]
-pub struct Indices {
-    /// Types.
-    pub types: u32,
-    /// Functions, with those that are imported.
-    pub functions: u32,
-    /// Globals, with those that are imported.
-    pub globals: u32,
+pub(super) struct Indices {
+    pub(super) types: u32,
+    /// Imported ones included.
+    pub(super) functions: u32,
+    /// Imported ones included.
+    pub(super) globals: u32,
 }
 
 impl Indices {
-    /// Counts what is in a part of the module. `None` if that is damaged.
-    pub fn count(&mut self, payload: &Payload<'_>) -> Option<()> {
+    /// Counts the items of one part; `None` if that is damaged.
+    pub(super) fn count(&mut self, payload: &Payload<'_>) -> Option<()> {
         let Self { types, functions, globals } = self;
         match payload {
             Payload::TypeSection(section) => {

@@ -1,10 +1,12 @@
-//! Core modules become components while they are loaded. Bytes in, bytes out: nothing else of the host needs it.
+//! Core modules become components while they are loaded. Bytes in, bytes out: nothing else of the host needs it. A build
+//! without the feature `adapt` has `absent.rs` in place of this file.
 
 mod adaptation;
 mod adapter_memory;
-pub(super) mod exit_code;
+mod exit_code;
 mod go_memory;
 mod hidden_memory;
 mod indices;
 
-pub use adaptation::{Adaptation, MADE_BY, adapt, exported_by_world, plan};
+pub use adaptation::Adaptation;
+pub(crate) use adaptation::{MADE_BY, adapt, exported_by_world, plan};

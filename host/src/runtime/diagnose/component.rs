@@ -1,7 +1,6 @@
-//! Words for components that were built for another world, or for a version of WASI that is not here: what was found, and what
-//! its author can do.
+//! Why a component cannot be run that was built for another world, or for a version of WASI that is not here.
 //!
-//! Invariant: only names are looked at; what can be called is found in `exports`, what is provided in `imports`.
+//! Invariant: only names are looked at; `exports` finds what can be called, `imports` what is provided.
 
 use semver::Version;
 
@@ -20,7 +19,7 @@ const OURS: [&str; 10] = [
     "curfew:lifecycle/",
     "curfew:adapter/",
 ];
-/// Who else runs components, by the packages that are theirs.
+/// Other hosts of components, by their packages.
 const OTHERS: [(&str, &str); 8] = [
     ("fermyon:", "Spin"),
     ("spin:", "Spin"),
@@ -31,7 +30,7 @@ const OTHERS: [(&str, &str); 8] = [
     ("wasmtime:", "wasmtime itself"),
     ("wasix:", "Wasmer"),
 ];
-/// What the host calls, without versions, and a version of it that it has.
+/// The interfaces that the host calls, and a version of each that it knows.
 const CALLED: [(&str, &str); 4] = [
     ("wasi:cli/run", "0.2.0"),
     ("wasi:http/incoming-handler", "0.2.0"),
@@ -41,8 +40,8 @@ const CALLED: [(&str, &str); 4] = [
 const WHAT_IS_CALLED: &str = "curfew calls `wasi:cli/run`, `wasi:http/incoming-handler` (0.2), `wasi:http/handler` (0.3) and \
                               `curfew:lifecycle/tcp-handler`: build it as a command, or for one of these";
 
-/// Says what a component is that exports nothing that is called.
-pub fn exports(names: &[String]) -> Refusal {
+/// Refuses a component that exports nothing that the host calls.
+pub(in crate::runtime) fn exports(names: &[String]) -> Refusal {
     if names.is_empty() {
         return Refusal::new(
             "it exports nothing",
@@ -93,22 +92,19 @@ pub fn exports(names: &[String]) -> Refusal {
     )
 }
 
-/// Says what a file of nothing but types is.
-pub fn wit_package() -> Refusal {
+pub(in crate::runtime) fn wit_package() -> Refusal {
     Refusal::new(
         "it is a WIT package in binary form: it has types, and no code",
         "give the component that is built with it",
     )
 }
 
-/// Says why a version of an export cannot be called.
-pub fn export_version(name: &str) -> Refusal {
+pub(in crate::runtime) fn export_version(name: &str) -> Refusal {
     wrong_version("exports", name)
         .unwrap_or_else(|| Refusal::new(format!("it exports `{name}`"), WHAT_IS_CALLED))
 }
 
-/// Says why an import is not provided.
-pub fn import(name: &str) -> Refusal {
+pub(in crate::runtime) fn import(name: &str) -> Refusal {
     if let Some(refusal) =
         OURS.iter().find(|ours| name.starts_with(**ours)).and_then(|_| wrong_version("imports", name))
     {
@@ -139,7 +135,7 @@ fn without_version(verb: &str, name: &str, version: &str) -> Refusal {
     )
 }
 
-/// Whether the version in a name is why it cannot be had, and how to go on.
+/// Refuses a name for its version, if that is unknown.
 fn wrong_version(verb: &str, name: &str) -> Option<Refusal> {
     const AGAIN: &str = "build it again with bindings and tools of today, for WASI 0.2.x or 0.3.x";
     let Some((interface, text)) = name.split_once('@') else {

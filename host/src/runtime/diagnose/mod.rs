@@ -1,4 +1,5 @@
-//! Words for files that cannot be run: what was found, and what their author can do.
+//! Why a file cannot be run: what was found in it, and what its author can do.
 
 pub(super) mod component;
+#[cfg(feature = "adapt")]
 pub(super) mod module;

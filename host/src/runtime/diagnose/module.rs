@@ -1,21 +1,20 @@
-//! Words for core modules that cannot be adapted: what they were built for, and how to build them for WASI, in the terms of
-//! the tools that made them.
+//! Why a core module cannot be adapted: what it was built for, and how to build it for WASI, in the terms of the tools that
+//! made it.
 //!
 //! Invariant: every module gets exactly one answer; the more telling a sign, the earlier it is looked for.
 
 use crate::runtime::core_module::Module;
 use crate::runtime::refusal::Refusal;
 
-/// Says what a module without a future here is.
-pub fn words(module: &Module) -> Refusal {
+/// Refuses a module that exports no `_start` and has no world, or imports something that is not provided.
+pub(in crate::runtime) fn reason(module: &Module) -> Refusal {
     not_linked(module)
         .or_else(|| known_import(module))
         .or_else(|| module.imports.iter().find(|(from, _)| from != "wasi_snapshot_preview1").map(unknown))
         .unwrap_or_else(|| no_start(module))
 }
 
-/// Says that a function is none of WASI preview 1, though it is imported as one.
-pub fn extension(function: &str) -> Refusal {
+pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     Refusal::new(
         format!("it imports `{function}` of `wasi_snapshot_preview1`, which WASI preview 1 does not have"),
         "some other hosts have such extensions (sockets of WasmEdge, for instance): build it without; \
@@ -23,8 +22,7 @@ pub fn extension(function: &str) -> Refusal {
     )
 }
 
-/// Says that there is nothing to share with the host.
-pub fn without_memory() -> Refusal {
+pub(in crate::runtime) fn without_memory() -> Refusal {
     let found = "it is a core module that does not export its `memory`";
     Refusal::new(
         found,
@@ -43,8 +41,8 @@ fn not_linked(module: &Module) -> Option<Refusal> {
     })
 }
 
-/// Says what a module was built for, if its imports tell.
-pub fn known_import(module: &Module) -> Option<Refusal> {
+/// Refuses a module that was built for something else, if its imports tell.
+pub(in crate::runtime) fn known_import(module: &Module) -> Option<Refusal> {
     let imports = |is_it: fn(&str) -> bool| module.import_from(is_it).is_some();
     let env =
         |is_it: fn(&str) -> bool| module.imports.iter().any(|(from, name)| from == "env" && is_it(name));
@@ -102,7 +100,7 @@ fn is_emscripten(name: &str) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// What nobody defined, a linker for C or Rust turns into an import of `env` when it is told to.
+/// With `--allow-undefined`, a linker for C or Rust turns undefined symbols into imports of `env`.
 fn missing_symbol(module: &Module) -> Option<Refusal> {
     let (_, name) = module.import_from(|from| from == "env")?;
     Some(Refusal::new(
@@ -123,7 +121,6 @@ fn unknown((from, name): &(String, String)) -> Refusal {
     )
 }
 
-/// It imports nothing that is strange: what is missing is something to call.
 fn no_start(module: &Module) -> Refusal {
     let go = module.is_made_by("Go") || module.is_made_by("TinyGo");
     let rust = module.is_made_by("Rust") || module.is_made_by("rustc");

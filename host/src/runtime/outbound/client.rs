@@ -1,7 +1,7 @@
-//! The pool of connections that requests of guests go out on, one for each thread.
+//! The pool of connections for requests of guests, one for each thread.
 //!
-//! Invariant: a client lives on one runtime. Its connections are tasks of the runtime that first used it; on another
-//! one, requests would wait for tasks that nobody polls any more.
+//! Invariant: a client lives on one runtime. Its connections are tasks of the runtime that first used it; on another one,
+//! requests would wait for tasks that are not polled any more.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,22 +11,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::connector::Connector;
 use super::tls::Tls;
-use super::upload::Upload;
+use super::upload::UploadBody;
 
-/// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(90);
-/// How many connections that nobody uses are kept for each origin.
 const IDLE_PER_ORIGIN: usize = 32;
 /// Largest header section of an answer over HTTP/2; over HTTP/1.1 hyper stops at about 400 KiB and 100 headers.
 const HEADER_BYTES: u32 = 64 << 10;
 
-/// The client that everything underneath sends with.
-pub(super) type Client = legacy::Client<Connector, Upload>;
+pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 
-/// What all instances on one thread send their requests through. Cheap to clone, and free until the first request.
+/// The client of all instances on one thread. Cheap to clone, and free until the first request.
 ///
-/// It must be used on one runtime only. When the runtime is dropped, every connection is; nothing is waited for but a
-/// look-up of a name under way, so end it with `shutdown_timeout`.
+/// It must be used on one runtime only. Dropping the runtime drops every connection, and waits only for a look-up of a name
+/// under way: end it with `shutdown_timeout`.
 #[derive(Clone, Default)]
 pub struct Outbound {
     shared: Arc<Shared>,
@@ -34,30 +31,25 @@ pub struct Outbound {
 
 #[derive(Default)]
 struct Shared {
-    client: OnceLock<Client>,
+    client: OnceLock<OutboundClient>,
     tls: Tls,
 }
 
-impl std::fmt::Debug for Outbound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbound").finish_non_exhaustive()
-    }
-}
+opaque_debug!(Outbound);
 
 impl Outbound {
-    /// Returns one that trusts what this says.
     #[cfg(test)]
     pub(super) fn with_tls(config: rustls::ClientConfig) -> Self {
         let tls = Tls::Given(Arc::new(super::tls::offer_protocols(config)));
         Self { shared: Arc::new(Shared { client: OnceLock::new(), tls }) }
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &OutboundClient {
         self.shared.client.get_or_init(|| build(self.shared.tls.clone()))
     }
 }
 
-fn build(tls: Tls) -> Client {
+fn build(tls: Tls) -> OutboundClient {
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(IDLE_PER_ORIGIN)

@@ -1,4 +1,4 @@
-//! How a new connection is made: look-up, TCP, TLS, all within the time that the request which asks for it has.
+//! Making a connection: look-up, TCP, TLS, all within the time of the request that asks for it.
 //!
 //! Invariant: an error says which of the steps failed.
 
@@ -32,7 +32,7 @@ tokio::task_local! {
     pub(super) static DIAL: Arc<Dial>;
 }
 
-/// What a request and the connection that is made for it tell each other.
+/// State shared by a request and the connection that is made for it.
 #[derive(Debug)]
 pub(super) struct Dial {
     timeout: Duration,
@@ -41,7 +41,6 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Returns one for a request whose connection may take this long.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
     }
@@ -52,24 +51,18 @@ impl Dial {
     }
 }
 
-/// Why there is no connection, where nothing else says it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    /// The name could not be looked up.
     #[error("the name cannot be looked up: {0}")]
     Name(io::Error),
-    /// Looking the name up took too long.
     #[error("the look-up took too long")]
     NameTimeout,
-    /// Everything together took too long.
     #[error("the connection took too long")]
     Timeout,
-    /// Whom to trust is not known.
     #[error("no root certificates: {0}")]
     NoRoots(&'static str),
 }
 
-/// Makes connections.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     http: HttpConnector<Resolver>,
@@ -106,8 +99,8 @@ impl Service<Uri> for Connector {
         self.http.poll_ready(context).map_err(Into::into)
     }
 
-    /// Called within the request's own task, the first time that it is polled: `DIAL` is set. What is begun here may
-    /// go on without the request, when another connection became free first.
+    /// Called within the request's own task, the first time that it is polled: `DIAL` is set. The connection may go on
+    /// without the request, when another one became free first.
     fn call(&mut self, uri: Uri) -> Self::Future {
         let Ok(dial) = DIAL.try_with(Arc::clone) else {
             return self.connect(uri);
@@ -124,8 +117,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The system's resolver, on the runtime's blocking threads. A look-up cannot be cancelled: whoever ends the runtime
-/// must not wait for those threads for ever, and counts them as leaked.
+/// The system's resolver, on the runtime's blocking threads. A look-up cannot be cancelled: the end of the runtime must
+/// not wait for those threads for ever, and counts them as leaked.
 #[derive(Clone, Debug)]
 pub(super) struct Resolver(GaiResolver);
 

@@ -1,6 +1,6 @@
-//! The body of an answer on its way in: with the guest's limit between two pieces of it, and errors made precise.
+//! The body of a response on its way in, with the guest's limit between two pieces of it.
 //!
-//! Invariant: time counts only while the guest waits; one that reads slowly does not time out by itself.
+//! Invariant: time counts only while the guest waits; a guest that reads slowly does not time out by itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,17 +14,15 @@ use wasmtime_wasi_http::Error;
 
 use super::fault;
 
-/// An answer's body.
 #[derive(Debug)]
-pub(super) struct Download {
+pub(super) struct DownloadBody {
     body: Incoming,
     between_bytes: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
-impl Download {
-    /// Wraps a body whose pieces may come this long after each other.
+impl DownloadBody {
     pub(super) fn new(body: Incoming, between_bytes: Duration) -> Self {
         Self { body, between_bytes, timer: None, waiting: false }
     }
@@ -39,7 +37,7 @@ impl Download {
     }
 }
 
-impl Body for Download {
+impl Body for DownloadBody {
     type Data = Bytes;
     type Error = Error;
 

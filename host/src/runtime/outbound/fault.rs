@@ -1,4 +1,4 @@
-//! From what went wrong in the client to the error codes of `wasi:http`, which are those of RFC 9209.
+//! From errors of the client to the error codes of `wasi:http`, which are those of RFC 9209.
 //!
 //! Invariant: pure, and it logs nothing: a guest may provoke errors as often as it likes.
 
@@ -11,19 +11,15 @@ use wasmtime_wasi_http::Error;
 
 use super::connector::DialError;
 
-/// What a connection's error comes down to.
+/// The kind of a connection's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// The other end is gone.
     Closed,
-    /// It took too long.
     Late,
-    /// It was not HTTP.
     Malformed,
 }
 
 impl Lost {
-    /// Returns what an error of a connection that was being read comes down to.
     pub(super) fn of(error: &hyper::Error) -> Self {
         let io = find_io(error).map(io::Error::kind);
         match io {
@@ -39,7 +35,6 @@ impl Lost {
     }
 }
 
-/// Returns why a request had no answer.
 pub(super) fn of_request(error: &(dyn StdError + 'static)) -> Error {
     if let Some(error) = find::<DialError>(error) {
         return of_dial(error);
@@ -64,7 +59,6 @@ pub(super) fn of_request(error: &(dyn StdError + 'static)) -> Error {
     }
 }
 
-/// Returns why an answer ended early.
 pub(super) fn of_body(error: &hyper::Error) -> Error {
     if let Some(error) = find::<rustls::Error>(error) {
         return of_tls(error);
@@ -121,8 +115,7 @@ fn dns(rcode: &str) -> Error {
     Error::DnsError { rcode: Some(rcode.to_owned()), info_code: None }
 }
 
-/// Returns the error and what is behind it, one after the other. An `io::Error` hides the error that it is made of
-/// from `source`.
+/// Returns the error and its causes. An `io::Error` hides the error that it is made of from `source`.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'a (dyn StdError + 'static) = *error;
@@ -142,7 +135,7 @@ fn find_io<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     chain(error).filter_map(|error| error.downcast_ref()).last()
 }
 
-/// Returns all of an error in one line. An `io::Error` says the same as what it is made of.
+/// Returns an error and its causes in one line. An `io::Error` has the same text as its cause.
 pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
     let mut causes: Vec<_> = chain(error).map(ToString::to_string).collect();
     causes.dedup();

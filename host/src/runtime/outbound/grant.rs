@@ -1,8 +1,6 @@
-//! Where a component may send requests: the check of each request against its `outbound-http`, and the log of what was
-//! refused. One for each component, shared by all its instances.
+//! The check of each request against the `outbound-http` of its component, and the log of refused ones.
 //!
-//! Invariant: each refused origin is logged once, however many instances ask for it however often, and a guest that
-//! makes origins up fills neither the memory nor the log.
+//! Invariant: each refused origin is logged once, and a guest that makes origins up fills neither the memory nor the log.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,22 +11,20 @@ use wasmtime_wasi_http::Error;
 
 use crate::plan::Origin;
 
-/// How many refused origins are remembered and logged; all others are refused in silence.
+/// Number of refused origins that are remembered and logged; all others are refused in silence.
 const REFUSED_ORIGINS: usize = 32;
-/// Characters of a refused origin that are logged; a guest can ask for hosts of any length.
+/// Characters of a refused origin that are logged: a guest can ask for hosts of any length.
 const ORIGIN_CHARS: usize = 255;
 
-/// What a component may send requests to.
 #[derive(Debug)]
-pub struct Grant {
+pub(in crate::runtime) struct Grant {
     component: String,
     allowed: Arc<[Origin]>,
     refused: Mutex<HashSet<String>>,
 }
 
-/// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Target<'a> {
+struct RequestOrigin<'a> {
     https: bool,
     /// As in the request: an IPv6 address has its brackets.
     host: &'a str,
@@ -36,18 +32,15 @@ struct Target<'a> {
 }
 
 impl Grant {
-    /// Returns a grant of these origins, and no others, to the component of this name.
-    pub fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
+    pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
         Self { component: component.to_owned(), allowed: allowed.into(), refused: Mutex::default() }
     }
 
-    /// Returns the name of the component.
-    pub fn component(&self) -> &str {
+    pub(super) fn component(&self) -> &str {
         &self.component
     }
 
-    /// Returns whether every request is refused.
-    pub fn is_empty(&self) -> bool {
+    pub(in crate::runtime) fn is_empty(&self) -> bool {
         self.allowed.is_empty()
     }
 
@@ -55,12 +48,12 @@ impl Grant {
     ///
     /// # Errors
     /// `HttpRequestDenied` when its origin is not granted; another one when the request makes no sense.
-    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
         // A tunnel would reach whatever its other end reaches.
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let target = Target::of(request.uri())?;
+        let target = RequestOrigin::of(request.uri())?;
         let host = target.host.trim_start_matches('[').trim_end_matches(']');
         if self.allowed.iter().any(|origin| origin.allows(target.https, host, target.port)) {
             return Ok(());
@@ -69,7 +62,7 @@ impl Grant {
         Err(Error::HttpRequestDenied)
     }
 
-    fn log_refusal(&self, target: Target<'_>) {
+    fn log_refusal(&self, target: RequestOrigin<'_>) {
         let origin: String = target.to_string().chars().take(ORIGIN_CHARS).collect();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() >= REFUSED_ORIGINS || !refused.insert(origin.clone()) {
@@ -82,7 +75,7 @@ impl Grant {
     }
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestOrigin<'a> {
     fn of(uri: &'a Uri) -> Result<Self, Error> {
         let https = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -91,7 +84,7 @@ impl<'a> Target<'a> {
         };
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
         let host = authority.host();
-        // What is left of `user@` would end up in HTTP/2's `:authority`.
+        // A `user@` would end up in HTTP/2's `:authority`.
         let port = authority.as_str().strip_prefix(host).ok_or(Error::HttpRequestUriInvalid)?;
         if host.is_empty() {
             return Err(Error::HttpRequestUriInvalid);
@@ -106,8 +99,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// As a manifest would have it.
-impl std::fmt::Display for Target<'_> {
+/// In the form of a manifest.
+impl std::fmt::Display for RequestOrigin<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
         write!(f, "{scheme}://{}", self.host.to_ascii_lowercase())?;

@@ -1,6 +1,6 @@
-//! What one store's `wasi:http` calls when its guest sends a request, and how it names errors.
+//! The `wasi:http` of one store: sending of requests, and names of errors.
 //!
-//! Invariant: when it is dropped, with its store, bodies under way are known to be incomplete.
+//! Invariant: after it is dropped, with its store, bodies under way count as incomplete.
 
 use std::io;
 use std::sync::Arc;
@@ -11,25 +11,24 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as CodeP3;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::client::Outbound;
 use super::fault::Lost;
+use super::grant::Grant;
 use super::send::{Waits, send};
 use super::upload::Fate;
-use super::{Grant, Outbound};
 
-/// The `wasi:http` of one store.
 #[derive(Debug)]
-pub struct HttpHooks {
+pub(in crate::runtime) struct HttpHooks {
     grant: Arc<Grant>,
     outbound: Outbound,
     store_gone: Arc<AtomicBool>,
 }
 
-/// Tells how the sending of a request's body ended.
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+/// The end of sending a request's body.
+type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
-    /// Returns the hooks of a store that may send what is granted, through the client of its thread.
-    pub fn new(grant: Arc<Grant>, outbound: Outbound) -> Self {
+    pub(in crate::runtime) fn new(grant: Arc<Grant>, outbound: Outbound) -> Self {
         Self { grant, outbound, store_gone: Arc::default() }
     }
 }
@@ -41,7 +40,7 @@ impl Drop for HttpHooks {
 }
 
 impl WasiHttpHooks for HttpHooks {
-    /// The client does it, for HTTP/1.1; HTTP/2 has `:authority`.
+    /// The client sets it, for HTTP/1.1; HTTP/2 has `:authority`.
     fn set_host_header(&mut self) -> bool {
         false
     }
@@ -50,9 +49,9 @@ impl WasiHttpHooks for HttpHooks {
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        // How the guest fared with the answer. Nobody but the server could want to know.
+        // The guest's end of reading the response, which only the server could want to know.
         _answer_read: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, BodySent), Error>> + Send> {
         let checked = self.grant.check(&request);
         let (grant, outbound) = (self.grant.clone(), self.outbound.clone());
         let store_gone = self.store_gone.clone();
@@ -64,8 +63,8 @@ impl WasiHttpHooks for HttpHooks {
                 tracing::debug!(component = grant.component(), host, cause, "outbound request failed");
                 error
             })?;
-            let io: Io = Box::new(async move { fate.await.map_or(Ok(()), Fate::into_result) });
-            Ok((answer, io))
+            let sent: BodySent = Box::new(async move { fate.await.map_or(Ok(()), Fate::into_result) });
+            Ok((answer, sent))
         })
     }
 

@@ -1,8 +1,7 @@
 //! HTTP requests that guests send: `wasi:http/outgoing-handler` and `wasi:http/client`.
 //!
-//! Invariants: nothing leaves the process that `outbound-http` does not allow, not even a look-up of the name; a
-//! request whose body did not arrive in full never looks complete to its receiver, nor does such an answer to the guest.
-//! What does not belong here: requests that come in, and what the manifest says.
+//! Invariants: nothing leaves the process that `outbound-http` does not allow, not even a look-up of the name; a request
+//! whose body did not arrive in full never looks complete to its receiver, nor does such a response to the guest.
 
 mod client;
 mod connector;
@@ -17,5 +16,5 @@ mod tls;
 mod upload;
 
 pub use client::Outbound;
-pub use grant::Grant;
-pub use hooks::HttpHooks;
+pub(super) use grant::Grant;
+pub(super) use hooks::HttpHooks;

@@ -1,4 +1,4 @@
-//! How one request is sent, and sent again where that is safe.
+//! Sending one request, and sending it again where that is safe.
 //!
 //! Invariant: a request is sent again only when no server can have acted on it, or when its method allows that and a
 //! kept connection was closed under it: a server may close an idle connection in the very moment it is used.
@@ -17,22 +17,21 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::client::Client;
+use super::client::OutboundClient;
 use super::connector::{DIAL, Dial};
-use super::download::Download;
+use super::download::DownloadBody;
 use super::fault;
-use super::upload::{Fate, Upload};
+use super::upload::{Fate, UploadBody};
 
-/// How long a connection may take, where the guest says nothing.
+/// Longest making of a connection, where the guest says nothing.
 const CONNECT: Duration = Duration::from_secs(60);
-/// How long the head of an answer, and each piece of it, may take where the guest says nothing; as wasmtime has it.
+/// Longest wait for the head of a response, and for each piece of it, where the guest says nothing; as in wasmtime.
 const ANSWER: Duration = Duration::from_secs(600);
-/// Nothing waits longer, whatever the guest says: times that far away cannot be reckoned with.
+/// Longest wait of all, whatever the guest says: clocks cannot add longer ones.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How often a request is sent again when kept connections turn out to be closed.
+/// Number of times that a request is sent again when kept connections turn out to be closed.
 const RETRIES: usize = 3;
 
-/// How long a request waits for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
     connect: Duration,
@@ -41,7 +40,6 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Returns what the guest asks for, or what holds where it does not.
     pub(super) fn new(options: Option<RequestOptions>) -> Self {
         let options = options.unwrap_or_default();
         let wait = |asked: Option<Duration>, default| asked.unwrap_or(default).min(LONGEST);
@@ -53,10 +51,9 @@ impl Waits {
     }
 }
 
-/// An answer, and where the fate of the request's body is told, which may still be under way.
-pub(super) type Answer = (Response<WasiBody>, oneshot::Receiver<Fate>);
+/// A response, and the channel for the fate of the request's body, which may still be under way.
+pub(super) type Answered = (Response<WasiBody>, oneshot::Receiver<Fate>);
 
-/// A request without an answer.
 struct Unanswered {
     error: Error,
     cause: String,
@@ -64,21 +61,21 @@ struct Unanswered {
     again: Option<WasiBody>,
 }
 
-/// Sends a request and returns the answer's head, with its body under way. The error comes with its cause, for the log.
+/// Sends a request and returns the response's head, with its body under way. The error comes with its cause, for the log.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
 pub(super) async fn send(
-    client: &Client,
+    client: &OutboundClient,
     request: Request<WasiBody>,
     waits: Waits,
     store_gone: &Arc<AtomicBool>,
-) -> Result<Answer, (Error, String)> {
+) -> Result<Answered, (Error, String)> {
     let (mut parts, mut body) = request.into_parts();
     let mut retries = if parts.method.is_idempotent() { RETRIES } else { 0 };
     loop {
         let kept = (retries > 0).then(|| parts.clone());
-        let (upload, fate) = Upload::new(body, announced_length(&parts.headers), store_gone.clone());
+        let (upload, fate) = UploadBody::new(body, announced_length(&parts.headers), store_gone.clone());
         let unanswered = match attempt(client, Request::from_parts(parts, upload), waits, fate).await {
             Ok(answer) => return Ok(answer),
             Err(unanswered) => unanswered,
@@ -92,11 +89,11 @@ pub(super) async fn send(
 }
 
 async fn attempt(
-    client: &Client,
-    mut request: Request<Upload>,
+    client: &OutboundClient,
+    mut request: Request<UploadBody>,
     waits: Waits,
     mut fate: oneshot::Receiver<Fate>,
-) -> Result<Answer, Unanswered> {
+) -> Result<Answered, Unanswered> {
     let connection = capture_connection(&mut request);
     let dial = Arc::new(Dial::new(waits.connect));
     let mut answer = pin!(DIAL.scope(dial.clone(), client.request(request)));
@@ -108,7 +105,7 @@ async fn attempt(
     };
     let error: Box<dyn StdError + Send + Sync> = match answer {
         Ok(Ok(answer)) => {
-            let answer = answer.map(|body| Download::new(body, waits.between_bytes).boxed_unsync());
+            let answer = answer.map(|body| DownloadBody::new(body, waits.between_bytes).boxed_unsync());
             return Ok((answer, fate));
         }
         Ok(Err(error)) => Box::new(error),

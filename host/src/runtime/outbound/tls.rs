@@ -1,27 +1,21 @@
-//! Whom TLS trusts when guests send requests: the system's root certificates, or those that `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR` name. Invariant: they are read once in a process, and only when the first `https` request is sent.
+//! The certificates that TLS trusts when guests send requests: the system's, or those that `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR` name. Invariant: a process reads them once, when the first `https` request is sent.
 
 use std::sync::{Arc, OnceLock};
 
 use hyper_rustls::ConfigBuilderExt;
 use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 
-/// The TLS side of a client.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Tls {
-    /// Trusts the system's root certificates.
     #[default]
     System,
-    /// Trusts what this says.
     #[cfg(test)]
     Given(Arc<ClientConfig>),
 }
 
 impl Tls {
-    /// Returns what a handshake needs. Reads files the first time.
-    ///
-    /// # Errors
-    /// When there are no root certificates, with the reason.
+    /// Returns the configuration of a handshake. Reads files the first time.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, &'static str> {
         static SYSTEM: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
         match self {
@@ -52,7 +46,6 @@ pub(super) fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, ru
         .with_safe_default_protocol_versions()
 }
 
-/// Makes the handshake choose between HTTP/2 and HTTP/1.1.
 pub(super) fn offer_protocols(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config

@@ -13,21 +13,17 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// What became of a body.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// All of it was handed to the connection.
     Sent,
-    /// Nobody asked for any of it: it has no content, or the request was never begun.
+    /// The connection asked for none of it: it has no content, or the request was never begun.
     Untouched(WasiBody),
-    /// The guest failed to produce it.
     Failed(Error),
     /// The connection took no more of it.
     Cut,
 }
 
 impl Fate {
-    /// Returns what the guest that sent the request is told.
     pub(super) fn into_result(self) -> Result<(), Error> {
         match self {
             Self::Sent | Self::Untouched(_) => Ok(()),
@@ -42,21 +38,19 @@ impl Fate {
 #[error("the body of the request ended early")]
 pub(super) struct EndedEarly;
 
-/// A request's body.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(super) struct UploadBody {
     /// `None` only while it is dropped.
     body: Option<WasiBody>,
     touched: bool,
     complete: bool,
-    /// What is left of the announced length, when one was announced.
+    /// The rest of the announced length, when one was announced.
     left: Option<u64>,
     store_gone: Arc<AtomicBool>,
     fate: Option<oneshot::Sender<Fate>>,
 }
 
-impl Upload {
-    /// Wraps a body of the announced length and returns where its fate is told.
+impl UploadBody {
     pub(super) fn new(
         body: WasiBody,
         length: Option<u64>,
@@ -69,8 +63,8 @@ impl Upload {
 
     fn tell(&mut self, fate: Fate) {
         if let Some(sender) = self.fate.take() {
-            // Nobody listens once the request has been given up.
-            let _ = sender.send(fate);
+            // The request may have been given up.
+            let _unheard = sender.send(fate);
         }
     }
 
@@ -84,7 +78,7 @@ impl Upload {
     }
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = EndedEarly;
 
@@ -126,7 +120,7 @@ impl Body for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for UploadBody {
     /// A connection asks no further once it has all the bytes that were announced, or the trailers.
     fn drop(&mut self) {
         let Some(body) = self.body.take() else {

@@ -105,8 +105,9 @@ impl Controller {
 
     fn new(from: ControllerParts, tell: UnboundedSender<WorkerEvent>) -> Self {
         let ControllerParts { generation, addresses, link, make_stdio, ticker, parts } = from;
+        let on_failure = generation.plan.resolve(&generation.loaded.defaults).on_failure;
         Self {
-            hold: RestartPause::new(link.clone(), generation.plan.on_failure),
+            hold: RestartPause::new(link.clone(), on_failure),
             health: Health::new(generation.plan.health.as_ref(), generation.pool.clone()),
             generation,
             addresses,
@@ -145,9 +146,9 @@ impl Controller {
             let serving = self.progress == Progress::Serving && !self.hold.holds();
             tokio::select! {
                 biased;
-                () = link.must_drop(), if self.progress < Progress::Cut => self.cut(),
-                notice = link.asked(), if !draining => self.drain(notice),
-                () = link.winding_down(), if !winding && !draining => {
+                () = link.orders.must_drop(), if self.progress < Progress::Cut => self.cut(),
+                notice = link.orders.asked(), if !draining => self.drain(notice),
+                () = link.orders.winding_down(), if !winding && !draining => {
                     winding = true;
                     self.own_addresses().for_each(|address| address.raise(Stage::Delay));
                 }
@@ -261,7 +262,7 @@ impl Controller {
         self.progress = Progress::Draining;
         self.health = Health::none();
         for instance in self.instances.values() {
-            instance.link.ask(notice.clone(), Duration::MAX);
+            instance.link.orders.ask(notice.clone(), Duration::MAX);
         }
         if self.generation.loaded.run.is_async && self.generation.loaded.timing == HookTiming::AfterDrain {
             self.half = Some(Box::pin(sleep(notice.grace / 2)));
@@ -300,7 +301,7 @@ impl Controller {
         self.generation.stats.note_cut();
         self.generation.state.set_cut();
         for instance in self.instances.values() {
-            instance.link.cut();
+            instance.link.orders.cut();
         }
         self.half = None;
         self.last_words = Some(Box::pin(sleep(LAST_WORDS)));
@@ -320,7 +321,7 @@ impl Controller {
     fn outcome(&self) -> Outcome {
         if self.failed_to_start {
             Outcome::Failed
-        } else if self.link.is_abandoned() {
+        } else if self.link.orders.is_abandoned() {
             Outcome::NotStarted
         } else if self.leaked && self.cut_off {
             Outcome::Leaked
@@ -360,7 +361,7 @@ impl Controller {
         };
         let link = Link::child(&self.link, Box::new(tell));
         if let Some(notice) = &self.notice {
-            link.ask(notice.clone(), Duration::MAX);
+            link.orders.ask(notice.clone(), Duration::MAX);
         }
         let (turn, is_async) = (self.ticker.turn(), self.generation.loaded.run.is_async);
         let instance = InstanceHandle::new(number, slot, link, turn, is_async, &self.generation.pool);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::state::GenerationState;
 use super::stats::Stats;
-use crate::plan::{ComponentPlan, DEFAULT_CONCURRENCY, DEFAULT_SYNC_INSTANCES, DEFAULT_TCP_CONCURRENCY};
+use crate::plan::{ComponentPlan, Resolved};
 use crate::runtime::{Kind, Loaded};
 use crate::server::pool::pool::{Pool, PoolLimits};
 use crate::server::worker::worker::WorkerEvent;
@@ -63,12 +63,8 @@ impl Generation {
     ) -> (Arc<Self>, Inputs) {
         let (want, starts) = unbounded_channel();
         let (tell, events) = unbounded_channel();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let instances = &plan.http.instances;
-        let is_async = loaded.run.is_async;
-        let max = instances.max.unwrap_or(if is_async { cores } else { DEFAULT_SYNC_INSTANCES });
-        let usual = if loaded.kind == Kind::Tcp { DEFAULT_TCP_CONCURRENCY } else { DEFAULT_CONCURRENCY };
-        let concurrency = if is_async { instances.concurrency.unwrap_or(usual) } else { 1 };
+        let Resolved { max_instances: max, concurrency, .. } = plan.resolve(&loaded.defaults);
         let limits = PoolLimits { max, concurrency, requests: instances.requests, queue: instances.queue };
         if !workers.join(id, max, tell.clone()) {
             *workers = Workers::new(plan.name.clone());

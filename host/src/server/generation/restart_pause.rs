@@ -25,8 +25,8 @@ pub struct RestartPause {
 
 impl RestartPause {
     /// Returns one that holds nothing yet; and never will, unless a failure means a restart.
-    pub fn new(link: Arc<Link>, on_failure: Option<OnEnd>) -> Self {
-        let is_used = matches!(on_failure, None | Some(OnEnd::Restart));
+    pub fn new(link: Arc<Link>, on_failure: OnEnd) -> Self {
+        let is_used = on_failure == OnEnd::Restart;
         Self { link, is_used, seen: 0, pause: None, slots: Vec::new() }
     }
 
@@ -45,7 +45,7 @@ impl RestartPause {
         if !self.is_used {
             return;
         }
-        while let Some((count, _)) = self.link.may_restart(self.seen).now_or_never() {
+        while let Some((count, _)) = self.link.restarts.may_restart(self.seen).now_or_never() {
             self.seen = count;
         }
         self.pause = Some(Box::pin(pause(self.link.clone(), self.seen)));
@@ -80,11 +80,11 @@ impl RestartPause {
 
 /// Returns when the pause of the last answer is over, and how many answers there have been.
 async fn pause(link: Arc<Link>, seen: u64) -> u64 {
-    let (mut count, mut pause): (u64, Duration) = link.may_restart(seen).await;
+    let (mut count, mut pause): (u64, Duration) = link.restarts.may_restart(seen).await;
     loop {
         tokio::select! {
             () = sleep(pause) => return count,
-            later = link.may_restart(count) => (count, pause) = later,
+            later = link.restarts.may_restart(count) => (count, pause) = later,
         }
     }
 }

@@ -133,7 +133,7 @@ async fn pass(
             Err(RequestError::TooLarge)
         }
         Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(RequestError::GuestError),
-        Ok(_) if instance.link.must_trap() => Err(RequestError::Stopping),
+        Ok(_) if instance.link.orders.must_trap() => Err(RequestError::Stopping),
         Ok(_) => Err(RequestError::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.

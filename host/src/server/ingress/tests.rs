@@ -123,11 +123,11 @@ impl World {
 
     fn ask(&self, id: GenerationId) {
         let notice = Notice { cause: NoticeCause::Reload, grace: GRACE };
-        self.link(id).ask(notice, self.runtime.clock().now() + GRACE);
+        self.link(id).orders.ask(notice, self.runtime.clock().now() + GRACE);
     }
 
     fn cut(&self, id: GenerationId) {
-        self.link(id).cut();
+        self.link(id).orders.cut();
         self.runtime.bump();
     }
 

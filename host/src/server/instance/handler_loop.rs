@@ -79,7 +79,7 @@ pub async fn live(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
             InstanceEnd { outcome: Outcome::HookFailed, failure: None }
         }
         Ok(()) => InstanceEnd { outcome: Outcome::Stopped, failure: None },
-        Err(_) if link.must_trap() => InstanceEnd { outcome: Outcome::CutOff, failure: None },
+        Err(_) if link.orders.must_trap() => InstanceEnd { outcome: Outcome::CutOff, failure: None },
         Err(error) if !progress.opened.load(Ordering::Acquire) => failed(could_not_start(&error)),
         Err(error) => {
             let failure = match guest_end(&error) {
@@ -109,7 +109,7 @@ async fn call(spec: &InstanceSpec, stdio: Stdio, progress: &Progress) -> wasmtim
         fairness: Some(fairness),
     };
     let mut store = new_store(runtime, loaded, plan, parts)?;
-    if instance.link.must_trap() {
+    if instance.link.orders.must_trap() {
         return Ok(());
     }
     let result = serve(spec, &mut store, progress).await;
@@ -188,14 +188,14 @@ impl Driver<'_> {
             self.close_in_time();
             if !instance.is_closing() {
                 if self.at_start
-                    && instance.link.is_asked()
+                    && instance.link.orders.is_asked()
                     && let Poll::Ready(Err(error)) = self.poll_hook(context, accessor, &mut hook, true)
                 {
                     return Poll::Ready(Err(error));
                 }
                 return Poll::Pending;
             }
-            if !instance.link.is_asked() {
+            if !instance.link.orders.is_asked() {
                 // The notice comes first: it is on its way.
                 return Poll::Pending;
             }
@@ -215,7 +215,7 @@ impl Driver<'_> {
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
     fn close_in_time(&self) {
         let InstanceSpec { instance, pool, .. } = self.spec;
-        if instance.is_closing() || !instance.link.is_asked() {
+        if instance.is_closing() || !instance.link.orders.is_asked() {
             return;
         }
         let drained = pool.is_drained() && instance.live() == 0;
@@ -260,6 +260,7 @@ impl Driver<'_> {
         let instance = &self.spec.instance;
         let notice = instance
             .link
+            .orders
             .notice()
             .unwrap_or(Notice { cause: NoticeCause::Request("curfew".to_owned()), grace: Duration::ZERO });
         instance.link.tell(InstanceEvent::HookStarted);

@@ -60,16 +60,16 @@ pub async fn live(spec: &ServiceSpec, stdio: Stdio) -> Outcome {
     let link = &spec.link;
     let progress = Progress::default();
     let result = call(spec, stdio, &progress).await;
-    if link.is_abandoned() {
+    if link.orders.is_abandoned() {
         return Outcome::NotStarted;
     }
     if !progress.run_returned.get() {
-        progress.asked_first.set(link.notice().is_some());
+        progress.asked_first.set(link.orders.notice().is_some());
     }
     match result {
         Ok(()) => {}
-        Err(_) if link.is_cut() => return Outcome::CutOff,
-        Err(error) if !link.has_entered() => {
+        Err(_) if link.orders.is_cut() => return Outcome::CutOff,
+        Err(error) if !link.orders.has_entered() => {
             progress.run_failed.set(true);
             link.tell(InstanceEvent::Failed(could_not_start(&error)));
         }
@@ -112,7 +112,7 @@ async fn call(spec: &ServiceSpec, stdio: Stdio, progress: &Progress) -> wasmtime
     let ServiceSpec { runtime, loaded, plan, link } = spec;
     let parts = StoreParts { stdio, link: link.clone(), outbound: Outbound::default(), fairness: None };
     let mut store = new_store(runtime, loaded, plan, parts)?;
-    if link.must_trap() {
+    if link.orders.must_trap() {
         return Ok(());
     }
     let instance = loaded.pre.instantiate_async(&mut store).await?;
@@ -169,7 +169,7 @@ impl Service<'_> {
     ) -> wasmtime::Result<()> {
         let (result,) = run.call_concurrent(accessor, ()).await?;
         self.progress.run_returned.set(true);
-        self.progress.asked_first.set(self.link.notice().is_some());
+        self.progress.asked_first.set(self.link.orders.notice().is_some());
         match result {
             Ok(()) => {
                 self.link.tell(InstanceEvent::Returned);
@@ -195,7 +195,7 @@ impl Service<'_> {
         let notice = tokio::select! {
             biased;
             _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
-            notice = self.link.asked() => notice,
+            notice = self.link.orders.asked() => notice,
         };
         if self.timing == HookTiming::AfterDrain {
             let end = state.wait_for(|state| *state != RunState::UnderWay).await;

@@ -129,7 +129,7 @@ fn run(spec: &ServiceSpec, stdio: Stdio) -> Outcome {
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
             outcome = tokio::task::unconstrained(live(spec, stdio)) => outcome,
-            () = link.must_drop() => dropped(link),
+            () = link.orders.must_drop() => dropped(link),
         }
     });
     match (outcome, runtime.shut_down()) {
@@ -139,5 +139,5 @@ fn run(spec: &ServiceSpec, stdio: Stdio) -> Outcome {
 }
 
 fn dropped(link: &Link) -> Outcome {
-    if link.is_abandoned() { Outcome::NotStarted } else { Outcome::CutOff }
+    if link.orders.is_abandoned() { Outcome::NotStarted } else { Outcome::CutOff }
 }

@@ -211,21 +211,21 @@ async fn run_instance(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
             end = tokio::task::unconstrained(turns) => Ok(end),
-            () = instance.link.must_drop() => Err(None),
+            () = instance.link.orders.must_drop() => Err(None),
             overrun = bounds => Err(Some(overrun)),
         }
     };
     match outcome {
         Ok(end) => end,
         Err(overrun) => {
-            instance.link.cut();
+            instance.link.orders.cut();
             instance.die();
             drop(life);
             match overrun {
                 Some(Overrun::InstanceStart(failure)) => {
                     InstanceEnd { outcome: Outcome::Failed, failure: Some(failure) }
                 }
-                Some(Overrun::InstanceEnd) | None => InstanceEnd { outcome: Outcome::CutOff, failure: None },
+                Some(Overrun::End) | None => InstanceEnd { outcome: Outcome::CutOff, failure: None },
             }
         }
     }
@@ -233,7 +233,7 @@ async fn run_instance(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
 
 enum Overrun {
     InstanceStart(Failure),
-    InstanceEnd,
+    End,
 }
 
 /// Returns when an instance has overrun its start, or its end where that is not its component's. Ends those that
@@ -255,8 +255,11 @@ async fn own_bounds(spec: &InstanceSpec) -> Overrun {
         std::future::pending::<()>().await;
     }
     let deadline = spec.runtime.clock().now().saturating_add(*grace);
-    instance.link.ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace: *grace }, deadline);
+    instance
+        .link
+        .orders
+        .ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace: *grace }, deadline);
     instance.wake();
     tokio::time::sleep(*grace).await;
-    Overrun::InstanceEnd
+    Overrun::End
 }

@@ -1,6 +1,5 @@
-//! The keys about order, restarts, readiness and health: what they become, and what is told of each that is wrong.
+//! Keys about order, restarts, readiness and health: their plan, and the exact message for each mistake.
 
-use super::super::super::types::{HealthPlan, ReadyWhen, RestartPlan};
 use super::*;
 
 const LISTEN: &str = "listen = [\"127.0.0.1:8080\"]\n";
@@ -127,7 +126,7 @@ fn a_budget_that_could_never_be_spent_is_refused() {
                 hint("fail-grace", "154.65s")
             ),
         ),
-        // What the grace is, is not known.
+        // The grace is not known.
         (
             &format!("{ON_FAILURE}restart = {{ within = \"1s\" }}\ngrace = 1\n"),
             "5:9: `grace` takes a duration such as \"10s\", found an integer (did you mean \"1s\"?)",

@@ -32,7 +32,7 @@ fn after_a_failure_the_next_instance_waits_for_the_answer() {
         world.unread.clear();
         let pause = Duration::from_millis(300);
         let asked = Instant::now();
-        world.link(id).restart_after(pause);
+        world.link(id).restarts.restart_after(pause);
         assert_eq!(waits.receive().unwrap().body, "Hello 1");
         assert!(asked.elapsed() >= pause);
         assert_eq!(world.front.instances(id), 1);
@@ -50,12 +50,12 @@ fn a_first_instance_that_fails_is_tried_again() {
     for _ in 0..3 {
         world.instance_failed(id);
         assert_eq!(world.front.instances(id), 0);
-        world.link(id).restart_after(Duration::from_millis(1));
+        world.link(id).restarts.restart_after(Duration::from_millis(1));
     }
     world.instance_failed(id);
-    world.link(id).restart_after(Duration::from_secs(3600));
+    world.link(id).restarts.restart_after(Duration::from_secs(3600));
     assert!(!world.was_told(is_up));
-    world.link(id).abandon();
+    world.link(id).orders.abandon();
     assert_eq!(world.ended(id), Outcome::NotStarted);
 }
 
@@ -70,7 +70,7 @@ fn a_stop_in_the_pause_serves_who_waits_and_ends() {
         let socket = world.socket(id);
         assert_eq!(Client::to(socket).get("/trap").status, 502);
         world.instance_failed(id);
-        world.link(id).restart_after(Duration::from_secs(3600));
+        world.link(id).restarts.restart_after(Duration::from_secs(3600));
         let mut client = Client::to(socket);
         if waits {
             client.send("/").unwrap();

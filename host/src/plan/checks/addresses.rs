@@ -1,66 +1,98 @@
-//! What the keys of kind `http` mean together, in one component and across those that share an address.
+//! Checks of the addresses that the host listens on, for itself and for all components.
 //!
-//! Invariant: after it, each address is bound once, and each request on it is for one component at most. The
-//! first conflict is told, at the value that comes later; the one before it is named with its line.
+//! Invariant: after it, each address can be bound once, as far as the manifest alone can tell, and each request on it is
+//! for one component at most. The user gets the first conflict, at the value that comes later; the message names the
+//! earlier one with its line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::http::ListenAddress;
-use super::super::problem::{Entry, Item, Problem, Section, Span};
+use super::super::address::{ListenAddress, MAX_SOCKET_PATH};
+use super::super::error::{Problem, Span};
 use super::super::route::Route;
 use super::super::scalar;
-use super::app::too_long;
-use super::{check_file, line_of, resolved};
+use super::super::section::{Entry, Item, Section};
+use super::{line_of, resolved};
 
-/// The keys that only mean something for a component that is listened for.
-const NEED_LISTEN: [&str; 6] = ["routes", "tls", "instances", "request-timeout", "limits", "forwarded"];
-
-/// Checks all components.
-pub(super) fn check(components: &Section, text: &str, base: &Path, problems: &mut Vec<Problem>) {
+/// Checks the addresses of `[app]` and of all components.
+pub(super) fn check(
+    app: &Section,
+    components: &Section,
+    text: &str,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) {
     for component in components.entries.iter().filter_map(|entry| entry.item.table()) {
-        check_listen_is_there(component, problems);
-        check_sockets(component, base, problems);
-        check_routes(component, problems);
-        for (name, key) in [("tls.cert", "cert"), ("tls.key", "key")] {
-            let item = component.table("tls").and_then(|tls| tls.item(key));
-            problems.extend(item.and_then(|item| check_file(name, item, base)));
-        }
+        problems.extend(addresses_of(component, base).filter_map(|(item, address)| too_long(item, &address)));
     }
     problems.extend(conflict(components, text, base));
+    check_admin(app, components, text, base, problems);
+    check_control(app, components, text, base, problems);
 }
 
-fn check_listen_is_there(component: &Section, problems: &mut Vec<Problem>) {
-    if component.has("listen") {
-        return;
-    }
-    // What is wrong in itself is told first.
-    let sound = NEED_LISTEN.iter().filter(|key| !component.is_refused(key));
-    for entry in sound.filter_map(|key| component.entry(key)) {
-        let message = format!("`{}` needs `listen`, which is missing", entry.key);
-        let hint = "add `listen = [\"127.0.0.1:8080\"]`".to_owned();
-        problems.push(Problem::new(entry.key_span.clone(), message).hint(hint));
-    }
-}
-
-fn check_sockets(component: &Section, base: &Path, problems: &mut Vec<Problem>) {
-    for (item, address) in addresses_of(component, base) {
-        problems.extend(too_long(item, &address));
-    }
-}
-
-fn check_routes(component: &Section, problems: &mut Vec<Problem>) {
-    let mut seen = BTreeSet::new();
-    for (item, route) in component.list("routes").iter().filter_map(|item| Some((item, item.route()?))) {
-        if !seen.insert(route) {
-            let message = format!("`routes` has {} twice", scalar::quoted(&route.to_string()));
-            problems.push(Problem::new(item.span.clone(), message));
+fn check_admin(app: &Section, components: &Section, text: &str, base: &Path, problems: &mut Vec<Problem>) {
+    if let Some((item, address)) = app.item("admin").and_then(|item| Some((item, item.address()?))) {
+        let admin = ListenAddress::Ip(address).canonical();
+        if let Some((name, other, at)) = holder(components, &admin, base) {
+            let line = line_of(text, &at.span);
+            let message =
+                format!("`admin` {admin} and {other} of `{name}` (line {line}) cannot both be bound");
+            let hint = "give `admin` a port of its own".to_owned();
+            problems.push(Problem::new(item.span.clone(), message).hint(hint));
         }
     }
 }
 
-/// What a component is listened for at, with the places.
-pub(super) fn addresses_of<'a>(
+fn check_control(app: &Section, components: &Section, text: &str, base: &Path, problems: &mut Vec<Problem>) {
+    if let Some((item, path)) = app.item("control").and_then(|item| Some((item, item.text()?))) {
+        let control = ListenAddress::Unix(path.into()).resolved(base);
+        problems.extend(no_path(item, path));
+        problems.extend(too_long(item, &control));
+        if let Some((name, _, at)) = holder(components, &control, base) {
+            let line = line_of(text, &at.span);
+            let message = format!("`control` is an address of `{name}`, too (line {line})");
+            let hint = "give each a path of its own".to_owned();
+            problems.push(Problem::new(item.span.clone(), message).hint(hint));
+        }
+    }
+}
+
+/// A text that is no path of a socket.
+fn no_path(item: &Item, path: &str) -> Option<Problem> {
+    let problem = |message: &str| Problem::new(item.span.clone(), message);
+    if let Some(path) = path.strip_prefix("unix:") {
+        let hint = format!("did you mean {}?", scalar::quoted(path));
+        return Some(problem("`control` is the path of a Unix socket, without `unix:`").hint(hint));
+    }
+    path.ends_with('/').then(|| problem("`control` is the path of a Unix socket: its name is missing"))
+}
+
+/// A path that is too long for a socket.
+fn too_long(item: &Item, address: &ListenAddress) -> Option<Problem> {
+    let ListenAddress::Unix(path) = address else { return None };
+    let length = path.as_os_str().len();
+    let message = format!(
+        "the path of a socket has at most {MAX_SOCKET_PATH} bytes, this one has {length}: {}",
+        scalar::path(path)
+    );
+    address.is_too_long().then(|| Problem::new(item.span.clone(), message))
+}
+
+/// The first component with an address that cannot be bound next to `address`.
+fn holder<'a>(
+    components: &'a Section,
+    address: &ListenAddress,
+    base: &'a Path,
+) -> Option<(&'a str, ListenAddress, &'a Item)> {
+    components.entries.iter().find_map(|entry| {
+        let mut held = addresses_of(entry.item.table()?, base);
+        let (item, other) = held.find(|(_, other)| other.overlaps(address))?;
+        Some((entry.key.as_str(), other, item))
+    })
+}
+
+/// The addresses of a component, with their places.
+fn addresses_of<'a>(
     component: &'a Section,
     base: &'a Path,
 ) -> impl Iterator<Item = (&'a Item, ListenAddress)> {
@@ -70,7 +102,7 @@ pub(super) fn addresses_of<'a>(
         .filter_map(move |item| Some((item, item.listen_address()?.resolved(base))))
 }
 
-/// What a component without routes has.
+/// The route of a component without routes.
 static ALL: Route = Route::ALL;
 
 /// A component at one of its addresses.

@@ -1,43 +1,14 @@
-//! What the parts of a manifest's reading tell each other: typed values with their places, and what is wrong.
+//! The values of a manifest, each with its place in the text: what `read` makes, and `checks` and `keys` take.
 //!
-//! Invariant: every value and every problem carries the bytes it came from. Lines and columns are made of them
-//! in `error`, once.
+//! Invariant: every value carries the bytes it came from, and has the type that its key's shape asks for.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
-use super::http::ListenAddress;
+use super::address::{ListenAddress, Peer};
+use super::error::Span;
 use super::origin::Origin;
 use super::route::Route;
-use super::types::Peer;
-
-/// Bytes of the manifest's text.
-pub(super) type Span = Range<usize>;
-
-/// Something wrong, before it has a line and a column.
-#[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) span: Span,
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-}
-
-impl Problem {
-    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hint: None }
-    }
-
-    pub(super) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
-        self.hint = hint.into();
-        self
-    }
-}
-
-/// The problem that stands first in the text; of two at one place the one found first.
-pub(super) fn first(problems: Vec<Problem>) -> Option<Problem> {
-    problems.into_iter().min_by_key(|problem| problem.span.start)
-}
 
 /// A value that has the type its key takes.
 #[derive(Clone, Debug)]
@@ -67,11 +38,11 @@ pub(super) struct Item {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Section {
     pub(super) entries: Vec<Entry>,
-    /// Keys with something wrong in their value; what else is in it may be there.
+    /// Keys with something wrong in their value. The rest of the value may be in `entries`.
     pub(super) refused: Vec<String>,
 }
 
-/// A key with its value. One whose value was refused is not there.
+/// A key with its value. A key whose value was refused is not there.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -84,8 +55,16 @@ impl Item {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
+    pub(super) fn flag(&self) -> Option<bool> {
+        if let Value::Flag(flag) = self.value { Some(flag) } else { None }
+    }
+
     pub(super) fn duration(&self) -> Option<Duration> {
         if let Value::Duration(duration) = self.value { Some(duration) } else { None }
+    }
+
+    pub(super) fn list(&self) -> Option<&[Item]> {
+        if let Value::List(items) = &self.value { Some(items) } else { None }
     }
 
     pub(super) fn table(&self) -> Option<&Section> {
@@ -103,14 +82,6 @@ impl Item {
     pub(super) fn route(&self) -> Option<&Route> {
         if let Value::Route(route) = &self.value { Some(route) } else { None }
     }
-
-    pub(super) fn peer(&self) -> Option<&Peer> {
-        if let Value::Peer(peer) = &self.value { Some(peer) } else { None }
-    }
-
-    pub(super) fn origin(&self) -> Option<&Origin> {
-        if let Value::Origin(origin) = &self.value { Some(origin) } else { None }
-    }
 }
 
 impl Section {
@@ -123,7 +94,7 @@ impl Section {
         self.entry(key).is_some() || self.is_refused(key)
     }
 
-    /// Whether something is wrong in the value of the key, so that what it means is not known.
+    /// Whether something is wrong in the value of the key, so that its meaning is not known.
     pub(super) fn is_refused(&self, key: &str) -> bool {
         self.refused.iter().any(|refused| refused == key)
     }
@@ -137,27 +108,18 @@ impl Section {
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
-        matches!(self.item(key), Some(Item { value: Value::Flag(true), .. }))
+        self.item(key).and_then(Item::flag) == Some(true)
     }
 
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
         self.item(key)?.duration()
     }
 
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
-        if let Value::Number(number) = self.item(key)?.value { Some(number) } else { None }
-    }
-
-    /// The same for what the host counts.
-    pub(super) fn count(&self, key: &str) -> Option<usize> {
-        self.number(key).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-    }
-
     pub(super) fn list(&self, key: &str) -> &[Item] {
-        if let Some(Item { value: Value::List(items), .. }) = self.item(key) { items } else { &[] }
+        self.item(key).and_then(Item::list).unwrap_or_default()
     }
 
-    /// The entries of the table under `key`; none without it.
+    /// The table under `key`.
     pub(super) fn table(&self, key: &str) -> Option<&Section> {
         self.item(key).and_then(Item::table)
     }

@@ -1,0 +1,361 @@
+//! How a key is declared: `table!` makes of one line for each key the field of a plan, its reader, its default and its
+//! entry in the schema; `words!` does the same for a set of words.
+//!
+//! Invariant: a key exists only together with the field that it is read into, and its shape suits the field's type;
+//! otherwise the host does not compile. The declarations are in `keys`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::address::{ListenAddress, Peer};
+use super::origin::Origin;
+use super::route::Route;
+use super::schema::{Fallback, KeyGroup, ManifestKey, Names, Shape};
+use super::section::{Item, Section, Value};
+use crate::text::units::{format_duration, format_size};
+
+/// A type that the value of a key becomes.
+pub(super) trait KeyType: Sized {
+    /// The shape of a key of this type, unless its declaration has a narrower one.
+    const SHAPE: Shape;
+
+    /// Reads a value of this shape. Relative paths start at `base`.
+    fn read(item: &Item, base: &Path) -> Option<Self>;
+
+    /// Returns the value as JSON has it; `None` is the same as leaving the key out.
+    fn written(&self, _shape: &Shape) -> Option<Json> {
+        None
+    }
+
+    /// Returns the first key inside the value that says something and is in none of these groups.
+    fn key_beyond(&self, _groups: &[KeyGroup]) -> Option<String> {
+        None
+    }
+}
+
+/// A plan that a table of the manifest becomes.
+pub(super) trait Table: Default {
+    const KEYS: &'static [ManifestKey];
+
+    /// Reads the table. A key that is missing has its default.
+    fn from_section(section: &Section, base: &Path) -> Self;
+
+    /// See [`KeyType::key_beyond`].
+    fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String>;
+}
+
+/// Declares a table of the manifest. Each line is one of:
+///
+/// - `"key" => field: Type;` without the key the field has its type's default;
+/// - `"key" => field: Type, or(value);` it has this value, which can name fields declared above;
+/// - `"key" => field: Type, or(value, "words");` the same, and the words describe it in the documentation;
+/// - `"key" required => field: Type;` the key has to be there;
+/// - `flat => field: Type;` the keys of another table stand in this one;
+/// - `plain => field: Type;` no key: other code sets the field.
+///
+/// `= SHAPE` behind the type narrows what the key takes. `for Group` at the end says which kinds take it. The
+/// documentation of the field is that of the key.
+macro_rules! table {
+    (
+        $(#[$attr:meta])*
+        $vis:vis struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $($key:literal)? $($sort:ident)? => $field:ident: $ty:ty
+                $(= $shape:expr)? $(, or($default:expr $(, $words:literal)?))? $(, for $group:ident)?;
+            )*
+        }
+    ) => {
+        $(#[$attr])*
+        $vis struct $name {
+            $( $(#[doc = $doc])* pub $field: $ty, )*
+        }
+
+        impl Table for $name {
+            const KEYS: &'static [ManifestKey] = {
+                const PARTS: &[&[ManifestKey]] = &[$(
+                    table!(@keys [$($key)? $($sort)?], $ty, [$($shape)?], [$($group)?], concat!($($doc),*),
+                        [$($default $(, $words)?)?])
+                ),*];
+                const ALL: [ManifestKey; count(PARTS)] = joined(PARTS);
+                &ALL
+            };
+
+            fn from_section(section: &Section, base: &Path) -> Self {
+                $( let $field: $ty = table!(@read [$($key)? $($sort)?], $ty, section, base, [$($default)?]); )*
+                Self { $($field),* }
+            }
+
+            fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
+                let default = Self::default();
+                $( table!(@beyond [$($key)? $($sort)?], self.$field, default.$field, groups, [$($group)?]); )*
+                None
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::from_section(&Section::default(), Path::new(""))
+            }
+        }
+
+        impl KeyType for $name {
+            const SHAPE: Shape = Shape::Table(Self::KEYS);
+
+            fn read(item: &Item, base: &Path) -> Option<Self> {
+                Some(Self::from_section(item.table()?, base))
+            }
+
+            fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
+                Table::key_beyond(self, groups)
+            }
+        }
+    };
+
+    (@keys [plain], $($_:tt)*) => { &[] };
+    (@keys [flat], $ty:ty, $($_:tt)*) => { <$ty as Table>::KEYS };
+    (@keys [$key:literal $($required:ident)?], $ty:ty, [$($shape:expr)?], [$($group:ident)?], $doc:expr, [$($default:tt)*]) => {{
+        const SHAPE: Shape = table!(@or <$ty as KeyType>::SHAPE, [$($shape)?]);
+        const { assert!(SHAPE.suits(&<$ty as KeyType>::SHAPE), "the shape of a key suits its type") }
+        const ONE: &[ManifestKey] = &[ManifestKey {
+            name: $key,
+            shape: SHAPE,
+            fallback: table!(@fallback [$($required)?] $ty, SHAPE, [$($default)*]),
+            group: table!(@or KeyGroup::General, [$(KeyGroup::$group)?]),
+            doc: $doc,
+        }];
+        ONE
+    }};
+    (@or $usual:expr, []) => { $usual };
+    (@or $usual:expr, [$given:expr]) => { $given };
+    (@fallback [required] $($_:tt)*) => { || Fallback::Required };
+    (@fallback [] $ty:ty, $shape:expr, [$default:expr, $words:literal]) => { || Fallback::Depends($words) };
+    (@fallback [] $ty:ty, $shape:expr, [$default:expr]) => { || fallback::<$ty>(&$default, &$shape) };
+    (@fallback [] $ty:ty, $shape:expr, []) => { || fallback::<$ty>(&Default::default(), &$shape) };
+
+    (@read [plain], $($_:tt)*) => { Default::default() };
+    (@read [flat], $ty:ty, $section:expr, $base:expr, $_:tt) => { <$ty as Table>::from_section($section, $base) };
+    (@read [$key:literal $($required:ident)?], $ty:ty, $section:expr, $base:expr, [$($default:expr)?]) => {
+        match $section.item($key).and_then(|item| <$ty as KeyType>::read(item, $base)) {
+            Some(value) => value,
+            None => table!(@or Default::default(), [$($default)?]),
+        }
+    };
+
+    (@beyond [plain], $($_:tt)*) => {};
+    (@beyond [flat], $value:expr, $default:expr, $groups:expr, $_:tt) => {
+        if let Some(key) = Table::key_beyond(&$value, $groups) {
+            return Some(key);
+        }
+    };
+    (@beyond [$key:literal $($required:ident)?], $value:expr, $default:expr, $groups:expr, [$($group:ident)?]) => {
+        if $value != $default {
+            $( if !$groups.contains(&KeyGroup::$group) { return Some($key.to_owned()); } )?
+            if let Some(inner) = KeyType::key_beyond(&$value, $groups) {
+                return Some(format!("{}.{inner}", $key));
+            }
+        }
+    };
+}
+
+/// Declares an enum of which each variant is a word of the manifest.
+macro_rules! words {
+    (
+        $(#[$attr:meta])*
+        pub enum $name:ident {
+            $( $(#[doc = $doc:literal])* $variant:ident = $word:literal, )*
+        }
+    ) => {
+        $(#[$attr])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $( $(#[doc = $doc])* $variant, )*
+        }
+
+        impl $name {
+            /// Returns the word that a manifest has for it.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+        }
+
+        impl KeyType for $name {
+            const SHAPE: Shape =
+                Shape::Choice(&[$( Choice { word: $word, doc: concat!($($doc),*) } ),*]);
+
+            fn read(item: &Item, _: &Path) -> Option<Self> {
+                match item.text()? {
+                    $( $word => Some(Self::$variant), )*
+                    _ => None,
+                }
+            }
+
+            fn written(&self, _: &Shape) -> Option<serde_json::Value> {
+                Some(self.word().into())
+            }
+        }
+    };
+}
+
+pub(super) use {table, words};
+
+pub(super) const fn count(parts: &[&[ManifestKey]]) -> usize {
+    match parts {
+        [] => 0,
+        [first, rest @ ..] => first.len() + count(rest),
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "it runs while the host is compiled; an iterator does not")]
+pub(super) const fn joined<const N: usize>(parts: &[&[ManifestKey]]) -> [ManifestKey; N] {
+    const FILLER: ManifestKey = ManifestKey {
+        name: "",
+        shape: Shape::Flag,
+        fallback: || Fallback::Nothing,
+        group: KeyGroup::General,
+        doc: "",
+    };
+    let (mut all, mut part, mut at, mut place) = ([FILLER; N], 0, 0, 0);
+    while part < parts.len() {
+        if at < parts[part].len() {
+            all[place] = parts[part][at];
+            (at, place) = (at + 1, place + 1);
+        } else {
+            (part, at) = (part + 1, 0);
+        }
+    }
+    all
+}
+
+pub(super) fn fallback<T: KeyType>(default: &T, shape: &Shape) -> Fallback {
+    default.written(shape).map_or(Fallback::Nothing, Fallback::Value)
+}
+
+/// Types that are read from one variant of a value, and have no default of their own.
+macro_rules! read_from {
+    ($( $ty:ty, $shape:expr, $variant:pat, $base:pat => $value:expr; )*) => { $(
+        impl KeyType for $ty {
+            const SHAPE: Shape = $shape;
+
+            fn read(item: &Item, $base: &Path) -> Option<Self> {
+                if let $variant = &item.value { Some($value) } else { None }
+            }
+        }
+    )* };
+}
+
+read_from! {
+    String, Shape::Text, Value::Text(text), _ => text.clone();
+    PathBuf, Shape::Path, Value::Text(path), base => base.join(path);
+    SocketAddr, Shape::Address, Value::Address(address), _ => *address;
+    ListenAddress, Shape::ListenAddress, Value::ListenAddress(address), base => address.resolved(base);
+    Route, Shape::Route, Value::Route(route), _ => route.clone();
+    Peer, Shape::Peer, Value::Peer(peer), _ => peer.clone();
+    Origin, Shape::Origin, Value::Origin(origin), _ => origin.clone();
+}
+
+macro_rules! read_number {
+    ($($ty:ty),*) => { $(
+        impl KeyType for $ty {
+            const SHAPE: Shape = Shape::Number { min: 0 };
+
+            fn read(item: &Item, _: &Path) -> Option<Self> {
+                let Value::Number(number) = item.value else { return None };
+                Some(Self::try_from(number).unwrap_or(Self::MAX))
+            }
+
+            fn written(&self, shape: &Shape) -> Option<Json> {
+                let number = u64::try_from(*self).ok()?;
+                Some(if let Shape::Size { .. } = shape { format_size(number).into() } else { number.into() })
+            }
+        }
+    )* };
+}
+
+read_number!(u32, u64, usize);
+
+impl KeyType for bool {
+    const SHAPE: Shape = Shape::Flag;
+
+    fn read(item: &Item, _: &Path) -> Option<Self> {
+        item.flag()
+    }
+
+    fn written(&self, _: &Shape) -> Option<Json> {
+        Some((*self).into())
+    }
+}
+
+impl KeyType for Duration {
+    const SHAPE: Shape = Shape::Duration { zero: true };
+
+    fn read(item: &Item, _: &Path) -> Option<Self> {
+        item.duration()
+    }
+
+    fn written(&self, _: &Shape) -> Option<Json> {
+        Some(format_duration(*self).into())
+    }
+}
+
+impl<T: KeyType> KeyType for Option<T> {
+    const SHAPE: Shape = T::SHAPE;
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        T::read(item, base).map(Some)
+    }
+
+    fn written(&self, shape: &Shape) -> Option<Json> {
+        self.as_ref()?.written(shape)
+    }
+
+    fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
+        self.as_ref()?.key_beyond(groups)
+    }
+}
+
+impl<T: KeyType> KeyType for Vec<T> {
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        item.list()?.iter().map(|item| T::read(item, base)).collect()
+    }
+}
+
+impl KeyType for [Duration; 2] {
+    const SHAPE: Shape = Shape::Pair(&Duration::SHAPE);
+
+    fn read(item: &Item, _: &Path) -> Option<Self> {
+        match item.list()? {
+            [first, second] => Some([first.duration()?, second.duration()?]),
+            _ => None,
+        }
+    }
+
+    fn written(&self, _: &Shape) -> Option<Json> {
+        Some(self.map(format_duration).to_vec().into())
+    }
+}
+
+impl KeyType for BTreeMap<String, String> {
+    const SHAPE: Shape = Shape::Map(Names::Any, &Shape::Text);
+
+    fn read(item: &Item, _: &Path) -> Option<Self> {
+        let entries = item.table()?.entries.iter();
+        entries.map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned()))).collect()
+    }
+}
+
+/// Sorted by name.
+impl KeyType for Vec<(String, String)> {
+    const SHAPE: Shape = Shape::Map(Names::Variables, &Shape::Text);
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        Some(BTreeMap::read(item, base)?.into_iter().collect())
+    }
+}

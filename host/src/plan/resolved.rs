@@ -1,0 +1,99 @@
+//! Settings of a component whose defaults depend on its kind, once the kind is known.
+//!
+//! Invariant: the one place that says what a key means which is not there. What a kind's defaults are is for the kind
+//! to say.
+
+use super::keys::{ComponentPlan, HookTiming, OnEnd, ReadyWhen};
+
+/// The defaults of a component's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindDefaults {
+    /// Whether its `run`, or its handler, is async. The host cannot enter a sync one while it works: its hook waits for
+    /// the end, and it has one request at a time, whatever the manifest says.
+    pub is_async: bool,
+    /// The time at which its hook is called, if it is async.
+    pub hook: HookTiming,
+    /// The meaning of its failure.
+    pub on_failure: OnEnd,
+    /// The time at which it is ready.
+    pub ready: ReadyWhen,
+    /// Most instances at a time.
+    pub max_instances: usize,
+    /// Most requests, or connections, in one instance at a time, if it is async.
+    pub concurrency: usize,
+}
+
+/// The settings of a [`ComponentPlan`] that its kind has a say in, without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The time at which its hook is called.
+    pub hook: HookTiming,
+    /// The meaning of its failure.
+    pub on_failure: OnEnd,
+    /// The time at which it is ready.
+    pub ready: ReadyWhen,
+    /// Most instances at a time.
+    pub max_instances: usize,
+    /// Most requests, or connections, in one instance at a time.
+    pub concurrency: usize,
+}
+
+impl ComponentPlan {
+    /// Returns the settings that hold for a component of a kind with these defaults.
+    #[must_use]
+    pub fn resolve(&self, kind: &KindDefaults) -> Resolved {
+        let instances = &self.http.instances;
+        let (hook, concurrency) = match kind.is_async {
+            true => (self.hook.unwrap_or(kind.hook), instances.concurrency.unwrap_or(kind.concurrency)),
+            false => (HookTiming::AfterDrain, 1),
+        };
+        Resolved {
+            hook,
+            on_failure: self.on_failure.unwrap_or(kind.on_failure),
+            ready: self.ready.unwrap_or(kind.ready),
+            max_instances: instances.max.unwrap_or(kind.max_instances),
+            concurrency,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: KindDefaults = KindDefaults {
+        is_async: true,
+        hook: HookTiming::AtStart,
+        on_failure: OnEnd::Restart,
+        ready: ReadyWhen::Said,
+        max_instances: 7,
+        concurrency: 9,
+    };
+
+    #[test]
+    fn the_manifest_comes_before_the_kind() {
+        let mut plan = ComponentPlan::default();
+        let Resolved { hook, on_failure, ready, max_instances, concurrency } = plan.resolve(&KIND);
+        assert_eq!((hook, on_failure, ready), (KIND.hook, KIND.on_failure, KIND.ready));
+        assert_eq!((max_instances, concurrency), (7, 9));
+        plan.hook = Some(HookTiming::AfterDrain);
+        plan.on_failure = Some(OnEnd::Ignore);
+        plan.ready = Some(ReadyWhen::Started);
+        plan.http.instances.max = Some(1);
+        plan.http.instances.concurrency = Some(2);
+        let resolved = plan.resolve(&KIND);
+        assert_eq!((resolved.hook, resolved.on_failure), (HookTiming::AfterDrain, OnEnd::Ignore));
+        assert_eq!(
+            (resolved.ready, resolved.max_instances, resolved.concurrency),
+            (ReadyWhen::Started, 1, 2)
+        );
+    }
+
+    #[test]
+    fn nothing_enters_a_sync_component_while_it_works() {
+        let mut plan = ComponentPlan { hook: Some(HookTiming::AtStart), ..ComponentPlan::default() };
+        plan.http.instances.concurrency = Some(2);
+        let resolved = plan.resolve(&KindDefaults { is_async: false, ..KIND });
+        assert_eq!((resolved.hook, resolved.concurrency), (HookTiming::AfterDrain, 1));
+    }
+}
