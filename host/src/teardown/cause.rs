@@ -1,8 +1,8 @@
-//! Why the app stops. A cause is set once and never changes; names are put to it where it is shown.
+//! Causes of a stop, and the signals and requests that lead to one.
 
 use super::GenerationId;
 
-/// The signals that mean something to the app. All others are ignored before they come here.
+/// Signals that the app handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// `SIGTERM`
@@ -11,7 +11,7 @@ pub enum Signal {
     Int,
     /// `SIGQUIT`
     Quit,
-    /// `SIGHUP` with a manifest and a terminal, if there ever was one: a reload.
+    /// `SIGHUP` with a manifest, while the terminal is there or if there never was one: a reload.
     Hup,
     /// `SIGHUP` with no manifest, or when the terminal is gone: a stop.
     Hangup,
@@ -43,16 +43,16 @@ impl Signal {
     }
 }
 
-/// Who asked for a stop without a signal.
+/// Source of a stop request that is no signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
-    /// Whoever runs the app: an embedder, or an operator.
+    /// An operator, or an embedder.
     Operator,
     /// A component, through `request-stop`.
     Component(GenerationId),
 }
 
-/// Why the app stops.
+/// Cause of a stop of the app or of one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The process got a signal.
@@ -61,9 +61,9 @@ pub enum Cause {
     Failure(GenerationId),
     /// A component ended normally.
     Finished(GenerationId),
-    /// Somebody asked for it.
+    /// An operator or a component asked for it.
     Request(Requester),
-    /// A new generation takes over, or the component is not in the manifest any more. Never why the app stops.
+    /// A new generation takes over, or the manifest does not name the component any more. The app itself never stops for this.
     Reload,
     /// A task of the host died, which is a bug.
     HostBug(&'static str),

@@ -1,13 +1,13 @@
-//! What the machine hears and what it says. Nothing is decided here.
+//! Events that the machine takes, and actions that it returns.
 
 use std::time::Duration;
 
 use super::{Cause, ExitCode, GenerationId, Level, Outcome, Requester, Signal};
 
-/// Something that happened.
+/// An event, as the supervisor reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Everything is loaded: the components can start.
+    /// All components are loaded, and can start.
     Loaded,
     /// The `run` of a component has been entered.
     Entered(GenerationId),
@@ -19,21 +19,21 @@ pub enum Event {
     Failed(GenerationId),
     /// One of a component's instances has failed; others take its place.
     Lost(GenerationId),
-    /// A component does not live up to its health check.
+    /// A component failed its health check.
     Unhealthy(GenerationId),
-    /// Nothing of a component is left, and this is how it ended.
+    /// Nothing of a component is left.
     Ended(GenerationId, Outcome),
     /// A signal arrived.
     Signal(Signal),
-    /// Somebody asked for a graceful stop.
+    /// A component or an embedder asks for a graceful stop.
     StopRequested(Requester),
-    /// An operator asks for a stop of the app, with `drain-delay` or without; the latter also ends the delay.
+    /// An operator stops the app, with `drain-delay` or without it. A stop without it also ends a delay under way.
     OperatorStop(Urgency),
     /// An operator stops one component, gracefully or at once; the others go on.
     StopOne(GenerationId, Urgency),
     /// An operator asks for a reload.
     ReloadRequested,
-    /// The reload that was prepared came to nothing, or changes nothing.
+    /// The rollout that was prepared failed, or changes nothing.
     NothingToChange,
     /// A task of the host died.
     HostBug(&'static str),
@@ -41,66 +41,65 @@ pub enum Event {
     Clock,
 }
 
-/// How an operator wants something ended.
+/// Urgency of an operator's stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Of the app: with `drain-delay`; of a component: with its grace.
+    /// The app stops with `drain-delay`, a component with its grace.
     Graceful,
-    /// Without.
+    /// The app stops without `drain-delay`, a component without grace.
     Now,
 }
 
-/// Something that has to be done. The order in the list is the order to do it in.
+/// An action for the supervisor. The order of the list is the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an action that is dropped leaves the stop stuck"]
 pub enum Action {
     /// Start this component.
     Start(GenerationId),
-    /// Say that this component has failed: it was not ready in time.
+    /// Report that this component failed, because it was not ready in time.
     FailStart(GenerationId),
     /// Drop this component if its `run` has not been entered yet.
     Abandon(GenerationId),
-    /// Say that a new level holds.
+    /// Report the new level.
     Raise(Level),
     /// Tell this component to stop, with the cause and the time of its cut-off.
     Ask {
-        /// Which one.
+        /// Its id.
         id: GenerationId,
-        /// Why.
+        /// Cause that it is told.
         cause: Cause,
         /// When it is cut off.
         deadline: Duration,
     },
     /// Cut this component off, on both prongs.
     Cut(GenerationId),
-    /// Say that this component, or an instance of it, is started again after this pause. Of one that has instances of
-    /// its own, let it do so; the machine starts any other.
+    /// Report a restart after this pause. A pool restarts its instance itself; the machine starts any other component again.
     Restart {
-        /// Which one.
+        /// Its id.
         id: GenerationId,
-        /// How long from now.
+        /// Time until the start.
         pause: Duration,
     },
-    /// Say that this component has spent its budget: the app stops.
+    /// Report that this component has spent its restart budget. The app stops.
     GiveUp(GenerationId),
-    /// Replace this component by a fresh generation of it.
+    /// Prepare a rollout that replaces this component by a new generation of it.
     Renew(GenerationId),
-    /// Read the manifest and prepare what is to change.
+    /// Read the manifest and prepare a rollout.
     Prepare,
-    /// Let the fresh components take over from the stale ones.
+    /// Let the incoming generations take over from the stale ones.
     Switch,
-    /// Take back what was prepared: this component could not be started, or (without one) the app stops.
+    /// Take the rollout back, because this component could not be started, or (`None`) because the app stops.
     RollBack(Option<GenerationId>),
-    /// Forget this component: it has been replaced or removed, and has ended.
+    /// Forget this generation: it was replaced or removed, and has ended.
     Forget(GenerationId),
-    /// Say that this component will not start: one that it comes after has ended and was never ready.
+    /// Report that this component will not start: one that it comes after has ended and was never ready.
     CannotStart(GenerationId),
-    /// Say that a signal came which changes nothing.
+    /// Log a signal that changes nothing.
     NoteSignal(Signal),
-    /// Say that a reload is not possible: there is no manifest, or the app stops.
+    /// Refuse a reload, because the app stops.
     RefuseReload,
     /// Print one line for each component.
     PrintStatus,
-    /// Report, and leave with this code.
+    /// Write the report and leave with this code.
     Leave(ExitCode),
 }

@@ -1,9 +1,8 @@
-//! The exit code, one pure function of cause and outcomes (I11). Codes for errors before the app runs are in
-//! `error`, which uses the same constants.
+//! Exit code of an app that ran: one pure function of cause and outcomes (I11). `error` maps errors before that to the same codes.
 
 use super::{Outcome, Signal};
 
-/// The codes the process leaves with; each has its meaning in [`ExitCode::MEANINGS`].
+/// Exit code of the process. [`ExitCode::MEANINGS`] explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitCode(pub u8);
 
@@ -27,7 +26,7 @@ impl ExitCode {
     /// A component was cut off.
     pub const CUT_OFF: Self = Self(124);
 
-    /// Each code with its meaning, for the manual and the guide. All but the last are a number; `n` is a signal's.
+    /// Each code with its meaning, for the manual and the guide. `n` is the number of a signal.
     pub const MEANINGS: &[(&str, &str)] = &[
         ("0", "everything ended cleanly, whatever asked for it"),
         ("1", "a component failed; the first failure is the one named as the cause"),
@@ -42,10 +41,8 @@ impl ExitCode {
     ];
 }
 
-/// Returns the exit code of an app that ran. The order of the lines is the precedence.
-///
-/// `host_bug` says that a task of the host died, as the cause or later; `forced` is the signal by which the
-/// operator cut the stop short, if there was one.
+/// Returns the exit code of an app that ran. The order of the lines is the precedence. `host_bug`: a task of the host died.
+/// `forced`: the signal by which an operator cut the stop short.
 pub fn exit_code(host_bug: bool, forced: Option<Signal>, outcomes: &[Outcome]) -> ExitCode {
     if host_bug {
         return ExitCode::HOST_BUG;

@@ -1,18 +1,21 @@
-//! One component as the machine sees it: how far it got, and how it ended.
+//! Generations: state, role, readiness and verdict of one, and the collection of all.
+//!
+//! Invariant: a state changes only in [`Generations::set`], so the list of deadlines agrees with the states.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::restart_budget::Restarts;
+use super::restart_budget::RestartBudget;
 use super::{Cause, GenerationPolicy};
 
-/// Which generation of which component. Each has a number of its own, given in the order in which they come.
+/// Number of a generation, unique in the app. Later generations have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(pub usize);
 
-/// How far a component got. The order is the rule: phases only move forward, until it is started again.
+/// Phase of a generation. Phases only move forward, until a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// It has ended, and is started again after a pause.
+    /// It has ended, and starts again after a pause.
     Backoff,
     /// Nothing of it exists.
     Pending,
@@ -22,16 +25,16 @@ pub enum Phase {
     Running,
     /// It was asked to stop.
     Asked,
-    /// It was told that its time is over.
+    /// It was cut off.
     Cut,
     /// It has ended.
     Ended,
 }
 
-/// How a component ended.
+/// Outcome of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// Its `run` returned before anyone asked, and its hook was content.
+    /// Its `run` returned before it was asked to stop, and its hook succeeded.
     Finished,
     /// It was asked to stop, and did.
     Stopped,
@@ -49,114 +52,7 @@ pub enum Outcome {
     NotStarted,
 }
 
-/// That a component is to go, and until when.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving {
-    /// Why.
-    pub(super) cause: Cause,
-    /// When the slice of its wave ends: those behind it wait no longer.
-    pub(super) until: Duration,
-}
-
-/// What the machine knows of one component.
-#[derive(Clone, Debug)]
-pub(super) struct Generation {
-    pub(super) policy: GenerationPolicy,
-    pub(super) phase: Phase,
-    /// Those that come after it can start.
-    pub(super) ready: bool,
-    /// It has said so before its `run` was entered.
-    pub(super) said_ready: bool,
-    pub(super) failed: bool,
-    /// One of its instances has failed, and that counts as its own failure.
-    pub(super) lost: bool,
-    /// Its budget is spent.
-    pub(super) gave_up: bool,
-    /// An operator stopped it: its end means nothing for the app.
-    pub(super) halted: bool,
-    /// Another generation has taken over, or it was removed: it is forgotten when it has ended.
-    pub(super) retired: bool,
-    /// It takes over once all that come with it are ready.
-    pub(super) trial: bool,
-    /// It starts when the generations before it have ended: it needs something that only one can have.
-    pub(super) waits: bool,
-    /// It was found dead, and is replaced from then on, as soon as nothing else is being replaced.
-    pub(super) renew: Option<Duration>,
-    /// It was cut off, and still there when it should have been gone: nobody waits for it any more.
-    pub(super) stuck: bool,
-    pub(super) leaving: Option<Leaving>,
-    pub(super) deadline: Option<Duration>,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) restarts: Restarts,
-    /// The generations before it that have not ended, the youngest first.
-    pub(super) line: Vec<GenerationId>,
-}
-
-impl Generation {
-    pub(super) fn new(policy: GenerationPolicy) -> Self {
-        Self {
-            policy,
-            phase: Phase::Pending,
-            ready: false,
-            said_ready: false,
-            failed: false,
-            lost: false,
-            gave_up: false,
-            halted: false,
-            retired: false,
-            trial: false,
-            waits: false,
-            renew: None,
-            stuck: false,
-            leaving: None,
-            deadline: None,
-            outcome: None,
-            restarts: Restarts::default(),
-            line: Vec::new(),
-        }
-    }
-
-    /// Returns whether something of it exists.
-    pub(super) fn lives(&self) -> bool {
-        self.phase > Phase::Pending && self.phase < Phase::Ended
-    }
-
-    /// Returns whether it is there and those that come after it can start; a job that is done stays ready.
-    pub(super) fn is_up(&self) -> bool {
-        self.ready && !matches!(self.phase, Phase::Backoff | Phase::Pending | Phase::Starting)
-    }
-
-    /// Returns whether whatever it is given time for is over.
-    pub(super) fn is_overdue(&self, now: Duration) -> bool {
-        self.deadline.is_some_and(|end| now >= end)
-    }
-
-    /// Returns whether it was found dead, takes part, and can still be replaced.
-    pub(super) fn needs_renewal(&self) -> Option<Duration> {
-        self.renew.filter(|_| self.counts() && self.phase == Phase::Running)
-    }
-
-    /// Returns whether its end can mean something for the app.
-    pub(super) fn counts(&self) -> bool {
-        !self.retired && !self.halted
-    }
-}
-
 impl Outcome {
-    /// Returns the outcome of a component that had failed before it ended this way.
-    pub(super) fn or_failed(self) -> Self {
-        match self {
-            Self::GaveUp => Self::GaveUp,
-            Self::Finished
-            | Self::Stopped
-            | Self::HookFailed
-            | Self::Failed
-            | Self::CutOff
-            | Self::Leaked
-            | Self::NotStarted => Self::Failed,
-        }
-    }
-
     /// Returns the word that the table, the report and the logs use.
     pub fn word(self) -> &'static str {
         match self {
@@ -169,5 +65,239 @@ impl Outcome {
             Self::GaveUp => "gave-up",
             Self::NotStarted => "not-started",
         }
+    }
+}
+
+/// State of a generation: its phase, with the time limit and the outcome that belong to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has not been started, or its pause is over; `last` is the outcome of its last run.
+    Pending { last: Outcome },
+    /// It starts again at `until`.
+    Backoff { until: Duration, last: Outcome },
+    /// Instantiation has to end by `bound`.
+    Starting { bound: Option<Duration> },
+    /// It has to be ready by `ready_by`.
+    Running { ready_by: Option<Duration> },
+    /// It was asked to stop, or failed; it is cut off at `deadline`.
+    Asked { deadline: Duration },
+    /// It was cut off, and is stuck if it has not ended by `gone_by`.
+    Cut { gone_by: Option<Duration> },
+    /// It could not be ended. No other generation waits for it.
+    Stuck,
+    /// It has ended, and does not start again.
+    Ended { outcome: Outcome },
+}
+
+impl State {
+    pub(super) fn phase(self) -> Phase {
+        match self {
+            Self::Pending { .. } => Phase::Pending,
+            Self::Backoff { .. } => Phase::Backoff,
+            Self::Starting { .. } => Phase::Starting,
+            Self::Running { .. } => Phase::Running,
+            Self::Asked { .. } => Phase::Asked,
+            Self::Cut { .. } | Self::Stuck => Phase::Cut,
+            Self::Ended { .. } => Phase::Ended,
+        }
+    }
+
+    pub(super) fn deadline(self) -> Option<Duration> {
+        match self {
+            Self::Backoff { until: deadline, .. } | Self::Asked { deadline } => Some(deadline),
+            Self::Starting { bound: deadline }
+            | Self::Running { ready_by: deadline }
+            | Self::Cut { gone_by: deadline } => deadline,
+            Self::Pending { .. } | Self::Stuck | Self::Ended { .. } => None,
+        }
+    }
+}
+
+/// Role of a generation in the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It serves once all generations of its rollout are ready.
+    OnTrial,
+    Serving,
+    /// An operator stopped it: its end means nothing for the app.
+    StoppedByOperator,
+    /// It was replaced or removed: it is forgotten once it has ended.
+    Retired,
+}
+
+/// Whether generations that come after this one can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    NotReady,
+    /// It said that it is ready before its `run` was entered. It is ready from that moment on.
+    Announced,
+    /// It stays ready after its end: a job that is done was ready.
+    Ready,
+}
+
+/// Verdict on a run. It only gets worse, so a later end does not mask a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    Sound,
+    /// One of its instances failed, which stops the app.
+    InstanceLost,
+    Failed,
+    /// Its restart budget is spent.
+    GaveUp,
+}
+
+impl Verdict {
+    /// Returns the outcome of a run with this verdict that ended with `outcome`.
+    pub(super) fn over(self, outcome: Outcome) -> Outcome {
+        match (self, outcome) {
+            (Self::Sound, outcome) => outcome,
+            (Self::GaveUp, _) | (Self::InstanceLost | Self::Failed, Outcome::GaveUp) => Outcome::GaveUp,
+            (Self::InstanceLost | Self::Failed, _) => Outcome::Failed,
+        }
+    }
+}
+
+/// Time slice in which a generation has to stop. Until its end the waves behind wait for the generation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice {
+    pub(super) cause: Cause,
+    pub(super) end: Duration,
+}
+
+/// One generation.
+#[derive(Clone, Debug)]
+pub(super) struct Generation {
+    pub(super) policy: GenerationPolicy,
+    state: State,
+    pub(super) role: Role,
+    pub(super) readiness: Readiness,
+    pub(super) verdict: Verdict,
+    /// Set once it has to stop. It is asked as soon as no living generation needs it.
+    pub(super) slice: Option<Slice>,
+    pub(super) budget: RestartBudget,
+    /// Older generations of its component, the youngest first. Some may have ended.
+    pub(super) predecessors: Vec<GenerationId>,
+    /// Whether it starts only once its predecessors have ended, because both need something exclusive.
+    pub(super) waits: bool,
+}
+
+impl Generation {
+    pub(super) fn new(policy: GenerationPolicy, role: Role, waits: bool) -> Self {
+        Self {
+            policy,
+            state: State::Pending { last: Outcome::NotStarted },
+            role,
+            readiness: Readiness::NotReady,
+            verdict: Verdict::Sound,
+            slice: None,
+            budget: RestartBudget::default(),
+            predecessors: Vec::new(),
+            waits,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.state.phase()
+    }
+
+    /// Returns whether something of it exists.
+    pub(super) fn lives(&self) -> bool {
+        (Phase::Starting..=Phase::Cut).contains(&self.phase())
+    }
+
+    /// Returns whether no other generation has to wait for its end.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.state, State::Stuck | State::Ended { .. })
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.readiness == Readiness::Ready
+    }
+
+    /// Returns whether it is there, or has ended, and those that come after it can start.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_ready() && (self.lives() || self.phase() == Phase::Ended)
+    }
+
+    /// Returns whether its end can affect the app.
+    pub(super) fn counts(&self) -> bool {
+        match self.role {
+            Role::OnTrial | Role::Serving => true,
+            Role::StoppedByOperator | Role::Retired => false,
+        }
+    }
+
+    pub(super) fn on_trial(&self) -> bool {
+        self.role == Role::OnTrial
+    }
+
+    /// Returns its outcome, or the outcome if the process left now.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.state {
+            State::Pending { last: outcome }
+            | State::Backoff { last: outcome, .. }
+            | State::Ended { outcome } => outcome,
+            State::Starting { .. } | State::Running { .. } | State::Asked { .. } => {
+                self.verdict.over(Outcome::CutOff)
+            }
+            State::Cut { .. } | State::Stuck => self.verdict.over(Outcome::Leaked),
+        }
+    }
+}
+
+/// All generations but the forgotten ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Generations {
+    all: BTreeMap<GenerationId, Generation>,
+    /// All deadlines, so that an event need not look at each of a thousand generations.
+    deadlines: BTreeSet<(Duration, GenerationId)>,
+}
+
+impl Generations {
+    pub(super) fn insert(&mut self, id: GenerationId, generation: Generation) {
+        self.all.insert(id, generation);
+    }
+
+    /// Forgets a generation that has ended.
+    pub(super) fn remove(&mut self, id: GenerationId) {
+        self.all.remove(&id);
+    }
+
+    pub(super) fn get(&self, id: GenerationId) -> Option<&Generation> {
+        self.all.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: GenerationId) -> Option<&mut Generation> {
+        self.all.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (GenerationId, &Generation)> {
+        self.all.iter().map(|(id, generation)| (*id, generation))
+    }
+
+    pub(super) fn ids<C: FromIterator<GenerationId>>(&self, holds: impl Fn(&Generation) -> bool) -> C {
+        self.iter().filter(|(_, generation)| holds(generation)).map(|(id, _)| id).collect()
+    }
+
+    pub(super) fn set(&mut self, id: GenerationId, state: State) {
+        let Some(generation) = self.all.get_mut(&id) else { return };
+        if let Some(deadline) = generation.state.deadline() {
+            self.deadlines.remove(&(deadline, id));
+        }
+        generation.state = state;
+        self.deadlines.extend(state.deadline().map(|deadline| (deadline, id)));
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Returns those whose deadline has passed.
+    pub(super) fn overdue(&self, now: Duration) -> BTreeSet<GenerationId> {
+        self.deadlines.iter().take_while(|(deadline, _)| now >= *deadline).map(|(_, id)| *id).collect()
     }
 }

@@ -1,20 +1,20 @@
-//! Where the app stands, and the absolute times that bound its stop.
+//! Levels of the app, and the bounds of its stop.
 
 use std::time::Duration;
 
-/// Time between the end of the grace and the moment when the process leaves whatever happens.
+/// Time between the end of the grace and the moment when the process leaves unconditionally.
 pub const HARD_RESERVE: Duration = Duration::from_secs(1);
 
-/// Where the app stands. The order is the rule: levels only rise (I5).
+/// Level of the app: the progress of its stop. Levels only rise (I5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Components start and run.
     Running,
-    /// Not ready, still serving.
+    /// The app is not ready, and still serves.
     Delay,
-    /// Everyone is asked to stop.
+    /// Every component is asked to stop.
     Drain,
-    /// Everyone who is left is cut off.
+    /// Every component that is left is cut off.
     Cut,
     /// The process leaves.
     Exit,
@@ -33,20 +33,20 @@ impl Level {
     }
 }
 
-/// The bounds of a stop, since the start of the app. Set once, then only ever moved earlier.
+/// Bounds of a stop, as times since the start of the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// When the delay ends.
     pub drain: Duration,
-    /// When everyone who is left is cut off.
+    /// When every component that is left is cut off.
     pub end: Duration,
-    /// When the process leaves whatever happens.
+    /// When the process leaves unconditionally.
     pub hard: Duration,
 }
 
 impl Deadlines {
-    /// Returns the bounds of a stop that begins `now`. Durations too long to add up saturate.
-    pub fn new(now: Duration, delay: Duration, grace: Duration) -> Self {
+    /// Returns the bounds of a stop that begins `now`. Sums saturate.
+    pub(super) fn new(now: Duration, delay: Duration, grace: Duration) -> Self {
         let drain = now.saturating_add(delay);
         let end = drain.saturating_add(grace);
         Self { drain, end, hard: end.saturating_add(HARD_RESERVE) }

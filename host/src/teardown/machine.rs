@@ -1,97 +1,68 @@
-//! The machine itself: every event, at every level, and what it knows of the app.
+//! The machine: its state, every event at every level, and queries.
 //!
-//! Invariant: levels only move forward (I5), the cause is set once (I6), deadlines of the stop are computed once and only ever
-//! come closer. Times are since the start of the app, on a clock that stands still while the process is stopped; the caller
-//! passes them in. What becomes of one component is in `lifecycle`, the order among them in `order`, the levels in `escalation`,
-//! generations in `rollout`.
+//! The caller passes all times in. They count from the start of the app, on a clock that stands still while the process is stopped.
 
-use std::collections::BTreeMap;
+mod escalation;
+mod lifecycle;
+mod order;
+mod rollout;
+mod signals;
+
 use std::time::Duration;
 
-use super::event::{Action, Event, Urgency};
-use super::generation::Generation;
+use escalation::Stop;
+use lifecycle::GenerationEvent;
+use rollout::Rollouts;
+pub use rollout::{Incoming, Rollout};
+use signals::Debounce;
+
+use super::generation::{Generation, Generations, Role};
 use super::restart_budget::Chance;
-use super::rollout::Rollout;
 use super::{
-    Cause, Deadlines, ExitCode, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy, Requester,
-    Signal, exit_code,
+    Action, Cause, Event, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy, Requester, Urgency,
 };
 
-/// The state of the app. See the module's documentation.
+/// State machine of the app.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    pub(super) policy: Policy,
-    pub(super) level: Level,
-    pub(super) cause: Option<Cause>,
-    pub(super) deadlines: Option<Deadlines>,
-    pub(super) grace_factor: u32,
-    pub(super) generations: BTreeMap<GenerationId, Generation>,
-    pub(super) counted: Vec<(Signal, Duration)>,
-    pub(super) forced: Option<Signal>,
-    pub(super) host_bug: bool,
-    pub(super) loaded: bool,
-    /// How many generations have not ended.
-    pub(super) open: usize,
-    /// Whether somebody is to start, and has not.
-    pub(super) starts_due: bool,
-    /// Whether somebody is to go, and has not been asked.
-    pub(super) asks_due: bool,
-    /// When the slice ends of the first whom those wait for.
-    pub(super) next_slice: Option<Duration>,
-    /// How many generations are there that cannot be ended.
-    pub(super) stuck: usize,
-    /// What is about to take over from what.
-    pub(super) rollout: Option<Rollout>,
-    /// A manifest is being read, or a fresh generation prepared.
-    pub(super) preparing: bool,
-    /// Whose renewal is being prepared.
-    pub(super) renewing: Option<GenerationId>,
-    /// Another reload was asked for meanwhile.
-    pub(super) reload_wanted: bool,
-    /// When the last reload began.
-    pub(super) reload_began: Option<Duration>,
-    pub(super) chance: Chance,
-    /// No deadline passes before this: with a thousand generations, not every event looks at all of them.
-    pub(super) due: Duration,
-    pub(super) actions: Vec<Action>,
+    policy: Policy,
+    /// Whether all components are loaded, so that they may start.
+    loaded: bool,
+    stop: Stop,
+    generations: Generations,
+    rollouts: Rollouts,
+    /// Set while a generation waits to be asked to stop: the end of the first slice that one waits for.
+    next_ask: Option<Duration>,
+    debounce: Debounce,
+    chance: Chance,
+    actions: Vec<Action>,
 }
 
 impl Machine {
-    /// Returns a machine at level `running` in which nothing has started; the generations get their ids in this order, from 0.
-    /// `seed` is for the jitter of pauses.
-    pub fn new(policy: Policy, generations: Vec<GenerationPolicy>, seed: u64) -> Self {
-        let open = generations.len();
-        let generations = generations.into_iter().map(Generation::new).enumerate();
+    /// Returns a machine at level `running` in which nothing has started. Ids follow the order of `policies`, from 0. `seed` is for
+    /// the jitter of pauses.
+    pub fn new(policy: Policy, policies: Vec<GenerationPolicy>, seed: u64) -> Self {
+        let mut generations = Generations::default();
+        for (at, policy) in policies.into_iter().enumerate() {
+            generations.insert(GenerationId(at), Generation::new(policy, Role::Serving, false));
+        }
         Self {
             policy,
-            level: Level::Running,
-            cause: None,
-            deadlines: None,
-            grace_factor: 1,
-            generations: generations.map(|(at, generation)| (GenerationId(at), generation)).collect(),
-            counted: Vec::new(),
-            forced: None,
-            host_bug: false,
             loaded: false,
-            open,
-            starts_due: true,
-            asks_due: false,
-            next_slice: None,
-            stuck: 0,
-            rollout: None,
-            preparing: false,
-            renewing: None,
-            reload_wanted: false,
-            reload_began: None,
+            stop: Stop::new(),
+            generations,
+            rollouts: Rollouts::default(),
+            next_ask: None,
+            debounce: Debounce::default(),
             chance: Chance(seed),
-            due: Duration::MAX,
             actions: Vec::new(),
         }
     }
 
-    /// Takes one event and returns what has to be done about it.
+    /// Takes one event and returns the actions that follow.
+    #[must_use = "an action that is dropped leaves the stop stuck"]
     pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
-        if self.level < Level::Exit {
+        if self.level() < Level::Exit {
             self.take(now, event);
             self.settle(now);
         }
@@ -99,157 +70,115 @@ impl Machine {
     }
 
     fn take(&mut self, now: Duration, event: Event) {
-        match event {
-            Event::Loaded => self.loaded = true,
-            Event::Entered(id) => self.entered(now, id),
-            Event::Ready(id) => self.ready(id),
-            Event::Returned(id) => self.returned(now, id),
-            Event::Failed(id) => self.failed(now, id),
-            Event::Lost(id) => self.lost(now, id),
-            Event::Unhealthy(id) => self.unhealthy(now, id),
-            Event::Ended(id, outcome) => self.ended(now, id, outcome),
-            Event::Signal(signal) => self.signal(now, signal),
-            Event::StopRequested(by) => {
-                self.begin(now, Cause::Request(by), Duration::ZERO, self.policy.grace)
-            }
-            Event::OperatorStop(urgency) => self.operator_stop(now, urgency),
-            Event::StopOne(id, urgency) => self.stop_one(now, id, urgency),
-            Event::ReloadRequested => self.want_reload(),
-            Event::NothingToChange => self.nothing_to_change(now),
-            Event::HostBug(what) => {
-                self.host_bug = true;
-                self.fail(now, Cause::HostBug(what));
-            }
-            Event::Clock => {}
+        use Level::{Cut, Delay, Drain, Exit, Running};
+        let by_operator = Cause::Request(Requester::Operator);
+        match (self.level(), event) {
+            (_, Event::Loaded) => self.loaded = true,
+            (_, Event::Entered(id)) => self.take_of(now, id, GenerationEvent::Entered),
+            (_, Event::Ready(id)) => self.take_of(now, id, GenerationEvent::Ready),
+            (_, Event::Returned(id)) => self.take_of(now, id, GenerationEvent::Returned),
+            (_, Event::Failed(id)) => self.take_of(now, id, GenerationEvent::Failed),
+            (_, Event::Lost(id)) => self.take_of(now, id, GenerationEvent::Lost),
+            (_, Event::Unhealthy(id)) => self.take_of(now, id, GenerationEvent::Unhealthy),
+            (_, Event::Ended(id, outcome)) => self.take_of(now, id, GenerationEvent::Ended(outcome)),
+            (_, Event::Signal(signal)) => self.signal(now, signal),
+            (Running, Event::StopRequested(by)) => self.begin_at_once(now, Cause::Request(by)),
+            (Running, Event::OperatorStop(Urgency::Graceful)) => self.begin_with_delay(now, by_operator),
+            (Running, Event::OperatorStop(Urgency::Now)) => self.begin_at_once(now, by_operator),
+            (Delay, Event::OperatorStop(Urgency::Now)) => self.end_delay(now),
+            (Running, Event::StopOne(id, urgency)) => self.take_of(now, id, GenerationEvent::Stop(urgency)),
+            (Running, Event::ReloadRequested) => self.want_reload(),
+            (Delay | Drain | Cut | Exit, Event::ReloadRequested) => self.actions.push(Action::RefuseReload),
+            (_, Event::NothingToChange) => self.nothing_to_change(now),
+            (_, Event::HostBug(what)) => self.fail_by_host_bug(now, what),
+            (_, Event::Clock) => {}
+            // The app stops already.
+            (Delay, Event::OperatorStop(Urgency::Graceful))
+            | (Drain | Cut | Exit, Event::OperatorStop(_))
+            | (Delay | Drain | Cut | Exit, Event::StopRequested(_) | Event::StopOne(..)) => {}
         }
     }
 
-    fn operator_stop(&mut self, now: Duration, urgency: Urgency) {
-        let delay = match urgency {
-            Urgency::Graceful => self.policy.drain_delay,
-            Urgency::Now if self.level == Level::Delay => return self.end_delay(now),
-            Urgency::Now => Duration::ZERO,
-        };
-        self.begin(now, Cause::Request(Requester::Operator), delay, self.policy.grace);
-    }
-
-    /// Does what time and the ends of components demand.
-    pub(super) fn settle(&mut self, now: Duration) {
+    /// Carries out all that is due after an event.
+    fn settle(&mut self, now: Duration) {
         loop {
-            if now >= self.due {
+            if self.is_due(now) {
                 self.pass_deadlines(now);
-                self.due = self.next_deadline().unwrap_or(Duration::MAX);
             }
-            // A switch can bring about that somebody may start who waited for one that is gone.
+            // A switch lets those start that waited for a generation that is gone.
             self.switch_if_ready(now);
-            self.start_whoever_may(now);
-            self.begin_reload_if_wanted(now);
-            self.ask_whoever_may(now);
-            // Nobody waits for those who cannot be ended.
-            let quiet = self.open == self.stuck;
-            if quiet || self.deadlines.is_some_and(|deadlines| now >= deadlines.hard) {
+            self.start_pending(now);
+            self.prepare_rollout_if_due(now);
+            self.ask_unneeded(now);
+            let is_quiet = self.generations.iter().all(|(_, generation)| generation.is_gone());
+            if is_quiet || self.deadlines().is_some_and(|deadlines| now >= deadlines.hard) {
                 return self.leave();
             }
-            // Whoever got no time at all is cut off in the same step.
-            if now < self.due {
+            // A generation without any grace is cut off in the same step.
+            if !self.is_due(now) {
                 return;
             }
         }
     }
 
-    /// Returns when the next [`Event::Clock`] is due, if any is.
-    pub fn next_wake(&self) -> Option<Duration> {
-        self.next_deadline().into_iter().chain(self.next_slice).chain(self.rollout_due()).min()
+    fn is_due(&self, now: Duration) -> bool {
+        self.next_deadline().is_some_and(|deadline| now >= deadline)
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let own = self.generations.values().filter_map(|generation| generation.deadline);
-        let stop = self.deadlines.map(|deadlines| match self.level {
-            Level::Running | Level::Delay => deadlines.drain,
-            Level::Drain => deadlines.end,
-            Level::Cut | Level::Exit => deadlines.hard,
-        });
-        own.chain(stop).min()
+        self.generations.next_deadline().into_iter().chain(self.next_rise()).min()
     }
 
-    /// Returns the exit code if the process left now. Whoever has not ended counts as cut off.
-    pub fn exit_code(&self) -> ExitCode {
-        let outcomes: Vec<_> = self.generations.keys().map(|id| self.outcome(*id)).collect();
-        exit_code(self.host_bug, self.forced, &outcomes)
+    /// Returns when the next [`Event::Clock`] is due, if any is.
+    pub fn next_wake(&self) -> Option<Duration> {
+        self.next_deadline().into_iter().chain(self.next_ask).chain(self.rollout_due()).min()
     }
 
-    /// Returns how a component ended, or what it would be called if the process left now.
+    /// Returns the outcome of a generation, or its outcome if the process left now.
     pub fn outcome(&self, id: GenerationId) -> Outcome {
-        let Some(generation) = self.generations.get(&id) else {
-            return Outcome::NotStarted;
-        };
-        match (generation.outcome, generation.phase) {
-            (Some(outcome), Phase::Ended | Phase::Backoff | Phase::Pending) => outcome,
-            _ if generation.gave_up => Outcome::GaveUp,
-            _ if generation.failed || generation.lost => Outcome::Failed,
-            (_, Phase::Pending) => Outcome::NotStarted,
-            (_, Phase::Starting | Phase::Running | Phase::Asked | Phase::Ended | Phase::Backoff) => {
-                Outcome::CutOff
-            }
-            (_, Phase::Cut) => Outcome::Leaked,
-        }
+        self.generations.get(id).map_or(Outcome::NotStarted, Generation::outcome)
     }
 
-    /// Returns how far a component got.
+    /// Returns the phase of a generation.
     pub fn phase(&self, id: GenerationId) -> Phase {
-        self.generations.get(&id).map_or(Phase::Ended, |generation| generation.phase)
+        self.generations.get(id).map_or(Phase::Ended, Generation::phase)
     }
 
-    /// Returns whether a component takes part: it has not been forgotten.
+    pub(super) fn ids(&self) -> Vec<GenerationId> {
+        self.generations.ids(|_| true)
+    }
+
+    /// Returns whether the machine knows a generation, that is, has not forgotten it.
     pub fn knows(&self, id: GenerationId) -> bool {
-        self.generations.contains_key(&id)
+        self.generations.get(id).is_some()
     }
 
-    /// Returns whether a component is ready.
+    /// Returns whether a generation is ready.
     pub fn is_ready(&self, id: GenerationId) -> bool {
-        self.generations
-            .get(&id)
-            .is_some_and(|generation| generation.ready && generation.phase == Phase::Running)
+        self.phase(id) == Phase::Running && self.generations.get(id).is_some_and(Generation::is_ready)
     }
 
-    /// Returns the components that take part in what the app does now: not those that others took over from, nor those
-    /// that are on trial, nor those that an operator stopped, nor those that have ended with no harm done.
+    /// Returns the generations that serve and have not ended. Those on trial, replaced, removed or stopped by an operator do not serve.
     pub fn in_service(&self) -> impl Iterator<Item = GenerationId> {
-        let serves = |generation: &Generation| {
-            generation.counts() && !generation.trial && generation.phase != Phase::Ended
-        };
-        self.generations.iter().filter(move |(_, generation)| serves(generation)).map(|(id, _)| *id)
+        let serving = self.generations.iter().filter(|(_, generation)| generation.role == Role::Serving);
+        serving.filter(|(_, generation)| generation.phase() != Phase::Ended).map(|(id, _)| id)
     }
 
-    /// Returns whether a generation was replaced or removed and only ends.
+    /// Returns whether a generation was replaced or removed.
     pub fn is_retired(&self, id: GenerationId) -> bool {
-        self.generations.get(&id).is_none_or(|generation| generation.retired)
+        self.generations.get(id).is_none_or(|generation| generation.role == Role::Retired)
     }
 
-    /// Returns how often a component was started again.
+    /// Returns the number of restarts of a generation.
     pub fn restarts(&self, id: GenerationId) -> u64 {
-        self.generations.get(&id).map_or(0, |generation| generation.restarts.count)
+        self.generations.get(id).map_or(0, |generation| generation.budget.count())
     }
 
-    /// Returns when a component is cut off, while it has been asked.
+    /// Returns when a generation that was asked is cut off.
     pub fn deadline(&self, id: GenerationId) -> Option<Duration> {
-        let own = self.generations.get(&id).filter(|generation| generation.phase == Phase::Asked)?.deadline?;
-        // The app's end can have come closer since it was told.
-        Some(self.deadlines.map_or(own, |deadlines| own.min(deadlines.end)))
-    }
-
-    /// Returns where the app stands.
-    pub fn level(&self) -> Level {
-        self.level
-    }
-
-    /// Returns why the app stops, once it does.
-    pub fn cause(&self) -> Option<Cause> {
-        self.cause
-    }
-
-    /// Returns the bounds of the stop, once it has begun.
-    pub fn deadlines(&self) -> Option<Deadlines> {
-        self.deadlines
+        let asked = self.generations.get(id).filter(|generation| generation.phase() == Phase::Asked)?;
+        let own = asked.state().deadline()?;
+        // The end of the app can have moved earlier since the notice.
+        Some(self.deadlines().map_or(own, |deadlines| own.min(deadlines.end)))
     }
 }

@@ -1,41 +1,40 @@
-//! What holds for the app as a whole and for each of its components, as the machine is told.
+//! Policies of the app and of its components: the part of a plan that the machine needs.
 
 use std::time::Duration;
 
 use super::GenerationId;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
-/// What holds for the app as a whole.
+/// Policy of the app.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Longest graceful stop.
     pub grace: Duration,
-    /// The same after a failure.
+    /// Longest stop after a failure.
     pub fail_grace: Duration,
-    /// Not ready, but serving, for this long first.
+    /// Time in which the app is not ready and still serves, before a graceful stop.
     pub drain_delay: Duration,
-    /// Which table of signals holds.
+    /// Table of signals.
     pub signals: SignalProfile,
 }
 
-/// What holds for one component.
+/// Policy of one generation.
 #[derive(Clone, Debug)]
 pub struct GenerationPolicy {
-    /// Longest time between its notice and its cut-off, within what its wave has; `None` is all of that.
+    /// Longest time between its notice and its cut-off, within the slice of its wave. `None`: the whole slice.
     pub grace: Option<Duration>,
     /// Longest time until it is ready.
     pub start_timeout: Duration,
-    /// What its normal end means.
+    /// Effect of its normal end.
     pub on_exit: OnEnd,
-    /// What its failure means.
+    /// Effect of its failure.
     pub on_failure: OnEnd,
-    /// What the failure of one of its instances means, where it has several and goes on without it.
+    /// Effect of the failure of one of its instances, if it is a pool.
     pub on_lost: OnEnd,
-    /// Its budget, where one of these means a restart.
+    /// Restart budget, if one of these effects is a restart.
     pub restart: RestartPlan,
-    /// Those it depends on: it starts after they are ready, and stops before them.
+    /// Generations that it depends on: it starts once they are ready, and stops before them.
     pub after: Vec<GenerationId>,
-    /// Whether it has instances of its own that are replaced one by one: a failed one is a `Lost`, and a restart of
-    /// it is none of the component.
+    /// Whether it is a pool of instances that are replaced one by one: a failed instance is a `Lost`, not a `Failed`.
     pub pooled: bool,
 }

@@ -1,29 +1,34 @@
-//! How often a component may be started again, and after which pause.
+//! Restart budget of a component, and the pause before each restart.
 //!
-//! Invariant: no more than `max` restarts lie within the period; pauses double up to the longest, less up to a quarter
-//! by chance, and begin anew once a component has run for as long as the longest.
+//! Invariant: at most `max` restarts lie within `within`. The pause doubles from `first_pause` up to `longest_pause`, and is
+//! shortened at random by up to a quarter: with 1 s and 3 s, the pauses are at most 1, 2, 3, 3 s. A run of at least
+//! `longest_pause` resets it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::plan::RestartPlan;
 
-/// By how much a pause is shortened at the most: many that fail together do not all come back together.
+/// Largest share by which a pause is shortened, so that components that fail together do not all come back together.
 const JITTER: f64 = 0.25;
 
-/// The restarts of one component.
+/// Restarts of one component.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Restarts {
+pub(super) struct RestartBudget {
     recent: VecDeque<Duration>,
     streak: u32,
-    /// When it last began to run.
+    /// Start of its last run.
     since: Option<Duration>,
-    /// All of them, for reports.
-    pub(super) count: u64,
+    /// All restarts, for reports.
+    count: u64,
 }
 
-impl Restarts {
-    /// Notes that it runs.
+impl RestartBudget {
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Notes the start of a run.
     pub(super) fn runs(&mut self, now: Duration) {
         self.since = Some(now);
     }
@@ -48,8 +53,7 @@ impl Restarts {
     }
 }
 
-/// Numbers by chance that are the same in each run from the same seed (splitmix64), so that the machine stays a function of what it
-/// hears.
+/// Random numbers from a seed (splitmix64): the machine stays a function of its events.
 #[derive(Clone, Debug)]
 pub(super) struct Chance(pub(super) u64);
 
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_begin_anew_after_a_stable_time() {
         // R12: back-off doubles with jitter up to its cap, resets after stable time.
-        let mut restarts = Restarts::default();
+        let mut restarts = RestartBudget::default();
         let spent: Vec<_> = (0..4).map(|at| restarts.spend(s(at), &plan(), 0.0)).collect();
         assert_eq!(spent, [Some(s(1)), Some(s(2)), Some(s(3)), Some(s(3))]);
         assert_eq!(restarts.spend(s(99), &plan(), 0.0), None, "the budget is spent");
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn no_restart_is_allowed_where_none_is() {
         let none = RestartPlan { max: 0, ..plan() };
-        assert_eq!(Restarts::default().spend(s(0), &none, 0.5), None);
+        assert_eq!(RestartBudget::default().spend(s(0), &none, 0.5), None);
     }
 
     #[test]

@@ -1,16 +1,15 @@
-//! How the time of a stop is divided among its waves.
+//! Division of the time of a stop among its waves.
 //!
-//! Invariant: what the waves keep back for those behind them is always less than the whole, so that each wave
-//! has a slice, and the last one's ends with the stop itself.
+//! Invariant: each wave has a slice, and the slice of the last wave ends with the stop.
 
 use std::time::Duration;
 
-/// Returns for each wave, in the order of a stop, how long before the end of the stop its slice ends: what the
-/// waves behind it keep back. `grace` is what the whole stop has, `wishes` is for each wave the longest grace of
-/// its own that one of its generations has, `None` where a generation has none.
+/// Returns for each wave the time between the end of its slice and the end of the stop: the reserve for the waves behind it.
+/// `grace` is the time of the whole stop. `wishes` has for each wave, the first to stop first, the longest grace that one of its
+/// generations has, or `None` if one has no grace of its own.
 ///
-/// A wave behind another keeps what it wishes, at most its even share. So a slice only ever gets longer than that
-/// share, by what others do not need.
+/// Each wave but the first reserves its wish, and at most an even share. Example: with 30 s and the wishes none, 1 s and 60 s, the
+/// share is 10 s. The last wave reserves 10 s and the second 1 s, so the reserves are 11, 10 and 0 s.
 #[must_use]
 pub fn reserves(grace: Duration, wishes: &[Option<Duration>]) -> Vec<Duration> {
     let waves = u32::try_from(wishes.len()).unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@ use super::model::{Model, ModelGeneration, Seen};
 use super::*;
 use crate::plan::OnEnd;
 
-/// When everyone was told to go, for how long, and how many there were.
+/// Start and length of the drain, and the number of generations.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     pub(super) at: Duration,
@@ -27,14 +27,14 @@ pub(super) struct Checker {
     pub(super) loaded: bool,
     pub(super) host_bug: bool,
     pub(super) left: Option<ExitCode>,
-    /// What is on trial.
+    /// The rollout on trial.
     pub(super) rollout: Option<Rollout>,
     /// Something is being prepared.
     pub(super) busy: bool,
     pub(super) wanted: bool,
     pub(super) prepared: Option<Duration>,
     pub(super) drain: Option<Drain>,
-    /// Everyone was cut off without waiting.
+    /// All were cut off without waiting.
     pub(super) forced: bool,
     /// Whether the clock is fed when it is due.
     pub(super) punctual: bool,
@@ -115,7 +115,7 @@ impl Checker {
         } else {
             actions.iter().for_each(|action| self.note_action(&before, *action));
             self.check_step(&before, &actions);
-            // A stop that begins in that moment gives everyone its own time.
+            // A stop that begins in that moment gives each generation its own time.
             for id in just_stuck.into_iter().filter(|_| self.level > Level::Running) {
                 self.model.0.entry(id).and_modify(|generation| generation.stuck = false);
             }
@@ -148,7 +148,7 @@ impl Checker {
 
     fn note_action(&mut self, before: &Machine, action: Action) {
         assert_eq!(self.left, None, "Leave is the last action");
-        let (now, stops) = (self.now, self.level > Level::Running || self.machine.cause.is_some());
+        let (now, stops) = (self.now, self.level > Level::Running || self.machine.cause().is_some());
         match action {
             Action::Start(id) => self.note_start(id),
             Action::Ask { id, cause, deadline } => self.note_ask(id, cause, deadline),
@@ -170,17 +170,7 @@ impl Checker {
                 generation.seen.abandoned = true;
             }
             Action::Restart { id, pause } => self.note_restart(before, id, pause),
-            Action::GiveUp(id) => {
-                let generation = self.model.get_mut(id);
-                assert!(generation.counts() && !generation.trial && self.level == Level::Running);
-                assert!(
-                    generation.recent(now) >= generation.policy.restart.max as usize,
-                    "R11: its budget is spent"
-                );
-                generation.gave_up = true;
-                generation.ended = generation.ended.map(|_| Outcome::GaveUp);
-                assert_eq!(self.machine.cause, Some(Cause::Failure(id)), "R11");
-            }
+            Action::GiveUp(id) => self.note_give_up(id),
             Action::CannotStart(id) => {
                 let generation = self.model.get(id);
                 assert!(
@@ -195,13 +185,7 @@ impl Checker {
                 assert!(!self.busy && self.rollout.is_none() && !stops, "one rollout at a time");
                 self.busy = true;
             }
-            Action::Prepare => {
-                assert!(!self.busy && self.rollout.is_none() && !stops, "R6: never concurrent");
-                assert!(self.wanted && self.loaded, "somebody has asked for it");
-                let soon = self.prepared.is_some_and(|last| now < last + Duration::from_millis(500));
-                assert!(!soon, "R6: coalesced");
-                (self.busy, self.wanted, self.prepared) = (true, false, Some(now));
-            }
+            Action::Prepare => self.note_prepare(stops),
             Action::Switch => self.note_switch(),
             Action::RollBack(because) => self.note_roll_back(because),
             Action::Forget(id) => {
@@ -216,7 +200,26 @@ impl Checker {
         }
     }
 
-    /// While the app runs, whoever was cut off some time ago is waited for no longer.
+    fn note_give_up(&mut self, id: GenerationId) {
+        let now = self.now;
+        let generation = self.model.get_mut(id);
+        assert!(generation.counts() && !generation.trial && self.level == Level::Running);
+        assert!(generation.recent(now) >= generation.policy.restart.max as usize, "R11: its budget is spent");
+        generation.gave_up = true;
+        generation.ended = generation.ended.map(|_| Outcome::GaveUp);
+        assert_eq!(self.machine.cause(), Some(Cause::Failure(id)), "R11");
+    }
+
+    fn note_prepare(&mut self, stops: bool) {
+        let now = self.now;
+        assert!(!self.busy && self.rollout.is_none() && !stops, "R6: never concurrent");
+        assert!(self.wanted && self.loaded, "somebody has asked for it");
+        let soon = self.prepared.is_some_and(|last| now < last + Duration::from_millis(500));
+        assert!(!soon, "R6: coalesced");
+        (self.busy, self.wanted, self.prepared) = (true, false, Some(now));
+    }
+
+    /// While the app runs, a generation that was cut off some time ago counts as stuck.
     fn note_who_is_stuck(&mut self) -> Vec<GenerationId> {
         let (now, runs) = (self.now, self.level == Level::Running);
         let mut just = Vec::new();
@@ -232,7 +235,7 @@ impl Checker {
     fn note_level(&mut self, level: Level) {
         self.level = level;
         self.wanted = false;
-        if let (Level::Drain, Some(all)) = (level, self.machine.deadlines) {
+        if let (Level::Drain, Some(all)) = (level, self.machine.deadlines()) {
             let living =
                 self.model.0.values_mut().filter(|generation| generation.lives()).collect::<Vec<_>>();
             let count = u32::try_from(living.len()).unwrap().max(1);
@@ -248,7 +251,10 @@ impl Checker {
     }
 
     fn note_start(&mut self, id: GenerationId) {
-        assert!(self.machine.cause.is_none() || self.level == Level::Running, "nothing is started in a stop");
+        assert!(
+            self.machine.cause().is_none() || self.level == Level::Running,
+            "nothing is started in a stop"
+        );
         let generation = self.model.get(id);
         assert!(
             self.loaded && !generation.lives() && generation.counts() && !generation.hopeless,
@@ -265,8 +271,8 @@ impl Checker {
     }
 
     fn note_ask(&mut self, id: GenerationId, cause: Cause, deadline: Duration) {
-        let stops = self.machine.cause.filter(|_| self.level > Level::Running);
-        let (now, end) = (self.now, self.machine.deadlines.map(|all| all.end));
+        let stops = self.machine.cause().filter(|_| self.level > Level::Running);
+        let (now, end) = (self.now, self.machine.deadlines().map(|all| all.end));
         let generation = self.model.get_mut(id);
         assert!(
             generation.lives()
@@ -368,7 +374,7 @@ impl Checker {
         };
         let incoming: Vec<_> = rollout.incoming.iter().map(|incoming| incoming.id).collect();
         assert!(
-            because.is_some_and(|id| incoming.contains(&id)) || self.machine.cause.is_some(),
+            because.is_some_and(|id| incoming.contains(&id)) || self.machine.cause().is_some(),
             "{because:?}"
         );
         for id in incoming {
@@ -395,7 +401,7 @@ impl Checker {
     }
 }
 
-/// What an event says of one component, if it is one that can be.
+/// Notes an event of one generation, if it can occur.
 fn note_of_one(generation: &mut ModelGeneration, event: Event, app_runs: bool) {
     let takes_part = app_runs && generation.counts() && !generation.trial;
     match event {

@@ -33,13 +33,16 @@ pub(super) fn after<const N: usize>(others: [GenerationId; N]) -> GenerationPoli
     GenerationPolicy { after: others.to_vec(), ..component() }
 }
 
+pub(super) fn policy(signals: SignalProfile) -> Policy {
+    Policy { grace: s(GRACE), fail_grace: s(FAIL_GRACE), drain_delay: s(DELAY), signals }
+}
+
 /// An app whose components are loaded, and start as soon as they may.
 pub(super) fn starting(signals: SignalProfile, generations: Vec<GenerationPolicy>) -> Machine {
-    let (grace, fail_grace, drain_delay) = (s(GRACE), s(FAIL_GRACE), s(DELAY));
     let free = |at: &usize| generations[*at].after.is_empty();
     let starts: Vec<_> =
         (0..generations.len()).filter(free).map(|at| Action::Start(GenerationId(at))).collect();
-    let mut machine = Machine::new(Policy { grace, fail_grace, drain_delay, signals }, generations, 7);
+    let mut machine = Machine::new(policy(signals), generations, 7);
     assert_eq!(machine.on(s(0), Event::Loaded), starts);
     machine
 }
@@ -53,7 +56,7 @@ pub(super) fn runs(machine: &mut Machine, now: Duration, id: GenerationId) -> Ve
 /// An app in the standard profile whose components are all ready; each comes after none but those before it.
 pub(super) fn running(generations: Vec<GenerationPolicy>) -> Machine {
     let mut machine = starting(SignalProfile::Standard, generations);
-    for at in 0..machine.generations.len() {
+    for at in 0..machine.ids().len() {
         let _starts = runs(&mut machine, s(0), GenerationId(at));
         assert!(machine.is_ready(GenerationId(at)));
     }

@@ -13,14 +13,14 @@ impl Checker {
         let machine = &self.machine;
         let raised =
             actions.iter().filter_map(|action| if let Action::Raise(to) = action { Some(*to) } else { None });
-        let levels: Vec<_> = [before.level].into_iter().chain(raised).collect();
+        let levels: Vec<_> = [before.level()].into_iter().chain(raised).collect();
         assert!(levels.is_sorted_by(|low, high| low < high), "I5: levels only rise: {levels:?}");
-        assert_eq!(levels.last(), Some(&machine.level), "each rise is told");
-        if before.cause.is_some() {
-            assert_eq!(machine.cause, before.cause, "I6");
+        assert_eq!(levels.last(), Some(&machine.level()), "each rise is told");
+        if before.cause().is_some() {
+            assert_eq!(machine.cause(), before.cause(), "I6");
         }
-        assert_eq!(machine.cause.is_some(), machine.deadlines.is_some());
-        if let (Some(old), Some(new)) = (before.deadlines, machine.deadlines) {
+        assert_eq!(machine.cause().is_some(), machine.deadlines().is_some());
+        if let (Some(old), Some(new)) = (before.deadlines(), machine.deadlines()) {
             assert!(
                 new.drain <= old.drain && new.end <= old.end && new.hard <= old.hard,
                 "I5: {old:?} {new:?}"
@@ -37,7 +37,7 @@ impl Checker {
         self.check_end(before);
     }
 
-    /// What follows from time and the ends of others.
+    /// Notes the effects of time and of the ends of others.
     fn note_time(&mut self) {
         if self.level > Level::Running {
             return;
@@ -76,15 +76,15 @@ impl Checker {
             return;
         }
         assert!(machine.next_wake().is_none_or(|at| at > now), "what is due has been done");
-        if let Some(all) = machine.deadlines {
+        if let Some(all) = machine.deadlines() {
             assert!(all.end <= all.hard);
-            let due = if machine.level < Level::Cut { all.end } else { all.hard };
+            let due = if machine.level() < Level::Cut { all.end } else { all.hard };
             assert!(machine.next_wake().is_some_and(|at| at <= due), "I3");
             assert!(now < all.hard, "I3: left by {:?}", all.hard);
         }
         for (id, generation) in &self.model.0 {
             let own = machine.deadline(*id);
-            let over = |end: Duration| machine.deadlines.is_some_and(|all| end > all.end);
+            let over = |end: Duration| machine.deadlines().is_some_and(|all| end > all.end);
             assert!(!own.is_some_and(over), "nobody has time past the app's end");
             if let (Some(told), None, true) = (generation.seen.asked, generation.seen.cut, generation.lives())
             {
@@ -110,7 +110,7 @@ impl Checker {
         }
     }
 
-    /// I2: whoever is asked now leaves enough time to those it comes after.
+    /// I2: a generation that is asked leaves enough time to those it comes after.
     fn check_reserve(&self, id: GenerationId, deadline: Duration) {
         let Some(drain) = self.drain else { return };
         for needed in self.model.needs(id) {
@@ -129,10 +129,13 @@ impl Checker {
     }
 
     fn least(&self, generation: &ModelGeneration, share: Duration) -> Duration {
-        generation.policy.grace.map_or(share, |own| own.saturating_mul(self.machine.grace_factor).min(share))
+        generation
+            .policy
+            .grace
+            .map_or(share, |own| own.saturating_mul(self.machine.grace_factor()).min(share))
     }
 
-    /// I2: nobody is asked before those that depend on it have ended, or their slice is over.
+    /// I2: a generation is asked once those that depend on it have ended, or their slices are over.
     fn check_order(&self, actions: &[Action]) {
         for (at, action) in actions.iter().enumerate() {
             let Action::Ask { id, deadline, .. } = *action else { continue };
@@ -160,7 +163,7 @@ impl Checker {
         }
     }
 
-    /// Whoever may start has been started, whoever is to be asked and whom nobody needs has been asked.
+    /// Each generation that may start was started; each one that has to stop and that no other needs was asked.
     fn check_nobody_is_left_out(&self) {
         let running = self.level == Level::Running;
         for (id, generation) in &self.model.0 {
@@ -208,7 +211,7 @@ impl Checker {
         }
     }
 
-    /// Whoever ended comes back if that is what it means, and nobody else does.
+    /// A generation that ended comes back if its policy says so, and no other does.
     pub(super) fn check_comes_back(&self, id: GenerationId) {
         let Some(generation) = self.model.0.get(&id) else { return };
         let comes = generation.comes_back() && generation.counts() && self.level == Level::Running;
@@ -216,7 +219,7 @@ impl Checker {
     }
 
     fn check_end(&self, before: &Machine) {
-        let (machine, stops) = (&self.machine, self.machine.cause.is_some());
+        let (machine, stops) = (&self.machine, self.machine.cause().is_some());
         let (now, all) = (self.now, &self.model.0);
         let over = |id: &GenerationId| match stops {
             true => !self.model.get(*id).lives() || self.model.get(*id).stuck,
@@ -224,16 +227,16 @@ impl Checker {
         };
         let cut =
             |generation: &ModelGeneration| generation.seen.cut.is_some_and(|at| now >= at + HARD_RESERVE);
-        // Who cannot be ended in the moment in which the stop begins has the time that all have.
+        // A generation that is stuck in the moment in which the stop begins has the time of the stop.
         let just =
-            |generation: &ModelGeneration| before.level == Level::Running && stops && generation.lives();
+            |generation: &ModelGeneration| before.level() == Level::Running && stops && generation.lives();
         let quiet = all.iter().all(|(id, generation)| over(id) && !just(generation));
         let nearly = all.iter().all(|(id, generation)| over(id) || cut(generation));
-        let late = machine.deadlines.is_some_and(|all| now >= all.hard);
-        let at_once = before.level == Level::Cut && matches!(machine.forced, Some(Signal::Int));
+        let late = machine.deadlines().is_some_and(|all| now >= all.hard);
+        let at_once = before.level() == Level::Cut && matches!(machine.forced(), Some(Signal::Int));
         assert!(!quiet || self.left.is_some() || !(self.loaded || stops), "I4: quiet means leave");
         assert!(self.left.is_none() || nearly || late || at_once, "it leaves for a reason");
-        assert_eq!(self.left.is_some(), machine.level == Level::Exit);
+        assert_eq!(self.left.is_some(), machine.level() == Level::Exit);
         if let Some(code) = self.left {
             self.check_code(code);
         }
@@ -245,10 +248,10 @@ impl Checker {
         let found: Vec<_> = self.model.0.keys().map(|id| self.machine.outcome(*id)).collect();
         assert_eq!(found, outcomes);
         let outcomes: Vec<_> = outcomes.into_iter().collect();
-        assert_eq!(code, exit_code(self.host_bug, self.machine.forced, &outcomes), "I11");
+        assert_eq!(code, exit_code(self.host_bug, self.machine.forced(), &outcomes), "I11");
         assert_eq!(code, self.machine.exit_code());
         let gave_up = self.model.0.values().any(|generation| generation.gave_up);
-        let above = self.host_bug || self.machine.forced.is_some();
+        let above = self.host_bug || self.machine.forced().is_some();
         assert!(!gave_up || above || code == ExitCode::GAVE_UP, "R11: 75");
     }
 
@@ -262,9 +265,10 @@ impl Checker {
     /// I3: nothing but the clock comes any more.
     pub(super) fn end(mut self) {
         // Without a stop, a component whose starts overrun can be started again for ever.
-        let until = if self.machine.cause.is_some() { Duration::MAX } else { self.now + 100 * HARD_RESERVE };
+        let until =
+            if self.machine.cause().is_some() { Duration::MAX } else { self.now + 100 * HARD_RESERVE };
         self.clock(until);
-        assert!(self.machine.cause.is_none() || self.left.is_some(), "I3: a cause leads to the exit");
+        assert!(self.machine.cause().is_none() || self.left.is_some(), "I3: a cause leads to the exit");
         for event in [Event::Clock, Event::Signal(Signal::Int), Event::Failed(GenerationId(0))] {
             if self.left.is_some() {
                 self.feed(self.now + Duration::from_millis(700), event);

@@ -1,4 +1,4 @@
-//! What a `Checker` has seen of each generation of each component.
+//! The model of a `Checker`: its observations of each generation.
 //!
 //! Invariant: kept from events and actions alone, never copied from the machine.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::plan::OnEnd;
 
-/// What has been seen since the last start.
+/// Observations since the last start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) started: Option<Duration>,
@@ -28,12 +28,12 @@ pub(super) struct Seen {
     pub(super) slice: Option<Duration>,
 }
 
-/// What has been seen of one generation.
+/// Observations of one generation.
 #[derive(Clone, Debug)]
 pub(super) struct ModelGeneration {
     pub(super) policy: GenerationPolicy,
     pub(super) seen: Seen,
-    /// How it ended the last time.
+    /// Its last outcome.
     pub(super) ended: Option<Outcome>,
     /// When it is started again.
     pub(super) again: Option<Duration>,
@@ -76,7 +76,7 @@ impl ModelGeneration {
         self.seen.started.is_some() && self.ended.is_none()
     }
 
-    /// Whether its `run` has been entered and nobody has asked it, nor has it failed.
+    /// Whether its `run` has been entered, and it was not asked and has not failed.
     pub(super) fn runs(&self) -> bool {
         let seen = &self.seen;
         self.lives() && seen.entered && seen.asked.is_none() && !seen.failed && seen.cut.is_none()
@@ -132,7 +132,7 @@ impl ModelGeneration {
         }
     }
 
-    /// How many restarts lie within the period.
+    /// Number of restarts within the period.
     pub(super) fn recent(&self, now: Duration) -> usize {
         self.spent.iter().filter(|at| now - **at < self.policy.restart.within).count()
     }
@@ -151,7 +151,7 @@ impl Model {
         self.0.get_mut(&id).unwrap_or_else(|| panic!("{id:?} was forgotten"))
     }
 
-    /// Those that live among all that one comes after, also behind others that do not.
+    /// Living generations that one comes after, directly or through others that do not live.
     pub(super) fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
         let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
         while let Some(at) = open.pop() {
@@ -166,7 +166,7 @@ impl Model {
         found
     }
 
-    /// Those that live and need that one.
+    /// Living generations that need that one.
     pub(super) fn dependents(&self, id: GenerationId) -> Vec<GenerationId> {
         let living = self.0.iter().filter(|(_, generation)| generation.lives()).map(|(id, _)| *id);
         living.filter(|other| self.needs(*other).contains(&id)).collect()

@@ -306,7 +306,7 @@ proptest! {
         let mut simulator = Simulator::new(behaviours.collect(), Vec::new());
         simulator.one_behaviour_each = true;
         let checker = simulator.happen(app);
-        prop_assert_eq!(checker.machine.cause, Some(Cause::Failure(GenerationId(first))));
+        prop_assert_eq!(checker.machine.cause(), Some(Cause::Failure(GenerationId(first))));
         prop_assert_eq!(checker.left, Some(ExitCode::FAILED));
         checker.end();
     }

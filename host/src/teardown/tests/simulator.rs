@@ -9,7 +9,7 @@ use super::fixtures::ms;
 use super::*;
 use crate::plan::OnEnd;
 
-/// What one instance does when it is left alone, and how it answers; times in milliseconds.
+/// Behaviour of one instance by itself and on a notice; times in milliseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
     /// When it enters its `run`, if ever, and whether it fails instead.
@@ -27,20 +27,20 @@ pub(super) struct Behaviour {
     pub(super) dies: Option<(u64, Outcome)>,
 }
 
-/// What a manifest says when it is read the next time.
+/// The next version of the manifest.
 #[derive(Clone, Debug)]
 pub(super) struct Edit {
-    /// How long it takes to prepare.
+    /// Time of the preparation.
     pub(super) takes: u64,
     pub(super) fails: bool,
-    /// What becomes of each component: 0 it stays, 1 and 2 it is replaced, 3 replaced after its end, 4 removed.
+    /// Fate of each component: 0 it stays, 1 and 2 it is replaced, 3 replaced after its end, 4 removed.
     pub(super) fates: Vec<u8>,
     pub(super) policies: Vec<GenerationPolicy>,
     pub(super) added: bool,
     pub(super) app: Option<Policy>,
 }
 
-/// What comes from outside in the very moment in which something is done.
+/// An event from outside in the very moment of an action.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Event(Event),
@@ -54,7 +54,7 @@ pub(super) enum Fault {
 #[derive(Clone, Copy, Debug)]
 enum Coming {
     Event(Event),
-    /// What was asked for has been prepared.
+    /// A preparation ends.
     Prepared(Option<GenerationId>),
 }
 
@@ -170,13 +170,13 @@ impl Simulator {
         self.coming.push((now + ms(takes), Coming::Prepared(renews)));
     }
 
-    /// Begins a change that nobody asked for.
+    /// Begins a rollout without a request.
     pub(super) fn begin(&mut self, checker: &mut Checker, edit: &Edit) {
         let rollout = self.draw_up(checker, edit, None);
         checker.roll_out(checker.now, rollout);
     }
 
-    /// What has been prepared takes its course.
+    /// Begins the rollout that was prepared.
     fn prepared(&mut self, checker: &mut Checker, renews: Option<GenerationId>) -> Vec<Action> {
         let edit = self.edits.get(self.edited % self.edits.len().max(1)).cloned();
         self.edited += 1;
@@ -206,7 +206,7 @@ impl Simulator {
                 0 => rollout.kept.push((*id, generation.policy.clone())),
                 4 => rollout.removed.push(*id),
                 _ => {
-                    // Who is renewed comes back as it was.
+                    // A renewal keeps the policy.
                     let policy = if renews.is_some() { &generation.policy } else { policy };
                     let policy =
                         GenerationPolicy { after: generation.policy.after.clone(), ..policy.clone() };

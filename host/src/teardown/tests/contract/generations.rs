@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::super::fixtures::{
-    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, component, kinds, ms, pair, running, runs, s, signal,
-    starting,
+    A, B, C, DELAY, FAIL_GRACE, GRACE, asks, bounds, component, kinds, ms, pair, policy, running, runs, s,
+    signal, starting,
 };
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
@@ -96,7 +96,7 @@ fn whoever_enters_while_it_is_abandoned_is_asked() {
     let _ = app.on(s(3), Event::Ended(A, Outcome::Stopped));
     assert!(app.on(s(3), Event::Ended(B, Outcome::Stopped)).contains(&Action::Leave(ExitCode::CLEAN)));
     // Before anything is loaded there is nobody to wait for.
-    let policy = app.policy.clone();
+    let policy = policy(SignalProfile::Standard);
     let done = Machine::new(policy, vec![component()], 7).on(s(0), Event::Signal(Signal::Term));
     assert_eq!(done.last(), Some(&Action::Leave(ExitCode::CLEAN)));
 }

@@ -1,6 +1,6 @@
 //! The rows of the contract about the order among components: waves, slices and reserves, each as one test.
 //!
-//! Invariant: the first comment of a test names its row. What belongs to restarts and generations is in `restarts` and
+//! Invariant: the first comment of a test names its row. Restarts and generations are in `restarts` and
 //! `rollout`.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::super::fixtures::{
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
-/// Those who were asked, and when they are cut off.
+/// Generations that were asked, and when they are cut off.
 fn asked(app: &mut Machine, now: Duration, event: Event) -> Vec<(GenerationId, Duration)> {
     asks(&app.on(now, event))
 }
@@ -81,7 +81,7 @@ fn the_last_wave_keeps_its_reserve() {
     assert_eq!(app.next_wake(), Some(s(8)));
     let ask = Action::Ask { id: A, cause: Cause::Signal(Signal::Int), deadline: s(10) };
     assert_eq!(app.on(s(8), Event::Clock), [Action::Cut(B), ask]);
-    // What the first wave does not use, the last one does not need: its own grace holds.
+    // The last wave does not get the rest of the first one: its own grace holds.
     let mut app = site_and_store(None);
     let _ = signal(&mut app, s(0), Signal::Int);
     assert_eq!(asked(&mut app, s(1), Event::Ended(B, Outcome::Stopped)), [(A, s(3))]);

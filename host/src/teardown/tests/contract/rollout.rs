@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::super::fixtures::{
-    A, B, C, GRACE, after, asks, bounds, component, kinds, ms, pair, running, runs, s, signal, starting,
+    A, B, C, GRACE, after, asks, bounds, component, kinds, ms, pair, policy, running, runs, s, signal,
+    starting,
 };
 use super::*;
 use crate::plan::{OnEnd, SignalProfile};
@@ -96,7 +97,7 @@ fn whatever_fails_before_the_switch_changes_nothing() {
         assert_eq!(app.on(at, Event::Ended(B2, Outcome::Stopped)), [Action::Forget(B2)]);
         assert_eq!([A, B].map(|id| (app.phase(id), app.is_retired(id))), [(Phase::Running, false); 2]);
         assert_eq!((app.level(), app.next_wake()), (Level::Running, None));
-        assert_eq!(app.generations.len(), 2, "I12");
+        assert_eq!(app.ids().len(), 2, "I12");
     }
 }
 
@@ -163,7 +164,7 @@ fn what_is_not_changed_is_not_touched() {
     // R5: a change to B → A's instance and connections untouched; what holds for it changes with the switch.
     let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::Ignore, ..component() }, component()]);
     let kept = vec![(A, GenerationPolicy { grace: Some(s(3)), ..component() })];
-    let policy = Some(Policy { grace: s(6), ..app.policy.clone() });
+    let policy = Some(Policy { grace: s(6), ..policy(SignalProfile::Standard) });
     let rollout = Rollout { kept, policy, ..reload(vec![incoming(B2, B)]) };
     assert_eq!(prepared(&mut app, s(1), rollout), [Action::Start(B2)]);
     assert_eq!(runs(&mut app, s(1), B2), [Action::Switch, ask(B, Cause::Reload, s(7))]);
@@ -236,11 +237,8 @@ fn at_most_four_generations_are_alive() {
     for at in 1..=20 {
         let (id, now) = (GenerationId(at), ms(at as u64));
         assert_eq!(app.roll_out(now, reload(vec![incoming(id, old)])), [Action::Start(id)]);
-        let alive = app
-            .generations
-            .values()
-            .filter(|generation| generation.lives() && generation.phase < Phase::Cut)
-            .count();
+        let alive = |id: &GenerationId| (Phase::Starting..=Phase::Asked).contains(&app.phase(*id));
+        let alive = app.ids().into_iter().filter(alive).count();
         assert!(alive <= 4, "{alive} with the one on trial");
         let done = kinds(&runs(&mut app, now, id)).join(" ");
         assert_eq!(done, if at > 2 { "Switch Ask Cut" } else { "Switch Ask" });
@@ -249,7 +247,7 @@ fn at_most_four_generations_are_alive() {
         }
         old = id;
     }
-    assert_eq!(app.generations.len(), 3, "flat memory");
+    assert_eq!(app.ids().len(), 3, "flat memory");
 }
 
 #[test]
@@ -309,7 +307,7 @@ fn fifty_requests_are_at_most_two_reloads_and_the_last_one_counts() {
 #[test]
 fn a_reload_waits_until_the_app_is_loaded() {
     // R6, S5: HUP while components compile: what is read must not meet what is not there.
-    let policy = pair().policy;
+    let policy = policy(SignalProfile::Standard);
     let mut app = Machine::new(policy, vec![component()], 7);
     assert_eq!((signal(&mut app, s(0), Signal::Hup), app.next_wake()), (vec![], None));
     assert_eq!(app.on(s(1), Event::Loaded), [Action::Start(A), Action::Prepare]);
@@ -345,7 +343,7 @@ fn during_a_stop_nothing_changes() {
     let _ = signal(&mut app, s(1), Signal::Int);
     assert_eq!(app.on(s(2), Event::ReloadRequested), [Action::RefuseReload]);
     assert_eq!(app.roll_out(s(2), reload(vec![incoming(A2, A)])), [Action::RollBack(None)]);
-    assert_eq!((app.generations.len(), app.is_rolling_out()), (2, false));
+    assert_eq!((app.ids().len(), app.is_rolling_out()), (2, false));
     assert_eq!(app.on(s(2), Event::StopOne(A, Urgency::Now)), []);
     assert_eq!(app.on(s(2), Event::NothingToChange), []);
     // One at a time, too.

@@ -1,0 +1,233 @@
+//! Order of starts and stops among generations, and the time slice of each.
+//!
+//! Invariant (I2): a generation starts once those it comes after are ready. It is asked to stop once those that come after it
+//! have ended, or their slices are over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Machine;
+use crate::teardown::generation::{Generation, Slice, State};
+use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
+
+/// Whether a generation may start.
+enum Start {
+    Now,
+    Later,
+    /// One that it comes after has ended and was never ready.
+    Never,
+}
+
+impl Machine {
+    /// Starts each pending generation that waits for no other.
+    pub(super) fn start_pending(&mut self, now: Duration) {
+        if !self.loaded || self.level() > Level::Running {
+            return;
+        }
+        loop {
+            let mut hopeless = Vec::new();
+            for id in self.generations.ids::<Vec<_>>(|generation| generation.phase() == Phase::Pending) {
+                match self.may_start(id) {
+                    Start::Now => self.start(now, id),
+                    Start::Later => {}
+                    Start::Never => hopeless.push(id),
+                }
+            }
+            if hopeless.is_empty() {
+                return;
+            }
+            for id in hopeless {
+                // The rollback of another one can have ended it.
+                let Some(generation) = self.generations.get(id) else { continue };
+                let State::Pending { last } = generation.state() else { continue };
+                let on_trial = generation.on_trial();
+                self.actions.push(Action::CannotStart(id));
+                self.finish(id, last);
+                if on_trial {
+                    self.roll_back(now, Some(id));
+                }
+            }
+        }
+    }
+
+    fn may_start(&self, id: GenerationId) -> Start {
+        let Some(generation) = self.generations.get(id) else { return Start::Never };
+        let mut before = generation.predecessors.iter().filter_map(|id| self.generations.get(*id));
+        let is_held = generation.waits && (generation.on_trial() || !before.all(Generation::is_gone));
+        let mut answer = if is_held { Start::Later } else { Start::Now };
+        for needed in generation.policy.after.iter().filter_map(|id| self.generations.get(*id)) {
+            // Before the switch, the predecessor of a generation that waits does its work.
+            let has_stand_in = generation.on_trial() && needed.on_trial() && needed.waits;
+            let is_there = needed.phase() == Phase::Running || needed.is_gone();
+            if has_stand_in || (needed.is_ready() && is_there) {
+                continue;
+            }
+            if needed.is_gone() {
+                return Start::Never;
+            }
+            // A generation that stops can come back.
+            answer = Start::Later;
+        }
+        answer
+    }
+
+    /// Asks each generation that has to stop and that no other needs any more.
+    pub(super) fn ask_unneeded(&mut self, now: Duration) {
+        if self.next_ask.is_none() {
+            return;
+        }
+        // During the delay the generations without a slice will stop, too; while the app runs, they stay.
+        let all_stop = self.level() == Level::Delay;
+        let mut needed_until: BTreeMap<GenerationId, Duration> = BTreeMap::new();
+        for (id, blocker) in self.generations.iter().filter(|(_, generation)| generation.lives()) {
+            let until = match blocker.slice {
+                Some(slice) if now < slice.end => slice.end,
+                None if all_stop => Duration::MAX,
+                Some(_) | None => continue,
+            };
+            for id in self.needs(id) {
+                let first = needed_until.entry(id).or_insert(until);
+                *first = until.min(*first);
+            }
+        }
+        let waits =
+            |generation: &Generation| generation.phase() == Phase::Running && generation.slice.is_some();
+        self.next_ask = None;
+        for id in self.generations.ids::<Vec<_>>(waits) {
+            match needed_until.get(&id) {
+                Some(until) => self.next_ask = Some(self.next_ask.map_or(*until, |next| next.min(*until))),
+                None => self.ask(now, id),
+            }
+        }
+    }
+
+    /// Asks a generation that has to stop, even if others need it.
+    pub(super) fn ask(&mut self, now: Duration, id: GenerationId) {
+        let Some(generation) = self.generations.get(id) else { return };
+        let (Phase::Running, Some(Slice { cause, end })) = (generation.phase(), generation.slice) else {
+            return;
+        };
+        // While the app runs, a stop takes at most the grace of the app, also after a wait for others.
+        let end = match self.level() {
+            Level::Running => end.min(now.saturating_add(self.policy.grace)),
+            Level::Delay | Level::Drain | Level::Cut | Level::Exit => end,
+        };
+        let own = self.own_grace(generation).map(|grace| now.saturating_add(grace));
+        let deadline = own.map_or(end, |own| own.min(end));
+        self.generations.set(id, State::Asked { deadline });
+        self.actions.push(Action::Ask { id, cause, deadline });
+    }
+
+    /// Asks a generation that stops alone. Its slice is as long as that of the app.
+    pub(super) fn ask_alone(&mut self, now: Duration, id: GenerationId, cause: Cause) {
+        let end = self.deadlines().map_or(now.saturating_add(self.policy.grace), |deadlines| deadlines.end);
+        if let Some(generation) = self.generations.get_mut(id) {
+            generation.slice.get_or_insert(Slice { cause, end });
+        }
+        self.ask(now, id);
+    }
+
+    /// Abandons a generation whose `run` has not been entered.
+    pub(super) fn abandon(&mut self, now: Duration, id: GenerationId, cause: Cause) {
+        let end = now.saturating_add(self.policy.grace);
+        let Some(generation) = self.generations.get_mut(id).filter(|generation| generation.slice.is_none())
+        else {
+            return;
+        };
+        generation.slice = Some(Slice { cause, end });
+        self.generations.set(id, State::Starting { bound: Some(end) });
+        self.actions.push(Action::Abandon(id));
+    }
+
+    /// Has these generations stop in waves, the last one by the end of the slice.
+    pub(super) fn dismiss(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, slice: Slice) {
+        let Slice { cause, end } = slice;
+        let waves = self.stop_waves(ids);
+        let wishes: Vec<_> = waves.iter().map(|wave| self.longest_own_grace(wave)).collect();
+        let reserves = reserves(end.saturating_sub(now), &wishes);
+        for (wave, reserve) in waves.iter().zip(reserves) {
+            for id in wave {
+                self.give_slice(now, *id, Slice { cause, end: end.saturating_sub(reserve) });
+            }
+        }
+        self.next_ask = Some(now);
+    }
+
+    /// Sets the slice of a generation. One that stops already keeps its cause, and one that was asked gets no more time.
+    fn give_slice(&mut self, now: Duration, id: GenerationId, slice: Slice) {
+        let Some(generation) = self.generations.get_mut(id) else { return };
+        let Slice { cause, end: old } = generation.slice.unwrap_or(slice);
+        let was_asked = generation.phase() > Phase::Running;
+        let end = if was_asked { old.min(slice.end).max(now) } else { slice.end };
+        generation.slice = Some(Slice { cause, end });
+        if let State::Asked { deadline } = generation.state() {
+            self.generations.set(id, State::Asked { deadline: deadline.min(end) });
+        }
+    }
+
+    /// Returns the longest grace in a wave, or `None` if one of its generations has none of its own.
+    fn longest_own_grace(&self, wave: &[GenerationId]) -> Option<Duration> {
+        let generations = wave.iter().filter_map(|id| self.generations.get(*id));
+        generations
+            .map(|generation| self.own_grace(generation))
+            .try_fold(Duration::ZERO, |longest, own| Some(longest.max(own?)))
+    }
+
+    /// Returns the end of the last slice among other generations that stop already and need one of these.
+    pub(super) fn last_slice_before(&self, ids: &BTreeSet<GenerationId>) -> Option<Duration> {
+        let stops = |(id, generation): &(GenerationId, &Generation)| {
+            generation.slice.is_some()
+                && generation.lives()
+                && !ids.contains(id)
+                && !self.needs(*id).is_disjoint(ids)
+        };
+        self.generations.iter().filter(stops).filter_map(|(_, generation)| Some(generation.slice?.end)).max()
+    }
+
+    /// Returns the waves in which these stop, the first one first.
+    fn stop_waves(&self, ids: &BTreeSet<GenerationId>) -> Vec<Vec<GenerationId>> {
+        let (mut waves, mut left) = (Vec::new(), ids.clone());
+        while !left.is_empty() {
+            let needed: BTreeSet<_> = left.iter().flat_map(|id| self.needs(*id)).collect();
+            let wave: Vec<_> = left.iter().filter(|id| !needed.contains(id)).copied().collect();
+            // No manifest has a circle; the generations in one are in the last wave.
+            let wave = if wave.is_empty() { left.iter().copied().collect() } else { wave };
+            left.retain(|id| !wave.contains(id));
+            waves.push(wave);
+        }
+        waves
+    }
+
+    /// Returns the living generations that one comes after, directly or through others that do not live.
+    fn needs(&self, id: GenerationId) -> BTreeSet<GenerationId> {
+        let (mut found, mut behind, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![id]);
+        while let Some(generation) = open.pop().and_then(|id| self.generations.get(id)) {
+            for id in &generation.policy.after {
+                match self.generations.get(*id) {
+                    Some(needed) if needed.lives() => {
+                        found.insert(*id);
+                    }
+                    Some(_) if behind.insert(*id) => open.push(*id),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// Cuts a generation off. While the app runs, the generation has [`HARD_RESERVE`] to end.
+    pub(super) fn cut(&mut self, now: Duration, id: GenerationId) {
+        if (Phase::Starting..=Phase::Asked).contains(&self.phase(id)) {
+            let running = self.level() == Level::Running;
+            let gone_by = running.then(|| now.saturating_add(HARD_RESERVE));
+            self.generations.set(id, State::Cut { gone_by });
+            self.actions.push(Action::Cut(id));
+        }
+    }
+
+    /// A notice comes before each cut-off.
+    pub(super) fn ask_and_cut(&mut self, now: Duration, id: GenerationId) {
+        self.ask(now, id);
+        self.cut(now, id);
+    }
+}

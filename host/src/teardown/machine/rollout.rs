@@ -1,0 +1,310 @@
+//! Rollouts: a reload, an operator's restart of one component, the renewal of a dead pool.
+//!
+//! Invariant: there is one rollout at a time, and it switches in one moment. Before the switch any failure takes it back, and nothing
+//! has changed (I10). After it the incoming generations serve, and the stale ones only end. A stop aborts a rollout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Machine;
+use crate::teardown::generation::{Generation, Role, Slice, State};
+use crate::teardown::{Action, Cause, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy};
+
+/// Shortest time between the starts of two reloads: all requests within it are one reload, which reads the last manifest.
+const RELOADS_WITHIN: Duration = Duration::from_millis(500);
+/// Longest line of living generations of one component: one that serves, one on trial, and predecessors.
+const GENERATIONS: usize = 4;
+const PREDECESSORS: usize = GENERATIONS - 2;
+
+/// A generation that serves from the switch on.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Its id, higher than all before it.
+    pub id: GenerationId,
+    /// Its policy.
+    pub policy: GenerationPolicy,
+    /// The generation that it replaces, if there is one.
+    pub replaces: Option<GenerationId>,
+    /// Older generations of its component that have not ended, the youngest first.
+    pub before: Vec<GenerationId>,
+    /// Whether it starts only once all those have ended, because they need something exclusive.
+    pub waits: bool,
+}
+
+/// A set of changes that take place in one moment, the switch.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// Generations that serve from then on.
+    pub incoming: Vec<Incoming>,
+    /// Generations that stop without a successor.
+    pub removed: Vec<GenerationId>,
+    /// New policies of generations that stay.
+    pub kept: Vec<(GenerationId, GenerationPolicy)>,
+    /// New policy of the app.
+    pub policy: Option<Policy>,
+    /// Cause in the notice of stale generations.
+    pub cause: Cause,
+    /// Whether each successor inherits the spent restart budget, because its predecessor failed.
+    pub keeps_budget: bool,
+}
+
+/// The rollout under way, and the requests that wait for its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rollouts {
+    stage: Stage,
+    /// Generations that were found dead, with the earliest time of their renewal.
+    renewals: BTreeMap<GenerationId, Duration>,
+    reload_wanted: bool,
+    /// Start of the last reload.
+    reload_began: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// The host reads a manifest, or prepares the renewal of a generation.
+    Preparing { renews: Option<GenerationId> },
+    /// The incoming generations start.
+    OnTrial(Rollout),
+}
+
+impl Rollouts {
+    fn take(&mut self) -> Option<Rollout> {
+        let is_on_trial = matches!(self.stage, Stage::OnTrial(_));
+        match is_on_trial.then(|| std::mem::take(&mut self.stage))? {
+            Stage::OnTrial(rollout) => Some(rollout),
+            Stage::Idle | Stage::Preparing { .. } => None,
+        }
+    }
+
+    /// Ends a preparation, and returns the generation that it was to renew.
+    fn end_preparation(&mut self) -> Option<GenerationId> {
+        let Stage::Preparing { renews } = self.stage else { return None };
+        self.stage = Stage::Idle;
+        renews
+    }
+}
+
+impl Machine {
+    /// Returns whether a rollout is being prepared or on trial, so that another one has to wait.
+    pub fn is_rolling_out(&self) -> bool {
+        !matches!(self.rollouts.stage, Stage::Idle)
+    }
+
+    /// Begins a prepared rollout.
+    #[must_use = "an action that is dropped leaves the rollout stuck"]
+    pub fn roll_out(&mut self, now: Duration, rollout: Rollout) -> Vec<Action> {
+        self.rollouts.end_preparation();
+        if self.level() > Level::Running || self.is_rolling_out() {
+            self.actions.push(Action::RollBack(None));
+        } else {
+            for Incoming { id, policy, replaces, before, waits } in &rollout.incoming {
+                let waits = *waits && (replaces.is_some() || !before.is_empty());
+                self.generations.insert(*id, Generation::new(policy.clone(), Role::OnTrial, waits));
+            }
+            self.rollouts.stage = Stage::OnTrial(rollout);
+            self.settle(now);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn want_reload(&mut self) {
+        self.rollouts.reload_wanted = true;
+    }
+
+    pub(super) fn nothing_to_change(&mut self, now: Duration) {
+        if let Some(id) = self.rollouts.end_preparation() {
+            self.renew_again(now, id);
+        }
+    }
+
+    /// Has a dead pool renewed within its budget, at once or after a pause.
+    pub(super) fn renew(&mut self, now: Duration, id: GenerationId, at_once: bool) {
+        let Some(pause) = self.spend(now, id) else { return self.give_up(now, id) };
+        let from = if at_once { now } else { now.saturating_add(pause) };
+        self.rollouts.renewals.insert(id, from);
+    }
+
+    pub(super) fn is_renewal_wanted(&self, id: GenerationId) -> bool {
+        self.rollouts.renewals.contains_key(&id)
+    }
+
+    /// Tries the renewal of a dead generation again, within its budget.
+    fn renew_again(&mut self, now: Duration, id: GenerationId) {
+        if self.level() == Level::Running && self.generations.get(id).is_some_and(can_be_renewed) {
+            self.renew(now, id, false);
+        }
+    }
+
+    /// Returns when the next rollout may begin, if one is wanted and no other is under way.
+    pub(super) fn rollout_due(&self) -> Option<Duration> {
+        if self.is_rolling_out() || self.level() > Level::Running || !self.loaded {
+            return None;
+        }
+        let last = self.rollouts.reload_began.map(|began| began.saturating_add(RELOADS_WITHIN));
+        let reload = self.rollouts.reload_wanted.then(|| last.unwrap_or_default());
+        self.rollouts.renewals.values().copied().chain(reload).min()
+    }
+
+    /// Has the next rollout prepared if one is due. Renewals go before a reload.
+    pub(super) fn prepare_rollout_if_due(&mut self, now: Duration) {
+        self.rollouts.renewals.retain(|id, _| self.generations.get(*id).is_some_and(can_be_renewed));
+        if self.rollout_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let renews = self.rollouts.renewals.iter().find(|(_, from)| now >= **from).map(|(id, _)| *id);
+        self.rollouts.stage = Stage::Preparing { renews };
+        if let Some(id) = renews {
+            self.rollouts.renewals.remove(&id);
+            self.actions.push(Action::Renew(id));
+        } else {
+            (self.rollouts.reload_wanted, self.rollouts.reload_began) = (false, Some(now));
+            self.actions.push(Action::Prepare);
+        }
+    }
+
+    /// Switches once each incoming generation is ready, or waits for its predecessors.
+    pub(super) fn switch_if_ready(&mut self, now: Duration) {
+        let Stage::OnTrial(rollout) = &self.rollouts.stage else { return };
+        let is_ready = |generation: &Generation| generation.is_up() || generation.waits;
+        if !rollout.incoming.iter().all(|one| self.generations.get(one.id).is_some_and(is_ready)) {
+            return;
+        }
+        let Some(rollout) = self.rollouts.take() else { return };
+        self.actions.push(Action::Switch);
+        for incoming in &rollout.incoming {
+            self.take_over(now, incoming, rollout.keeps_budget);
+        }
+        for (id, policy) in rollout.kept {
+            if let Some(generation) = self.generations.get_mut(id) {
+                generation.policy = policy;
+            }
+        }
+        self.policy = rollout.policy.unwrap_or_else(|| self.policy.clone());
+        let replaced = rollout.incoming.iter().filter_map(|incoming| Some((incoming.replaces?, incoming.id)));
+        let replaced: BTreeMap<_, _> = replaced.collect();
+        let stale: BTreeSet<_> = replaced.keys().chain(&rollout.removed).copied().collect();
+        self.come_after(&replaced, &stale);
+        self.retire(now, &stale, rollout.cause);
+        for incoming in &rollout.incoming {
+            self.end_the_oldest(now, incoming.id);
+        }
+        self.start_pending(now);
+    }
+
+    /// Ends the trial of a generation: it serves from here on.
+    fn take_over(&mut self, now: Duration, incoming: &Incoming, keeps_budget: bool) {
+        let old = incoming.replaces.and_then(|old| self.generations.get(old));
+        let mut budget = old.filter(|_| keeps_budget).map(|old| old.budget.clone()).unwrap_or_default();
+        budget.runs(now);
+        let before = incoming.before.iter().chain(old.map(|old| &old.predecessors).into_iter().flatten());
+        let before: BTreeSet<_> = before.copied().chain(incoming.replaces).collect();
+        let predecessors = before.into_iter().rev().filter(|id| self.knows(*id)).collect();
+        if let Some(generation) = self.generations.get_mut(incoming.id) {
+            generation.role = Role::Serving;
+            (generation.budget, generation.predecessors) = (budget, predecessors);
+        }
+    }
+
+    /// Lets the generations that stay come after the incoming ones as they came after the stale ones.
+    fn come_after(
+        &mut self,
+        replaced: &BTreeMap<GenerationId, GenerationId>,
+        stale: &BTreeSet<GenerationId>,
+    ) {
+        for id in self.ids().into_iter().filter(|id| !stale.contains(id)) {
+            let Some(generation) = self.generations.get_mut(id) else { continue };
+            if generation.role != Role::Retired {
+                let heir = |old: &GenerationId| replaced.get(old).copied().unwrap_or(*old);
+                generation.policy.after.iter_mut().for_each(|needed| *needed = heir(needed));
+            }
+        }
+    }
+
+    /// Has these generations stop, and be forgotten once they have ended.
+    fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, cause: Cause) {
+        for id in ids.iter().copied() {
+            let Some(generation) = self.generations.get_mut(id) else { continue };
+            generation.role = Role::Retired;
+            match generation.state() {
+                State::Pending { .. } => self.finish(id, Outcome::NotStarted),
+                State::Backoff { .. } => self.finish(id, Outcome::Stopped),
+                State::Starting { .. } => self.abandon(now, id, cause),
+                State::Running { .. } => self.generations.set(id, State::Running { ready_by: None }),
+                State::Asked { .. } | State::Cut { .. } | State::Stuck | State::Ended { .. } => {}
+            }
+            if self.phase(id) == Phase::Ended {
+                self.forget(id);
+            }
+        }
+        let lives = |id: &&GenerationId| self.generations.get(**id).is_some_and(Generation::lives);
+        let living: BTreeSet<_> = ids.iter().filter(lives).copied().collect();
+        // Generations that were retired before can need some of these, and stop first.
+        let begin = self.last_slice_before(&living).map_or(now, |end| end.max(now));
+        self.dismiss(begin, &living, Slice { cause, end: begin.saturating_add(self.policy.grace) });
+        self.ask_unneeded(now);
+    }
+
+    /// Returns the known predecessors of a generation, the youngest first.
+    fn predecessors(&self, id: GenerationId) -> Vec<GenerationId> {
+        let all = self.generations.get(id).map(|generation| &generation.predecessors);
+        all.into_iter().flatten().copied().filter(|id| self.knows(*id)).collect()
+    }
+
+    /// Cuts off the oldest generations of a component if there are too many.
+    fn end_the_oldest(&mut self, now: Duration, id: GenerationId) {
+        for old in self.predecessors(id).into_iter().skip(PREDECESSORS) {
+            self.ask_and_cut(now, old);
+        }
+    }
+
+    /// Takes a rollout back before its switch. Its generations end again.
+    pub(super) fn roll_back(&mut self, now: Duration, because: Option<GenerationId>) {
+        let Some(rollout) = self.rollouts.take() else { return };
+        self.actions.push(Action::RollBack(because));
+        let incoming: BTreeSet<_> = rollout.incoming.iter().map(|incoming| incoming.id).collect();
+        self.retire(now, &incoming, rollout.cause);
+        for Incoming { id, replaces, .. } in rollout.incoming {
+            let Some(old) = replaces else { continue };
+            self.make_room(now, id, old);
+            if rollout.keeps_budget {
+                self.renew_again(now, old);
+            }
+        }
+    }
+
+    /// Makes a generation that was taken back the first predecessor of `old`. If there are too many, it goes before those with clients.
+    fn make_room(&mut self, now: Duration, failed: GenerationId, old: GenerationId) {
+        let mut predecessors = self.predecessors(old);
+        if self.knows(failed) && predecessors.len() >= PREDECESSORS {
+            self.ask_and_cut(now, failed);
+        }
+        predecessors.insert(0, failed);
+        if let Some(generation) = self.generations.get_mut(old) {
+            generation.predecessors = predecessors;
+        }
+    }
+
+    /// Ends a rollout because the app stops. The incoming generations stop like all others.
+    pub(super) fn abort_rollout(&mut self) {
+        self.rollouts.reload_wanted = false;
+        let Some(rollout) = self.rollouts.take() else { return };
+        self.actions.push(Action::RollBack(None));
+        for incoming in rollout.incoming {
+            if let Some(generation) = self.generations.get_mut(incoming.id) {
+                generation.role = Role::Retired;
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: GenerationId) {
+        self.generations.remove(id);
+        self.actions.push(Action::Forget(id));
+    }
+}
+
+/// Returns whether a generation that was found dead can still be replaced.
+fn can_be_renewed(generation: &Generation) -> bool {
+    generation.counts() && generation.phase() == Phase::Running
+}
