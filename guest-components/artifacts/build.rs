@@ -12,7 +12,10 @@ mod environment;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
-/// The packages to build, each a component of the same name.
+/// The app that `make run` starts.
+const DEMO: &str = "demo.toml";
+
+/// The packages, each a component of the same name.
 const PACKAGES: &[&str] = &[
     "server",
     "server-classic",
@@ -51,9 +54,10 @@ fn main() {
     let stable = stable_folder(&out);
     // Debug, release and clippy builds of the host share one build of the guests, which is the same for all.
     let built = stable.join("build");
-    build_packages(&root, &built);
+    let packages = packages(&components);
+    build_packages(&root, &built, &packages);
     let mut guests: Vec<(String, Vec<u8>)> = Vec::new();
-    for package in PACKAGES {
+    for package in packages {
         let file = built_file(&built, package);
         let bytes = fs::read(&file).unwrap_or_else(|error| fail(&format!("{}: {error}", file.display())));
         guests.push((package.to_string(), bytes));
@@ -92,14 +96,22 @@ fn watch(components: &Path, root: &Path) {
     }
 }
 
-fn build_packages(root: &Path, built: &Path) {
+/// The packages to build: without the feature `all` those of the demo, which is what a newcomer waits for.
+fn packages(components: &Path) -> Vec<&'static str> {
+    let demo =
+        fs::read_to_string(components.join(DEMO)).unwrap_or_else(|error| fail(&format!("{DEMO}: {error}")));
+    let wanted = |package: &&&str| cfg!(feature = "all") || demo.contains(&format!("/{package}.wasm\""));
+    PACKAGES.iter().filter(wanted).copied().collect()
+}
+
+fn build_packages(root: &Path, built: &Path, packages: &[&str]) {
     if !target_is_installed() {
         fail(&format!("the target {TARGET} is missing; run: rustup target add {TARGET}"));
     }
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo.current_dir(root).args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]);
     cargo.arg("--target-dir").arg(built);
-    for package in PACKAGES {
+    for package in packages {
         cargo.args(["-p", package]);
     }
     environment::clean(&mut cargo);
