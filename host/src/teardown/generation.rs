@@ -113,8 +113,8 @@ impl State {
     }
 }
 
-/// Role of a generation in the app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Role of a generation in the app. The end of a generation affects the app up to `Serving`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     /// It serves once all generations of its rollout are ready.
     OnTrial,
@@ -164,7 +164,6 @@ pub(super) struct Slice {
     pub(super) end: Duration,
 }
 
-/// One generation.
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
     pub(super) policy: GenerationPolicy,
@@ -225,10 +224,7 @@ impl Generation {
 
     /// Returns whether its end can affect the app.
     pub(super) fn counts(&self) -> bool {
-        match self.role {
-            Role::OnTrial | Role::Serving => true,
-            Role::StoppedByOperator | Role::Retired => false,
-        }
+        self.role <= Role::Serving
     }
 
     pub(super) fn on_trial(&self) -> bool {
@@ -262,7 +258,7 @@ impl Generations {
         self.all.insert(id, generation);
     }
 
-    /// Forgets a generation that has ended.
+    /// Forgets a generation that has ended, and so has no deadline.
     pub(super) fn remove(&mut self, id: GenerationId) {
         self.all.remove(&id);
     }
@@ -296,7 +292,6 @@ impl Generations {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns those whose deadline has passed.
     pub(super) fn overdue(&self, now: Duration) -> BTreeSet<GenerationId> {
         self.deadlines.iter().take_while(|(deadline, _)| now >= *deadline).map(|(_, id)| *id).collect()
     }

@@ -13,7 +13,8 @@
 //!
 //! A cause leads from running to delay or drain. From every level the end of the last generation leads to exit.
 
-#![deny(clippy::wildcard_enum_match_arm)] // A new event, level or phase needs a decision in each match.
+// A new event, level or phase needs a decision in each match.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod cause;
 mod event;

@@ -12,7 +12,6 @@ use crate::plan::RestartPlan;
 /// Largest share by which a pause is shortened, so that components that fail together do not all come back together.
 const JITTER: f64 = 0.25;
 
-/// Restarts of one component.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RestartBudget {
     recent: VecDeque<Duration>,

@@ -17,9 +17,7 @@ const FORCED_RESERVE: Duration = Duration::from_millis(250);
 pub(super) struct Stop {
     level: Level,
     begun: Option<(Cause, Deadlines)>,
-    /// Factor by which every grace is stretched.
     grace_factor: u32,
-    /// The signal by which an operator forced the stop.
     forced: Option<Signal>,
     host_bug: bool,
 }
@@ -174,16 +172,13 @@ impl Machine {
         self.stop.level = level;
         self.actions.push(Action::Raise(level));
         match level {
-            Level::Drain => self.dismiss_all(now),
+            Level::Drain => {
+                let living = self.generations.ids(Generation::lives);
+                self.last_slice().into_iter().for_each(|slice| self.dismiss(now, &living, slice));
+                self.ask_unneeded(now);
+            }
             Level::Cut => self.cut_all(now),
             Level::Running | Level::Delay | Level::Exit => {}
-        }
-    }
-
-    fn dismiss_all(&mut self, now: Duration) {
-        if let Some(slice) = self.last_slice() {
-            self.dismiss(now, &self.generations.ids(Generation::lives), slice);
-            self.ask_unneeded(now);
         }
     }
 

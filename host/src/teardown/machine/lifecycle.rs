@@ -11,7 +11,6 @@ use crate::teardown::{Action, Cause, GenerationId, Level, Outcome, Phase, Reques
 /// an instance that traps at each start would fill a core.
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
-/// An event of one generation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GenerationEvent {
     Entered,
@@ -107,9 +106,6 @@ impl Machine {
     /// A failed generation gets no notice, because it cannot be entered again. It has a deadline for the tasks that it left behind.
     pub(super) fn failed(&mut self, now: Duration, id: GenerationId) {
         let Some(generation) = self.generations.get_mut(id) else { return };
-        if generation.verdict == Verdict::Failed {
-            return;
-        }
         generation.verdict = generation.verdict.max(Verdict::Failed);
         let (role, on_failure) = (generation.role, generation.policy.on_failure);
         if generation.phase() < Phase::Cut {
@@ -282,7 +278,6 @@ impl Machine {
     }
 }
 
-/// Returns whether a generation with this outcome starts again.
 fn comes_back(outcome: Outcome, on_exit: OnEnd, on_failure: OnEnd) -> bool {
     match outcome {
         Outcome::Finished | Outcome::Stopped | Outcome::HookFailed => on_exit == OnEnd::Restart,

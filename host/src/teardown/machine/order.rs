@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Machine;
+use crate::plan::{reversed, waves};
 use crate::teardown::generation::{Generation, Slice, State};
 use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
 
-/// Whether a generation may start.
 enum Start {
     Now,
     Later,
@@ -108,10 +108,8 @@ impl Machine {
             return;
         };
         // While the app runs, a stop takes at most the grace of the app, also after a wait for others.
-        let end = match self.level() {
-            Level::Running => end.min(now.saturating_add(self.policy.grace)),
-            Level::Delay | Level::Drain | Level::Cut | Level::Exit => end,
-        };
+        let alone = now.saturating_add(self.policy.grace);
+        let end = if self.level() == Level::Running { end.min(alone) } else { end };
         let own = self.own_grace(generation).map(|grace| now.saturating_add(grace));
         let deadline = own.map_or(end, |own| own.min(end));
         self.generations.set(id, State::Asked { deadline });
@@ -127,16 +125,14 @@ impl Machine {
         self.ask(now, id);
     }
 
-    /// Abandons a generation whose `run` has not been entered.
     pub(super) fn abandon(&mut self, now: Duration, id: GenerationId, cause: Cause) {
         let end = now.saturating_add(self.policy.grace);
-        let Some(generation) = self.generations.get_mut(id).filter(|generation| generation.slice.is_none())
-        else {
-            return;
-        };
-        generation.slice = Some(Slice { cause, end });
-        self.generations.set(id, State::Starting { bound: Some(end) });
-        self.actions.push(Action::Abandon(id));
+        let Some(generation) = self.generations.get_mut(id) else { return };
+        if generation.slice.is_none() {
+            generation.slice = Some(Slice { cause, end });
+            self.generations.set(id, State::Starting { bound: Some(end) });
+            self.actions.push(Action::Abandon(id));
+        }
     }
 
     /// Has these generations stop in waves, the last one by the end of the slice.
@@ -184,17 +180,10 @@ impl Machine {
         self.generations.iter().filter(stops).filter_map(|(_, generation)| Some(generation.slice?.end)).max()
     }
 
-    /// Returns the waves in which these stop, the first one first.
     fn stop_waves(&self, ids: &BTreeSet<GenerationId>) -> Vec<Vec<GenerationId>> {
-        let (mut waves, mut left) = (Vec::new(), ids.clone());
-        while !left.is_empty() {
-            let needed: BTreeSet<_> = left.iter().flat_map(|id| self.needs(*id)).collect();
-            let wave: Vec<_> = left.iter().filter(|id| !needed.contains(id)).copied().collect();
-            // No manifest has a circle; the generations in one are in the last wave.
-            let wave = if wave.is_empty() { left.iter().copied().collect() } else { wave };
-            left.retain(|id| !wave.contains(id));
-            waves.push(wave);
-        }
+        let needs = ids.iter().map(|id| (*id, self.needs(*id))).collect();
+        let (mut waves, circles) = waves(&reversed(&needs));
+        waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
         waves
     }
 

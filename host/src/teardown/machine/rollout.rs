@@ -55,7 +55,6 @@ pub(super) struct Rollouts {
     /// Generations that were found dead, with the earliest time of their renewal.
     renewals: BTreeMap<GenerationId, Duration>,
     reload_wanted: bool,
-    /// Start of the last reload.
     reload_began: Option<Duration>,
 }
 
@@ -185,15 +184,23 @@ impl Machine {
         let replaced = rollout.incoming.iter().filter_map(|incoming| Some((incoming.replaces?, incoming.id)));
         let replaced: BTreeMap<_, _> = replaced.collect();
         let stale: BTreeSet<_> = replaced.keys().chain(&rollout.removed).copied().collect();
-        self.come_after(&replaced, &stale);
+        // The generations that stay come after the incoming ones as they came after the stale ones.
+        for id in self.ids().into_iter().filter(|id| !stale.contains(id)) {
+            let Some(generation) = self.generations.get_mut(id) else { continue };
+            if generation.role != Role::Retired {
+                let heir = |old: &GenerationId| replaced.get(old).copied().unwrap_or(*old);
+                generation.policy.after.iter_mut().for_each(|needed| *needed = heir(needed));
+            }
+        }
         self.retire(now, &stale, rollout.cause);
         for incoming in &rollout.incoming {
-            self.end_the_oldest(now, incoming.id);
+            for oldest in self.predecessors(incoming.id).into_iter().skip(PREDECESSORS) {
+                self.ask_and_cut(now, oldest);
+            }
         }
         self.start_pending(now);
     }
 
-    /// Ends the trial of a generation: it serves from here on.
     fn take_over(&mut self, now: Duration, incoming: &Incoming, keeps_budget: bool) {
         let old = incoming.replaces.and_then(|old| self.generations.get(old));
         let mut budget = old.filter(|_| keeps_budget).map(|old| old.budget.clone()).unwrap_or_default();
@@ -204,21 +211,6 @@ impl Machine {
         if let Some(generation) = self.generations.get_mut(incoming.id) {
             generation.role = Role::Serving;
             (generation.budget, generation.predecessors) = (budget, predecessors);
-        }
-    }
-
-    /// Lets the generations that stay come after the incoming ones as they came after the stale ones.
-    fn come_after(
-        &mut self,
-        replaced: &BTreeMap<GenerationId, GenerationId>,
-        stale: &BTreeSet<GenerationId>,
-    ) {
-        for id in self.ids().into_iter().filter(|id| !stale.contains(id)) {
-            let Some(generation) = self.generations.get_mut(id) else { continue };
-            if generation.role != Role::Retired {
-                let heir = |old: &GenerationId| replaced.get(old).copied().unwrap_or(*old);
-                generation.policy.after.iter_mut().for_each(|needed| *needed = heir(needed));
-            }
         }
     }
 
@@ -250,13 +242,6 @@ impl Machine {
     fn predecessors(&self, id: GenerationId) -> Vec<GenerationId> {
         let all = self.generations.get(id).map(|generation| &generation.predecessors);
         all.into_iter().flatten().copied().filter(|id| self.knows(*id)).collect()
-    }
-
-    /// Cuts off the oldest generations of a component if there are too many.
-    fn end_the_oldest(&mut self, now: Duration, id: GenerationId) {
-        for old in self.predecessors(id).into_iter().skip(PREDECESSORS) {
-            self.ask_and_cut(now, old);
-        }
     }
 
     /// Takes a rollout back before its switch. Its generations end again.
