@@ -177,7 +177,7 @@ mod tests {
             operator: Arc::new(Reloads),
             died: Box::new(|| {}),
         };
-        let _operate = Admin::start(parts).unwrap();
+        let _admin = Admin::start(parts).unwrap();
         let client = ControlClient::new(path);
         run(async {
             assert_eq!(client.post("/reload").await.unwrap(), "2 components 1m");

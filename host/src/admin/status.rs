@@ -45,7 +45,7 @@ pub struct Status {
 pub struct LastReload {
     /// Whether it took over.
     pub ok: bool,
-    /// What changed, or why it failed.
+    /// The changes, or why it failed.
     pub text: String,
     /// Time since then.
     pub ago_ms: u64,

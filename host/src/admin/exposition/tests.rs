@@ -1,4 +1,4 @@
-//! What is written, read back by a strict parser of the format (version 0.0.4), and compared with the documentation.
+//! The text, read back by a strict parser of the format (version 0.0.4), and compared with the documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
