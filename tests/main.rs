@@ -34,6 +34,7 @@ mod labs;
 mod languages;
 mod layout;
 mod manual;
+mod memory;
 mod modules;
 mod operate;
 mod order;

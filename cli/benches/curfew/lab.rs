@@ -125,5 +125,15 @@ pub fn machine() -> Result<String> {
     let load = load.split(' ').next().unwrap_or_default();
     let model = model.map_or("unknown CPU", |(_, model)| model);
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!("curfew {version} on {cores} cores ({model}); load average before: {load}"))
+    let huge = huge_pages();
+    Ok(format!(
+        "curfew {version} on {cores} cores ({model}); transparent huge pages: {huge}; load average before: {load}"
+    ))
+}
+
+/// Which mode the kernel has for transparent huge pages. The peers get them in `madvise` if they ask, in `always` anyway.
+fn huge_pages() -> String {
+    let modes = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let mode = modes.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    mode.map_or_else(|| "none".to_owned(), |(mode, _)| mode.to_owned())
 }
