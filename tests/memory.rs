@@ -34,6 +34,6 @@ fn idle_instances_take_no_huge_pages() {
     let app = Host::manifest(&(app("") + &services)).start();
     app.wait_for_log("app started", "");
     let huge = in_huge_pages(&app);
-    assert!(huge <= 4.0, "{huge} MiB in huge pages");
+    assert!(huge <= 16.0, "{huge} MiB in huge pages");
     app.stop().expect_code(0);
 }
