@@ -1,10 +1,13 @@
-//! What is checked on the source itself: no test is forgotten, and the parts of the host know only what is
-//! below them.
+//! Promises of the source itself: its parts know only what is below them, imports go round in no large circle, one thing has
+//! one name, and no test is forgotten.
 
-use std::collections::BTreeSet;
+mod imports;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use imports::{Imports, code};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -38,56 +41,21 @@ fn no_forgotten_test_files() {
     }
 }
 
-/// Issue 11: `wit/` has the only copy of each WIT package. In samples and guests, `wit/deps` has links to it.
-#[test]
-fn each_wit_package_is_kept_once() {
-    let listed = Command::new("git")
-        .args(["ls-files", "-co", "--exclude-standard", "*.wit"])
-        .current_dir(ROOT)
-        .output();
-    let wit = Path::new(ROOT).join("wit").canonicalize().unwrap();
-    let mut packages = BTreeSet::new();
-    for path in String::from_utf8(listed.unwrap().stdout).unwrap().lines() {
-        let file = Path::new(ROOT).join(path);
-        if path.starts_with("wit/") {
-            let text = fs::read_to_string(&file).unwrap();
-            let package = text.lines().find(|line| line.starts_with("package ")).map(str::to_owned);
-            let first = package.is_none_or(|package| packages.insert(package));
-            assert!(first, "{path}: the second copy of its package");
-        } else if path.contains("/deps/") {
-            let is_link = file.canonicalize().unwrap().starts_with(&wit);
-            assert!(is_link, "{path}: a copy, where a link to wit/ will do");
-        }
-    }
-    assert!(packages.len() > 10, "{packages:?}");
-}
-
-/// What no file below this part of `host/src` may name, and why the contract says so.
+/// The parts of `host/src`, each with the words that no file of it may import, and why the contract says so.
 const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("text", &["crate", "wasmtime", "hyper", "tokio"]),
     ("teardown", &["wasmtime", "hyper", "tokio", "Instant", "SystemTime", "crate::runtime", "crate::server"]),
-    ("teardown", &["crate::supervisor", "crate::cli", "crate::output"]),
-    ("plan", &["wasmtime", "clap", "crate::runtime", "crate::server", "crate::supervisor", "crate::cli"]),
-    ("runtime", &["crate::server", "crate::supervisor", "crate::cli"]),
-    ("server", &["crate::supervisor", "crate::cli"]),
-    ("operate", &["wasmtime", "crate::supervisor", "crate::cli", "crate::runtime"]),
-    ("supervisor", &["crate::cli", "clap"]),
+    ("teardown", &["crate::supervisor", "crate::output", "crate::admin"]),
     (
-        "systemd",
-        &["wasmtime", "hyper", "tokio", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"],
+        "plan",
+        &["wasmtime", "clap", "crate::runtime", "crate::server", "crate::supervisor", "crate::teardown"],
     ),
-    (
-        "drill",
-        &[
-            "wasmtime",
-            "clap",
-            "crate::supervisor",
-            "crate::server",
-            "crate::cli",
-            "crate::runtime",
-            "crate::output",
-        ],
-    ),
-    ("output", &["wasmtime", "crate::server", "crate::supervisor", "crate::cli", "crate::runtime"]),
+    ("runtime", &["crate::server", "crate::supervisor", "crate::admin"]),
+    ("server", &["crate::supervisor"]),
+    ("admin", &["wasmtime", "crate::supervisor", "crate::runtime"]),
+    ("supervisor", &["clap", "hyper"]),
+    ("systemd", &["wasmtime", "hyper", "tokio", "crate::server", "crate::supervisor", "crate::runtime"]),
+    ("output", &["wasmtime", "crate::server", "crate::supervisor", "crate::runtime"]),
 ];
 
 /// Design 5: one way down, `cli → plan → supervisor → server → runtime`; `teardown` imports neither wasmtime nor
@@ -140,11 +108,152 @@ fn names(line: &str, word: &str) -> bool {
     })
 }
 
-/// House rules: files of at most 400 lines.
+/// The crates, whose sources are checked.
+const CRATES: [&str; 2] = ["host/src", "cli/src"];
+
+/// Direction 5: no import circle of more than three files.
 #[test]
-fn no_test_file_is_too_long() {
-    for path in sources(&Path::new(ROOT).join("tests")) {
-        let lines = fs::read_to_string(&path).unwrap().lines().count();
-        assert!(lines <= 400, "{} has {lines} lines", path.display());
+fn no_circle_of_imports_has_more_than_three_files() {
+    for folder in CRATES {
+        let imports = Imports::read(&Path::new(ROOT).join(folder));
+        assert!(
+            imports.edges().values().map(|to| to.len()).sum::<usize>() > 100,
+            "{folder}: nothing was read"
+        );
+        let large: Vec<_> = imports.circles().into_iter().filter(|circle| circle.len() > 3).collect();
+        assert!(large.is_empty(), "{folder}: these files import each other in a circle: {large:#?}");
+    }
+}
+
+/// Files of production code with their text, without comments and tests.
+fn production() -> Vec<(String, String)> {
+    let files = CRATES.iter().flat_map(|folder| sources(&Path::new(ROOT).join(folder)));
+    let is_test = |path: &PathBuf| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    files
+        .filter(|path| !is_test(path))
+        .map(|path| {
+            let name = path.strip_prefix(ROOT).unwrap().display().to_string().replace("/../", "");
+            (name, code(&fs::read_to_string(&path).unwrap()))
+        })
+        .collect()
+}
+
+/// The types that a file declares, each with whether other files can name it.
+fn types(code: &str) -> Vec<(&str, bool)> {
+    let mut found = Vec::new();
+    for line in code.lines() {
+        let line = line.trim_start();
+        let (is_public, rest) = match line.strip_prefix("pub") {
+            Some(rest) => {
+                (true, rest.trim_start_matches("(crate)").trim_start_matches("(super)").trim_start())
+            }
+            None => (false, line),
+        };
+        let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+        if let Some(rest) = kinds.iter().find_map(|kind| rest.strip_prefix(kind)) {
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            found.push((&rest[..end], is_public));
+        }
+    }
+    found
+}
+
+/// Direction 1: one thing has one name. An associated type has the name of its trait's.
+#[test]
+fn no_two_public_types_share_a_name() {
+    let mut declared: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, code) in production() {
+        for (name, _) in types(&code).into_iter().filter(|(_, is_public)| *is_public) {
+            declared.entry(name.to_owned()).or_default().push(file.clone());
+        }
+    }
+    assert!(declared.len() > 200, "nothing was read");
+    let twice: Vec<_> = declared.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(twice.is_empty(), "these names stand for more than one type: {twice:#?}");
+}
+
+/// The nouns of the domain, each with the type and the file that it is.
+const NOUNS: &[(&str, &str)] = &[
+    ("Plan", "host/src/plan/"),
+    ("ComponentPlan", "host/src/plan/"),
+    ("Machine", "host/src/teardown/machine.rs"),
+    ("Generation", "host/src/teardown/generation.rs"),
+    ("Rollout", "host/src/teardown/rollout.rs"),
+    ("Level", "host/src/teardown/level.rs"),
+    ("Cause", "host/src/teardown/cause.rs"),
+    ("ExitCode", "host/src/teardown/exit_code.rs"),
+    ("Notice", "host/src/runtime/"),
+    ("Loaded", "host/src/runtime/component.rs"),
+    ("Ingress", "host/src/server/ingress/"),
+    ("Address", "host/src/server/address/"),
+    ("Pool", "host/src/server/pool/"),
+    ("Worker", "host/src/server/worker/"),
+    ("EventLoop", "host/src/supervisor/event_loop.rs"),
+    ("GenerationRecord", "host/src/supervisor/generation_record.rs"),
+    ("Guardian", "host/src/supervisor/guardian.rs"),
+    ("Report", "host/src/supervisor/report.rs"),
+];
+
+/// Words that were replaced: metaphors, and second names of things in [`NOUNS`]. None may come back as a file or as a type.
+const RETIRED: &[&str] = &[
+    "Bell",
+    "Birth",
+    "Board",
+    "Climb",
+    "Conductor",
+    "Control",
+    "Desk",
+    "Door",
+    "Ears",
+    "Front",
+    "Group",
+    "Hold",
+    "Lane",
+    "Lanes",
+    "Ledger",
+    "Life",
+    "Member",
+    "Mouth",
+    "Narrate",
+    "Operate",
+    "Orders",
+    "Perform",
+    "Roster",
+    "Seat",
+    "Seen",
+    "Standing",
+    "Ticker",
+    "Tries",
+    "Visit",
+];
+
+#[test]
+fn one_thing_has_one_name() {
+    let files = production();
+    for (noun, home) in NOUNS {
+        let is_home = |(file, code): &&(String, String)| {
+            file.starts_with(home) && types(code).into_iter().any(|(name, _)| name == *noun)
+        };
+        assert!(files.iter().any(|file| is_home(&file)), "{noun} is not declared in {home}");
+    }
+    for (file, code) in &files {
+        let stem = Path::new(file).file_stem().unwrap().to_str().unwrap();
+        for word in RETIRED {
+            assert!(!stem.eq_ignore_ascii_case(word), "{file}: {word} was replaced by another word");
+            let declared = types(code).into_iter().any(|(name, _)| name == *word);
+            assert!(!declared, "{file} declares {word}, which was replaced by another word");
+        }
+    }
+}
+
+/// House rule: `mod.rs` holds docs and re-exports only.
+#[test]
+fn a_mod_file_holds_docs_and_re_exports_only() {
+    for (file, code) in production().into_iter().filter(|(file, _)| file.ends_with("/mod.rs")) {
+        for line in code.lines() {
+            let items = ["fn ", "struct ", "enum ", "impl ", "trait ", "static ", "macro_rules"];
+            let line = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            assert!(!items.iter().any(|item| line.starts_with(item)), "{file} has code: {line}");
+        }
     }
 }
