@@ -138,7 +138,7 @@ fn production() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The types that a file declares, each with whether other files can name it.
+/// The types that a file declares, each with whether all files of the crate can name it.
 fn types(code: &str) -> Vec<(&str, bool)> {
     let mut found = Vec::new();
     for line in code.lines() {
@@ -152,17 +152,22 @@ fn types(code: &str) -> Vec<(&str, bool)> {
         let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
         if let Some(rest) = kinds.iter().find_map(|kind| rest.strip_prefix(kind)) {
             let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-            found.push((&rest[..end], is_public));
+            if end > 0 {
+                found.push((&rest[..end], public.is_some()));
+            }
         }
     }
     found
 }
 
-/// Direction 1: one thing has one name. An associated type has the name of its trait's.
+/// Direction 1: one thing has one name. A type that stands for another one without a feature has its name.
 #[test]
 fn no_two_public_types_share_a_name() {
     let mut declared: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (file, code) in production() {
+        if file.ends_with("adapt/absent.rs") {
+            continue;
+        }
         for (name, _) in types(&code).into_iter().filter(|(_, is_public)| *is_public) {
             declared.entry(name.to_owned()).or_default().push(file.clone());
         }
@@ -178,7 +183,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("ComponentPlan", "host/src/plan/"),
     ("Machine", "host/src/teardown/machine.rs"),
     ("Generation", "host/src/teardown/generation.rs"),
-    ("Rollout", "host/src/teardown/rollout.rs"),
+    ("Rollout", "host/src/teardown/"),
     ("Level", "host/src/teardown/level.rs"),
     ("Cause", "host/src/teardown/cause.rs"),
     ("ExitCode", "host/src/teardown/exit_code.rs"),

@@ -35,7 +35,7 @@ enum Step {
 }
 
 /// How the last reload ended.
-pub(super) struct LastReload {
+pub(super) struct ReloadResult {
     /// Whether the new manifest holds.
     pub(super) ok: bool,
     /// The change, or the error.
@@ -49,7 +49,7 @@ pub(super) struct LastReload {
 pub(super) struct ReloadState {
     ok: u64,
     failed: u64,
-    last: Option<LastReload>,
+    last: Option<ReloadResult>,
     began: Duration,
     step: Step,
     rollout: Option<PendingRollout>,
@@ -67,7 +67,7 @@ impl ReloadState {
     }
 
     /// Returns how the last reload ended.
-    pub(super) fn last(&self) -> Option<&LastReload> {
+    pub(super) fn last(&self) -> Option<&ReloadResult> {
         self.last.as_ref()
     }
 
@@ -126,7 +126,7 @@ impl ReloadState {
         self.ok += u64::from(ok);
         self.failed += u64::from(!ok);
         self.step = Step::Idle;
-        self.last = Some(LastReload { ok, text, at: now });
+        self.last = Some(ReloadResult { ok, text, at: now });
         now.saturating_sub(self.began)
     }
 }
