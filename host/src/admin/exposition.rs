@@ -53,9 +53,9 @@ fn encode_app(encoder: &mut DescriptorEncoder<'_>, Snapshot { status, metrics }:
     gauges(encoder, "curfew_build_info", "The version of curfew; always 1.", [(build, 1_u32)])?;
     gauges(encoder, "curfew_app_info", "The app's name; always 1.", [(app, 1_u32)])?;
     gauges(encoder, "curfew_uptime_seconds", "Time since the app's start.", [(NONE, uptime)])?;
-    gauges(encoder, "curfew_ready", "1 if the app takes work, else 0.", [(NONE, u32::from(status.ready))])?;
+    gauges(encoder, "curfew_ready", "1 if the app is ready, else 0.", [(NONE, u32::from(status.ready))])?;
     gauges(encoder, "curfew_stopping", "1 once a stop has begun, else 0.", [(NONE, u32::from(stopping))])?;
-    counters(encoder, "curfew_reloads", "Reloads that have ended, by their result.", reloads)?;
+    counters(encoder, "curfew_reloads", "Ended reloads, by their result.", reloads)?;
     gauges(
         encoder,
         "curfew_last_reload_successful",
@@ -74,14 +74,14 @@ fn encode_requests(encoder: &mut DescriptorEncoder<'_>, components: &[ComponentM
     let counted = || components.iter().filter_map(|one| Some((one.name.as_str(), one.requests.as_ref()?)));
     let ended = counted().map(|(name, requests)| (name, requests.classes, &requests.durations)).collect();
     let aborted = counted().map(|(name, requests)| ([("component", name)], requests.aborted));
-    let total = ("curfew_requests", "Requests that have ended, by the class of their answer.");
+    let total = ("curfew_requests", "Ended requests, by the class of their status.");
     let duration =
         ("curfew_request_duration_seconds", "Time from a request's head to the end of its answer.");
     encode_ended(encoder, total, duration, ("class", CLASSES), ended)?;
     counters(
         encoder,
         "curfew_requests_aborted",
-        "Answers that broke off because their instance failed or was cut off.",
+        "Answers that were cut short because their instance failed or was cut off.",
         aborted,
     )
 }

@@ -58,7 +58,7 @@ pub struct ComponentMetrics {
 pub struct RequestMetrics {
     /// Requests that have ended, by the class of their answer, as in [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
-    /// Answers that broke off because their instance failed or was cut off.
+    /// Answers that were cut short because their instance failed or was cut off.
     pub aborted: u64,
     /// How long they took.
     pub durations: Durations,

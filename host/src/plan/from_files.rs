@@ -29,7 +29,7 @@ pub struct Bare {
     pub dirs: Vec<DirGrant>,
     /// Whether it has the whole network, HTTP servers included.
     pub allow_net: bool,
-    /// The HTTP servers it may send requests to.
+    /// The HTTP servers that it may send requests to.
     pub outbound_http: Vec<Origin>,
 }
 

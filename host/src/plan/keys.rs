@@ -106,9 +106,9 @@ table! {
         "source" required => source: PathBuf;
         /// The settings of a component that the host listens for.
         flat => http: HttpPlan;
-        /// The components it depends on: it starts after they are ready, and stops before them.
+        /// The components that it depends on. It starts after they are ready, and stops before them.
         "after" => after: Vec<String> = Shape::List(&Shape::Component);
-        /// Longest time between its notice and its cut-off; never longer than the app's.
+        /// Longest time between its notice and its cut-off; never longer than the app's grace.
         "grace" => grace: Option<Duration>, or(None, "the app's grace");
         /// The time at which the host calls its exported `shutdown`.
         "hook" => hook: Option<HookTiming>,
@@ -136,11 +136,11 @@ table! {
         "args" => args: Vec<String>;
         /// Its whole environment.
         "env" => env: Vec<(String, String)>;
-        /// The directories it sees.
+        /// The directories that it can access.
         "dirs" => dirs: Vec<DirGrant>;
-        /// The addresses it may use.
+        /// The addresses that it may use.
         "network" => network: NetworkGrant;
-        /// The HTTP servers it may send requests to.
+        /// The HTTP servers that it may send requests to.
         "outbound-http" => outbound_http: Vec<Origin>;
         /// The values it reads through `wasi:config/store`.
         "config" => config: BTreeMap<String, String>;
@@ -155,7 +155,7 @@ table! {
         /// `fd:NAME` is a socket that systemd hands over.
         "listen" => listen: Vec<ListenAddress>, for Listen;
         /// The requests on its addresses that are its own: each route is a host, the start of a path, or both.
-        "routes" => routes: Vec<Route>, or(Vec::new(), "what no other component's route takes"), for Requests;
+        "routes" => routes: Vec<Route>, or(Vec::new(), "all requests that no other route matches"), for Requests;
         /// The certificate of its addresses.
         "tls" => tls: Option<TlsPlan>, for Listen;
         /// The number of its instances, and how long each stays.
@@ -173,7 +173,7 @@ table! {
     /// A certificate and its key.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct TlsPlan {
-        /// The certificate, with those that sign it: a PEM file.
+        /// The certificate with its chain: a PEM file.
         "cert" required => cert: PathBuf;
         /// Its private key: a PEM file.
         "key" required => key: PathBuf;
@@ -225,7 +225,7 @@ table! {
         /// Time between two such requests, or longest time between two calls of `alive`.
         "every" => every: Duration = ABOVE_0, or(secs(10));
         /// Longest time until the response begins, for the kind `http`.
-        "timeout" => timeout: Duration = ABOVE_0, or(every, "what `every` says");
+        "timeout" => timeout: Duration = ABOVE_0, or(every, "the value of `every`");
         /// The number of misses in a row after which the component has failed.
         "failures" => failures: u32 = FROM_1, or(3);
     }
@@ -250,9 +250,9 @@ table! {
     pub struct NetworkGrant {
         /// Addresses it may bind. Port 0 allows one of the system's choice.
         "listen" => listen: Vec<SocketAddr>;
-        /// Peers it may connect or send to.
+        /// Peers that it may connect or send to.
         "connect" => connect: Vec<Peer>;
-        /// Whether it may look up names.
+        /// True if it may look up names.
         "names" => names: bool;
         /// All of it, whatever the keys say; only the command line can grant that.
         plain => all: bool;
@@ -267,7 +267,7 @@ table! {
         "max" => max: u32, or(5);
         /// The time in which `max` restarts are allowed.
         "within" => within: Duration = ABOVE_0,
-            or(Duration::ZERO, "`\"1m\"`, or twice the time that `max` restarts can take if that is longer");
+            or(Duration::ZERO, "the longer of `\"1m\"` and twice the time that `max` restarts can take");
         /// The first pause before a restart, and the longest one. Each pause is twice the one before, less up to a
         /// quarter by chance: `["200ms", "30s"]` is 200 ms, 400 ms, 800 ms and so on, at most 30 s. After a run as
         /// long as the longest pause, the next pause is the first one again.
@@ -330,9 +330,9 @@ words! {
 words! {
     /// The meaning of a component's end, or of its failure, for the app.
     pub enum OnEnd {
-        /// The whole app stops: one leaves, all leave.
+        /// The whole app stops.
         StopApp = "stop-app",
-        /// The others go on.
+        /// The other components go on.
         Ignore = "ignore",
         /// The host starts it again, within the limits of `restart`.
         Restart = "restart",
@@ -352,7 +352,7 @@ words! {
 words! {
     /// The time at which the host calls the hook of a component.
     pub enum HookTiming {
-        /// As soon as the component is asked to stop.
+        /// As soon as the component gets its notice.
         AtStart = "at-start",
         /// When its `run` has returned, or its requests are done.
         AfterDrain = "after-drain",

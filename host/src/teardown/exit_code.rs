@@ -28,11 +28,11 @@ impl ExitCode {
 
     /// Each code with its meaning, for the manual and the guide. `n` is the number of a signal.
     pub const MEANINGS: &[(&str, &str)] = &[
-        ("0", "everything ended cleanly, whatever asked for it"),
-        ("1", "a component failed; the first failure is the one named as the cause"),
+        ("0", "all components ended cleanly, for any cause of the stop"),
+        ("1", "a component failed; the first failure is named as the cause"),
         ("2", "the command line cannot be understood"),
         ("3", "stopped in time, but a hook failed"),
-        ("69", "an address could not be bound, a file not read, or a name not looked up, at the start"),
+        ("69", "at the start, an address could not be bound, a file not read, or a name not looked up"),
         ("70", "a bug in curfew"),
         ("75", "a component failed more often than its `restart` allows"),
         ("78", "the manifest or a component is invalid; nothing was started"),
