@@ -77,10 +77,10 @@ languages: build setup-languages ## build the samples in all languages, and run 
 	@exec target/debug/curfew run guest-components/languages.toml
 
 build: setup-build ## build the host and the guest components
-	$(CARGO) build -p curfew -p artifacts --features artifacts/all
+	$(CARGO) build -p curfew-host -p curfew -p artifacts --features artifacts/all
 
 run: setup-build ## run the demo app: Ctrl-C stops it
-	$(CARGO) build -p curfew -p artifacts
+	$(CARGO) build -p curfew-host -p curfew -p artifacts
 	@echo "open http://127.0.0.1:8080/ in a browser: the app's components, live"
 	@echo "or in another terminal:  nc 127.0.0.1 7007   then type a line, and press Ctrl-C here before the answer"
 	@echo "or operate it:           target/debug/curfew status --manifest guest-components/demo.toml"
