@@ -50,6 +50,7 @@ mod steady;
 mod systemd;
 mod tcp;
 mod terminal;
+mod toy_kind;
 mod wit;
 
 use std::sync::Mutex;

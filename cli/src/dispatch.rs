@@ -8,9 +8,10 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{check, control, drill, manual, run};
-use crate::new;
 use crate::print::print;
+use crate::{kinds, new};
 use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
+use curfew_host::server::{KindSet, built_in};
 use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
@@ -20,6 +21,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command line of this process and ends the process.
 pub fn main() -> ! {
+    main_with(built_in())
+}
+
+/// Does the same with these kinds of component.
+pub fn main_with(sets: Vec<KindSet>) -> ! {
+    kinds::set(sets);
     // Before anything is opened: descriptors that a service manager passes have the lowest numbers.
     activation::from_env();
     if block_signals().is_err() {

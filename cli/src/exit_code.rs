@@ -7,7 +7,7 @@ use crate::new::NewError;
 use curfew_host::admin::client::ControlClientError;
 use curfew_host::plan::PlanErrorKind;
 use curfew_host::runtime::LoadError;
-use curfew_host::server::IngressError;
+use curfew_host::server::PrepareError;
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::ExitCode;
 
@@ -22,9 +22,9 @@ impl CliError {
             },
             Self::App(error) => match error {
                 AppError::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
-                AppError::Ingress(IngressError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
+                AppError::Prepare(PrepareError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
                 AppError::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
-                | AppError::Ingress(_)
+                | AppError::Prepare(_)
                 | AppError::Admin(_)
                 | AppError::System { .. } => ExitCode::UNAVAILABLE,
                 AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,

@@ -43,6 +43,26 @@ impl Host {
         host
     }
 
+    /// The same of another binary.
+    pub fn of(binary: &str, text: &str) -> Host {
+        let mut host = Host::manifest(text);
+        let envs: Vec<_> = host
+            .command
+            .get_envs()
+            .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+            .collect();
+        let mut command = Command::new(binary);
+        command.current_dir(host.dir.path()).process_group(0).stdin(Stdio::null());
+        for (name, value) in envs {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        host.command = command;
+        host
+    }
+
     /// A host that runs these files, without a manifest.
     pub fn files<P: AsRef<Path>>(files: &[P]) -> Host {
         let mut host = Host::new();

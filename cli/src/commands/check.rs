@@ -11,6 +11,7 @@ use super::description::{ComponentDescription, millis};
 use super::run;
 use crate::args::{CheckArgs, InspectArgs};
 use crate::error::CliError;
+use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
 use curfew_host::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, Plan};
@@ -93,7 +94,8 @@ type Check = fn(&Loaded, &ComponentPlan) -> Result<(), LoadError>;
 
 /// Loads the components, and returns those that can run and the errors of the others.
 fn load(plan: &Plan, check: Check) -> Result<(Vec<ComponentDescription>, Vec<CliError>), CliError> {
-    let options = RuntimeOptions { cache: run::cache(None, false)?, interruptible: true };
+    let options =
+        RuntimeOptions { cache: run::cache(None, false)?, interruptible: true, kinds: kinds::kinds() };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
     let (mut descriptions, mut errors, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for component in &plan.components {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use curfew_host::plan::{ComponentPlan, HookTiming, OnEnd};
-use curfew_host::runtime::{ImportState, Kind, Loaded, StrayHook};
+use curfew_host::runtime::{Hearing, ImportState, Loaded, StrayHook};
 use curfew_host::text::units::format_duration;
 
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub(super) struct ComponentDescription {
     pub(super) name: String,
     source: String,
     kind: &'static str,
+    #[serde(skip)]
+    export: &'static str,
     /// The version of the `run`, or of the handler, that is called.
     wasi: String,
     async_run: bool,
@@ -42,12 +44,13 @@ impl ComponentDescription {
         Self {
             name: plan.name.clone(),
             source: plan.source.display().to_string(),
-            kind: loaded.kind.word(),
+            kind: loaded.kind.name,
+            export: loaded.kind.words.export,
             wasi: loaded.run.version.clone(),
             async_run: loaded.run.is_async,
             adapted: loaded.adapted.map(|adapted| adapted.to_string()),
             hook: loaded.hook.as_ref().map(ToString::to_string),
-            delivery: delivery(loaded),
+            delivery: (loaded.kind.delivery)(hearing(loaded)).to_owned(),
             grace: plan.grace,
             supervision: Supervision::new(plan, loaded),
             is_waited_for: false,
@@ -58,8 +61,7 @@ impl ComponentDescription {
 
     /// Returns the description as lines of text.
     pub(super) fn text(&self) -> String {
-        let called = if self.kind == Kind::Service.word() { "run" } else { "handler" };
-        let run = format!("{} {called}", if self.async_run { "async" } else { "sync" });
+        let run = format!("{} {}", if self.async_run { "async" } else { "sync" }, self.export);
         let hook = self.hook.as_deref().unwrap_or("none");
         let adapted = self.adapted.as_ref().map(|how| format!("  adapted   {how}\n")).unwrap_or_default();
         let mut text = format!(
@@ -97,7 +99,7 @@ struct ReadyDescription {
     when: &'static str,
     within_ms: u64,
     #[serde(skip)]
-    is_listened_for: bool,
+    unless_said: &'static str,
 }
 
 /// The restarts of a component: after which end, at most how many within which time, after which pauses.
@@ -126,7 +128,6 @@ struct HealthDescription {
 
 impl Supervision {
     fn new(plan: &ComponentPlan, loaded: &Loaded) -> Self {
-        let is_listened_for = loaded.kind.is_listened_for();
         let resolved = plan.resolve(&loaded.defaults);
         let on_exit = plan.on_exit == OnEnd::Restart;
         let on_failure = resolved.on_failure == OnEnd::Restart;
@@ -141,7 +142,7 @@ impl Supervision {
         let ready = ReadyDescription {
             when: resolved.ready.word(),
             within_ms: millis(plan.start_timeout),
-            is_listened_for,
+            unless_said: loaded.kind.words.ready,
         };
         let health = plan.health.as_ref().map(|health| HealthDescription {
             path: health.path.clone(),
@@ -169,11 +170,7 @@ impl Supervision {
 
 impl fmt::Display for ReadyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = match (self.when, self.is_listened_for) {
-            ("said", _) => "when it says so",
-            (_, true) => "when it listens and its first instance has started",
-            (_, false) => "when its `run` is entered",
-        };
+        let when = if self.when == "said" { "when it says so" } else { self.unless_said };
         write!(f, "{when}, within {}", duration_text(self.within_ms))
     }
 }
@@ -216,51 +213,12 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn delivery(loaded: &Loaded) -> String {
-    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
-    match loaded.kind {
-        Kind::Http => return http_delivery(loaded).to_owned(),
-        Kind::Tcp => return tcp_delivery(loaded).to_owned(),
-        Kind::Service => {}
-    }
-    let text = match (&loaded.hook, loaded.timing, loaded.run.is_async) {
-        (Some(_), HookTiming::AtStart, _) => "the hook is called next to `run`, as soon as the guest awaits",
-        (Some(_), HookTiming::AfterDrain, true) => "the hook is called when `run` has returned",
-        (Some(_), HookTiming::AfterDrain, false) => {
-            "a sync `run` cannot be entered: the hook is called when it has returned"
-        }
-        (None, ..) if told => "through the import; there is no hook",
-        (None, ..) => "none: it is cut off at the end of its grace",
-    };
-    text.to_owned()
-}
-
-fn http_delivery(loaded: &Loaded) -> &'static str {
-    match (&loaded.hook, loaded.timing, loaded.run.is_async) {
-        (None, ..) => "there is no hook: an instance ends when its requests are answered",
-        (Some(_), HookTiming::AtStart, _) => {
-            "the hook is called in each instance at once, next to its requests"
-        }
-        (Some(_), HookTiming::AfterDrain, true) => {
-            "the hook is called in each instance when its requests are answered, or next to them after half the grace"
-        }
-        (Some(_), HookTiming::AfterDrain, false) => {
-            "the hook is called in each instance when its request is answered"
-        }
-    }
-}
-
-/// A handler of connections is always async.
-fn tcp_delivery(loaded: &Loaded) -> &'static str {
-    match (&loaded.hook, loaded.timing) {
-        (None, _) => "its connections' inputs end; there is no hook: an instance ends when they are closed",
-        (Some(_), HookTiming::AtStart) => {
-            "its connections' inputs end; the hook is called in each instance at once, next to them"
-        }
-        (Some(_), HookTiming::AfterDrain) => {
-            "its connections' inputs end; the hook is called in each instance when they are closed, or next to them \
-             after half the grace"
-        }
+fn hearing(loaded: &Loaded) -> Hearing {
+    let is_host = |name: &str| name.starts_with("curfew:lifecycle/host");
+    Hearing {
+        hook: loaded.hook.as_ref().map(|_| loaded.timing),
+        is_async: loaded.run.is_async,
+        imports_host: loaded.imports.iter().any(|import| is_host(&import.name)),
     }
 }
 
@@ -274,7 +232,7 @@ fn not_given(loaded: &Loaded) -> Vec<String> {
 }
 
 fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
-    let told = loaded.imports.iter().any(|import| import.name.starts_with("curfew:lifecycle/host"));
+    let told = hearing(loaded).imports_host;
     let stray = |stray: &StrayHook| match stray {
         StrayHook::InInterface(interface) => format!(
             "its `shutdown` in `{interface}` is never called: a hook is at world level (`export shutdown: func();`), or \
@@ -296,7 +254,7 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
                     .to_owned(),
             );
         }
-        if loaded.kind == Kind::Service && !loaded.run.is_async && !told {
+        if !loaded.kind.is_pooled && !loaded.run.is_async && !told {
             warnings.push(
                 "its sync `run` is not told of a stop (it imports no `curfew:lifecycle/host`): unless it ends by \
                  itself, it is cut off before its hook can be called"

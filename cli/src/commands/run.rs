@@ -17,10 +17,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::RunArgs;
 use crate::error::CliError;
+use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, LogFormat, Output, init_logging};
 use curfew_host::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
-use curfew_host::runtime::{Cache, serves_http};
+use curfew_host::runtime::{Cache, exports_any};
 use curfew_host::supervisor::{
     App, AppError, Ended, Options, Report, SignalSource, Stopper, hard_exit, table,
 };
@@ -159,7 +160,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     }
     let report = args.report.map(open_report).transpose()?;
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
-    (options.overrides, options.service_manager) = (overrides, true);
+    (options.overrides, options.service_manager, options.kinds) = (overrides, true, kinds::sets());
     Ok(Prepared { plan, options, report })
 }
 
@@ -205,11 +206,18 @@ pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
         [] => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
         [one] if is_manifest(one) => Ok(Plan::from_manifest(one)?),
         _ if no_files => Err(CliError::Usage("give one manifest, or one or more .wasm files")),
-        [one] if bare.listen.is_empty() && serves_http(one) => {
+        [one] if bare.listen.is_empty() && has_default_address(one) => {
             Ok(Plan::from_files(paths, &bare.on_default_address())?)
         }
         files => Ok(Plan::from_files(files, bare)?),
     }
+}
+
+/// Returns whether a file is of a kind that has a default address.
+fn has_default_address(file: &Path) -> bool {
+    let kinds = kinds::kinds().into_iter().filter(|kind| kind.has_default_address);
+    let interfaces: Vec<_> = kinds.flat_map(|kind| kind.exports).map(|export| export.interface).collect();
+    exports_any(file, &interfaces)
 }
 
 /// Opens the cache. A named folder must be usable; the default one is optional.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::server::{BUCKETS_MICROS, CLASSES, ENDS, Stats};
+use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ENDS, REQUEST, Stats};
 
 /// Metrics of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +100,15 @@ impl Times {
 }
 
 impl ComponentMetrics {
+    /// Adds what one generation has counted by itself.
+    pub(crate) fn add_stats(&mut self, stats: &Stats) {
+        let counts = stats.counts();
+        let requests = stats.unit().filter(|unit| unit.word == REQUEST.word).map(|_| stats.into());
+        let connections = stats.unit().filter(|unit| unit.word == CONNECTION.word).map(|_| stats.into());
+        let (instances_started, traps) = (counts.instances, counts.failed_instances);
+        self.add_counts(&Self { requests, connections, instances_started, traps, ..Self::default() });
+    }
+
     /// Adds the counters of another generation of the same component. Gauges stay as they are.
     pub fn add_counts(&mut self, other: &Self) {
         if let Some(other) = &other.requests {
@@ -172,13 +181,13 @@ mod tests {
 
     #[test]
     fn requests_are_read_off_their_stats() {
-        let stats = Stats::new(1);
+        let stats = Stats::new(&REQUEST, 1);
         stats.began(0);
         stats.ended(0, 404, Duration::from_micros(60), false);
         let requests = RequestMetrics::from(&stats);
         let durations = &requests.durations;
         assert_eq!((requests.classes, durations.buckets[1], durations.micros), ([0, 0, 0, 0, 1, 0], 1, 60));
-        let stats = Stats::of_connections(1);
+        let stats = Stats::new(&CONNECTION, 1);
         stats.began(0);
         stats.connection_ended(0, "client-left", Duration::from_micros(60), false);
         let connections = ConnectionMetrics::from(&stats);

@@ -1,19 +1,18 @@
-//! Whether the components on one address can share it. Which of them gets a request is decided by routes; a connection of
-//! kind `tcp` has none. What two plans can share at all is checked with the manifest.
+//! Whether the components on one address can share it. Routes decide which of them gets a request; a kind without routes
+//! shares no address. The plan's own checks find what two manifests' keys cannot share.
 
 use super::component::Loaded;
-use super::exports::Kind;
 use super::refusal::LoadError;
 use crate::plan::ComponentPlan;
 
-/// Checks that each component of kind `tcp` has its addresses for itself.
+/// Checks that each component whose kind shares no address has its addresses for itself.
 ///
 /// # Errors
 /// When one has not; the first in the order of the plan is named.
 pub fn check_sharing<'a>(
     all: impl Iterator<Item = (&'a ComponentPlan, &'a Loaded)> + Clone,
 ) -> Result<(), LoadError> {
-    for (plan, _) in all.clone().filter(|(_, loaded)| loaded.kind == Kind::Tcp) {
+    for (plan, loaded) in all.clone().filter(|(_, loaded)| !loaded.kind.shares_addresses) {
         let others = all.clone().filter(|(other, _)| other.name != plan.name);
         for (other, _) in others {
             // Each port 0 is a port of its own.
@@ -21,8 +20,8 @@ pub fn check_sharing<'a>(
             let mut shared = shared.filter(|address| other.http.listen.contains(address));
             if let Some(address) = shared.next() {
                 let found = format!(
-                    "component `{}` is of kind `tcp` and listens on {address}, where `{}` listens, too",
-                    plan.name, other.name
+                    "component `{}` is of kind `{}` and listens on {address}, where `{}` listens, too",
+                    plan.name, loaded.kind.name, other.name
                 );
                 let hint = "a connection cannot be for both: give each an address of its own".to_owned();
                 return Err(LoadError::Invalid { path: plan.source.clone(), found, hint });

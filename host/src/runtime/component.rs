@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::Store;
+use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
 
 use super::adapt::Adaptation;
 use super::diagnose;
 use super::engine::Runtime;
-use super::exports::{Kind, RunExport, find_run};
+use super::exports::{RunExport, find_run};
 use super::fingerprint::SourceFiles;
-use super::handler::HandlerPre;
 use super::hook::{HookPlace, HookShape, StrayHook, find_hook, stray_hooks};
 use super::imports::{self, Import, ImportState, Says};
+use super::kind::Kind;
 use super::network::Network;
 use super::outbound::Grant;
 use super::refusal::{LoadError, Refusal};
 use super::state::State;
-use crate::plan::schema::KeyGroup;
-use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
+use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
 #[derive(Clone)]
 pub struct Loaded {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: &'static Kind,
     /// The export that the host calls.
     pub run: RunExport,
     /// Its hook, if it has one.
@@ -43,8 +43,6 @@ pub struct Loaded {
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
-    /// How its requests or connections are handled, where the host listens for it.
-    pub(crate) handler: Option<HandlerPre>,
     pub(crate) pre: InstancePre<State>,
     hook_index: Option<ComponentExportIndex>,
     /// The files that it was made of, as they were when they were read.
@@ -84,11 +82,11 @@ impl Loaded {
             let found = format!("its imports cannot be provided: {error:#}");
             refused(Refusal::new(found, "it may need a newer curfew"))
         })?;
-        let handler = HandlerPre::new(&pre, kind, &run).map_err(|error| {
+        (kind.check_export)(&pre, &run.version).map_err(|error| {
             let found = format!("its handler cannot be called: {error:#}");
             refused(Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x"))
         })?;
-        let defaults = kind_defaults(kind, run.is_async, &says);
+        let defaults = kind.defaults(run.is_async, says.ready);
         let timing = plan.resolve(&defaults).hook;
         let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         Ok(Self {
@@ -103,7 +101,6 @@ impl Loaded {
             adapted: None,
             network,
             outbound,
-            handler,
             pre,
             hook_index,
             sources: SourceFiles::default(),
@@ -116,7 +113,7 @@ impl Loaded {
     /// # Errors
     /// When it is not so.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
-        self.check_addresses(plan)?;
+        (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
         let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
             (
                 "`ready = \"said\"` is planned, and it does not import `ready` of `curfew:lifecycle/host`",
@@ -133,33 +130,13 @@ impl Loaded {
         Err(LoadError::Invalid { path: plan.source.clone(), found: found.to_owned(), hint: hint.to_owned() })
     }
 
-    /// Checks that a component has an address to listen on if it is of a kind that the host listens for, and only then.
+    /// Returns the export that is called, in an instance.
     ///
     /// # Errors
-    /// When it is not so.
-    pub fn check_addresses(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
-        let word = self.kind.word();
-        let (found, hint) = match (self.kind, plan.http.listen.is_empty()) {
-            (Kind::Http | Kind::Tcp, true) => (
-                format!("it is of kind `{word}`, and no address is given to listen on for it"),
-                "write `listen = [\"127.0.0.1:8080\"]` in the manifest, or run a single file with `--listen \
-                 127.0.0.1:8080`",
-            ),
-            (Kind::Service, false) => (
-                "it is of kind `service`, and `listen` is for kinds `http` and `tcp` only".to_owned(),
-                "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` in a manifest allows it to, or \
-                 `--allow-net` with a single file",
-            ),
-            (Kind::Tcp, false) => match plan.key_beyond(&[KeyGroup::Listen]) {
-                Some(key) => (
-                    format!("it is of kind `tcp`, and `{key}` is for kind `http` only"),
-                    "leave it out: a connection has no requests, the host passes on its bytes as they are",
-                ),
-                None => return Ok(()),
-            },
-            (Kind::Http, false) | (Kind::Service, true) => return Ok(()),
-        };
-        Err(LoadError::Invalid { path: plan.source.clone(), found, hint: hint.to_owned() })
+    /// When it is not there.
+    pub fn called(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Func> {
+        let func = instance.get_func(store, self.run.index);
+        func.ok_or_else(|| wasmtime::Error::msg("its export cannot be found"))
     }
 
     /// Returns where `run` is in an instance.
@@ -170,20 +147,6 @@ impl Loaded {
     /// Returns where the hook is in an instance, if there is one.
     pub(crate) fn hook_index(&self) -> Option<ComponentExportIndex> {
         self.hook_index
-    }
-}
-
-/// Returns what holds for a kind where the manifest says nothing.
-fn kind_defaults(kind: Kind, is_async: bool, says: &Says) -> KindDefaults {
-    let is_service = kind == Kind::Service;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    KindDefaults {
-        is_async,
-        hook: if is_service { HookTiming::AtStart } else { HookTiming::AfterDrain },
-        on_failure: if is_service { OnEnd::StopApp } else { OnEnd::Restart },
-        ready: if is_service && says.ready { ReadyWhen::Said } else { ReadyWhen::Started },
-        max_instances: if is_async { cores } else { 32 },
-        concurrency: if kind == Kind::Tcp { 512 } else { 64 },
     }
 }
 

@@ -1,5 +1,4 @@
-//! A look at a file before it is loaded: whether the host has to listen for it. Nothing is checked here; what cannot be read is
-//! told when it is loaded.
+//! A look at the exports of a file before it is loaded. Nothing is checked here: loading tells what cannot be read.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,17 +9,15 @@ use wasmparser::{Parser, Payload};
 use super::adapt::exported_by_world;
 use super::load::LARGEST;
 
-const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@", "wasi:http/handler@"];
-
-/// Returns whether a file is of kind `http`. Reads it; what is not a regular file is not opened.
-pub fn serves_http(path: &Path) -> bool {
+/// Returns whether a file exports one of these interfaces, in any version. What is not a regular file is not opened.
+pub fn exports_any(path: &Path, interfaces: &[&str]) -> bool {
     let regular = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST);
     let mut bytes = Vec::new();
     let read = regular && File::open(path).is_ok_and(|mut file| file.read_to_end(&mut bytes).is_ok());
-    let is_handler = |name: &str| HANDLERS.iter().any(|handler| name.starts_with(handler));
+    let is_one = |name: &str| name.split_once('@').is_some_and(|(name, _)| interfaces.contains(&name));
     read && match Parser::is_core_wasm(&bytes) {
-        true => exported_by_world(&bytes).iter().any(|name| is_handler(name)),
-        false => has_export(&bytes, is_handler),
+        true => exported_by_world(&bytes).iter().any(|name| is_one(name)),
+        false => has_export(&bytes, is_one),
     }
 }
 
@@ -47,10 +44,12 @@ fn has_export(component: &[u8], is_it: impl Fn(&str) -> bool) -> bool {
 mod tests {
     use super::*;
 
+    const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler", "wasi:http/handler"];
+
     fn serves(text: &str) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), wat::parse_str(text).unwrap()).unwrap();
-        serves_http(file.path())
+        exports_any(file.path(), &HANDLERS)
     }
 
     #[test]
@@ -76,7 +75,7 @@ mod tests {
         let text = dir.path().join("text");
         std::fs::write(&text, "wasi:http/handler@0.3.0").unwrap();
         for path in [dir.path(), &fifo, &text, &dir.path().join("none")] {
-            assert!(!serves_http(path), "{}", path.display());
+            assert!(!exports_any(path, &HANDLERS), "{}", path.display());
         }
     }
 }

@@ -7,6 +7,7 @@ use wasmtime::{Config, Engine, Result};
 
 use super::cache::Cache;
 use super::clock::RunClock;
+use super::kind::Kind;
 use super::linker;
 use super::state::State;
 
@@ -18,6 +19,8 @@ pub struct RuntimeOptions {
     /// Whether a spinning guest can be interrupted. Without it a CPU-bound guest can run faster, and only the end of the
     /// process ends it: for measurements.
     pub interruptible: bool,
+    /// The kinds of component that can run.
+    pub kinds: Vec<&'static Kind>,
 }
 
 /// The parts that all components of an app share. Cheap to clone.
@@ -27,6 +30,7 @@ pub struct Runtime {
     pub(crate) linker: Arc<Linker<State>>,
     pub(crate) cache: Option<Cache>,
     pub(crate) interruptible: bool,
+    pub(crate) kinds: Arc<[&'static Kind]>,
     pub(crate) clock: Arc<RunClock>,
 }
 
@@ -38,8 +42,15 @@ impl Runtime {
     pub fn new(options: RuntimeOptions) -> Result<Self> {
         let engine = Engine::new(&config(&options))?;
         let linker = Arc::new(linker::new(&engine)?);
-        let (cache, interruptible) = (options.cache, options.interruptible);
-        Ok(Self { engine, linker, cache, interruptible, clock: Arc::new(RunClock::start()) })
+        let RuntimeOptions { cache, interruptible, kinds } = options;
+        Ok(Self {
+            engine,
+            linker,
+            cache,
+            interruptible,
+            kinds: kinds.into(),
+            clock: Arc::new(RunClock::start()),
+        })
     }
 
     /// Returns the clock that all deadlines are on.

@@ -45,16 +45,18 @@ pub enum LoadError {
     },
 }
 
+/// Why a file or a plan is refused, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// The finding, as a sentence about "it".
-    pub(super) found: String,
+    pub found: String,
     /// The advice, in the terms of the tools that built the file.
-    pub(super) hint: String,
+    pub hint: String,
 }
 
 impl Refusal {
-    pub(super) fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
+    /// Returns a refusal.
+    pub fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { found: found.into(), hint: hint.into() }
     }
 

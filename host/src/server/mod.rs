@@ -1,5 +1,12 @@
-//! Runs components: instances, their threads, and the addresses and connections that the host owns for them. Knows
-//! nothing of the app around it: orders come in and events go out through a `Link`.
+//! Runs components: their instances and threads, and the addresses and connections that the host owns for them. Kinds live
+//! here only. Knows nothing of the app around it: orders come in through [`server::Servers`], events go out through a `Link`.
+//!
+//! | folder | holds |
+//! | --- | --- |
+//! | `service/`, `http/`, `tcp/` | the kinds: each as data in `kind.rs`, and what it does |
+//! | `instance/` | one instance from its store to its end |
+//! | `pool/`, `worker/`, `generation/` | many instances: which serves what, on which thread, and how all of them start and stop |
+//! | `address/`, `connection/`, `ingress/` | what the host listens on, and who serves there |
 
 mod address;
 mod connection;
@@ -7,14 +14,24 @@ mod generation;
 mod http;
 mod ingress;
 mod instance;
+mod kinds;
 mod pool;
+pub(crate) mod server;
 mod service;
 mod tcp;
 mod worker;
 
-pub use connection::access_log::AccessLog;
+pub(crate) use connection::access_log::AccessLog;
+/// The words in which a kind speaks with its guest.
+pub mod guest {
+    pub use wasmtime::component::{Accessor, Func, Instance};
+    pub use wasmtime::{Result, Store};
+}
+
 pub use connection::tls::TlsError;
-pub use generation::controller::MakeStdio;
-pub use generation::stats::{BUCKETS_MICROS, CLASSES, Counts, ENDS, Stats};
-pub use ingress::ingress::{IncomingGeneration, Ingress, IngressError};
-pub use service::thread::{Spawned, spawn};
+pub use generation::stats::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};
+pub use instance::life::{KindWork, Life};
+pub use instance::single::SingleWork;
+pub use kinds::built_in;
+pub(crate) use server::{IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
+pub use server::{KindSet, PrepareError};

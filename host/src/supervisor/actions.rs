@@ -20,6 +20,9 @@ impl EventLoop {
             Action::Raise(level) => self.raised(now, level),
             Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
             Action::Cut(id) => {
+                if let Some(record) = self.registry.get_mut(id) {
+                    record.in_flight_cut = Some(record.in_flight());
+                }
                 self.with_link(id, |link| link.orders.cut());
                 self.runtime.bump();
                 log_events::cut_off(&self.name(id));
@@ -42,8 +45,8 @@ impl EventLoop {
             Action::PrintStatus => self.print_status(now),
             Action::Leave(code) => {
                 self.end_loading();
-                if let Some(front) = &self.front {
-                    front.leave();
+                if let Some(servers) = &self.servers {
+                    servers.leave();
                 }
                 self.stop.leave(code);
             }
@@ -88,8 +91,8 @@ impl EventLoop {
     fn forget(&mut self, id: GenerationId) {
         self.never_ready(id, "it was replaced, or taken back, before it was ready");
         self.now_ended(id, "it was replaced");
-        if let Some(front) = self.front.as_mut() {
-            front.forget(id);
+        if let Some(servers) = self.servers.as_mut() {
+            servers.forget(id);
         }
         self.registry.forget(id);
     }
@@ -121,7 +124,7 @@ impl EventLoop {
             let left =
                 self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));
             let doing = record.doing(self.machine.phase(id));
-            let requests = record.stats.as_ref().map(|stats| stats.in_flight());
+            let requests = record.unit().map(|_| record.in_flight());
             log_events::status(&record.plan.name, doing, requests, record.hook_time(now), left, &status);
         }
     }

@@ -9,7 +9,7 @@ use crate::admin::{AdminError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
 use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
-use crate::server::IngressError;
+use crate::server::{KindSet, PrepareError, built_in};
 
 /// What an app is started with, besides its plan.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub signals: Option<SignalSource>,
     /// What holds instead of what the manifest says, also when it is read again.
     pub overrides: Overrides,
+    /// The kinds of component that can run.
+    pub kinds: Vec<KindSet>,
     /// Whether the app is what the process is there for: then the service manager that started it is told of it.
     pub service_manager: bool,
 }
@@ -32,7 +34,15 @@ impl Options {
     /// Returns options with a cache, without signals.
     pub fn new(output: Output, cache: Option<Cache>) -> Self {
         let overrides = Overrides::default();
-        Self { output, cache, interruptible: true, signals: None, overrides, service_manager: false }
+        Self {
+            output,
+            cache,
+            interruptible: true,
+            signals: None,
+            overrides,
+            service_manager: false,
+            kinds: built_in(),
+        }
     }
 }
 
@@ -44,7 +54,7 @@ pub enum AppError {
     Load(#[from] LoadError),
     /// An address or a certificate cannot be had.
     #[error(transparent)]
-    Ingress(#[from] IngressError),
+    Prepare(#[from] PrepareError),
     /// The control socket or the admin listener cannot be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -99,8 +109,11 @@ impl App {
     /// When the engine or a thread cannot be had. Errors in components come from [`App::wait`].
     pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
         let system = |what| move |cause| AppError::System { what, cause };
-        let runtime_options =
-            RuntimeOptions { cache: options.cache.clone(), interruptible: options.interruptible };
+        let runtime_options = RuntimeOptions {
+            cache: options.cache.clone(),
+            interruptible: options.interruptible,
+            kinds: options.kinds.iter().flat_map(|set| set.kinds).copied().collect(),
+        };
         let runtime = Runtime::new(runtime_options).map_err(AppError::Engine)?;
         let inbox = Inbox::new().map_err(system("make an event descriptor"))?;
         let (clock, output, guard_inbox) = (runtime.clock().clone(), options.output.clone(), inbox.clone());

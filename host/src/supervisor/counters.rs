@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::generation_record::GenerationRecord;
-use crate::admin::{ComponentMetrics, ConnectionMetrics, RequestMetrics, Times};
+use crate::admin::{ComponentMetrics, Times};
 use crate::teardown::Outcome;
 
 /// The books of one component.
@@ -13,10 +13,6 @@ pub struct Counters {
     pub generations: u64,
     /// Starts after it failed or ended, and fresh generations that were asked for.
     pub restarts: u64,
-    /// Services that were started; instances of other kinds are in their stats.
-    pub started: u64,
-    /// Services that failed; the same.
-    pub traps: u64,
     /// Times that it was cut off.
     pub cut_offs: u64,
     /// Times of its hooks.
@@ -54,8 +50,6 @@ impl Counters {
         let mut all = ComponentMetrics {
             name: name.to_owned(),
             restarts: self.restarts,
-            instances_started: self.started,
-            traps: self.traps,
             cut_offs: self.cut_offs,
             hook: self.hook,
             drain: self.drain,
@@ -75,16 +69,8 @@ impl Counters {
 
 /// Returns what one generation has counted by itself.
 fn counts(record: &GenerationRecord) -> ComponentMetrics {
-    let stats = record.stats.as_deref();
-    let of_connections = stats.filter(|stats| stats.is_of_connections());
-    let of_requests = stats.filter(|stats| !stats.is_of_connections());
-    let counted = record.stats.as_ref().map(|stats| stats.counts());
-    ComponentMetrics {
-        requests: of_requests.map(RequestMetrics::from),
-        connections: of_connections.map(ConnectionMetrics::from),
-        instances_started: counted.as_ref().map_or(0, |counts| counts.instances),
-        traps: counted.as_ref().map_or(0, |counts| counts.failed_instances),
-        dropped_lines: record.dropped_lines(),
-        ..ComponentMetrics::default()
-    }
+    let mut counts =
+        ComponentMetrics { dropped_lines: record.dropped_lines(), ..ComponentMetrics::default() };
+    record.stats.iter().for_each(|stats| counts.add_stats(stats));
+    counts
 }

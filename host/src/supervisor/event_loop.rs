@@ -26,7 +26,7 @@ use super::{AppError, Options};
 use crate::admin::{Admin, AdminParts};
 use crate::plan::Plan;
 use crate::runtime::Runtime;
-use crate::server::Ingress;
+use crate::server::Servers;
 use crate::teardown::{Event, GenerationId, Level, Machine, Phase};
 
 /// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
@@ -71,8 +71,8 @@ pub struct EventLoop {
     /// Components are being loaded.
     pub(super) startup: Option<Startup>,
     pub(super) stop: StopProgress,
-    /// What serves the components that the host listens for, once they are loaded.
-    pub(super) front: Option<Ingress>,
+    /// What runs the components, once they are loaded.
+    pub(super) servers: Option<Servers>,
     pub(super) reloads: ReloadState,
     pub(super) waiting: WaitingOperators,
     pub(super) service_manager: ServiceManager,
@@ -92,14 +92,15 @@ impl EventLoop {
             (component.name.clone(), registry.add(Arc::new(component.clone()), None))
         };
         let ids = plan.components.iter().map(add).collect();
-        let members = plan.components.iter().map(|component| generation_policy(component, &ids)).collect();
+        let members =
+            plan.components.iter().map(|component| generation_policy(component, None, &ids)).collect();
         registry.set_current(ids);
         let seed = u64::from(std::process::id());
         Self {
             machine: Machine::new(policy(&plan.app), members, seed),
             registry,
             service_manager: ServiceManager::new(options.service_manager),
-            front: None,
+            servers: None,
             reloads: ReloadState::default(),
             waiting: WaitingOperators::default(),
             readiness: Readiness::default(),

@@ -35,7 +35,7 @@ impl EventLoop {
     fn hear_instance(&mut self, id: GenerationId, event: InstanceEvent) {
         let now = self.now;
         let name = self.name(id);
-        let Some((record, counters)) = self.registry.with_counters(id) else {
+        let Some(record) = self.registry.get_mut(id) else {
             return;
         };
         match event {
@@ -54,12 +54,11 @@ impl EventLoop {
             InstanceEvent::Failed(failure) => {
                 // A single program that leaves with a status has said it all: to its user that is no news.
                 let has_status = failure.exit_code.is_some_and(|code| code != 0);
-                if self.plan.passthrough && record.stats.is_none() && has_status {
+                if self.plan.passthrough && record.is(|kind| kind.is_program) && has_status {
                     log_events::left(&name, &failure);
                 } else {
                     log_events::failed(&name, &failure);
                 }
-                counters.traps += u64::from(record.stats.is_none());
                 record.failure = Some(failure.clone());
                 self.note_failure(id, failure.summary);
                 self.feed(Event::Failed(id));
@@ -185,7 +184,7 @@ impl EventLoop {
 
     /// A single file says where it serves also when the log is quiet: its user has to know.
     fn say_where_it_serves(&self, id: GenerationId, name: &str) {
-        let urls = self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default();
+        let urls = self.servers.as_ref().map(|servers| servers.urls(id)).unwrap_or_default();
         if self.plan.passthrough && !urls.is_empty() {
             let line = format!("serving {name} on {}\n", urls.join(", "));
             self.options.output.host(Channel::Stderr).push(line.into_bytes());

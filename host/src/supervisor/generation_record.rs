@@ -8,8 +8,8 @@ use super::hook_record::HookRecord;
 use super::report::ComponentReport;
 use crate::output::{GuestStream, Source};
 use crate::plan::ComponentPlan;
-use crate::runtime::{Failure, HookResult, Link, Loaded};
-use crate::server::Stats;
+use crate::runtime::{Failure, HookResult, Kind, Link, Loaded};
+use crate::server::{Stats, Unit};
 use crate::teardown::{Outcome, Phase};
 
 /// One generation's record. What is about its instance begins anew when it is started again.
@@ -37,7 +37,9 @@ pub struct GenerationRecord {
     pub asked: Option<Duration>,
     /// What was in flight then: its `run`, or its requests.
     pub in_flight_asked: Option<u64>,
-    /// The counts of its requests or connections, where the host listens for it.
+    /// What was in flight when it was cut off.
+    pub in_flight_cut: Option<u64>,
+    /// Its counts, once its server knows it.
     pub stats: Option<Arc<Stats>>,
     /// When its `run` returned.
     pub returned: Option<Duration>,
@@ -68,6 +70,7 @@ impl GenerationRecord {
             sources: None,
             asked: None,
             in_flight_asked: None,
+            in_flight_cut: None,
             stats: None,
             returned: None,
             hooks: HookRecord::default(),
@@ -88,7 +91,17 @@ impl GenerationRecord {
 
     /// Returns the word for its kind; empty until it is loaded.
     pub fn kind(&self) -> &'static str {
-        self.loaded.as_ref().map_or("", |loaded| loaded.kind.word())
+        self.loaded.as_ref().map_or("", |loaded| loaded.kind.name)
+    }
+
+    /// Returns whether its kind has this property; no, until it is loaded.
+    pub fn is(&self, property: impl FnOnce(&Kind) -> bool) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| property(loaded.kind))
+    }
+
+    /// Returns the work that is counted one by one, if any is.
+    pub fn unit(&self) -> Option<&'static Unit> {
+        self.stats.as_ref().and_then(|stats| stats.unit())
     }
 
     /// Returns the lines of its output that nobody read.
@@ -140,37 +153,36 @@ impl GenerationRecord {
         instance.is_none() || self.asked.is_some()
     }
 
-    /// Returns what is in flight: requests, or its `run`.
+    /// Returns the work in flight.
     pub fn in_flight(&self) -> u64 {
-        match &self.stats {
-            Some(stats) => stats.in_flight(),
-            None => u64::from(self.returned.is_none()),
-        }
+        self.stats.as_ref().map_or(0, |stats| stats.in_flight())
     }
 
     fn in_flight_ended(&self, outcome: Outcome) -> u64 {
         let forced = matches!(outcome, Outcome::CutOff | Outcome::Leaked);
-        match &self.stats {
-            Some(stats) => stats.at_cut(),
-            None => u64::from(forced && self.returned.is_none()),
-        }
+        self.in_flight_cut.unwrap_or(if forced { self.in_flight() } else { 0 })
     }
 
     /// Returns what the component is doing, for status lines and for "waiting for".
     pub fn doing(&self, phase: Phase) -> &'static str {
-        match (phase, self.hooks.result(), self.hooks.has_started(), self.returned) {
-            (Phase::Pending, ..) if self.loaded.is_some() => "waiting to start",
-            (Phase::Pending, ..) => "loading",
-            (Phase::Backoff, ..) => "waiting to restart",
-            (Phase::Starting, ..) => "starting",
-            (Phase::Running, ..) => "running",
-            (Phase::Ended, ..) => "ended",
-            (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() && self.returned.is_none() => "requests",
-            (Phase::Asked | Phase::Cut, None, true, _) => "hook",
-            (Phase::Asked | Phase::Cut, None, false, _) if self.has_hook() => "hook queued",
-            (Phase::Asked | Phase::Cut, _, _, None) => "run",
-            (Phase::Asked | Phase::Cut, ..) if self.stats.is_some() => "instances",
-            (Phase::Asked | Phase::Cut, _, _, Some(_)) => "work behind run",
+        let Some(loaded) = self.loaded.as_ref().filter(|_| phase != Phase::Ended) else {
+            return if phase == Phase::Ended { "ended" } else { "loading" };
+        };
+        let (words, drained) = (&loaded.kind.words, self.returned.is_some());
+        match phase {
+            Phase::Pending => "waiting to start",
+            Phase::Backoff => "waiting to restart",
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Ended => "ended",
+            // A pool's hooks come behind its work.
+            Phase::Asked | Phase::Cut if loaded.kind.is_pooled && !drained => words.in_flight,
+            Phase::Asked | Phase::Cut => match (self.hooks.result(), self.hooks.has_started()) {
+                (None, true) => "hook",
+                (None, false) if self.has_hook() => "hook queued",
+                _ if drained => words.behind,
+                _ => words.in_flight,
+            },
         }
     }
 
@@ -187,7 +199,6 @@ impl GenerationRecord {
     pub fn report(&self, outcome: Outcome, now: Duration) -> ComponentReport {
         ComponentReport {
             name: self.plan.name.clone(),
-            kind: self.kind(),
             generation: self.generation,
             replaced: false,
             restarts: 0,
@@ -203,22 +214,33 @@ impl GenerationRecord {
             in_flight_ended: self.in_flight_ended(outcome),
             extended_ms: millis(self.extended),
             dropped_lines: self.dropped_lines(),
-            http: self.stats.as_ref().map(|stats| stats.counts()),
+            unit: self.unit().map_or("", |unit| unit.word),
+            http: self.stats.as_ref().filter(|stats| stats.unit().is_some()).map(|stats| stats.counts()),
+        }
+    }
+
+    /// Returns the subject of a sentence about what was cut off.
+    fn overran(&self, outcome: Outcome) -> &'static str {
+        let Some(loaded) = &self.loaded else { return "it" };
+        let words = &loaded.kind.words;
+        let (is_pooled, has_started) = (loaded.kind.is_pooled, self.hooks.has_started());
+        if is_pooled && self.in_flight_ended(outcome) > 0 {
+            words.in_flight_subject
+        } else if is_pooled && !has_started {
+            words.behind_subject
+        } else if has_started && self.hooks.result().is_none() {
+            "its hook"
+        } else if self.returned.is_none() {
+            words.in_flight_subject
+        } else {
+            words.behind_subject
         }
     }
 
     fn detail(&self, outcome: Outcome) -> Option<String> {
-        let forced = match (outcome, self.hooks.has_started(), self.hooks.result(), self.returned) {
-            (Outcome::Leaked, ..) => Some("a blocking call could not be ended".to_owned()),
-            (Outcome::CutOff, ..) if self.in_flight_ended(outcome) > 0 && self.stats.is_some() => {
-                Some("requests overran the grace".to_owned())
-            }
-            (Outcome::CutOff, false, _, _) if self.stats.is_some() => {
-                Some("an instance overran the grace".to_owned())
-            }
-            (Outcome::CutOff, true, None, _) => Some("its hook overran the grace".to_owned()),
-            (Outcome::CutOff, _, _, None) => Some("its `run` overran the grace".to_owned()),
-            (Outcome::CutOff, ..) => Some("work behind its `run` overran the grace".to_owned()),
+        let forced = match outcome {
+            Outcome::Leaked => Some("a blocking call could not be ended".to_owned()),
+            Outcome::CutOff => Some(format!("{} overran the grace", self.overran(outcome))),
             _ => None,
         };
         let lost = self.lost.as_ref().map(|failure| failure.summary.clone());

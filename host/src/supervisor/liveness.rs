@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::event_loop::EventLoop;
 use super::generation_record::GenerationRecord;
 use super::log_events;
-use crate::runtime::Kind;
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
@@ -32,8 +31,10 @@ impl EventLoop {
         let running = self.machine.level() == Level::Running;
         self.registry.iter().filter(move |_| running).filter_map(|(id, record)| {
             let health = record.plan.health.as_ref()?;
-            let is_service = record.loaded.as_ref().is_some_and(|loaded| loaded.kind == Kind::Service);
-            let watched = is_service && !record.unhealthy && self.machine.phase(id) == Phase::Running;
+            // A pool's own controller asks its instances.
+            let watched = !record.is(|kind| kind.is_pooled)
+                && !record.unhealthy
+                && self.machine.phase(id) == Phase::Running;
             // Before it is ready it has its start-timeout.
             let last = record.link.as_ref().filter(|_| watched)?.vitals.alive().max(record.ready?);
             Some((id, record, last.saturating_add(health.every.saturating_mul(health.failures))))
@@ -47,9 +48,9 @@ impl EventLoop {
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {
             let failure = crate::runtime::Failure { summary: why, backtrace: None, exit_code: None };
-            match record.loaded.as_ref().map(|loaded| loaded.kind) {
-                Some(Kind::Service) => record.failure = Some(failure),
-                _ => record.lost = record.lost.take().or(Some(failure)),
+            match record.is(|kind| kind.is_pooled) {
+                true => record.lost = record.lost.take().or(Some(failure)),
+                false => record.failure = Some(failure),
             }
         }
         self.feed(Event::Unhealthy(id));

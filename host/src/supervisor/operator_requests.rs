@@ -56,7 +56,7 @@ impl EventLoop {
                 "a reload or a restart is under way: try again when it has ended",
             );
         }
-        if self.front.is_none() {
+        if self.servers.is_none() {
             return refusal(RefusalKind::Busy, "the app is still loading");
         }
         Ok(())

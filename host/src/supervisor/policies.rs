@@ -1,8 +1,9 @@
-//! From a plan to what the machine is told. Decides what holds for a kind where the plan leaves it to that.
+//! From a plan and a kind to the policies of the machine.
 
 use std::collections::BTreeMap;
 
 use crate::plan::{AppPlan, ComponentPlan, OnEnd};
+use crate::runtime::Loaded;
 use crate::teardown::{GenerationId, GenerationPolicy, Policy};
 
 /// Returns what holds for the app.
@@ -15,17 +16,15 @@ pub fn policy(app: &AppPlan) -> Policy {
     }
 }
 
-/// Returns whether the host listens for a component, and so has instances of it that it replaces by itself. Loading
-/// checks that the component is made for it.
-pub fn is_pooled(plan: &ComponentPlan) -> bool {
-    !plan.http.listen.is_empty()
-}
-
-/// Returns what holds for a component; `ids` are the generations that its names mean.
-pub fn generation_policy(plan: &ComponentPlan, ids: &BTreeMap<String, GenerationId>) -> GenerationPolicy {
-    let pooled = is_pooled(plan);
-    let by_kind = if pooled { OnEnd::Restart } else { OnEnd::StopApp };
-    let on_failure = plan.on_failure.unwrap_or(by_kind);
+/// Returns what holds for a component; `ids` are the generations that its names mean. Its kind is known once it is loaded:
+/// before that it cannot start.
+pub fn generation_policy(
+    plan: &ComponentPlan,
+    loaded: Option<&Loaded>,
+    ids: &BTreeMap<String, GenerationId>,
+) -> GenerationPolicy {
+    let resolved = loaded.map(|loaded| plan.resolve(&loaded.defaults));
+    let on_failure = resolved.map_or(OnEnd::StopApp, |resolved| resolved.on_failure);
     GenerationPolicy {
         grace: plan.grace,
         start_timeout: plan.start_timeout,
@@ -34,6 +33,6 @@ pub fn generation_policy(plan: &ComponentPlan, ids: &BTreeMap<String, Generation
         on_lost: on_failure,
         restart: plan.restart,
         after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),
-        pooled,
+        pooled: loaded.is_some_and(|loaded| loaded.kind.is_pooled),
     }
 }

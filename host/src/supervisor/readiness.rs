@@ -8,7 +8,7 @@ use crate::teardown::{GenerationId, Level, Phase};
 impl EventLoop {
     /// Logs when the app becomes ready, and when it is not ready any more.
     pub(super) fn tell_readiness(&mut self) {
-        if self.front.is_none() && self.machine.level() == Level::Running {
+        if self.servers.is_none() && self.machine.level() == Level::Running {
             return;
         }
         let stops = self.stop.has_begun();

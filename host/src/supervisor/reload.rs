@@ -7,7 +7,7 @@ use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::{Message, ReloadEvent};
 use super::log_events;
-use super::policies::{generation_policy, is_pooled, policy};
+use super::policies::{generation_policy, policy};
 use super::reload_state::PendingRollout;
 use crate::admin::{OperatorRefusal, RefusalKind};
 use crate::plan::Plan;
@@ -97,7 +97,7 @@ impl EventLoop {
             };
             let id = match old.filter(same) {
                 Some(old) => {
-                    kept.push((old, Arc::new(component.clone())));
+                    kept.push((old, Arc::new(component.clone()), loaded.clone()));
                     old
                 }
                 None => {
@@ -115,7 +115,10 @@ impl EventLoop {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
         };
-        let kept = kept.into_iter().map(|(id, plan)| (id, generation_policy(&plan, &ids))).collect();
+        let kept = kept
+            .into_iter()
+            .map(|(id, plan, loaded)| (id, generation_policy(&plan, Some(&loaded), &ids)))
+            .collect();
         let policy = Some(policy(&plan.app));
         let rollout = Rollout {
             incoming: Vec::new(),
@@ -138,28 +141,27 @@ impl EventLoop {
     ) -> Result<(), String> {
         let stale: Vec<_> =
             made.iter().filter_map(|(_, old)| *old).chain(rollout.removed.iter().copied()).collect();
-        let (mut pooled, mut incoming) = (Vec::new(), Vec::new());
+        let (mut prepared, mut incoming) = (Vec::new(), Vec::new());
         for (id, old) in &made {
             let Some(record) = self.registry.get(*id) else { continue };
-            let (plan, is_pooled) = (record.plan.clone(), is_pooled(&record.plan));
+            let Some(loaded) = record.loaded.clone() else { continue };
+            let plan = record.plan.clone();
             // Also those of an earlier manifest, or of a restart that was not waited for.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
-            let waits = !before.is_empty() && !is_pooled && !plan.overlap;
-            let policy = generation_policy(&plan, &pending.ids);
+            let waits = !before.is_empty() && !loaded.kind.is_pooled && !plan.overlap;
+            let policy = generation_policy(&plan, Some(&loaded), &pending.ids);
             incoming.push(Incoming { id: *id, policy, replaces: *old, before, waits });
-            if let Some(loaded) = record.loaded.clone().filter(|_| is_pooled) {
-                pooled.push(IncomingGeneration { id: *id, plan, loaded });
-            }
+            prepared.push(IncomingGeneration { id: *id, plan, loaded });
         }
-        let front = self.front.as_mut().ok_or("nothing has started yet")?;
-        if let Err(error) = front.prepare(pooled, &stale) {
+        let servers = self.servers.as_mut().ok_or("nothing has started yet")?;
+        if let Err(error) = servers.prepare(prepared, &stale) {
             for (id, _) in made {
                 self.registry.take_back(id);
             }
             return Err(error.to_string());
         }
         for (id, _) in &made {
-            let stats = front.stats(*id);
+            let stats = servers.stats(*id);
             if let Some(record) = self.registry.get_mut(*id) {
                 record.stats = stats;
             }
@@ -174,8 +176,8 @@ impl EventLoop {
 
     /// The moment in which the fresh ones become the app.
     pub(super) fn switch(&mut self) {
-        if let Some(front) = self.front.as_mut() {
-            front.switch();
+        if let Some(servers) = self.servers.as_mut() {
+            servers.switch();
         }
         let Some(PendingRollout { plan, ids, incoming, what }) = self.reloads.take_rollout() else { return };
         self.registry.set_current(ids);
@@ -202,8 +204,8 @@ impl EventLoop {
 
     /// Takes back what was to take over.
     pub(super) fn roll_back(&mut self, because: Option<GenerationId>) {
-        if let Some(front) = self.front.as_mut() {
-            front.roll_back();
+        if let Some(servers) = self.servers.as_mut() {
+            servers.roll_back();
         }
         let Some(pending) = self.reloads.take_rollout() else { return };
         let why = match because {

@@ -30,7 +30,8 @@ impl EventLoop {
         ids.insert(plan.name.clone(), fresh);
         let policies = |(name, id): (&String, &GenerationId)| {
             let record = self.registry.get(*id).filter(|_| name != &plan.name)?;
-            Some((*id, generation_policy(&record.plan, &ids)))
+            let loaded = record.loaded.as_deref();
+            Some((*id, generation_policy(&record.plan, loaded, &ids)))
         };
         let kept = ids.iter().filter_map(policies).collect();
         let keeps_budget = matches!(cause, Cause::Failure(_));

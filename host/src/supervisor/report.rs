@@ -37,9 +37,9 @@ pub struct CauseReport {
 pub struct ComponentReport {
     /// Its name.
     pub name: String,
-    /// Its kind, `service`, `http` or `tcp`; empty when it was never loaded.
+    /// The word for one piece of the work that is counted; empty where none is.
     #[serde(skip)]
-    pub kind: &'static str,
+    pub unit: &'static str,
     /// Which version of it: 1 at the app's start, more with each reload, or restart by an operator.
     pub generation: u64,
     /// Whether another generation had taken over from it before the stop.

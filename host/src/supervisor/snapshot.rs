@@ -58,14 +58,14 @@ impl EventLoop {
                 false => "not ready".to_owned(),
             },
             generation: record.generation,
-            instances: self.instances(id, record),
+            instances: self.instances(id),
             in_flight: record.in_flight_now(),
             restarts: counters.map_or(0, |counters| counters.restarts),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,
             last_failure: counters.and_then(|counters| counters.last_failure.clone()),
-            addresses: self.front.as_ref().map(|front| front.urls(id)).unwrap_or_default(),
+            addresses: self.servers.as_ref().map(|servers| servers.urls(id)).unwrap_or_default(),
             hook_ms: record.hooks.is_open().then(|| record.hook_time(now).map(millis)).flatten(),
             left_ms: match phase {
                 Phase::Asked => self.machine.deadline(id).map(|end| millis(end.saturating_sub(now))),
@@ -74,18 +74,15 @@ impl EventLoop {
         }
     }
 
-    fn instances(&self, id: GenerationId, record: &GenerationRecord) -> u64 {
-        match self.front.as_ref().filter(|front| front.has(id)) {
-            Some(front) => front.instances(id) as u64,
-            None => u64::from(record.lives()),
-        }
+    fn instances(&self, id: GenerationId) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.instances(id) as u64)
     }
 
     fn metrics(&self) -> Metrics {
         let component = |component: &crate::plan::ComponentPlan| {
             let name = component.name.as_str();
             let mine = self.registry.iter().filter(|(_, record)| record.plan.name == name);
-            let living = mine.map(|(id, record)| (record, self.instances(id, record)));
+            let living = mine.map(|(id, record)| (record, self.instances(id)));
             self.registry.counters(name).map(|counters| counters.metrics(name, living))
         };
         Metrics {

@@ -7,12 +7,11 @@ use super::event_loop::EventLoop;
 use super::generation_record::{GenerationRecord, finisher};
 use super::inbox::Message;
 use super::log_events;
-use super::policies::is_pooled;
+use super::policies::generation_policy;
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
-use crate::runtime::{Failure, InstanceEvent, Known, Link, Loaded, Loading, Stdio, load_all};
-use crate::server::{self, Spawned};
-use crate::server::{AccessLog, IncomingGeneration, Ingress, MakeStdio};
-use crate::teardown::{Event, GenerationId, Level, Outcome, Phase};
+use crate::runtime::{Failure, Known, Link, Loaded, Loading, Stdio, load_all};
+use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
+use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
 /// The threads that load the components, and the progress that a terminal shows meanwhile. Dropping it gives both up.
@@ -55,38 +54,40 @@ impl EventLoop {
         self.end_loading();
         let names: Vec<_> = self.plan.components.iter().map(|component| component.name.clone()).collect();
         for (name, loaded) in names.iter().zip(loaded) {
-            let id = self.registry.id_of(name);
-            if let Some(record) = id.and_then(|id| self.registry.get_mut(id)) {
-                record.loaded = Some(loaded);
+            let Some(id) = self.registry.id_of(name) else { continue };
+            if let Some(record) = self.registry.get_mut(id) {
+                record.loaded = Some(loaded.clone());
+                let plan = record.plan.clone();
+                let policy = generation_policy(&plan, Some(&loaded), self.registry.current());
+                self.machine.set_policy(id, policy);
             }
         }
         if self.machine.level() == Level::Running {
-            self.open_addresses()?;
+            self.open_servers()?;
         }
         self.feed(Event::Loaded);
         Ok(())
     }
 
-    fn open_addresses(&mut self) -> Result<(), AppError> {
+    fn open_servers(&mut self) -> Result<(), AppError> {
         let source = self.options.output.source(Channel::Stdout, GUEST_QUOTA);
-        let access = AccessLog::new(self.plan.app.access_log, source);
+        let access = AccessLog::new(self.plan.app.access_log, source).map(Arc::new);
         let inbox = self.inbox.clone();
-        let died = Box::new(move || inbox.send(Message::HostBug("the thread that accepts connections")));
-        let mut front = Ingress::new(self.runtime.clone(), access, died);
-        let pooled = self.registry.iter().filter(|(_, record)| is_pooled(&record.plan));
-        let fresh = pooled.filter_map(|(id, record)| {
+        let died = Arc::new(move || inbox.send(Message::HostBug("the thread that accepts connections")));
+        let parts = ServerParts { runtime: self.runtime.clone(), access, died };
+        let mut servers = Servers::new(&self.options.kinds, &parts);
+        let incoming = self.registry.iter().filter_map(|(id, record)| {
             Some(IncomingGeneration { id, plan: record.plan.clone(), loaded: record.loaded.clone()? })
         });
-        let fresh: Vec<_> = fresh.collect();
-        let ids: Vec<_> = fresh.iter().map(|fresh| fresh.id).collect();
-        front.prepare(fresh, &[])?;
-        front.switch();
+        servers.prepare(incoming.collect(), &[])?;
+        servers.switch();
+        let ids: Vec<_> = self.registry.current().values().copied().collect();
         for id in ids {
             if let Some(record) = self.registry.get_mut(id) {
-                record.stats = front.stats(id);
+                record.stats = servers.stats(id);
             }
         }
-        self.front = Some(front);
+        self.servers = Some(servers);
         Ok(())
     }
 
@@ -109,25 +110,13 @@ impl EventLoop {
         let link = Link::new(self.runtime.clock().clone(), tell);
         let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
         let Some(record) = self.registry.get_mut(id) else { return };
-        let Some(loaded) = record.loaded.clone() else { return };
         record.begins(self.now, link.clone());
         let new = || [source(Channel::Stdout), source(Channel::Stderr)];
         let sources = record.sources.get_or_insert_with(new).clone();
-        let plan = record.plan.clone();
-        let make_stdio = stdio_maker(plan.name.clone(), sources, self.plan.passthrough);
-        if let Some(front) = self.front.as_ref().filter(|_| is_pooled(&plan)) {
-            let grace = plan.grace.unwrap_or(self.plan.app.grace);
-            return front.start(id, link, make_stdio, grace);
-        }
-        if let Some((_, counters)) = self.registry.with_counters(id) {
-            counters.started += 1;
-        }
-        let (stdio, finish) = make_stdio();
-        let spawned = Spawned { loaded, plan, link: link.clone() };
-        if let Err(error) = server::spawn(self.runtime.clone(), spawned, stdio, finish) {
-            let summary = format!("no thread for it: {error}");
-            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
-            link.tell(InstanceEvent::Ended(Outcome::Failed));
+        let make_stdio = stdio_maker(record.plan.name.clone(), sources, self.plan.passthrough);
+        let grace = record.plan.grace.unwrap_or(self.plan.app.grace);
+        if let Some(servers) = self.servers.as_mut() {
+            servers.start(id, StartParts { link, make_stdio, grace });
         }
     }
 
@@ -152,17 +141,18 @@ impl EventLoop {
     pub(super) fn fail_start(&mut self, id: GenerationId) {
         let entered = self.machine.phase(id) > Phase::Starting
             && self.registry.get(id).is_some_and(GenerationRecord::has_entered);
-        let Some((record, counters)) = self.registry.with_counters(id) else { return };
+        let Some(record) = self.registry.get_mut(id) else { return };
         let limit = format_duration(record.plan.start_timeout);
-        let what = match (record.stats.is_some(), entered) {
-            (_, true) => "it did not say that it is ready (`ready` of `curfew:lifecycle/host`)",
-            (true, false) => "it took no requests",
-            (false, false) => "its `run` was not entered",
+        let what = match (&record.loaded, entered) {
+            (Some(loaded), false) => loaded.kind.words.not_started,
+            _ => "it did not say that it is ready (`ready` of `curfew:lifecycle/host`)",
         };
         let summary = format!("{what} within its start-timeout of {limit}");
         let failure = Failure { summary, backtrace: None, exit_code: None };
         log_events::failed(&record.plan.name, &failure);
-        counters.traps += u64::from(record.stats.is_none());
+        // A pool has counted those of its instances that failed.
+        let alone = record.stats.as_ref().filter(|_| !record.is(|kind| kind.is_pooled));
+        alone.into_iter().for_each(|stats| stats.instance_failed());
         record.failure = Some(failure.clone());
         self.note_failure(id, failure.summary);
     }

@@ -23,8 +23,7 @@ pub fn table(report: &Report) -> String {
         }
         if let Some(http) = &component.http {
             let plural = if http.requests == 1 { "" } else { "s" };
-            let what = if component.kind == "tcp" { "connection" } else { "request" };
-            detail.push(format!("{} {what}{plural}", http.requests));
+            detail.push(format!("{} {}{plural}", http.requests, component.unit));
         }
         if component.dropped_lines > 0 {
             detail.push(format!("{} lines dropped", component.dropped_lines));

@@ -59,6 +59,13 @@ impl Machine {
         }
     }
 
+    /// Sets the policy of a generation before the app is loaded: its kind is known by then, and nothing has started.
+    pub fn set_policy(&mut self, id: GenerationId, policy: GenerationPolicy) {
+        if let Some(generation) = self.generations.get_mut(id) {
+            generation.policy = policy;
+        }
+    }
+
     /// Takes one event and returns the actions that follow.
     #[must_use = "an action that is dropped leaves the stop stuck"]
     pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {

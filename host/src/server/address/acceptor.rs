@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,14 +19,13 @@ use tokio::sync::watch;
 use super::address::{Address, CountedConnection, Intake, Stage};
 use super::listener::{Listener, SocketFile};
 use crate::plan::ListenAddress;
-use crate::runtime::Kind;
-use crate::server::worker::workers::Workers;
+use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// Pause after an error that only time or others can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a socket whose address is heard elsewhere waits for clients that were about to connect to it.
 const HANDSHAKES: Duration = Duration::from_secs(1);
-/// What the client of a unix socket is called.
+/// The client's name on a unix socket.
 const UNIX_CLIENT: &str = "unix";
 
 /// A filter that lets no new client begin, while those who have begun still shake hands: it drops what has the flag SYN.
@@ -37,9 +37,15 @@ const NOBODY_NEW: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
+/// A connection that is being served.
+pub(crate) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves a connection to its end, on the worker of this slot.
+pub(crate) type Serve = fn(Accepted, usize, ConnectionSlot) -> ServeFuture;
+
 /// A stream as it was accepted.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Over TCP.
     Tcp(std::net::TcpStream),
     /// Over a unix socket.
@@ -48,26 +54,26 @@ pub enum Stream {
 
 /// A connection on its way to the thread that serves it.
 #[derive(Debug)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Its stream, which does not block.
-    pub stream: Stream,
+    pub(crate) stream: Stream,
     /// The client's address.
-    pub client: String,
+    pub(crate) client: String,
     /// Where it came in.
-    pub address: Arc<Address>,
+    pub(crate) address: Arc<Address>,
     /// On whose threads it is served.
-    pub host: Arc<Workers>,
+    pub(crate) host: Arc<Workers>,
     /// It can bring requests.
-    pub intake: Intake,
+    pub(crate) intake: Intake,
     /// It is there.
-    pub counted: CountedConnection,
+    pub(crate) counted: CountedConnection,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     /// Where it listens.
-    pub listens_on: ListenAddress,
+    pub(crate) listens_on: ListenAddress,
     socket: Mutex<Option<Arc<ListeningSocket>>>,
     file: Option<Arc<SocketFile>>,
     closes: watch::Sender<bool>,
@@ -75,15 +81,15 @@ pub struct Acceptor {
 
 /// A acceptor that is to be opened.
 #[derive(Debug)]
-pub struct PendingAcceptor {
-    /// What it will be.
-    pub acceptor: Arc<Acceptor>,
-    /// Whose it is.
-    pub address: Arc<Address>,
+pub(crate) struct PendingAcceptor {
+    /// The acceptor.
+    pub(crate) acceptor: Arc<Acceptor>,
+    /// Its address.
+    pub(crate) address: Arc<Address>,
     /// Its socket.
-    pub listener: Listener,
+    pub(crate) listener: Listener,
     /// It can bring connections.
-    pub intake: Intake,
+    pub(crate) intake: Intake,
 }
 
 /// A listening socket in the hands of the thread's event loop.
@@ -102,7 +108,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn share(&self, shared: bool) -> io::Result<()> {
+    pub(crate) fn share(&self, shared: bool) -> io::Result<()> {
         match self.lock().as_deref() {
             Some(ListeningSocket::Tcp(listener)) => SockRef::from(listener).set_reuse_port(shared),
             Some(ListeningSocket::Unix(_)) | None => Ok(()),
@@ -110,21 +116,21 @@ impl Acceptor {
     }
 
     /// Removes the file of a unix socket that is ours: nobody new finds it.
-    pub fn remove_file(&self) {
+    pub(crate) fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
     /// Closes it, while its address serves on.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closes.send_replace(true);
     }
 }
 
 impl PendingAcceptor {
     /// Returns what opens a acceptor of an address.
-    pub fn new(address: &Arc<Address>, listener: Listener) -> Self {
+    pub(crate) fn new(address: &Arc<Address>, listener: Listener) -> Self {
         let (listens_on, file) = (listener.address.clone(), listener.file.clone());
         let acceptor =
             Acceptor { listens_on, socket: Mutex::default(), file, closes: watch::Sender::new(false) };
@@ -133,7 +139,7 @@ impl PendingAcceptor {
     }
 
     /// Accepts connections from when all can serve until the address drains, or the acceptor closes.
-    pub async fn accept(self) {
+    pub(crate) async fn accept(self) {
         let Self { acceptor, address, listener, intake } = self;
         let is_ours = listener.is_ours;
         let socket = listener.into_socket();
@@ -177,16 +183,12 @@ fn told(acceptor: &Acceptor, address: &Address, what: &str) {
 
 impl Acceptor {
     /// Returns its address as users write it.
-    pub fn url(&self, address: &Address) -> String {
+    pub(crate) fn url(&self, address: &Address) -> String {
         let routing = address.routing();
         match (&self.listens_on, routing.tls.is_some()) {
             (ListenAddress::Ip(ip), tls) => {
-                let scheme = match (routing.kind(), tls) {
-                    (Kind::Tcp, true) => "tls",
-                    (Kind::Tcp, false) => "tcp",
-                    (Kind::Http | Kind::Service, true) => "https",
-                    (Kind::Http | Kind::Service, false) => "http",
-                };
+                let schemes = routing.members.first().map_or(["", ""], |first| first.protocol.schemes);
+                let scheme = if tls { schemes[1] } else { schemes[0] };
                 format!("{scheme}://{ip}")
             }
             (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
@@ -315,13 +317,8 @@ fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
     }
     let (intake, counted) = (address.intake(), address.count());
     if let Some(host) = address.host() {
-        host.place(Accepted {
-            stream,
-            client,
-            address: address.clone(),
-            host: host.clone(),
-            intake,
-            counted,
-        });
+        let (host, address, serve) = (host.clone(), address.clone(), address.serve);
+        let accepted = Accepted { stream, client, address, host: host.clone(), intake, counted };
+        host.place(Box::new(move |worker, slot| serve(accepted, worker, slot)));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, watch};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, Serve};
 use super::routing::Routing;
 use crate::server::connection::access_log::AccessLog;
 use crate::server::generation::generation::Generation;
@@ -21,23 +21,25 @@ use crate::teardown::GenerationId;
 
 /// How the connections of an address are treated. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Requests are served.
     Serving,
     /// The same, but clients are told to come back on another connection.
     Delay,
-    /// What was accepted is finished, nothing new is accepted.
+    /// Accepted work is finished, and none is accepted.
     Drain,
     /// Whatever is left is closed.
     Cut,
 }
 
 /// See the module's documentation.
-pub struct Address {
+pub(crate) struct Address {
     /// Where ended requests are written, if anywhere.
-    pub access: Option<Arc<AccessLog>>,
+    pub(crate) access: Option<Arc<AccessLog>>,
+    /// How its connections are served.
+    pub(crate) serve: Serve,
     routing: ArcSwap<Routing>,
-    /// Those that others have taken over from: they may still work for connections.
+    /// Replaced generations, which may still work for connections.
     former: Mutex<Vec<Weak<Generation>>>,
     acceptors: Mutex<Vec<Arc<Acceptor>>>,
     closed: Condvar,
@@ -58,35 +60,36 @@ impl std::fmt::Debug for Address {
 
 /// Keeps the intake of an address open while it exists.
 #[derive(Debug)]
-pub struct Intake(Arc<Address>);
+pub(crate) struct Intake(Arc<Address>);
 
 impl Drop for Intake {
     fn drop(&mut self) {
         if self.0.holders.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.ring();
+            self.0.notify();
         }
     }
 }
 
 /// One connection, counted while it exists.
 #[derive(Debug)]
-pub struct CountedConnection(Arc<Address>);
+pub(crate) struct CountedConnection(Arc<Address>);
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
         let last = self.0.connections.fetch_sub(1, Ordering::SeqCst) == 1;
         self.0.freed.notify_one();
         if last && self.0.stage() >= Stage::Drain {
-            self.0.ring();
+            self.0.notify();
         }
     }
 }
 
 impl Address {
     /// Returns an address that serves nothing yet.
-    pub fn new(routing: Routing, access: Option<Arc<AccessLog>>) -> Arc<Self> {
+    pub(crate) fn new(routing: Routing, access: Option<Arc<AccessLog>>, serve: Serve) -> Arc<Self> {
         Arc::new(Self {
             access,
+            serve,
             routing: ArcSwap::from_pointee(routing),
             former: Mutex::default(),
             acceptors: Mutex::default(),
@@ -101,17 +104,17 @@ impl Address {
     }
 
     /// Returns who serves what at this moment. Not to be kept.
-    pub fn routing(&self) -> Guard<Arc<Routing>> {
+    pub(crate) fn routing(&self) -> Guard<Arc<Routing>> {
         self.routing.load()
     }
 
     /// Has others serve from now on.
-    pub fn swap(&self, routing: Routing) {
+    pub(crate) fn swap(&self, routing: Routing) {
         self.keep_former(&routing);
         let before = self.routing.swap(Arc::new(routing));
         // There may be room for more connections now.
         self.freed.notify_one();
-        before.members.iter().for_each(|member| member.ring());
+        before.members.iter().for_each(|member| member.notify());
         self.look();
     }
 
@@ -133,73 +136,73 @@ impl Address {
     }
 
     /// Returns whether this generation is on it, or was and may still work for its connections.
-    pub fn concerns(&self, id: GenerationId) -> bool {
+    pub(crate) fn concerns(&self, id: GenerationId) -> bool {
         self.routing().has(id) || self.former().iter().any(|one| one.id == id)
     }
 
     /// Returns whether nobody, of whatever generation, has any more use for its connections; `but` is not looked at.
-    pub fn all_over(&self, but: Option<GenerationId>) -> bool {
+    pub(crate) fn all_over(&self, but: Option<GenerationId>) -> bool {
         let is_over = |one: &Arc<Generation>| one.state.is_over() || Some(one.id) == but;
         self.routing().members.iter().all(is_over) && self.former().iter().all(is_over)
     }
 
     /// Returns the sockets on which it listens, to add or take away.
-    pub fn acceptors(&self) -> MutexGuard<'_, Vec<Arc<Acceptor>>> {
+    pub(crate) fn acceptors(&self) -> MutexGuard<'_, Vec<Arc<Acceptor>>> {
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a acceptor away that has closed.
-    pub fn acceptor_closed(&self, acceptor: &Arc<Acceptor>) {
+    pub(crate) fn acceptor_closed(&self, acceptor: &Arc<Acceptor>) {
         self.acceptors().retain(|other| !Arc::ptr_eq(other, acceptor));
         self.closed.notify_all();
     }
 
     /// Blocks until it listens nowhere any more, or for so long.
-    pub fn wait_closed(&self, limit: Duration) {
+    pub(crate) fn wait_closed(&self, limit: Duration) {
         let _late =
             self.closed.wait_timeout_while(self.acceptors(), limit, |acceptors| !acceptors.is_empty());
     }
 
     /// Returns its addresses as users write them.
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.acceptors().iter().map(|acceptor| acceptor.url(self)).collect()
     }
 
     /// Returns the names of everybody on it, for logs.
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         self.routing().names()
     }
 
     /// Holds the intake open.
-    pub fn intake(self: &Arc<Self>) -> Intake {
+    pub(crate) fn intake(self: &Arc<Self>) -> Intake {
         self.holders.fetch_add(1, Ordering::SeqCst);
         Intake(self.clone())
     }
 
     /// Returns whether no more requests can come from here.
-    pub fn intake_is_over(&self) -> bool {
+    pub(crate) fn intake_is_over(&self) -> bool {
         self.stage() >= Stage::Drain && self.holders.load(Ordering::SeqCst) == 0
     }
 
     /// Counts a connection.
-    pub fn count(self: &Arc<Self>) -> CountedConnection {
+    pub(crate) fn count(self: &Arc<Self>) -> CountedConnection {
         self.connections.fetch_add(1, Ordering::SeqCst);
         CountedConnection(self.clone())
     }
 
     /// Returns how many connections there are.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Returns whose threads serve a connection that comes in now: those of the first that has not ended.
-    pub fn host(&self) -> Option<Arc<Workers>> {
+    pub(crate) fn host(&self) -> Option<Arc<Workers>> {
         let routing = self.routing();
         routing.members.iter().find(|member| !member.workers.has_ended()).map(|member| member.workers.clone())
     }
 
     /// Returns once there is room for a connection more.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while self.connections() >= self.routing().limits.connections {
             self.freed.notified().await;
         }
@@ -207,7 +210,7 @@ impl Address {
 
     /// Draws the conclusions from how far its members are: connections are accepted when all can serve; it drains when
     /// all were asked; whatever is left is closed when nobody has any more use for it.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         let routing = self.routing();
         if state::all_ready(routing.states()) {
             self.opened.send_replace(true);
@@ -218,11 +221,11 @@ impl Address {
         if self.stage() >= Stage::Drain && self.all_over(None) {
             self.raise(Stage::Cut);
         }
-        self.ring();
+        self.notify();
     }
 
     /// Keeps it open whatever its members do, unless it drains already: others may take over.
-    pub fn claim(&self) {
+    pub(crate) fn claim(&self) {
         // Under the lock of the stage: either it drains, or it is claimed.
         self.stage.send_if_modified(|now| {
             self.claimed.store(*now < Stage::Drain, Ordering::SeqCst);
@@ -231,7 +234,7 @@ impl Address {
     }
 
     /// Lets it go the way its members have it.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         if self.claimed.swap(false, Ordering::SeqCst) {
             self.look();
         }
@@ -257,23 +260,23 @@ impl Address {
     }
 
     /// Has all members look again how far it is, and those that were.
-    fn ring(&self) {
-        self.routing().members.iter().for_each(|member| member.ring());
-        self.former().iter().for_each(|one| one.ring());
+    fn notify(&self) {
+        self.routing().members.iter().for_each(|member| member.notify());
+        self.former().iter().for_each(|one| one.notify());
     }
 
     /// Returns once connections may be accepted.
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn opened(&self) {
+    pub(crate) async fn opened(&self) {
         // The sender is a part of `self`: the channel cannot close while this waits.
         let mut changes = self.opened.subscribe();
         let _open = changes.wait_for(|opened| *opened).await;
     }
 
     /// Raises the stage.
-    pub fn raise(&self, stage: Stage) {
+    pub(crate) fn raise(&self, stage: Stage) {
         self.stage.send_if_modified(|now| {
             let higher = stage > *now;
             *now = (*now).max(stage);
@@ -282,12 +285,12 @@ impl Address {
     }
 
     /// Returns the stage as it is.
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         *self.stage.borrow()
     }
 
     /// Returns a view on the stage.
-    pub fn watch(&self) -> watch::Receiver<Stage> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
 }

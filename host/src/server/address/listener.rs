@@ -21,26 +21,26 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that is bound. Dropping it closes it.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     /// As it was bound: with the port that the system chose.
-    pub address: ListenAddress,
+    pub(crate) address: ListenAddress,
     /// Whether clients can connect.
     listens: bool,
     /// Whether it ends with us: one that was given to us goes on with whoever gave it.
-    pub is_ours: bool,
-    /// What goes with it.
-    pub file: Option<Arc<SocketFile>>,
+    pub(crate) is_ours: bool,
+    /// Its file, if it is a unix socket.
+    pub(crate) file: Option<Arc<SocketFile>>,
 }
 
 /// The file of a unix socket that is ours. It is removed once, by whoever is first: another process can have put its own
 /// there since. Dropping it removes it.
 #[derive(Debug)]
-pub struct SocketFile(Mutex<Option<PathBuf>>);
+pub(crate) struct SocketFile(Mutex<Option<PathBuf>>);
 
 impl SocketFile {
     /// Removes it, so that nobody else finds the socket.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _gone_already = std::fs::remove_file(path);
         }
@@ -58,7 +58,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub(crate) fn bind(address: &ListenAddress) -> io::Result<Self> {
         let mut listener = Self::bound(address, false)?;
         listener.listen()?;
         Ok(listener)
@@ -69,7 +69,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn bind_beside(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
+    pub(crate) fn bind_beside(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
         beside(acceptors, || {
             let listener = Self::bound(address, true)?;
             listener.share(false)?;
@@ -81,7 +81,7 @@ impl Listener {
         let (domain, name) = match address {
             ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
             ListenAddress::Unix(path) => {
-                // What is taken, or no socket, refuses to be bound.
+                // A path that is taken, or that is no socket, cannot be bound.
                 let _found = stale_socket::clear(path)?;
                 (Domain::UNIX, SockAddr::unix(path)?)
             }
@@ -109,7 +109,7 @@ impl Listener {
     ///
     /// # Errors
     /// When there is none, or it is of a family that is not served.
-    pub fn activated(name: &str) -> io::Result<Vec<Self>> {
+    pub(crate) fn activated(name: &str) -> io::Result<Vec<Self>> {
         let address = ListenAddress::Activated(name.to_owned());
         systemd::take(name)
             .map_err(io::Error::other)?
@@ -122,7 +122,7 @@ impl Listener {
     ///
     /// # Errors
     /// When it does not listen, is neither TCP nor a unix socket, or the system refuses.
-    pub fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
+    pub(crate) fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
         let socket = Socket::from(fd);
         if !socket.is_listener()? {
             return Err(io::Error::other("it is no socket that listens"));
@@ -152,7 +152,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn listen_beside(&mut self, acceptors: &[Arc<Acceptor>]) -> io::Result<()> {
+    pub(crate) fn listen_beside(&mut self, acceptors: &[Arc<Acceptor>]) -> io::Result<()> {
         if self.listens {
             return Ok(());
         }
@@ -178,7 +178,7 @@ fn beside<T>(acceptors: &[Arc<Acceptor>], what: impl FnOnce() -> io::Result<T>) 
     let opened = acceptors.iter().try_for_each(|acceptor| acceptor.share(true));
     let result = opened.and_then(|()| what());
     for acceptor in acceptors {
-        // What was allowed is to be forbidden again: no reason to refuse that is known.
+        // No reason is known to refuse this.
         let _shared_on = acceptor.share(false);
     }
     result

@@ -1,4 +1,4 @@
-//! Who serves what on an address at one moment: swapped as a whole, never changed.
+//! The generations on an address and their routes at one moment: swapped as a whole, never changed.
 //!
 //! Invariant: there is at least one member, and all of them speak the same TLS: a checked plan has it so.
 
@@ -13,15 +13,15 @@ use crate::server::generation::state::GenerationState;
 use crate::teardown::GenerationId;
 
 /// See the module's documentation.
-pub struct Routing {
-    /// Everybody on it.
-    pub members: Vec<Arc<Generation>>,
-    /// Who serves what.
-    pub routes: RouteTable<Arc<Generation>>,
+pub(crate) struct Routing {
+    /// The generations.
+    pub(crate) members: Vec<Arc<Generation>>,
+    /// Their routes.
+    pub(crate) routes: RouteTable<Arc<Generation>>,
     /// TLS, when it is spoken there.
-    pub tls: Option<TlsAcceptor>,
-    /// What its clients may do: the limits of its first member.
-    pub limits: LimitsPlan,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// The limits of its clients: those of its first member.
+    pub(crate) limits: LimitsPlan,
 }
 
 impl std::fmt::Debug for Routing {
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Routing {
 
 impl Routing {
     /// Returns the routing between these.
-    pub fn new(members: Vec<Arc<Generation>>, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) fn new(members: Vec<Arc<Generation>>, tls: Option<TlsAcceptor>) -> Self {
         let routes = members.iter().map(|member| (member.plan.http.routes.clone(), member.clone()));
         let routes = RouteTable::new(routes);
         let limits = members.first().map(|member| member.plan.http.limits).unwrap_or_default();
@@ -40,28 +40,28 @@ impl Routing {
     }
 
     /// Returns the names of everybody on it, for logs.
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let names: Vec<_> = self.members.iter().map(|member| member.plan.name.as_str()).collect();
         names.join(", ")
     }
 
     /// Returns whether a component of this name is on it.
-    pub fn names_one(&self, name: &str) -> bool {
+    pub(crate) fn names_one(&self, name: &str) -> bool {
         self.members.iter().any(|member| member.plan.name == name)
     }
 
     /// Returns of which kind its members are: a loaded plan has one kind on an address.
-    pub fn kind(&self) -> Kind {
-        self.members.first().map_or(Kind::Http, |first| first.loaded.kind)
+    pub(crate) fn kind(&self) -> Option<&'static Kind> {
+        self.members.first().map(|first| first.loaded.kind)
     }
 
     /// Returns whether this generation is on it.
-    pub fn has(&self, id: GenerationId) -> bool {
+    pub(crate) fn has(&self, id: GenerationId) -> bool {
         self.members.iter().any(|member| member.id == id)
     }
 
     /// Returns how far its members are.
-    pub fn states(&self) -> impl Iterator<Item = &GenerationState> + Clone {
+    pub(crate) fn states(&self) -> impl Iterator<Item = &GenerationState> + Clone {
         self.members.iter().map(|member| &member.state)
     }
 }

@@ -10,67 +10,67 @@ use serde_json::json;
 use crate::output::Source;
 use crate::plan::AccessLogFormat;
 
-/// What the access log says of a request. Kept only where there is one.
+/// A request as the access log has it. Kept only with an access log.
 #[derive(Debug)]
-pub struct LoggedRequest {
+pub(crate) struct LoggedRequest {
     /// Its method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// Path and query.
-    pub target: String,
+    pub(crate) target: String,
     /// Its version.
-    pub version: Version,
+    pub(crate) version: Version,
     /// Its id.
-    pub id: HeaderValue,
-    /// What the client says it is.
-    pub agent: Option<HeaderValue>,
+    pub(crate) id: HeaderValue,
+    /// Its user agent.
+    pub(crate) agent: Option<HeaderValue>,
 }
 
 /// The end of a request, as the access log has it.
 #[derive(Debug)]
-pub struct RequestRecord<'a> {
+pub(crate) struct RequestRecord<'a> {
     /// The component that was to serve it; none had its route otherwise.
-    pub component: Option<&'a str>,
+    pub(crate) component: Option<&'a str>,
     /// The client's address.
-    pub client: &'a str,
-    /// What was asked.
-    pub seen: &'a LoggedRequest,
+    pub(crate) client: &'a str,
+    /// The request.
+    pub(crate) seen: &'a LoggedRequest,
     /// The answer's status; 0 when there was none.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Bytes of the answer's body.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// From the arrival of the head to the end of the answer.
-    pub took: std::time::Duration,
+    pub(crate) took: std::time::Duration,
     /// `complete`, `cut-short` (by the host or its guest), or `client-left`.
-    pub end: &'static str,
+    pub(crate) end: &'static str,
 }
 
 /// A connection that has ended, as the access log has it.
 #[derive(Debug)]
-pub struct ConnectionRecord<'a> {
-    /// Whose it was.
-    pub component: &'a str,
+pub(crate) struct ConnectionRecord<'a> {
+    /// The component.
+    pub(crate) component: &'a str,
     /// The client's address.
-    pub client: &'a str,
+    pub(crate) client: &'a str,
     /// Bytes from the client.
-    pub received: u64,
+    pub(crate) received: u64,
     /// Bytes to the client.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// From its acceptance to its end.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// `complete`, `cut-short` or `client-left`.
-    pub end: &'static str,
+    pub(crate) end: &'static str,
 }
 
 /// Where ended requests are written, and how.
 #[derive(Debug)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     source: Source,
     json: bool,
 }
 
 impl AccessLog {
     /// Returns the log in this format, if there is to be one.
-    pub fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
+    pub(crate) fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
         match format {
             AccessLogFormat::Off => None,
             AccessLogFormat::Text => Some(Self { source, json: false }),
@@ -79,7 +79,7 @@ impl AccessLog {
     }
 
     /// Writes one line.
-    pub fn write(&self, request: &RequestRecord<'_>) {
+    pub(crate) fn write(&self, request: &RequestRecord<'_>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line =
             if self.json { as_json(request, now.as_secs_f64()) } else { as_text(request, now.as_secs()) };
@@ -89,7 +89,7 @@ impl AccessLog {
 
 impl AccessLog {
     /// Writes one line for a connection of kind `tcp`.
-    pub fn write_connection(&self, closed: &ConnectionRecord<'_>) {
+    pub(crate) fn write_connection(&self, closed: &ConnectionRecord<'_>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ConnectionRecord { component, client, received, sent, took, end } = closed;
         let line = if self.json {

@@ -16,9 +16,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most bytes that are read ahead at once.
 const AHEAD: usize = 4096;
 
-/// What a connection has done.
+/// Byte counts of a connection.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     read: AtomicU64,
     written: AtomicU64,
     blocked: AtomicBool,
@@ -26,24 +26,24 @@ pub struct Meter {
 
 impl Meter {
     /// Returns how many bytes came in.
-    pub fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.read.load(Relaxed)
     }
 
     /// Returns how many bytes went out.
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.written.load(Relaxed)
     }
 
     /// Returns whether something waits to be written that the client does not take.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Relaxed)
     }
 }
 
 /// The protocols that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.0 and 1.1.
     Http1,
     /// HTTP/2.
@@ -52,7 +52,7 @@ pub enum Protocol {
 
 /// A stream with its meter.
 #[derive(Debug)]
-pub struct MeteredStream<S> {
+pub(crate) struct MeteredStream<S> {
     stream: S,
     ahead: BytesMut,
     meter: Arc<Meter>,
@@ -60,7 +60,7 @@ pub struct MeteredStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
     /// Wraps a stream.
-    pub fn new(stream: S, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
         Self { stream, ahead: BytesMut::new(), meter }
     }
 
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn sniff(&mut self) -> io::Result<Option<Protocol>> {
+    pub(crate) async fn sniff(&mut self) -> io::Result<Option<Protocol>> {
         loop {
             let known = self.ahead.len().min(PREFACE.len());
             let is_http2 = self.ahead.get(..known) == PREFACE.get(..known);
@@ -87,12 +87,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
     }
 
     /// Returns the stream as it is under it.
-    pub fn get_ref(&self) -> &S {
+    pub(crate) fn get_ref(&self) -> &S {
         &self.stream
     }
 
     /// Returns the stream.
-    pub fn into_inner(self) -> S {
+    pub(crate) fn into_inner(self) -> S {
         self.stream
     }
 }

@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::plan::TlsPlan;
-use crate::runtime::Kind;
 
 /// No chain of certificates is larger.
 const LARGEST: u64 = 1 << 20;
@@ -25,18 +24,17 @@ const LARGEST: u64 = 1 << 20;
 pub struct TlsError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong, and what to do.
+    /// The reason, and the remedy.
     pub what: String,
     /// Whether the file could not be read at all.
     pub unreadable: bool,
 }
 
-/// Returns what greets clients with this certificate: with an offer of HTTP/2 and HTTP/1.1 for kind `http`, with none for
-/// kind `tcp`, whose protocol only its guest knows.
+/// Returns what greets clients with this certificate, with an offer of these protocols.
 ///
 /// # Errors
 /// When a file cannot be read, has no PEM of its kind in it, or the two do not belong together.
-pub fn tls_acceptor(plan: &TlsPlan, kind: Kind) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn tls_acceptor(plan: &TlsPlan, alpn: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
     let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&plan.cert)?).collect();
     let certs = certs.map_err(|error| wrong(&plan.cert, format!("it is no PEM file: {error}")))?;
     if certs.is_empty() {
@@ -57,9 +55,7 @@ pub fn tls_acceptor(plan: &TlsPlan, kind: Kind) -> Result<TlsAcceptor, TlsError>
             let key = plan.key.display();
             wrong(&plan.cert, format!("it cannot be used with the key in {key}: {error}"))
         })?;
-    if kind == Kind::Http {
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    }
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -10,7 +10,7 @@ use tokio_rustls::server::TlsStream;
 use super::metered_stream::MeteredStream;
 
 /// A stream whose closing can be made visible to a client that takes any end for the end of an answer.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the stream reset when it is dropped.
     fn reset(&self);
 }

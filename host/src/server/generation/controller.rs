@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
@@ -20,16 +21,16 @@ use tokio::time::{Sleep, sleep};
 use super::generation::{Generation, Inputs};
 use super::restart_pause::RestartPause;
 use crate::plan::HookTiming;
-use crate::runtime::{Failure, InstanceEvent, Link, Notice, Stdio};
+use crate::runtime::{Failure, InstanceEvent, Link, Notice};
 use crate::server::address::address::{Address, Stage};
 use crate::server::http::health::Health;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::instance::handler_loop::InstanceEnd;
+use crate::server::instance::life::InstanceEnd;
+use crate::server::server::MakeStdio;
 use crate::server::worker::fairness::FairnessTicker;
 use crate::server::worker::worker::{InstanceStart, WorkerOrder};
 use crate::server::worker::worker::{SharedParts, WorkerEvent};
 use crate::teardown::Outcome;
-use std::sync::atomic::Ordering;
 
 /// How long connections may take to send what is left to say when their component was cut off.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -37,10 +38,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// asked one after the other, and the address drains like any other then.
 const TOGETHER: Duration = Duration::from_millis(10);
 
-/// Makes the streams of one instance, and what is done with them when it has ended.
-pub type MakeStdio = Box<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send>;
-
-/// How far a component is. The order is the rule.
+/// Progress of a generation. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
     Starting,
@@ -49,24 +47,53 @@ enum Progress {
     Cut,
 }
 
-/// What a controller is made from.
-pub struct ControllerParts {
-    /// Whom it controls.
-    pub generation: Arc<Generation>,
+/// Its connections, from the notice on.
+enum Connections {
+    /// They may bring requests, or wait for answers.
+    Served,
+    /// It was cut off: they have until then to send what is left to say.
+    LastWords(Pin<Box<Sleep>>),
+    /// That time is over.
+    Said,
+    /// Its requests are answered, and the connections that nobody else works for are closed.
+    Gone,
+}
+
+/// Whether it leaves its addresses to others who serve on.
+enum Leaving {
+    No,
+    /// The others on them may be asked, too, until then.
+    Waits(Pin<Box<Sleep>>),
+    Alone,
+}
+
+/// The worst of its end. The order is the rule.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Stopped,
+    HookFailed,
+    CutOff,
+    FailedToStart,
+}
+
+/// The parts of a controller.
+pub(crate) struct ControllerParts {
+    /// The generation.
+    pub(crate) generation: Arc<Generation>,
     /// The addresses that are, or will be, the component's.
-    pub addresses: Vec<Arc<Address>>,
+    pub(crate) addresses: Vec<Arc<Address>>,
     /// The conversation with the supervisor.
-    pub link: Arc<Link>,
+    pub(crate) link: Arc<Link>,
     /// The streams of its instances.
-    pub make_stdio: MakeStdio,
-    /// Who watches for guests that compute for long.
-    pub ticker: Arc<FairnessTicker>,
-    /// What its instances have in common.
-    pub parts: Arc<SharedParts>,
+    pub(crate) make_stdio: MakeStdio,
+    /// The watch on guests that compute for long.
+    pub(crate) ticker: Arc<FairnessTicker>,
+    /// The common parts of its instances.
+    pub(crate) parts: Arc<SharedParts>,
 }
 
 /// See the module's documentation.
-pub struct Controller {
+pub(crate) struct Controller {
     generation: Arc<Generation>,
     addresses: Vec<Arc<Address>>,
     link: Arc<Link>,
@@ -80,26 +107,31 @@ pub struct Controller {
     notice: Option<Notice>,
     hold: RestartPause,
     health: Health,
+    /// When hooks are called next to requests.
     half: Option<Pin<Box<Sleep>>>,
-    together: Option<Pin<Box<Sleep>>>,
-    last_words: Option<Pin<Box<Sleep>>>,
-    /// Whether it leaves addresses to others who serve on.
-    alone: bool,
-    disconnected: bool,
-    /// Whether its connections have had their time for last words.
-    said_all: bool,
-    failed_to_start: bool,
-    hook_failed: bool,
-    cut_off: bool,
-    leaked: bool,
+    leaving: Leaving,
+    connections: Connections,
+    verdict: Verdict,
+}
+
+impl Connections {
+    fn timer(&mut self) -> Option<&mut Pin<Box<Sleep>>> {
+        if let Self::LastWords(timer) = self { Some(timer) } else { None }
+    }
+}
+
+impl Leaving {
+    fn timer(&mut self) -> Option<&mut Pin<Box<Sleep>>> {
+        if let Self::Waits(timer) = self { Some(timer) } else { None }
+    }
 }
 
 impl Controller {
-    /// Conducts the component from its start to its end.
-    pub async fn conduct(parts: ControllerParts, inputs: Inputs) {
+    /// Controls the generation from its start to its end.
+    pub(crate) async fn control(parts: ControllerParts, inputs: Inputs) {
         let Inputs { starts, events, tell } = inputs;
         let mut controller = Self::new(parts, tell);
-        controller.lead(starts, events).await;
+        controller.run(starts, events).await;
         controller.end().await;
     }
 
@@ -121,19 +153,13 @@ impl Controller {
             progress: Progress::Starting,
             notice: None,
             half: None,
-            together: None,
-            last_words: None,
-            alone: false,
-            disconnected: false,
-            said_all: false,
-            failed_to_start: false,
-            hook_failed: false,
-            cut_off: false,
-            leaked: false,
+            leaving: Leaving::No,
+            connections: Connections::Served,
+            verdict: Verdict::Stopped,
         }
     }
 
-    async fn lead(
+    async fn run(
         &mut self,
         mut starts: UnboundedReceiver<usize>,
         mut events: UnboundedReceiver<WorkerEvent>,
@@ -159,17 +185,13 @@ impl Controller {
                     self.half = None;
                     self.generation.pool.call_hooks_now();
                 }
-                Some(()) = OptionFuture::from(self.together.as_mut()) => {
-                    self.together = None;
-                    self.alone = true;
-                }
-                Some(()) = OptionFuture::from(self.last_words.as_mut()) => {
-                    self.last_words = None;
-                    self.said_all = true;
+                Some(()) = OptionFuture::from(self.leaving.timer()) => self.leaving = Leaving::Alone,
+                Some(()) = OptionFuture::from(self.connections.timer()) => {
+                    self.connections = Connections::Said;
                     self.set_over();
                 }
                 what = self.health.failed(), if serving => self.link.tell(InstanceEvent::Unhealthy(what)),
-                () = generation.rung(), if draining => {}
+                () = generation.changed(), if draining => {}
             }
             self.look();
         }
@@ -184,8 +206,9 @@ impl Controller {
         if !pool.intake_is_over() && self.intake_is_over() {
             pool.stop();
         }
-        if !self.disconnected && pool.intake_is_over() && self.is_disconnected() {
-            self.disconnected = true;
+        let gone = matches!(self.connections, Connections::Gone);
+        if !gone && pool.intake_is_over() && self.is_disconnected() {
+            self.connections = Connections::Gone;
             // At once: the next one that looks is the last, and waits for the connections.
             self.set_over();
             self.link.tell(InstanceEvent::Drained);
@@ -217,9 +240,13 @@ impl Controller {
         own.peek().is_some() && own.all(|address| !address.routing().has(id))
     }
 
+    fn is_alone(&self) -> bool {
+        matches!(self.leaving, Leaving::Alone)
+    }
+
     fn intake_is_over(&self) -> bool {
         let over = |address: &Arc<Address>| {
-            address.intake_is_over() || (self.alone && address.stage() < Stage::Drain)
+            address.intake_is_over() || (self.is_alone() && address.stage() < Stage::Drain)
         };
         self.own_addresses().all(over)
     }
@@ -240,7 +267,11 @@ impl Controller {
             let mut served = self.served_addresses().peekable();
             served.peek().is_none() || served.any(|address| address.stage() < Stage::Cut)
         };
-        let disconnected = self.disconnected || (self.said_all && leaves_some());
+        let disconnected = match self.connections {
+            Connections::Gone => true,
+            Connections::Said => leaves_some(),
+            Connections::Served | Connections::LastWords(_) => false,
+        };
         self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
     }
 
@@ -250,10 +281,10 @@ impl Controller {
         self.health = Health::none();
         self.generation.drain();
         self.generation.pool.call_hooks_now();
-        // Nobody else on the address has to wait for it.
+        // The others on the address do not wait for it.
         self.generation.state.set_ready();
         self.generation.state.set_asked();
-        self.alone = true;
+        self.leaving = Leaving::Alone;
         self.drop_held();
         self.own_addresses().for_each(|address| address.look());
     }
@@ -276,7 +307,7 @@ impl Controller {
         self.generation.state.set_asked();
         self.own_addresses().for_each(|address| address.look());
         if self.own_addresses().any(|address| address.stage() < Stage::Drain) {
-            self.together = Some(Box::pin(sleep(TOGETHER)));
+            self.leaving = Leaving::Waits(Box::pin(sleep(TOGETHER)));
         }
         match self.generation.pool.has_waiting() {
             true => self.hold.release().into_iter().for_each(|slot| self.start(slot)),
@@ -296,46 +327,41 @@ impl Controller {
             self.end_without_start();
         }
         self.progress = Progress::Cut;
-        self.alone = true;
-        self.cut_off |= self.generation.stats.in_flight() > 0;
-        self.generation.stats.note_cut();
+        self.leaving = Leaving::Alone;
+        if self.generation.stats.in_flight() > 0 {
+            self.judge(Verdict::CutOff);
+        }
         self.generation.state.set_cut();
         for instance in self.instances.values() {
             instance.link.orders.cut();
         }
         self.half = None;
-        self.last_words = Some(Box::pin(sleep(LAST_WORDS)));
+        if !matches!(self.connections, Connections::Gone) {
+            self.connections = Connections::LastWords(Box::pin(sleep(LAST_WORDS)));
+        }
+    }
+
+    fn judge(&mut self, verdict: Verdict) {
+        self.verdict = self.verdict.max(verdict);
     }
 
     /// Leaves its addresses and threads to others, or waits until nothing is left of them.
-    async fn end(mut self) {
+    async fn end(self) {
         self.set_over();
         let workers = self.generation.workers.clone();
         // Threads that still serve connections for others end with those.
-        if workers.leave(self.generation.id) && workers.connections() == 0 {
-            self.leaked |= workers.all_gone().await;
-        }
-        self.link.tell(InstanceEvent::Ended(self.outcome()));
+        let last = workers.leave(self.generation.id) && workers.connections() == 0;
+        let leaked = last && workers.all_gone().await;
+        self.link.tell(InstanceEvent::Ended(match self.verdict {
+            Verdict::FailedToStart => Outcome::Failed,
+            _ if self.link.orders.is_abandoned() => Outcome::NotStarted,
+            Verdict::CutOff if leaked => Outcome::Leaked,
+            Verdict::CutOff => Outcome::CutOff,
+            Verdict::HookFailed => Outcome::HookFailed,
+            Verdict::Stopped => Outcome::Stopped,
+        }));
     }
 
-    fn outcome(&self) -> Outcome {
-        if self.failed_to_start {
-            Outcome::Failed
-        } else if self.link.orders.is_abandoned() {
-            Outcome::NotStarted
-        } else if self.leaked && self.cut_off {
-            Outcome::Leaked
-        } else if self.cut_off {
-            Outcome::CutOff
-        } else if self.hook_failed {
-            Outcome::HookFailed
-        } else {
-            Outcome::Stopped
-        }
-    }
-}
-
-impl Controller {
     /// Starts an instance, or notes that it has to wait.
     fn start(&mut self, slot: usize) {
         if self.progress == Progress::Cut {
@@ -415,15 +441,15 @@ impl Controller {
         let failed = end.outcome == Outcome::Failed;
         match end.outcome {
             Outcome::Failed => self.failed(number, end.failure.unwrap_or_else(unknown)),
-            Outcome::HookFailed => self.hook_failed |= draining,
-            Outcome::CutOff | Outcome::Leaked => self.cut_off |= draining,
+            Outcome::HookFailed if draining => self.judge(Verdict::HookFailed),
+            Outcome::CutOff | Outcome::Leaked if draining => self.judge(Verdict::CutOff),
             _ => {}
         }
         let why = instance.why().map_or("failed", CloseReason::word);
         let event = InstanceEvent::Down { why, requests: instance.taken(), outcome: end.outcome };
         self.link.tell(InstanceEvent::InPool(number, Box::new(event)));
         let pool = &self.generation.pool;
-        // Who waits while nobody can be started waits on: there will be another, or the app stops.
+        // Requests wait on during a pause: another instance follows, or the app stops.
         match instance.is_open() || self.hold.holds() {
             true => pool.ended(slot),
             false => pool.not_started(slot),
@@ -440,7 +466,7 @@ impl Controller {
     fn failed(&mut self, number: u32, failure: Failure) {
         self.generation.stats.instance_failed();
         if self.progress == Progress::Starting && !self.hold.is_used() {
-            self.failed_to_start = true;
+            self.judge(Verdict::FailedToStart);
             self.link.tell(InstanceEvent::Failed(failure));
             self.end_without_start();
             return;

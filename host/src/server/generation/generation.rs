@@ -1,6 +1,6 @@
 //! One generation of a component of kind `http` or `tcp` as its addresses, its requests and its controller share it.
 //!
-//! Invariant: who wants to know that something changed waits for its bell, which never rings unheard.
+//! Invariant: no change is missed: `changed` keeps one notification for the controller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::protocol::Protocol;
 use super::state::GenerationState;
 use super::stats::Stats;
 use crate::plan::{ComponentPlan, Resolved};
-use crate::runtime::{Kind, Loaded};
+use crate::runtime::Loaded;
 use crate::server::pool::pool::{Pool, PoolLimits};
 use crate::server::worker::worker::WorkerEvent;
 use crate::server::worker::workers::Workers;
@@ -19,46 +20,49 @@ use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// Which generation it is.
-    pub id: GenerationId,
-    /// What it is granted.
-    pub plan: Arc<ComponentPlan>,
-    /// What was loaded.
-    pub loaded: Arc<Loaded>,
+    pub(crate) id: GenerationId,
+    /// Its plan.
+    pub(crate) plan: Arc<ComponentPlan>,
+    /// The loaded component.
+    pub(crate) loaded: Arc<Loaded>,
+    /// The facts of its kind.
+    pub(crate) protocol: &'static Protocol,
     /// Its instances and requests.
-    pub pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     /// Its counts.
-    pub stats: Arc<Stats>,
+    pub(crate) stats: Arc<Stats>,
     /// The threads of all components of its name.
-    pub workers: Arc<Workers>,
+    pub(crate) workers: Arc<Workers>,
     /// How many instances it has.
-    pub alive: AtomicUsize,
-    /// How far it is, for those it shares addresses with.
-    pub state: GenerationState,
+    pub(crate) alive: AtomicUsize,
+    /// Its state, for the others on its addresses.
+    pub(crate) state: GenerationState,
     /// Whether the end of each request is told.
     drains: AtomicBool,
     changed: Notify,
 }
 
-/// Where its controller hears of it.
+/// The inputs of its controller.
 #[derive(Debug)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// The slots in which an instance shall be started.
-    pub starts: UnboundedReceiver<usize>,
-    /// What its instances did.
-    pub events: UnboundedReceiver<WorkerEvent>,
+    pub(crate) starts: UnboundedReceiver<usize>,
+    /// Events of its instances.
+    pub(crate) events: UnboundedReceiver<WorkerEvent>,
     /// Where that is told.
-    pub tell: UnboundedSender<WorkerEvent>,
+    pub(crate) tell: UnboundedSender<WorkerEvent>,
 }
 
 impl Generation {
     /// Returns a component without instances, and where it says what it needs. If the last one on these workers has ended,
     /// it gets others.
-    pub fn new(
+    pub(crate) fn new(
         id: GenerationId,
         plan: Arc<ComponentPlan>,
         loaded: Arc<Loaded>,
+        protocol: &'static Protocol,
         workers: &mut Arc<Workers>,
     ) -> (Arc<Self>, Inputs) {
         let (want, starts) = unbounded_channel();
@@ -70,7 +74,7 @@ impl Generation {
             *workers = Workers::new(plan.name.clone());
             workers.join(id, max, tell.clone());
         }
-        let stats = if loaded.kind == Kind::Tcp { Stats::of_connections(max) } else { Stats::new(max) };
+        let stats = Stats::new(protocol.unit, max);
         let component = Arc::new(Self {
             id,
             pool: Pool::new(limits, want),
@@ -82,32 +86,33 @@ impl Generation {
             changed: Notify::new(),
             plan,
             loaded,
+            protocol,
         });
         (component, Inputs { starts, events, tell })
     }
 
-    /// Has the end of each request ring the bell from now on.
-    pub fn drain(&self) {
+    /// From now on the end of each request notifies the controller.
+    pub(crate) fn drain(&self) {
         self.drains.store(true, Ordering::SeqCst);
     }
 
     /// Notes that a request has ended, and been counted.
-    pub fn request_ended(&self) {
+    pub(crate) fn request_ended(&self) {
         if self.drains.load(Ordering::SeqCst) {
-            self.ring();
+            self.notify();
         }
     }
 
-    /// Rings the bell: something that its end can depend on has changed.
-    pub fn ring(&self) {
+    /// Notifies the controller of a change that the end can depend on.
+    pub(crate) fn notify(&self) {
         self.changed.notify_one();
     }
 
-    /// Returns when the bell rings, or has rung since the last time.
+    /// Returns once something has changed since the last time.
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn rung(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 }

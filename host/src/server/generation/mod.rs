@@ -3,6 +3,7 @@
 
 pub(super) mod controller;
 pub(super) mod generation;
+pub(super) mod protocol;
 pub(super) mod restart_pause;
 pub(super) mod state;
 pub(super) mod stats;

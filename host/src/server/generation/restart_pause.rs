@@ -14,7 +14,7 @@ use crate::plan::OnEnd;
 use crate::runtime::Link;
 
 /// See the module's documentation.
-pub struct RestartPause {
+pub(crate) struct RestartPause {
     link: Arc<Link>,
     is_used: bool,
     /// The answers that are known.
@@ -25,23 +25,23 @@ pub struct RestartPause {
 
 impl RestartPause {
     /// Returns one that holds nothing yet; and never will, unless a failure means a restart.
-    pub fn new(link: Arc<Link>, on_failure: OnEnd) -> Self {
+    pub(crate) fn new(link: Arc<Link>, on_failure: OnEnd) -> Self {
         let is_used = on_failure == OnEnd::Restart;
         Self { link, is_used, seen: 0, pause: None, slots: Vec::new() }
     }
 
     /// Returns whether a failure means a restart.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.is_used
     }
 
     /// Returns whether nothing may be started.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.pause.is_some()
     }
 
     /// Notes that an instance has failed.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         if !self.is_used {
             return;
         }
@@ -52,7 +52,7 @@ impl RestartPause {
     }
 
     /// Notes that an instance is wanted in this slot. False: it may be started now.
-    pub fn keeps(&mut self, slot: usize) -> bool {
+    pub(crate) fn keeps(&mut self, slot: usize) -> bool {
         if self.holds() {
             self.slots.push(slot);
         }
@@ -63,7 +63,7 @@ impl RestartPause {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn over(&mut self) -> Vec<usize> {
+    pub(crate) async fn over(&mut self) -> Vec<usize> {
         match self.pause.as_mut() {
             Some(pause) => self.seen = pause.await,
             None => std::future::pending().await,
@@ -72,7 +72,7 @@ impl RestartPause {
     }
 
     /// Ends the pause, and returns the slots that have waited.
-    pub fn release(&mut self) -> Vec<usize> {
+    pub(crate) fn release(&mut self) -> Vec<usize> {
         self.pause = None;
         std::mem::take(&mut self.slots)
     }

@@ -1,4 +1,4 @@
-//! How far a component is, as those that share its addresses have to know; and what follows from that for an address.
+//! Lifecycle state of one generation, shared with the other components on its addresses; and what an address makes of it.
 //!
 //! Invariant: it only goes on: started, ready, asked, over.
 
@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct GenerationState {
+pub(crate) struct GenerationState {
     started: AtomicBool,
     ready: AtomicBool,
     call: watch::Sender<Call>,
     over: AtomicBool,
 }
 
-/// What a component is called to do. It only rises.
+/// The order to a generation. It only rises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
+pub(crate) enum Call {
     /// To serve.
     #[default]
     Serve,
@@ -29,22 +29,22 @@ pub enum Call {
 
 impl GenerationState {
     /// Notes that it starts.
-    pub fn set_started(&self) {
+    pub(crate) fn set_started(&self) {
         self.started.store(true, Ordering::SeqCst);
     }
 
     /// Notes that it takes requests, or never will: nobody has to wait for it any more.
-    pub fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::SeqCst);
     }
 
     /// Notes that it was asked to stop.
-    pub fn set_asked(&self) {
+    pub(crate) fn set_asked(&self) {
         self.call(Call::Finish);
     }
 
     /// Notes that it is cut off.
-    pub fn set_cut(&self) {
+    pub(crate) fn set_cut(&self) {
         self.call(Call::Cut);
     }
 
@@ -57,17 +57,17 @@ impl GenerationState {
     }
 
     /// Returns a view on what it is called to do, for connections that are its own.
-    pub fn watch(&self) -> watch::Receiver<Call> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Call> {
         self.call.subscribe()
     }
 
     /// Notes that it has no more use for connections.
-    pub fn set_over(&self) {
+    pub(crate) fn set_over(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
 
     /// Returns whether it has been started.
-    pub fn is_started(&self) -> bool {
+    pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::SeqCst)
     }
 
@@ -76,18 +76,18 @@ impl GenerationState {
     }
 
     /// Returns whether it has no more use for connections. Who has not been started has none.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst) || !self.is_started()
     }
 }
 
 /// Returns whether connections can be accepted: all serve, or never will.
-pub fn all_ready<'a>(mut members: impl Iterator<Item = &'a GenerationState>) -> bool {
+pub(crate) fn all_ready<'a>(mut members: impl Iterator<Item = &'a GenerationState>) -> bool {
     members.all(|member| member.ready.load(Ordering::SeqCst))
 }
 
 /// Returns whether an address drains: somebody was asked to stop, and nobody serves on.
-pub fn all_asked<'a>(members: impl Iterator<Item = &'a GenerationState> + Clone) -> bool {
+pub(crate) fn all_asked<'a>(members: impl Iterator<Item = &'a GenerationState> + Clone) -> bool {
     let serves = |member: &GenerationState| member.is_started() && !member.is_asked();
     members.clone().any(GenerationState::is_asked) && !members.clone().any(serves)
 }

@@ -1,7 +1,6 @@
-//! What is counted of a component's requests, or of its connections where those are all that the host sees: how many, how
-//! they were answered or ended, how long they took.
+//! Counts of a generation's requests, or of its connections: how many, how they ended, how long they took.
 //!
-//! Invariant: counting takes no lock and shares no cache line between threads; sums are made by whoever reads.
+//! Invariant: counting takes no lock and shares no cache line between threads; the reader makes the sums.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
@@ -22,16 +21,28 @@ pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// How connections end.
 pub const ENDS: [&str; 3] = ["complete", "cut-short", "client-left"];
 
-/// The counts of one component.
+/// The work that is counted one by one.
+#[derive(Debug)]
+pub struct Unit {
+    /// The word for one.
+    pub word: &'static str,
+    /// The words for how one ends.
+    classes: &'static [&'static str],
+}
+
+/// Requests.
+pub static REQUEST: Unit = Unit { word: "request", classes: &CLASSES };
+/// Connections.
+pub static CONNECTION: Unit = Unit { word: "connection", classes: &ENDS };
+
+/// The counts of one generation.
 #[derive(Debug)]
 pub struct Stats {
-    /// What its classes are called.
-    words: &'static [&'static str],
+    /// The work, if it is counted one by one.
+    unit: Option<&'static Unit>,
     shards: Box<[Shard]>,
     instances: AtomicU64,
     failed_instances: AtomicU64,
-    /// What was in flight when the component was cut off.
-    at_cut: AtomicU64,
 }
 
 /// One thread's part.
@@ -56,7 +67,7 @@ pub struct Counts {
     pub aborted: u64,
     /// Instances that were started.
     pub instances: u64,
-    /// Those of them that trapped, exited, or could not be started.
+    /// Instances that trapped, exited, or could not be started.
     pub failed_instances: u64,
     /// Half of the requests took at most this long, in milliseconds: the bound of the bucket it falls in.
     pub p50_ms: f64,
@@ -65,30 +76,24 @@ pub struct Counts {
 }
 
 impl Stats {
-    /// Returns counts of zero of requests, for so many threads.
-    pub fn new(threads: usize) -> Self {
-        Self::with(&CLASSES, threads)
+    /// Returns counts of zero of such work, on so many threads.
+    pub fn new(unit: &'static Unit, threads: usize) -> Self {
+        Self::with(Some(unit), threads)
     }
 
-    /// The same of connections.
-    pub fn of_connections(threads: usize) -> Self {
-        Self::with(&ENDS, threads)
+    /// Returns counts of zero of a kind that runs by itself: a run is in flight until it returns, and no more is counted.
+    pub(crate) fn of_runs() -> Self {
+        Self::with(None, 1)
     }
 
-    fn with(words: &'static [&'static str], threads: usize) -> Self {
+    fn with(unit: Option<&'static Unit>, threads: usize) -> Self {
         let shards = (0..threads.max(1)).map(|_| Shard::default()).collect();
-        Self {
-            words,
-            shards,
-            instances: AtomicU64::new(0),
-            failed_instances: AtomicU64::new(0),
-            at_cut: AtomicU64::new(0),
-        }
+        Self { unit, shards, instances: AtomicU64::new(0), failed_instances: AtomicU64::new(0) }
     }
 
-    /// Returns whether connections are counted.
-    pub fn is_of_connections(&self) -> bool {
-        self.words == ENDS
+    /// Returns the work that is counted one by one, if any is.
+    pub fn unit(&self) -> Option<&'static Unit> {
+        self.unit
     }
 
     fn shard(&self, thread: usize) -> Option<&Shard> {
@@ -146,16 +151,6 @@ impl Stats {
         self.failed_instances.fetch_add(1, Relaxed);
     }
 
-    /// Notes that everything in flight is cut off now.
-    pub fn note_cut(&self) {
-        self.at_cut.store(self.in_flight(), Relaxed);
-    }
-
-    /// Returns how many requests were in flight when the component was cut off.
-    pub fn at_cut(&self) -> u64 {
-        self.at_cut.load(Relaxed)
-    }
-
     /// Returns the requests that have begun and not ended. Who said before that it wants to hear of the last one's end
     /// misses it in no order.
     pub fn in_flight(&self) -> u64 {
@@ -180,7 +175,8 @@ impl Stats {
     pub fn counts(&self) -> Counts {
         let sum = |count: &dyn Fn(&Shard) -> u64| self.shards.iter().map(count).sum::<u64>();
         let class = |at: usize| sum(&|shard| shard.classes.get(at).map_or(0, |count| count.load(Relaxed)));
-        let answered = self.words.iter().enumerate().map(|(at, word)| (*word, class(at)));
+        let words = self.unit.map_or(&[][..], |unit| unit.classes);
+        let answered = words.iter().enumerate().map(|(at, word)| (*word, class(at)));
         let (buckets, _) = self.latencies();
         Counts {
             requests: buckets.iter().sum(),
@@ -191,6 +187,39 @@ impl Stats {
             p50_ms: quantile(&buckets, 50),
             p99_ms: quantile(&buckets, 99),
         }
+    }
+}
+
+/// One run in flight, until it returns or is dropped.
+#[derive(Debug)]
+pub(crate) struct RunInFlight {
+    stats: std::sync::Arc<Stats>,
+    is_open: std::sync::atomic::AtomicBool,
+}
+
+impl RunInFlight {
+    /// Counts a run in.
+    pub(crate) fn begin(stats: std::sync::Arc<Stats>) -> Self {
+        stats.began(0);
+        Self { stats, is_open: std::sync::atomic::AtomicBool::new(true) }
+    }
+
+    /// Counts it out.
+    pub(crate) fn end(&self) {
+        if self.is_open.swap(false, SeqCst) {
+            self.stats.moved_on(0);
+        }
+    }
+
+    /// Notes that its instance has failed.
+    pub(crate) fn failed(&self) {
+        self.stats.instance_failed();
+    }
+}
+
+impl Drop for RunInFlight {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -214,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_by_several_threads_adds_up() {
-        let stats = Stats::new(2);
+        let stats = Stats::new(&REQUEST, 2);
         (0..4).for_each(|thread| stats.began(thread));
         assert_eq!(stats.in_flight(), 4);
         stats.ended(1, 200, Duration::from_micros(60), false);
@@ -228,7 +257,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_their_ends() {
-        let stats = Stats::of_connections(1);
+        let stats = Stats::new(&CONNECTION, 1);
         (0..3).for_each(|_| stats.began(0));
         ["complete", "cut-short", "complete"].iter().enumerate().for_each(|(at, end)| {
             stats.connection_ended(0, end, Duration::from_micros(10), at == 1);
@@ -236,18 +265,18 @@ mod tests {
         let counts = stats.counts();
         assert_eq!((stats.in_flight(), counts.requests, counts.aborted), (0, 3, 1));
         assert_eq!(counts.answered.into_iter().collect::<Vec<_>>(), [("complete", 2), ("cut-short", 1)]);
-        assert!(stats.is_of_connections() && !Stats::new(1).is_of_connections());
+        assert_eq!(stats.unit().map(|unit| unit.word), Some("connection"));
     }
 
     #[test]
     fn nothing_has_no_quantiles() {
-        let counts = Stats::new(1).counts();
+        let counts = Stats::new(&REQUEST, 1).counts();
         assert_eq!((counts.requests, counts.p50_ms, counts.p99_ms), (0, 0.0, 0.0));
     }
 
     #[test]
     fn a_bound_belongs_to_its_own_bucket() {
-        let stats = Stats::new(1);
+        let stats = Stats::new(&REQUEST, 1);
         stats.began(0);
         stats.ended(0, 200, Duration::from_micros(BUCKETS_MICROS[3]), false);
         assert_eq!(stats.latencies().0.iter().position(|count| *count == 1), Some(3));

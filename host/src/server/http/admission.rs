@@ -5,13 +5,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, FORWARDED, HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -19,48 +19,27 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::connection::Connection;
 use super::error_response::RequestError;
-use crate::plan::Forwarded;
+use super::forwarded::describe_client;
+use super::request_id::REQUEST_ID;
 use crate::server::generation::generation::Generation;
 
-/// The header that carries a request's id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that a client may give.
-const LONGEST_ID: usize = 128;
-/// What proxies say of a client begins so, or is called so. A client could say it, too: it is believed only where the
-/// manifest says so.
-const CLAIM: &str = "x-forwarded-";
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-
-/// Returns what guests are told of a client at this address.
-pub fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
-    let proto = if tls { "https" } else { "http" };
-    // RFC 7239: what has colons stands in brackets and quotes, who has no address is unknown.
-    let node = match client.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(address)) => address.to_string(),
-        Ok(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
-        Err(_) => "unknown".to_owned(),
-    };
-    HeaderValue::try_from(format!("for={node};proto={proto}"))
-        .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
-}
-
 /// A request as its guest will see it, and what becomes of its body, if it has one.
-pub type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
+pub(crate) type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
 
-/// What became of a request's body.
+/// Progress of a request's body.
 #[derive(Debug, Default)]
-pub struct Upload {
+pub(crate) struct Upload {
     /// It is larger than allowed.
-    pub too_large: AtomicBool,
+    pub(crate) too_large: AtomicBool,
     /// The client has sent all of it.
-    pub ended: AtomicBool,
+    pub(crate) ended: AtomicBool,
 }
 
 /// Lets a request pass, or not.
 ///
 /// # Errors
 /// Why it may not.
-pub fn admit(
+pub(crate) fn admit(
     connection: &Arc<Connection>,
     generation: &Generation,
     request: Request<Incoming>,
@@ -77,7 +56,7 @@ pub fn admit(
     }
     let uri = std::mem::take(&mut parts.uri);
     parts.uri = full_uri(connection, uri, &parts.headers, parts.version)?;
-    describe_client(connection, generation, &mut parts.headers);
+    describe_client(connection.forwarded.clone(), generation.plan.http.forwarded, &mut parts.headers);
     parts.headers.insert(REQUEST_ID, id.clone());
     if body.is_end_stream() {
         let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -121,48 +100,6 @@ fn full_uri(
     parts.scheme = Some(if connection.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
     Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
-}
-
-fn describe_client(connection: &Connection, generation: &Generation, headers: &mut HeaderMap) {
-    let own = connection.forwarded.clone();
-    match generation.plan.http.forwarded {
-        Forwarded::Append => {
-            headers.append(FORWARDED, own);
-        }
-        Forwarded::Replace => {
-            let claims = |name: &&HeaderName| name.as_str().starts_with(CLAIM) || *name == REAL_IP;
-            let claimed: Vec<_> = headers.keys().filter(claims).cloned().collect();
-            for name in claimed {
-                headers.remove(name);
-            }
-            headers.insert(FORWARDED, own);
-        }
-    }
-}
-
-/// Returns the client's id of a request if it can be used in a log, else a new one.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let usable = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        !bytes.is_empty() && bytes.len() <= LONGEST_ID && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    headers.get(&REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_id)
-}
-
-/// Returns an id that no other request has: a part by chance for the process, and a number.
-fn new_id() -> HeaderValue {
-    use std::hash::{BuildHasher, RandomState};
-    static PROCESS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut text = [b'0'; 24];
-    let value = (u128::from(*process) << 32) | u128::from(number & u64::from(u32::MAX));
-    for (at, digit) in text.iter_mut().rev().enumerate() {
-        let nibble = (value >> (4 * at)) & 0xf;
-        *digit = b"0123456789abcdef".get(nibble as usize).copied().unwrap_or(b'0');
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
 }
 
 /// A client's body on its way to the guest.

@@ -28,7 +28,7 @@ const SINK_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Why an answer ends before it is complete.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// Its instance trapped, or was cut off.
     #[error("the instance ended before its answer")]
     CutShort,
@@ -39,7 +39,7 @@ pub enum BodyError {
 
 /// The body of any answer.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(crate) struct ResponseBody {
     source: Source,
     /// Says how the request ended when the body is dropped.
     entry: Option<RequestInFlight>,
@@ -98,7 +98,7 @@ impl Drop for GuestStream {
 }
 
 /// Reads an answer that nobody wants any more, up to a bound.
-pub async fn sink(mut body: WasiBody) {
+pub(crate) async fn sink(mut body: WasiBody) {
     let _over = tokio::time::timeout(SINK_TIME, async {
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -112,14 +112,14 @@ pub async fn sink(mut body: WasiBody) {
 }
 
 /// Returns the body of an answer that the host gives itself.
-pub fn whole(bytes: Bytes, entry: Option<RequestInFlight>) -> ResponseBody {
+pub(crate) fn whole(bytes: Bytes, entry: Option<RequestInFlight>) -> ResponseBody {
     ResponseBody { source: Source::Whole(Some(bytes), None), entry }
 }
 
 /// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
 /// write and not several; else as the guest writes it. `sink` says that the guest cannot stand it when its client
 /// leaves. An answer that has the `length` it announced is whole, whatever the guest does behind it.
-pub async fn of_guest(
+pub(crate) async fn of_guest(
     mut body: WasiBody,
     length: Option<u64>,
     instance: Arc<InstanceHandle>,
@@ -250,7 +250,7 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // What is in one piece goes out with the head.
+        // A body in one piece goes out with the head.
         if let (Source::Whole(None, _), Some(entry)) = (&self.source, self.entry.as_mut()) {
             entry.complete();
         }

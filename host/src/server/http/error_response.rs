@@ -14,8 +14,8 @@ const RETRY_SECONDS: &str = "1";
 
 /// Why a request is not answered by its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestError {
-    /// What it says of its host makes no sense.
+pub(crate) enum RequestError {
+    /// Its host is missing, doubled or malformed.
     BadRequest,
     /// No component has its route.
     NoRoute,
@@ -41,7 +41,7 @@ pub enum RequestError {
 
 impl RequestError {
     /// Returns the status of the answer.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -75,7 +75,7 @@ impl RequestError {
 }
 
 /// Returns the answer.
-pub fn error_response(refused: RequestError, entry: RequestInFlight) -> Response<ResponseBody> {
+pub(crate) fn error_response(refused: RequestError, entry: RequestInFlight) -> Response<ResponseBody> {
     let body = whole(Bytes::from_static(refused.text().as_bytes()), Some(entry));
     let mut response = Response::new(body);
     *response.status_mut() = refused.status();

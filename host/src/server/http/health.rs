@@ -1,5 +1,4 @@
-//! Whether a component still answers: a request of the host's own, again and again, through the same queue and the same
-//! instances as any other.
+//! Health checks: the host sends a request of its own at intervals, through the same queue and instances as any other.
 //!
 //! Invariant: it is told once, after so many bad answers in a row as the plan says; and it leaves nothing behind but what
 //! any client that leaves does.
@@ -21,21 +20,21 @@ use crate::server::pool::job::{Claim, Interest, Job, Work};
 use crate::server::pool::pool::{Pool, SubmitError};
 use crate::text::units::format_duration;
 
-/// Who asks, as the guest sees it.
+/// The client's name, as the guest sees it.
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");
 
 /// See the module's documentation.
-pub struct Health(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
+pub(crate) struct Health(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
 
 impl Health {
     /// Returns what asks a component, if its plan says so.
-    pub fn new(plan: Option<&HealthPlan>, pool: Arc<Pool>) -> Self {
+    pub(crate) fn new(plan: Option<&HealthPlan>, pool: Arc<Pool>) -> Self {
         let asked = plan.and_then(|plan| Some((plan.clone(), plan.path.clone()?)));
         Self(asked.map(|(plan, path)| Box::pin(ask_on(plan, path, pool)) as _))
     }
 
     /// Returns what asks nobody.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(None)
     }
 
@@ -43,7 +42,7 @@ impl Health {
     ///
     /// # Cancel safety
     /// Can be dropped and called again. While it is not called, nobody is asked.
-    pub async fn failed(&mut self) -> String {
+    pub(crate) async fn failed(&mut self) -> String {
         let Some(asking) = self.0.as_mut() else { return std::future::pending().await };
         let what = asking.await;
         self.0 = None;

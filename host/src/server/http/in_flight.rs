@@ -1,5 +1,5 @@
-//! One request from its arrival to the end of its answer, for everybody who counts: in flight, latency, the access
-//! log. Invariant: each request is counted in once and out once, whatever became of it.
+//! One request from its arrival to the end of its answer, as counts and the access log have it. Invariant: each is counted
+//! in once and out once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::server::generation::generation::Generation;
 
 /// One request under way. Dropping it is its end.
 #[derive(Debug)]
-pub struct RequestInFlight {
+pub(crate) struct RequestInFlight {
     generation: Option<Arc<Generation>>,
     connection: Arc<Connection>,
     started: Instant,
@@ -21,7 +21,7 @@ pub struct RequestInFlight {
     seen: Option<Box<LoggedRequest>>,
 }
 
-/// How far an answer got.
+/// Progress of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// Its end has not been reached: if nothing more comes, the client has left.
@@ -32,7 +32,7 @@ enum Ending {
 
 impl RequestInFlight {
     /// Counts a request in.
-    pub fn begin(
+    pub(crate) fn begin(
         generation: Option<Arc<Generation>>,
         connection: Arc<Connection>,
         seen: Option<LoggedRequest>,
@@ -46,7 +46,7 @@ impl RequestInFlight {
     }
 
     /// Counts it for another component from now on.
-    pub fn move_to(&mut self, generation: &Arc<Generation>) {
+    pub(crate) fn move_to(&mut self, generation: &Arc<Generation>) {
         generation.stats.began(self.connection.worker);
         if let Some(before) = self.generation.replace(generation.clone()) {
             before.stats.moved_on(self.connection.worker);
@@ -55,7 +55,7 @@ impl RequestInFlight {
     }
 
     /// Notes the status. `bodiless` answers are complete with their head.
-    pub fn answered(&mut self, status: u16, bodiless: bool) {
+    pub(crate) fn answered(&mut self, status: u16, bodiless: bool) {
         self.status = status;
         if bodiless {
             self.end = Ending::Complete;
@@ -63,19 +63,19 @@ impl RequestInFlight {
     }
 
     /// Counts bytes of the answer.
-    pub fn count(&mut self, bytes: usize) {
+    pub(crate) fn count(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
     /// Notes that the answer is complete.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         if self.end == Ending::Open {
             self.end = Ending::Complete;
         }
     }
 
     /// Notes that the answer breaks off.
-    pub fn cut_short(&mut self) {
+    pub(crate) fn cut_short(&mut self) {
         self.end = Ending::CutShort;
         self.connection.answer_broke_off();
     }

@@ -14,12 +14,13 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::{REQUEST_ID, admit, request_id};
+use super::admission::admit;
 use super::body::{ResponseBody, of_guest};
 use super::connection::Connection;
 use super::error_response::{RequestError, error_response};
 use super::in_flight::RequestInFlight;
-use crate::runtime::Kind;
+use super::kind::HTTP;
+use super::request_id::{REQUEST_ID, request_id};
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
@@ -33,7 +34,7 @@ use crate::server::pool::pool::{Pool, SubmitError};
 ///
 /// # Cancel safety
 /// Dropping it is how a client that leaves is noticed: its guest's call goes on, with nobody listening.
-pub async fn handle(
+pub(crate) async fn handle(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
@@ -77,7 +78,7 @@ fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generat
     let routing = connection.address.routing();
     let generation = routing.routes.find(host, request.uri().path());
     // A component of another kind can have taken the address over.
-    generation.filter(|generation| generation.loaded.kind == Kind::Http).cloned()
+    generation.filter(|generation| generation.loaded.kind == &HTTP).cloned()
 }
 
 fn seen(request: &Request<Incoming>, id: &HeaderValue) -> LoggedRequest {
@@ -175,7 +176,7 @@ fn submit(
 }
 
 /// Retires the instance of a request if its call is still under way then.
-pub fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
+pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
     let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
     tokio::spawn(async move {
         tokio::time::sleep_until(until.into()).await;
@@ -229,7 +230,7 @@ impl Drop for Waiting {
         if let Some(interest) = &self.interest
             && let Some(taken) = interest.0.taken_at()
         {
-            // Nobody waits for the answer any more, but the call is under way, and holds its place for as long.
+            // The client is gone, but the call goes on and holds its place for as long.
             retire_at(taken + self.generation.plan.http.request_timeout, &self.generation.pool, interest);
         }
     }

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Watches one connection.
 #[derive(Debug)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     connection: Arc<Connection>,
     /// Since when it is as it is now.
     since: Instant,
@@ -40,12 +40,12 @@ enum State {
 
 impl Timeouts {
     /// Watches a connection from now on.
-    pub fn new(connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
         Self { connection, since: Instant::now(), state: State::Idle, hurried: false, seen: (0, 0, 0) }
     }
 
     /// Gives it little time: its address drains.
-    pub fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self) {
         self.hurried = true;
         self.since = Instant::now();
     }
@@ -82,7 +82,7 @@ impl Timeouts {
     ///
     /// # Cancel safety
     /// Can be dropped and called again; it goes on where it was.
-    pub async fn give_up(&mut self) -> bool {
+    pub(crate) async fn give_up(&mut self) -> bool {
         loop {
             let (state, seen) = (self.state_now(), self.seen_now());
             // A head that comes byte by byte is not new with each byte; whatever comes between requests is.

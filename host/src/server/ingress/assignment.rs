@@ -1,6 +1,6 @@
-//! What a switch changes on the addresses: who is on which of them then, and which sockets go on listening.
+//! The change of a switch: which generations are on which address then, and which sockets go on listening.
 //!
-//! Invariant: pure but for the closing of acceptors; who stays keeps its place, who replaces somebody takes over that one's.
+//! Invariant: a generation that stays keeps its place, and one that replaces another takes that one's.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::server::address::acceptor::Acceptor;
 use crate::server::address::address::Address;
 use crate::server::generation::generation::Generation;
 
-/// What an address is known by, across generations.
+/// The name of an address across generations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub(crate) enum Key {
     /// One that everybody who names it means.
     Shared(ListenAddress),
     /// One whose port the system chose: it belongs to the name of its component.
@@ -26,7 +26,7 @@ pub enum Key {
 }
 
 /// Returns the addresses of a component.
-pub fn keys(plan: &ComponentPlan) -> Vec<(Key, ListenAddress)> {
+pub(crate) fn keys(plan: &ComponentPlan) -> Vec<(Key, ListenAddress)> {
     let mut keys: Vec<(Key, ListenAddress)> = Vec::new();
     for address in &plan.http.listen {
         let key = if address.is_any_port() {
@@ -40,13 +40,13 @@ pub fn keys(plan: &ComponentPlan) -> Vec<(Key, ListenAddress)> {
     keys
 }
 
-/// Who comes and who goes at a switch.
+/// The generations that come and go at a switch.
 #[derive(Debug)]
-pub struct Rollover<'a> {
+pub(crate) struct Rollover<'a> {
     /// All that are new.
-    pub fresh: &'a [Arc<Generation>],
-    /// Those that go away, or are replaced.
-    pub stale: &'a [crate::teardown::GenerationId],
+    pub(crate) fresh: &'a [Arc<Generation>],
+    /// Generations that go away or are replaced.
+    pub(crate) stale: &'a [crate::teardown::GenerationId],
 }
 
 impl Rollover<'_> {
@@ -55,12 +55,16 @@ impl Rollover<'_> {
     }
 
     /// Returns whether somebody on an address goes.
-    pub fn touches(&self, members: &[Arc<Generation>]) -> bool {
+    pub(crate) fn touches(&self, members: &[Arc<Generation>]) -> bool {
         members.iter().any(|member| self.goes(member))
     }
 
     /// Returns who is on an address after it, given who is now, and who comes.
-    pub fn after(&self, members: &[Arc<Generation>], come: &[Arc<Generation>]) -> Vec<Arc<Generation>> {
+    pub(crate) fn after(
+        &self,
+        members: &[Arc<Generation>],
+        come: &[Arc<Generation>],
+    ) -> Vec<Arc<Generation>> {
         exchange(members, come, |member| self.goes(member), |member| member.plan.name.clone())
     }
 }
@@ -80,7 +84,7 @@ fn exchange<T: Clone>(
 }
 
 /// Returns whether everything that a socket on `part` hears belongs to an address, too.
-pub fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
+pub(crate) fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
     match (address, part) {
         (ListenAddress::Ip(address), ListenAddress::Ip(part)) => {
             address == part
@@ -92,7 +96,7 @@ pub fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
 }
 
 /// Closes the acceptors of an address that are no part of its address.
-pub fn close_others((key, shared): (&Key, &Arc<Address>)) {
+pub(crate) fn close_others((key, shared): (&Key, &Arc<Address>)) {
     let Key::Shared(address) = key else { return };
     let others = |acceptor: &&Arc<Acceptor>| !covers(address, &acceptor.listens_on);
     shared.acceptors().iter().filter(others).for_each(|acceptor| acceptor.close());

@@ -1,8 +1,7 @@
-//! Everything of kind `http` in an app: its addresses, and which generation of which component is on them.
+//! The addresses of an app, and the generations on them: the server of the kinds that the host listens for.
 //!
-//! Invariant: an address that cannot be had is told before any component has started, or been asked to stop; until a
-//! switch nothing changes for anybody, and from then on everything has changed. Here are the orders; what is accepted
-//! and controlled is on the thread in `thread`.
+//! Invariant: an address that cannot be had is told before any component has started or been asked to stop; the switch is the one
+//! moment of change. Accepting and controlling happen on the thread in `thread`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -10,68 +9,34 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::assignment::{Key, Rollover, close_others, keys};
+use super::protocols::{protocol, serve};
 use super::thread::{Order, Thread};
-use crate::plan::{ComponentPlan, ListenAddress};
-use crate::runtime::{Link, Loaded, Runtime};
+use crate::plan::ListenAddress;
+use crate::runtime::{InstanceEvent, Runtime};
 use crate::server::address::acceptor::{Acceptor, PendingAcceptor};
 use crate::server::address::address::{Address, Stage};
 use crate::server::address::listener::Listener;
 use crate::server::address::routing::Routing;
 use crate::server::connection::access_log::AccessLog;
-use crate::server::connection::tls::{TlsError, tls_acceptor};
-use crate::server::generation::controller::{ControllerParts, MakeStdio};
+use crate::server::connection::tls::tls_acceptor;
+use crate::server::generation::controller::ControllerParts;
 use crate::server::generation::generation::{Generation, Inputs};
 use crate::server::generation::stats::Stats;
+use crate::server::instance::failure::could_not_start;
+use crate::server::server::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::server::worker::worker::SharedParts;
 use crate::server::worker::workers::Workers;
-use crate::teardown::GenerationId;
-
-/// Why the addresses of an app cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum IngressError {
-    /// The system refuses an address.
-    #[error("[component.{component}] listen: cannot listen on {address}: {cause}")]
-    Bind {
-        /// Whose it is.
-        component: String,
-        /// The address.
-        address: ListenAddress,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// A certificate or a key cannot be used.
-    #[error("[component.{component}] tls: {cause}")]
-    Tls {
-        /// Whose it is.
-        component: String,
-        /// What is wrong.
-        cause: TlsError,
-    },
-    /// The system gives no thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-}
-
-/// A generation of a component that is to serve. Only kind `http` can.
-#[derive(Clone, Debug)]
-pub struct IncomingGeneration {
-    /// Its own id, never used before.
-    pub id: GenerationId,
-    /// What it is granted.
-    pub plan: Arc<ComponentPlan>,
-    /// What was loaded.
-    pub loaded: Arc<Loaded>,
-}
+use crate::teardown::{GenerationId, Outcome};
 
 /// One generation.
 struct Place {
-    component: Arc<Generation>,
+    generation: Arc<Generation>,
     addresses: Vec<Arc<Address>>,
     inputs: Mutex<Option<Inputs>>,
 }
 
-/// The ingress of an app, as the supervisor holds it. Dropping it ends its thread, and whatever is served.
-pub struct Ingress {
+/// All addresses of an app, and the generations on them. Dropping it ends its thread, and whatever is served.
+pub(crate) struct Ingress {
     runtime: Runtime,
     access: Option<Arc<AccessLog>>,
     died: Arc<dyn Fn() + Send + Sync>,
@@ -83,20 +48,13 @@ pub struct Ingress {
     prepared: Option<Prepared>,
 }
 
-impl std::fmt::Debug for Ingress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Front").field("components", &self.places.keys()).finish_non_exhaustive()
-    }
-}
-
 impl Ingress {
-    /// Returns an ingress that serves nothing. Its thread starts with the first listener; `died` hears of its death, which
-    /// is a bug of the host.
-    pub fn new(runtime: Runtime, access: Option<AccessLog>, died: Box<dyn Fn() + Send + Sync>) -> Self {
+    /// Returns an ingress that serves nothing. Its thread starts with the first listener.
+    pub(crate) fn new(parts: &ServerParts) -> Self {
         Self {
-            runtime,
-            access: access.map(Arc::new),
-            died: died.into(),
+            runtime: parts.runtime.clone(),
+            access: parts.access.clone(),
+            died: parts.died.clone(),
             thread: None,
             places: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -105,25 +63,50 @@ impl Ingress {
         }
     }
 
-    /// Starts a component that was prepared: its first instance. It tells `Entered` through its link when that takes
-    /// requests, and `Ended` when nothing of it is left. `grace` is what an instance has that ends alone. A second call
-    /// changes nothing.
-    pub fn start(&self, id: GenerationId, link: Arc<Link>, make_stdio: MakeStdio, grace: Duration) {
-        let Some(place) = self.places.get(&id) else { return };
-        let inputs = place.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Some(inputs), Some(thread)) = (inputs, self.thread.as_ref()) else { return };
-        let component = place.component.clone();
-        component.state.set_started();
-        let parts = Arc::new(SharedParts {
-            runtime: self.runtime.clone(),
-            loaded: component.loaded.clone(),
-            plan: component.plan.clone(),
-            pool: component.pool.clone(),
-            grace,
-        });
-        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
-        let parts = ControllerParts { generation: component, addresses, link, make_stdio, ticker, parts };
-        thread.order(Order::Conduct(Box::new((parts, inputs))));
+    /// Lets all addresses go the way their components have it.
+    fn release(&self) {
+        self.addresses.values().for_each(|address| address.release());
+    }
+}
+
+impl Server for Ingress {
+    /// Binds every address that is new, reads certificates, makes the fresh components. Accepts nothing new yet. The
+    /// `stale` ones are those that the fresh ones take over from, or that go away: after the switch they have no address
+    /// any more. A fresh one takes over from any other of its name, too.
+    ///
+    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its components do: others
+    /// are about to take over. What was prepared before and has not been switched to is taken back first.
+    ///
+    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
+    ///
+    /// # Errors
+    /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
+    fn prepare(
+        &mut self,
+        incoming: Vec<IncomingGeneration>,
+        outgoing: &[GenerationId],
+    ) -> Result<(), PrepareError> {
+        self.roll_back();
+        if self.thread.is_none() && !incoming.is_empty() {
+            let thread = Thread::start(self.runtime.clone(), self.died.clone());
+            self.thread = Some(thread.map_err(PrepareError::Thread)?);
+        }
+        let made: Vec<_> = incoming.into_iter().filter_map(|incoming| self.make(incoming)).collect();
+        let components: Vec<_> = made.iter().map(|(component, _)| component.clone()).collect();
+        let prepared = self.arrange(&Rollover { fresh: &components, stale: outgoing });
+        match prepared {
+            Ok(prepared) => {
+                self.settle(made, prepared);
+                Ok(())
+            }
+            Err(error) => {
+                self.release();
+                components.iter().for_each(|component| {
+                    component.workers.leave(component.id);
+                });
+                Err(error)
+            }
+        }
     }
 
     /// All that was prepared takes over, in one step for each address: no client is refused or reset. Addresses without
@@ -131,7 +114,7 @@ impl Ingress {
     ///
     /// At the app's start it is called right after [`Ingress::prepare`]: an address accepts then as soon as all its
     /// components have started. On a later switch all fresh ones have started already.
-    pub fn switch(&mut self) {
+    fn switch(&mut self) {
         let Some(Prepared { fresh: _, openings, created, swaps, moves, closings }) = self.prepared.take()
         else {
             return;
@@ -171,46 +154,75 @@ impl Ingress {
     /// Takes back what was prepared: new listeners are closed, nothing else is changed. Fresh components that were
     /// started are ended by the supervisor through their links. A stop of the app that comes before the switch calls this
     /// first: addresses that wait for a switch do not drain.
-    pub fn roll_back(&mut self) {
+    fn roll_back(&mut self) {
         let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
         created.iter().for_each(|(_, address)| address.raise(Stage::Drain));
         drop(openings);
         self.release();
         for id in fresh {
-            if self.places.get(&id).is_some_and(|place| !place.component.state.is_started()) {
+            if self.places.get(&id).is_some_and(|place| !place.generation.state.is_started()) {
                 self.forget(id);
             }
         }
     }
 
-    /// Lets all addresses go the way their components have it.
-    fn release(&self) {
-        self.addresses.values().for_each(|address| address.release());
-    }
-
-    /// Removes what would outlast the process: its thread may not get to it any more.
-    pub fn leave(&self) {
-        for address in self.addresses.values() {
-            address.acceptors().iter().for_each(|acceptor| acceptor.remove_file());
-        }
+    /// A second start of a generation changes nothing.
+    fn start(&mut self, id: GenerationId, parts: StartParts) {
+        let StartParts { link, make_stdio, grace } = parts;
+        let Some(place) = self.places.get(&id) else { return };
+        let inputs = place.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(inputs), Some(thread)) = (inputs, self.thread.as_ref()) else { return };
+        let generation = place.generation.clone();
+        let handler = match (generation.protocol.handler)(&generation.loaded) {
+            Ok(handler) => handler,
+            // Loading has found it: this is a bug, told like any failed start.
+            Err(error) => {
+                link.tell(InstanceEvent::Failed(could_not_start(&error)));
+                return link.tell(InstanceEvent::Ended(Outcome::Failed));
+            }
+        };
+        generation.state.set_started();
+        let parts = Arc::new(SharedParts {
+            runtime: self.runtime.clone(),
+            loaded: generation.loaded.clone(),
+            plan: generation.plan.clone(),
+            pool: generation.pool.clone(),
+            handler,
+            grace,
+        });
+        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
+        let parts = ControllerParts { generation, addresses, link, make_stdio, ticker, parts };
+        thread.order(Order::Control(Box::new((parts, inputs))));
     }
 
     /// Forgets a component that has ended.
-    pub fn forget(&mut self, id: GenerationId) {
+    fn forget(&mut self, id: GenerationId) {
         if let Some(place) = self.places.remove(&id) {
-            place.component.workers.leave(id);
+            place.generation.workers.leave(id);
         }
         self.workers.retain(|_, workers| workers.strong_count() > 0);
         self.addresses.retain(|_, address| address.stage() < Stage::Drain || !address.acceptors().is_empty());
     }
 
+    /// Removes what would outlast the process: its thread may not get to it any more.
+    fn leave(&self) {
+        for address in self.addresses.values() {
+            address.acceptors().iter().for_each(|acceptor| acceptor.remove_file());
+        }
+    }
+
     /// Returns the counts of a component.
-    pub fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
-        self.places.get(&id).map(|place| place.component.stats.clone())
+    fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
+        self.places.get(&id).map(|place| place.generation.stats.clone())
+    }
+
+    /// Returns how many instances of a component are alive.
+    fn instances(&self, id: GenerationId) -> usize {
+        self.places.get(&id).map_or(0, |place| place.generation.alive.load(Ordering::Relaxed))
     }
 
     /// Returns the addresses on which a component is, as users write them; none when others have taken over.
-    pub fn urls(&self, id: GenerationId) -> Vec<String> {
+    fn urls(&self, id: GenerationId) -> Vec<String> {
         let addresses = self.places.get(&id).map(|place| place.addresses.as_slice()).unwrap_or_default();
         addresses
             .iter()
@@ -218,22 +230,12 @@ impl Ingress {
             .flat_map(|address| address.urls())
             .collect()
     }
-
-    /// Returns how many instances of a component are alive.
-    pub fn instances(&self, id: GenerationId) -> usize {
-        self.places.get(&id).map_or(0, |place| place.component.alive.load(Ordering::Relaxed))
-    }
-
-    /// Returns whether this component is served here.
-    pub fn has(&self, id: GenerationId) -> bool {
-        self.places.contains_key(&id)
-    }
 }
 
 /// How long an address that was just given up may take to close.
 const CLOSES_WITHIN: Duration = Duration::from_millis(250);
 
-/// What waits for its switch.
+/// The changes that wait for their switch.
 #[derive(Default)]
 struct Prepared {
     fresh: Vec<GenerationId>,
@@ -241,11 +243,11 @@ struct Prepared {
     openings: Vec<(PendingAcceptor, Vec<Arc<Acceptor>>)>,
     /// New addresses.
     created: Vec<(Key, Arc<Address>)>,
-    /// Who serves on those that are there.
+    /// New routings of existing addresses.
     swaps: Vec<(Arc<Address>, Routing)>,
-    /// Those that are known by another name then.
+    /// Addresses that are known by another name then.
     moves: Vec<(Key, Key)>,
-    /// Those that nobody serves on then.
+    /// Addresses that are left without a generation.
     closings: Vec<Key>,
 }
 
@@ -260,57 +262,19 @@ struct Wanted {
 }
 
 impl Ingress {
-    /// Binds every address that is new, reads certificates, makes the fresh components. Accepts nothing new yet. The
-    /// `stale` ones are those that the fresh ones take over from, or that go away: after the switch they have no address
-    /// any more. A fresh one takes over from any other of its name, too.
-    ///
-    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its components do: others
-    /// are about to take over. What was prepared before and has not been switched to is taken back first.
-    ///
-    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
-    ///
-    /// # Errors
-    /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
-    pub fn prepare(
-        &mut self,
-        fresh: Vec<IncomingGeneration>,
-        stale: &[GenerationId],
-    ) -> Result<(), IngressError> {
-        self.roll_back();
-        if self.thread.is_none() && !fresh.is_empty() {
-            let thread = Thread::start(self.runtime.clone(), self.died.clone());
-            self.thread = Some(thread.map_err(IngressError::Thread)?);
-        }
-        let made: Vec<_> = fresh.into_iter().map(|fresh| self.make(fresh)).collect();
-        let components: Vec<_> = made.iter().map(|(component, _)| component.clone()).collect();
-        let prepared = self.arrange(&Rollover { fresh: &components, stale });
-        match prepared {
-            Ok(prepared) => {
-                self.settle(made, prepared);
-                Ok(())
-            }
-            Err(error) => {
-                self.release();
-                components.iter().for_each(|component| {
-                    component.workers.leave(component.id);
-                });
-                Err(error)
-            }
-        }
-    }
-
-    fn make(&mut self, fresh: IncomingGeneration) -> (Arc<Generation>, Inputs) {
-        let IncomingGeneration { id, plan, loaded } = fresh;
+    fn make(&mut self, incoming: IncomingGeneration) -> Option<(Arc<Generation>, Inputs)> {
+        let IncomingGeneration { id, plan, loaded } = incoming;
+        let protocol = protocol(loaded.kind)?;
         let name = plan.name.clone();
         let known = self.workers.get(&name).and_then(|workers| workers.upgrade());
         let mut workers = known.unwrap_or_else(|| Workers::new(name.clone()));
-        let made = Generation::new(id, plan, loaded, &mut workers);
+        let made = Generation::new(id, plan, loaded, protocol, &mut workers);
         self.workers.insert(name, Arc::downgrade(&workers));
-        made
+        Some(made)
     }
 
     /// Finds out what is to be done on each address.
-    fn arrange(&mut self, change: &Rollover<'_>) -> Result<Prepared, IngressError> {
+    fn arrange(&mut self, change: &Rollover<'_>) -> Result<Prepared, PrepareError> {
         let wanted = wanted(change.fresh);
         let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
         let concerned =
@@ -362,7 +326,7 @@ impl Ingress {
         wanted: Wanted,
         change: &Rollover<'_>,
         prepared: &mut Prepared,
-    ) -> Result<(), IngressError> {
+    ) -> Result<(), PrepareError> {
         let Wanted { key, listen, come } = wanted;
         let (beside, heir) = self.left_beside(&listen, prepared);
         let is_open = heir.is_some() && beside.iter().any(|acceptor| acceptor.listens_on == listen);
@@ -372,7 +336,7 @@ impl Ingress {
             _ if beside.is_empty() => Listener::bind(&listen).map(|listener| vec![listener]),
             _ => Listener::bind_beside(&listen, &beside).map(|listener| vec![listener]),
         };
-        let listeners = listeners.map_err(|cause| IngressError::Bind {
+        let listeners = listeners.map_err(|cause| PrepareError::Bind {
             component: come.first().map(|first| first.plan.name.clone()).unwrap_or_default(),
             address: listen,
             cause,
@@ -386,7 +350,7 @@ impl Ingress {
                 address
             }
             None => {
-                let address = Address::new(self.route(come, change, None)?, self.access.clone());
+                let address = Address::new(self.route(come, change, None)?, self.access.clone(), serve);
                 prepared.created.push((key, address.clone()));
                 address
             }
@@ -417,16 +381,16 @@ impl Ingress {
         members: Vec<Arc<Generation>>,
         change: &Rollover<'_>,
         now: Option<&Arc<Address>>,
-    ) -> Result<Routing, IngressError> {
+    ) -> Result<Routing, PrepareError> {
         let Some(first) = members.first() else { return Ok(Routing::new(members, None)) };
         let is_fresh =
             members.iter().any(|member| change.fresh.iter().any(|fresh| Arc::ptr_eq(fresh, member)));
         let tls = match (&first.plan.http.tls, now.filter(|_| !is_fresh)) {
             (None, _) => None,
             (Some(_), Some(now)) if now.routing().tls.is_some() => now.routing().tls.clone(),
-            (Some(plan), _) => Some(tls_acceptor(plan, first.loaded.kind).map_err(|cause| {
+            (Some(plan), _) => Some(tls_acceptor(plan, first.protocol.alpn).map_err(|cause| {
                 let component = first.plan.name.clone();
-                IngressError::Tls { component, cause }
+                PrepareError::Tls { component, cause }
             })?),
         };
         Ok(Routing::new(members, tls))
@@ -445,7 +409,8 @@ impl Ingress {
                 prepared.swaps.iter().filter(|(_, routing)| is_on(routing)).map(|(address, _)| address);
             let addresses = swapped.chain(created).cloned().collect();
             let id = component.id;
-            self.places.insert(id, Place { component, addresses, inputs: Mutex::new(Some(inputs)) });
+            self.places
+                .insert(id, Place { generation: component, addresses, inputs: Mutex::new(Some(inputs)) });
             prepared.fresh.push(id);
         }
         self.prepared = Some(prepared);

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::ingress::{IncomingGeneration, Ingress, IngressError};
+use super::ingress::Ingress;
 use crate::plan::{Bare, ComponentPlan, ListenAddress, Plan};
 use crate::runtime::{
     InstanceEvent, Link, Loaded, Notice, NoticeCause, Runtime, RuntimeOptions, Stdio, load_one,
 };
-use crate::server::generation::controller::MakeStdio;
+use crate::server::http::kind::HTTP;
+use crate::server::server::{IncomingGeneration, MakeStdio, PrepareError, Server, ServerParts, StartParts};
+use crate::server::tcp::kind::TCP;
 use crate::teardown::{GenerationId, Outcome};
 
 /// Longer than anything takes here.
@@ -58,9 +60,12 @@ fn free_address(ip: &str) -> String {
 
 impl World {
     fn new() -> Self {
-        let runtime = Runtime::new(RuntimeOptions { cache: None, interruptible: true }).unwrap();
+        let runtime =
+            Runtime::new(RuntimeOptions { cache: None, interruptible: true, kinds: vec![&HTTP, &TCP] })
+                .unwrap();
         let (tell, told) = channel();
-        let front = Ingress::new(runtime.clone(), None, Box::new(|| {}));
+        let front =
+            Ingress::new(&ServerParts { runtime: runtime.clone(), access: None, died: Arc::new(|| {}) });
         let (loaded, links, unread) = Default::default();
         Self { front, runtime, loaded, links, tell, told, unread, serial: 0 }
     }
@@ -70,7 +75,7 @@ impl World {
         &mut self,
         plans: &[&ComponentPlan],
         stale: &[GenerationId],
-    ) -> Result<Vec<GenerationId>, IngressError> {
+    ) -> Result<Vec<GenerationId>, PrepareError> {
         let mut fresh = Vec::new();
         for plan in plans {
             let source = plan.source.display().to_string();
@@ -95,7 +100,7 @@ impl World {
             let (stdout, stderr) = (Box::new(tokio::io::empty()), Box::new(tokio::io::empty()));
             (Stdio { stdout, stderr }, Box::new(|| {}))
         });
-        self.front.start(id, link, make_stdio, GRACE);
+        self.front.start(id, StartParts { link, make_stdio, grace: GRACE });
     }
 
     /// Starts an app of these.

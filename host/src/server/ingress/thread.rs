@@ -13,19 +13,19 @@ use crate::server::generation::controller::{Controller, ControllerParts};
 use crate::server::generation::generation::Inputs;
 use crate::server::worker::fairness::FairnessTicker;
 
-/// What the thread is told to do.
-pub enum Order {
-    /// Conduct a component.
-    Conduct(Box<(ControllerParts, Inputs)>),
+/// An order to the thread.
+pub(crate) enum Order {
+    /// Control a component.
+    Control(Box<(ControllerParts, Inputs)>),
     /// Accept connections.
     Open(Box<PendingAcceptor>),
 }
 
 /// The thread as others hold it. Dropping it is the order to end.
-pub struct Thread {
+pub(crate) struct Thread {
     orders: UnboundedSender<Order>,
-    /// Who watches for guests that compute for long.
-    pub ticker: Arc<FairnessTicker>,
+    /// The watch on guests that compute for long.
+    pub(crate) ticker: Arc<FairnessTicker>,
 }
 
 impl Thread {
@@ -33,7 +33,7 @@ impl Thread {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(runtime: Runtime, died: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+    pub(crate) fn start(runtime: Runtime, died: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
         let (orders, received) = tokio::sync::mpsc::unbounded_channel();
         let ticker = Arc::new(FairnessTicker::default());
         let watch = ticker.clone();
@@ -46,7 +46,7 @@ impl Thread {
     }
 
     /// Gives an order. If the thread is gone, its death has been told.
-    pub fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         let _gone = self.orders.send(order);
     }
 }
@@ -77,9 +77,9 @@ fn run(runtime: Runtime, ticker: Arc<FairnessTicker>, mut orders: UnboundedRecei
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Conduct(what)) => {
+                    Some(Order::Control(what)) => {
                         let (parts, inputs) = *what;
-                        tasks.spawn(Controller::conduct(parts, inputs));
+                        tasks.spawn(Controller::control(parts, inputs));
                     }
                     Some(Order::Open(opening)) => {
                         tasks.spawn(opening.accept());

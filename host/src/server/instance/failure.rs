@@ -7,7 +7,7 @@ use crate::runtime::Failure;
 use crate::text::sanitize;
 
 /// How guest code ended other than by returning.
-pub enum GuestEnd {
+pub(crate) enum GuestEnd {
     /// It exited, and said that all is well.
     ExitOk,
     /// It trapped, or exited with an error.
@@ -15,7 +15,7 @@ pub enum GuestEnd {
 }
 
 /// Returns what a wasmtime error means.
-pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
+pub(crate) fn guest_end(error: &wasmtime::Error) -> GuestEnd {
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
         return match u8::try_from(*code) {
             Ok(0) => GuestEnd::ExitOk,
@@ -31,7 +31,7 @@ pub fn guest_end(error: &wasmtime::Error) -> GuestEnd {
 
 /// Returns whether the backtrace begins in this interface's function. Toolchains name the outermost function after
 /// the export, as in `[async-lift]wasi:cli/run@0.3.0#run`.
-pub fn is_in(error: &wasmtime::Error, interface: &str) -> bool {
+pub(crate) fn is_in(error: &wasmtime::Error, interface: &str) -> bool {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let outermost = backtrace.and_then(|backtrace| backtrace.frames().last()?.func_name());
     outermost.is_some_and(|name| name.contains(interface))
@@ -39,7 +39,7 @@ pub fn is_in(error: &wasmtime::Error, interface: &str) -> bool {
 
 /// Returns what a wasmtime error means that came before `run` was entered: a trap while it was instantiated, or
 /// something that the host could not give it.
-pub fn could_not_start(error: &wasmtime::Error) -> Failure {
+pub(crate) fn could_not_start(error: &wasmtime::Error) -> Failure {
     let is_guest =
         error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<I32Exit>().is_some();
     let failure = match guest_end(error) {
@@ -71,7 +71,13 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
     (!backtrace.frames().is_empty()).then(|| sanitize::lines(&format!("wasm backtrace:\n{backtrace}")))
 }
 
+/// Returns the failure of an instance that exited and said that all is well, where it had to return.
+pub(crate) fn exited() -> Failure {
+    let summary = "called exit instead of returning".to_owned();
+    Failure { summary, backtrace: None, exit_code: Some(0) }
+}
+
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.
-pub fn returned_error() -> Failure {
+pub(crate) fn returned_error() -> Failure {
     Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: Some(1) }
 }

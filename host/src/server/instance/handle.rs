@@ -1,5 +1,4 @@
-//! What is known of one instance of kind `http` outside its store: whether it lives, what is in flight in it, and
-//! why it takes no more requests.
+//! State of one pooled instance outside its store: whether it lives, its requests in flight, and why it takes no more.
 //!
 //! Invariant: nothing in here waits, and every count comes back to zero when all clients and calls are gone.
 
@@ -17,7 +16,7 @@ use crate::server::worker::fairness::TimeSlice;
 
 /// Why an instance takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The component stops.
     Stop,
     /// It has served its number of requests.
@@ -30,7 +29,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Returns the word that logs use.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Requests => "requests",
@@ -42,17 +41,17 @@ impl CloseReason {
 
 /// One instance. See the module's documentation.
 #[derive(Debug)]
-pub struct InstanceHandle {
+pub(crate) struct InstanceHandle {
     /// Counts from 1 in its component.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Its place in the pool.
-    pub slot: usize,
+    pub(crate) slot: usize,
     /// The conversation of its guest code with the host.
-    pub link: Arc<Link>,
+    pub(crate) link: Arc<Link>,
     /// Whether its code is running, for whoever watches.
-    pub turn: Arc<TimeSlice>,
+    pub(crate) turn: Arc<TimeSlice>,
     /// Whether several requests can be in it at a time.
-    pub is_async: bool,
+    pub(crate) is_async: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,
     ends: AtomicBool,
@@ -70,7 +69,7 @@ const IDLE_LOOKS: u32 = 4;
 
 impl InstanceHandle {
     /// Returns an instance in which nothing is in flight.
-    pub fn new(
+    pub(crate) fn new(
         number: u32,
         slot: usize,
         link: Arc<Link>,
@@ -98,13 +97,13 @@ impl InstanceHandle {
     }
 
     /// Returns the requests in it whose call or client is not done.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Returns how many requests it is busy with: a sync guest is free when its call has returned, while an async one
     /// still writes its answer then.
-    pub fn busy(&self) -> usize {
+    pub(crate) fn busy(&self) -> usize {
         if self.is_async { self.in_flight() } else { self.calls.load(Ordering::SeqCst) }
     }
 
@@ -114,12 +113,12 @@ impl InstanceHandle {
     }
 
     /// Returns whether neither a call nor a client is left.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.live() == 0 && (self.is_async || self.busy() == 0)
     }
 
     /// Returns the requests in it whose client waits for more of the answer.
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.live.load(Ordering::SeqCst)
     }
 
@@ -151,17 +150,17 @@ impl InstanceHandle {
     }
 
     /// Returns how many requests it took.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::SeqCst)
     }
 
     /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.
-    pub fn die(&self) {
+    pub(crate) fn die(&self) {
         self.dead.store(true, Ordering::SeqCst);
     }
 
     /// Returns whether answers that end now were cut short.
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
 
@@ -176,17 +175,17 @@ impl InstanceHandle {
     }
 
     /// Returns whether it takes no more requests.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.ends.load(Ordering::SeqCst)
     }
 
     /// Returns why it takes no more requests.
-    pub fn why(&self) -> Option<CloseReason> {
+    pub(crate) fn why(&self) -> Option<CloseReason> {
         *self.closing.borrow()
     }
 
     /// Returns why it takes no more requests, once that is so.
-    pub async fn closed(&self) -> CloseReason {
+    pub(crate) async fn closed(&self) -> CloseReason {
         let mut changes = self.closing.subscribe();
         loop {
             if let Some(why) = self.why() {
@@ -203,12 +202,12 @@ impl InstanceHandle {
     }
 
     /// Returns whether it has ever taken requests.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         *self.opened.borrow()
     }
 
     /// Returns once it takes requests.
-    pub async fn opened(&self) {
+    pub(crate) async fn opened(&self) {
         // The sender is a part of `self`: the channel cannot close while this waits.
         let mut changes = self.opened.subscribe();
         let _open = changes.wait_for(|opened| *opened).await;
@@ -216,7 +215,7 @@ impl InstanceHandle {
 
     /// Returns once it has had nothing to do for this long (or up to a quarter more) and was closed for it, which is
     /// not done to the only one.
-    pub async fn idle(&self, after: Duration) {
+    pub(crate) async fn idle(&self, after: Duration) {
         let (mut seen, mut looks) = (self.taken(), 0);
         loop {
             tokio::time::sleep(after / IDLE_LOOKS).await;
@@ -231,12 +230,12 @@ impl InstanceHandle {
     }
 
     /// Has its loop run.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
     /// Has this waker woken by the next [`InstanceHandle::wake`].
-    pub fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 }

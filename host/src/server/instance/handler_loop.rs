@@ -1,171 +1,97 @@
-//! The life of one instance of kind `http` or `tcp` inside its store: requests go in, side by side as far as the component
-//! allows; the hook is called once when it ends; it has ended when the hook has returned and nothing is in flight.
+//! The work of kinds `http` and `tcp` in one instance: requests or connections go in, side by side as far as the component
+//! allows; the hook is called once when the instance ends.
 //!
-//! Invariant: the hook is called at most once (I1), and on a sync component never before its last call has returned. Deadlines are not here: whoever drops the future of
-//! `live` ends the instance, and has called `InstanceHandle::die` before.
+//! Invariant: in a sync component the hook is never called before its last call has returned.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use wasmtime::AsContextMut;
-use wasmtime::component::{Accessor, Func};
+use wasmtime::component::{Accessor, Instance};
+use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::Prepared;
 
-use super::failure::{GuestEnd, could_not_start, guest_end, is_in};
 use super::handle::{CloseReason, InstanceHandle};
-use crate::plan::{ComponentPlan, HookTiming};
-use crate::runtime::{
-    Failure, Fairness, Handler, HookResult, HookShape, InstanceEvent, Loaded, Notice, NoticeCause, Outbound,
-    Runtime, State, Stdio, StoreParts, call_hook, new_store,
-};
+use super::handler::{Handler, HandlerIndex};
+use super::life::{KindWork, Life};
+use crate::plan::HookTiming;
+use crate::runtime::{Fairness, Loaded, State};
 use crate::server::pool::job::{Job, Work};
 use crate::server::pool::pool::Pool;
-use crate::server::tcp::handler;
-use crate::teardown::Outcome;
+use crate::server::tcp::handler::converse;
 
-/// What an instance is made from.
-pub struct InstanceSpec {
-    /// The engine and what belongs to it.
-    pub runtime: Runtime,
-    /// The component.
-    pub loaded: Arc<Loaded>,
-    /// What it is granted.
-    pub plan: Arc<ComponentPlan>,
-    /// What is known of it outside.
-    pub instance: Arc<InstanceHandle>,
-    /// Where its requests come from.
-    pub pool: Arc<Pool>,
-    /// The requests that it sends, on this thread.
-    pub outbound: Outbound,
-    /// Longest time that it has when it ends before its component does.
-    pub grace: Duration,
+/// The work of one instance whose requests or connections come from a pool.
+pub(crate) struct HandlerLoop {
+    /// The instance's handle.
+    pub(crate) instance: Arc<InstanceHandle>,
+    /// Where its work comes from.
+    pub(crate) pool: Arc<Pool>,
+    /// Where its handler is.
+    pub(crate) handler: HandlerIndex,
 }
 
-/// How an instance ended.
-#[derive(Debug)]
-pub struct InstanceEnd {
-    /// In the words of the report.
-    pub outcome: Outcome,
-    /// What it failed with.
-    pub failure: Option<Failure>,
-}
+impl KindWork for HandlerLoop {
+    type Export = Handler;
 
-/// How far an instance got, kept outside its store: a trap in one call ends all of them at once.
-#[derive(Default)]
-struct Progress {
-    opened: AtomicBool,
-    hook_under_way: AtomicBool,
-    hook_failed: AtomicBool,
-}
+    const FRAMES: &'static str = "wasi:http/";
 
-/// Runs one instance to its end.
-///
-/// # Cancel safety
-/// Dropping the future drops the store with everything in it: call [`InstanceHandle::die`] first, or answers that are under
-/// way look complete.
-pub async fn live(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
-    let progress = Progress::default();
-    let result = call(spec, stdio, &progress).await;
-    let link = &spec.instance.link;
-    let failed = |failure| InstanceEnd { outcome: Outcome::Failed, failure: Some(failure) };
-    match result {
-        Ok(()) if progress.hook_failed.load(Ordering::Acquire) => {
-            InstanceEnd { outcome: Outcome::HookFailed, failure: None }
-        }
-        Ok(()) => InstanceEnd { outcome: Outcome::Stopped, failure: None },
-        Err(_) if link.orders.must_trap() => InstanceEnd { outcome: Outcome::CutOff, failure: None },
-        Err(error) if !progress.opened.load(Ordering::Acquire) => failed(could_not_start(&error)),
-        Err(error) => {
-            let failure = match guest_end(&error) {
-                GuestEnd::ExitOk => {
-                    let summary = "called exit instead of returning".to_owned();
-                    Failure { summary, backtrace: None, exit_code: Some(0) }
-                }
-                GuestEnd::Failed(failure) => failure,
-            };
-            if progress.hook_under_way.load(Ordering::Acquire) && !is_in(&error, "wasi:http/") {
-                link.tell(InstanceEvent::HookEnded(HookResult::Trapped(failure)));
-                return InstanceEnd { outcome: Outcome::HookFailed, failure: None };
-            }
-            failed(failure)
-        }
+    fn export(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        _loaded: &Loaded,
+    ) -> wasmtime::Result<Handler> {
+        self.handler.load(store, instance)
     }
-}
 
-async fn call(spec: &InstanceSpec, stdio: Stdio, progress: &Progress) -> wasmtime::Result<()> {
-    let InstanceSpec { runtime, loaded, plan, instance, outbound, .. } = spec;
-    let turn = instance.turn.clone();
-    let fairness: Fairness = Box::new(move || turn.must_yield());
-    let parts = StoreParts {
-        stdio,
-        link: instance.link.clone(),
-        outbound: outbound.clone(),
-        fairness: Some(fairness),
-    };
-    let mut store = new_store(runtime, loaded, plan, parts)?;
-    if instance.link.orders.must_trap() {
-        return Ok(());
+    fn fairness(&self) -> Option<Fairness> {
+        let slice = self.instance.turn.clone();
+        Some(Box::new(move || slice.must_yield()))
     }
-    let result = serve(spec, &mut store, progress).await;
-    instance.die();
-    result
-}
 
-async fn serve(
-    spec: &InstanceSpec,
-    store: &mut wasmtime::Store<State>,
-    progress: &Progress,
-) -> wasmtime::Result<()> {
-    let InstanceSpec { loaded, pool, instance, .. } = spec;
-    let pre =
-        loaded.handler.as_ref().ok_or_else(|| wasmtime::Error::msg("not a component with a handler"))?;
-    let (handler, raw) = pre.instantiate(&mut *store).await?;
-    let hook = loaded.hook_index().and_then(|index| raw.get_func(&mut *store, index));
-    let hook = hook.zip(loaded.hook.as_ref());
-    progress.opened.store(true, Ordering::Release);
-    pool.opened(instance);
-    instance.link.tell(InstanceEvent::Entered);
-    let is_async = loaded.run.is_async;
-    let at_start = is_async && loaded.timing == HookTiming::AtStart;
-    let driver = Driver { spec, progress, is_async, at_start };
-    store.run_concurrent(async |accessor| driver.drive(accessor, &handler, hook).await).await?
-}
+    fn opens(&self) {
+        self.pool.opened(&self.instance);
+    }
 
-struct Driver<'a> {
-    spec: &'a InstanceSpec,
-    progress: &'a Progress,
-    is_async: bool,
-    /// Whether the hook is called at the very notice, next to requests.
-    at_start: bool,
+    /// From here on an answer that just ends was cut short.
+    fn closes(&self) {
+        self.instance.die();
+    }
+
+    async fn work(
+        &self,
+        accessor: &Accessor<State>,
+        handler: Handler,
+        life: &Life<'_>,
+    ) -> wasmtime::Result<()> {
+        self.drive(accessor, &handler, life).await
+    }
 }
 
 type HookCall<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>>;
 
-/// How far the hook is.
+/// Progress of the hook.
 enum Hook<'a> {
-    None,
-    Ready(Func, &'a HookShape),
+    Due,
     Called(HookCall<'a>),
     Done,
 }
 
-impl Driver<'_> {
+impl HandlerLoop {
     async fn drive<'b>(
         &'b self,
         accessor: &'b Accessor<State>,
         handler: &'b Handler,
-        hook: Option<(Func, &'b HookShape)>,
+        life: &'b Life<'_>,
     ) -> wasmtime::Result<()> {
         let func = handler.func();
         let mut calls = FuturesUnordered::new();
-        let mut hook = hook.map_or(Hook::None, |(func, shape)| Hook::Ready(func, shape));
-        let InstanceSpec { instance, pool, .. } = self.spec;
+        let mut hook = Hook::Due;
+        let (is_async, at_start) = (life.is_async(), life.timing() == HookTiming::AtStart);
+        let Self { instance, pool, .. } = self;
         poll_fn(|context| {
             instance.register(context.waker());
             if instance.turn.came_back() {
@@ -185,11 +111,12 @@ impl Driver<'_> {
                 let Some(job) = pool.take(instance) else { break };
                 calls.push(handle(accessor, handler, job, instance));
             }
-            self.close_in_time();
+            self.close_in_time(is_async);
             if !instance.is_closing() {
-                if self.at_start
+                if is_async
+                    && at_start
                     && instance.link.orders.is_asked()
-                    && let Poll::Ready(Err(error)) = self.poll_hook(context, accessor, &mut hook, true)
+                    && let Poll::Ready(Err(error)) = Self::poll_hook(context, accessor, life, &mut hook, true)
                 {
                     return Poll::Ready(Err(error));
                 }
@@ -200,10 +127,10 @@ impl Driver<'_> {
                 return Poll::Pending;
             }
             let quiet = instance.is_quiet();
-            let may_call = quiet || (self.is_async && pool.hooks_are_due());
-            std::task::ready!(self.poll_hook(context, accessor, &mut hook, may_call))?;
+            let may_call = quiet || (is_async && pool.hooks_are_due());
+            std::task::ready!(Self::poll_hook(context, accessor, life, &mut hook, may_call))?;
             // Requests whose clients have left hold nobody up; work behind answers that were given does.
-            let left_behind = self.is_async && instance.in_flight() > 0;
+            let left_behind = is_async && instance.in_flight() > 0;
             if !quiet || !(left_behind || accessor.poll_no_interesting_tasks(context).is_ready()) {
                 return Poll::Pending;
             }
@@ -213,64 +140,42 @@ impl Driver<'_> {
     }
 
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
-    fn close_in_time(&self) {
-        let InstanceSpec { instance, pool, .. } = self.spec;
+    fn close_in_time(&self, is_async: bool) {
+        let Self { instance, pool, .. } = self;
         if instance.is_closing() || !instance.link.orders.is_asked() {
             return;
         }
         let drained = pool.is_drained() && instance.live() == 0;
-        if drained || (self.is_async && pool.hooks_are_due()) {
+        if drained || (is_async && pool.hooks_are_due()) {
             pool.close(instance, CloseReason::Stop);
         }
     }
 
     /// Calls the hook when it may be called. Ready when it has returned, or there is none.
     fn poll_hook<'b>(
-        &'b self,
         context: &mut Context<'_>,
         accessor: &'b Accessor<State>,
+        life: &'b Life<'_>,
         hook: &mut Hook<'b>,
         may_call: bool,
     ) -> Poll<wasmtime::Result<()>> {
         loop {
-            match hook {
-                Hook::None | Hook::Done => return Poll::Ready(Ok(())),
-                Hook::Ready(..) if !may_call => return Poll::Pending,
-                Hook::Ready(func, shape) => {
-                    if accessor.poll_ready_for_concurrent_call(*func, context).is_pending() {
+            match (&mut *hook, life.hook()) {
+                (Hook::Done, _) | (Hook::Due, None) => return Poll::Ready(Ok(())),
+                (Hook::Due, Some(_)) if !may_call => return Poll::Pending,
+                (Hook::Due, Some(func)) => {
+                    if accessor.poll_ready_for_concurrent_call(func, context).is_pending() {
                         return Poll::Pending;
                     }
-                    *hook = Hook::Called(Box::pin(self.call_hook(accessor, *func, shape)));
+                    *hook = Hook::Called(Box::pin(life.call_hook(accessor)));
                 }
-                Hook::Called(call) => {
+                (Hook::Called(call), _) => {
                     let result = std::task::ready!(call.as_mut().poll(context));
                     *hook = Hook::Done;
                     return Poll::Ready(result);
                 }
             }
         }
-    }
-
-    async fn call_hook(
-        &self,
-        accessor: &Accessor<State>,
-        func: Func,
-        shape: &HookShape,
-    ) -> wasmtime::Result<()> {
-        let instance = &self.spec.instance;
-        let notice = instance
-            .link
-            .orders
-            .notice()
-            .unwrap_or(Notice { cause: NoticeCause::Request("curfew".to_owned()), grace: Duration::ZERO });
-        instance.link.tell(InstanceEvent::HookStarted);
-        self.progress.hook_under_way.store(true, Ordering::Release);
-        let result = call_hook(accessor, func, shape, &notice).await?;
-        self.progress.hook_under_way.store(false, Ordering::Release);
-        self.progress.hook_failed.store(result.is_err(), Ordering::Release);
-        let result = result.map_or_else(HookResult::Error, |()| HookResult::Ok);
-        instance.link.tell(InstanceEvent::HookEnded(result));
-        Ok(())
     }
 }
 
@@ -290,9 +195,9 @@ async fn handle(
             prepared.run(accessor, pending()).await?;
         }
         (Work::Connection(talk), Handler::Tcp(func)) => {
-            Box::pin(handler::converse(accessor, func, talk, claim.clone())).await?;
+            Box::pin(converse(accessor, func, talk, claim.clone())).await?;
         }
-        // Whoever hands it in has looked at the kind. Its client sees that nobody answers.
+        // The submitter has looked at the kind. Its client would see a missing answer.
         (Work::Request(..), Handler::Tcp(_)) | (Work::Connection(_), Handler::Http(_)) => {}
     }
     instance.call_ended();

@@ -1,6 +1,10 @@
 //! One instance of a component: its store from the start to the end, whatever its kind, and how its end is put into words.
-//! What a kind adds (which export is called, and when) is in the kind's own folder or in `handler_loop`.
+//! The work of a kind in it is in the kind's own folder; that of pooled kinds in `handler_loop`.
 
 pub(super) mod failure;
 pub(super) mod handle;
+pub(super) mod handler;
 pub(super) mod handler_loop;
+pub(super) mod life;
+pub(super) mod runtime;
+pub(super) mod single;

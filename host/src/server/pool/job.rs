@@ -1,4 +1,4 @@
-//! One request on its way to an instance, and who still cares about it.
+//! One request or connection on its way to an instance, and whether its client still waits.
 //!
 //! Invariant: an instance counts a request as in flight until both its call has returned and its client has the
 //! whole answer (or has left); and as live until its client has it (or has left).
@@ -12,25 +12,25 @@ use wasmtime_wasi_http::handler::{Request, Response};
 
 use super::pool::Pool;
 use crate::server::instance::handle::InstanceHandle;
-use crate::server::tcp::handler::Conversation;
+use crate::server::tcp::pipe::Conversation;
 
-/// What becomes of a request in the guest: an answer, or what went wrong.
-pub type GuestResponse = Result<Response, wasmtime::Error>;
+/// A guest's answer to a request, or its error.
+pub(crate) type GuestResponse = Result<Response, wasmtime::Error>;
 
 /// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
 #[derive(Debug)]
-pub struct Job {
-    /// What is to be done.
-    pub work: Work,
-    /// Who cares.
-    pub claim: Arc<Claim>,
+pub(crate) struct Job {
+    /// The work.
+    pub(crate) work: Work,
+    /// The claim of its client and its instance.
+    pub(crate) claim: Arc<Claim>,
     /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
-    pub has_waited: bool,
+    pub(crate) has_waited: bool,
 }
 
 impl Job {
     /// Gives a request back to whoever handed it in. A connection is dropped: its bytes are on their way.
-    pub fn give_back(self) {
+    pub(crate) fn give_back(self) {
         if let Work::Request(request, reply) = self.work {
             *self.claim.lock_returned() = Some(Box::new(request));
             drop(reply);
@@ -38,13 +38,13 @@ impl Job {
     }
 }
 
-/// What a guest is called for.
+/// The work for a guest.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "an allocation for each request would cost more than the space"
 )]
-pub enum Work {
+pub(crate) enum Work {
     /// A request, as the guest will see it, and where the answer goes.
     Request(Request, oneshot::Sender<GuestResponse>),
     /// A TCP connection.
@@ -55,9 +55,9 @@ const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
 const LEFT: u8 = 2;
 
-/// What the client's side and the instance's side of a request share.
+/// State shared by the client's side and the instance's side of a request.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     state: AtomicU8,
     taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
     returned: Mutex<Option<Box<Request>>>,
@@ -66,7 +66,7 @@ pub struct Claim {
 
 impl Claim {
     /// Returns the claim of a request that nobody has taken yet.
-    pub fn new(pool: &Arc<Pool>) -> Arc<Self> {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
         Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
     }
@@ -76,12 +76,12 @@ impl Claim {
     }
 
     /// Returns the request if it was given back.
-    pub fn returned(&self) -> Option<Request> {
+    pub(crate) fn returned(&self) -> Option<Request> {
         self.lock_returned().take().map(|request| *request)
     }
 
     /// Takes the request for an instance. False: its client has left.
-    pub fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
+    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
         instance.enter();
         let _first = self.taker.set((instance.clone(), Instant::now()));
         let taken = self.state.compare_exchange(WAITING, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -93,17 +93,17 @@ impl Claim {
     }
 
     /// Returns the instance that took it.
-    pub fn taker(&self) -> Option<&Arc<InstanceHandle>> {
+    pub(crate) fn taker(&self) -> Option<&Arc<InstanceHandle>> {
         self.taker.get().map(|(instance, _)| instance)
     }
 
     /// Returns when it was taken.
-    pub fn taken_at(&self) -> Option<Instant> {
+    pub(crate) fn taken_at(&self) -> Option<Instant> {
         self.taker.get().map(|(_, at)| *at)
     }
 
     /// Returns whether its client left before anybody took it.
-    pub fn was_left(&self) -> bool {
+    pub(crate) fn was_left(&self) -> bool {
         self.state.load(Ordering::SeqCst) == LEFT
     }
 }
@@ -118,7 +118,7 @@ impl Drop for Claim {
 
 /// The client's side. Dropped when the client has its whole answer, or has left.
 #[derive(Debug)]
-pub struct Interest(pub Arc<Claim>);
+pub(crate) struct Interest(pub Arc<Claim>);
 
 impl Drop for Interest {
     fn drop(&mut self) {

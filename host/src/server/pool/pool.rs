@@ -12,22 +12,22 @@ use tokio::sync::mpsc;
 use super::job::{Job, Work};
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
 
-/// What holds for the instances of one component.
+/// Limits of the instances of one generation.
 #[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
+pub(crate) struct PoolLimits {
     /// Most instances at a time.
-    pub max: usize,
+    pub(crate) max: usize,
     /// Most requests in one of them at a time.
-    pub concurrency: usize,
+    pub(crate) concurrency: usize,
     /// Requests after which an instance is replaced; 0 is never.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Most requests that wait when all instances are busy.
-    pub queue: usize,
+    pub(crate) queue: usize,
 }
 
 /// Why a request was not taken: too many wait already, or the component takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubmitError {
+pub(crate) enum SubmitError {
     QueueFull,
     Stopped,
 }
@@ -74,7 +74,7 @@ struct State {
 
 /// The instances of one component.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     limits: PoolLimits,
     state: Mutex<State>,
     waiting: AtomicUsize,
@@ -83,7 +83,7 @@ pub struct Pool {
     starts: mpsc::UnboundedSender<usize>,
 }
 
-/// What is left to do without the lock: waking and dropping run code of others.
+/// Work to do after the lock is released: waking and dropping run foreign code.
 #[derive(Default)]
 struct Aftermath {
     wake: Option<Arc<InstanceHandle>>,
@@ -100,7 +100,7 @@ impl Drop for Aftermath {
 
 impl Pool {
     /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
-    pub fn new(limits: PoolLimits, starts: mpsc::UnboundedSender<usize>) -> Arc<Self> {
+    pub(crate) fn new(limits: PoolLimits, starts: mpsc::UnboundedSender<usize>) -> Arc<Self> {
         let vacant = |_| Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
         let slots = (0..limits.max).map(vacant).collect();
         Arc::new(Self {
@@ -121,7 +121,7 @@ impl Pool {
     ///
     /// # Errors
     /// When it is not taken: it comes back, for somebody else or to be answered by whoever asked.
-    pub fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
+    pub(crate) fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         if state.stopped {
@@ -185,7 +185,7 @@ impl Pool {
     }
 
     /// Has an instance started in this slot, unless there is one.
-    pub fn want(&self, at: usize) {
+    pub(crate) fn want(&self, at: usize) {
         let mut state = self.lock();
         let is_vacant = state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant);
         if is_vacant && !state.stopped {
@@ -194,7 +194,7 @@ impl Pool {
     }
 
     /// Lets an instance take requests.
-    pub fn opened(&self, instance: &Arc<InstanceHandle>) {
+    pub(crate) fn opened(&self, instance: &Arc<InstanceHandle>) {
         if let Some(slot) = self.lock().slots.get_mut(instance.slot) {
             slot.phase = Phase::Open;
             slot.instance = Some(instance.clone());
@@ -204,7 +204,7 @@ impl Pool {
 
     /// Returns the next request for this instance, if it can take one. Its clients may have left meanwhile: such
     /// requests are dropped.
-    pub fn take(&self, instance: &Arc<InstanceHandle>) -> Option<Job> {
+    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> Option<Job> {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }
@@ -234,7 +234,7 @@ impl Pool {
     }
 
     /// Drops requests whose clients have left while they waited.
-    pub fn drop_left(&self) {
+    pub(crate) fn drop_left(&self) {
         // Dropped without the lock.
         let _left = self.remove(|job| job.claim.was_left());
     }
@@ -261,14 +261,14 @@ impl Pool {
     }
 
     /// Notes that an instance has room for a request more.
-    pub fn finished(&self, instance: &InstanceHandle) {
+    pub(crate) fn finished(&self, instance: &InstanceHandle) {
         if self.waiting.load(Ordering::SeqCst) > 0 || instance.is_closing() || self.is_stopping() {
             instance.wake();
         }
     }
 
     /// Notes whether the instance comes back to its loop; one that computes for long gives its requests away.
-    pub fn set_spinning(&self, instance: &InstanceHandle, spinning: bool) {
+    pub(crate) fn set_spinning(&self, instance: &InstanceHandle, spinning: bool) {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         let Some(slot) = state.slots.get_mut(instance.slot) else { return };
@@ -283,7 +283,7 @@ impl Pool {
     }
 
     /// Finds others for what waits if the instance is parked with all it can take.
-    pub fn settle(&self, instance: &InstanceHandle) {
+    pub(crate) fn settle(&self, instance: &InstanceHandle) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -305,7 +305,7 @@ impl Pool {
     }
 
     /// Lets an instance take no more requests, and end. The first reason counts.
-    pub fn close(&self, instance: &InstanceHandle, why: CloseReason) {
+    pub(crate) fn close(&self, instance: &InstanceHandle, why: CloseReason) {
         let mut after = Aftermath::default();
         self.close_in(&mut self.lock(), instance, why, &mut after);
         instance.wake();
@@ -326,7 +326,7 @@ impl Pool {
     }
 
     /// The same, unless nobody else takes requests.
-    pub fn close_surplus(&self, instance: &InstanceHandle) -> bool {
+    pub(crate) fn close_surplus(&self, instance: &InstanceHandle) -> bool {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         let other = state.slots.iter().any(|slot| slot.phase == Phase::Open && !slot.has(instance));
@@ -340,7 +340,7 @@ impl Pool {
     }
 
     /// Notes that the instance of a slot is no more. If requests wait, the next one is asked for.
-    pub fn ended(&self, at: usize) {
+    pub(crate) fn ended(&self, at: usize) {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         if let Some(slot) = state.slots.get_mut(at) {
@@ -352,7 +352,7 @@ impl Pool {
 
     /// The same for an instance that could not be started: whoever waits gets no answer if nobody else is there,
     /// or each of them would try again.
-    pub fn not_started(&self, at: usize) {
+    pub(crate) fn not_started(&self, at: usize) {
         let mut after = Aftermath::default();
         let mut state = self.lock();
         if let Some(slot) = state.slots.get_mut(at) {
@@ -371,7 +371,7 @@ impl Pool {
     }
 
     /// Takes no more requests; those that wait are still served.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
         self.intake_over.store(true, Ordering::SeqCst);
@@ -379,14 +379,14 @@ impl Pool {
     }
 
     /// Gives the requests that wait back, for whoever has taken over. Connections are still served.
-    pub fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         let requests = self.remove(|job| matches!(job.work, Work::Request(..)));
         requests.into_iter().for_each(Job::give_back);
     }
 
     /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no
     /// others are started.
-    pub fn call_hooks_now(&self) {
+    pub(crate) fn call_hooks_now(&self) {
         let mut state = self.lock();
         state.stopped = true;
         self.hooks_due.store(true, Ordering::SeqCst);
@@ -402,27 +402,27 @@ impl Pool {
     }
 
     /// Returns whether no request can come any more.
-    pub fn intake_is_over(&self) -> bool {
+    pub(crate) fn intake_is_over(&self) -> bool {
         self.intake_over.load(Ordering::SeqCst)
     }
 
     /// Returns whether requests are refused.
-    pub fn takes_none(&self) -> bool {
+    pub(crate) fn takes_none(&self) -> bool {
         self.lock().stopped
     }
 
     /// Returns whether a request waits.
-    pub fn has_waiting(&self) -> bool {
+    pub(crate) fn has_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Returns whether no request can come any more, and none waits.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.intake_over.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
     }
 
     /// Returns whether hooks are called next to requests.
-    pub fn hooks_are_due(&self) -> bool {
+    pub(crate) fn hooks_are_due(&self) -> bool {
         self.hooks_due.load(Ordering::SeqCst)
     }
 }

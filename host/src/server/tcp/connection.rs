@@ -14,12 +14,11 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::handler::Conversation;
 use super::in_flight::{ConnectionInFlight, Ending};
-use super::pipe::{Reader, Writer, pipe};
+use super::kind::TCP;
+use super::pipe::{Conversation, Reader, Writer, pipe};
 use super::relay::{Passed, Traffic};
 use crate::plan::LimitsPlan;
-use crate::runtime::Kind;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
 use crate::server::connection::linger::{LINGER, STRAGGLE, linger};
@@ -30,7 +29,7 @@ use crate::server::pool::job::{Claim, Interest, Job, Work};
 use crate::server::pool::pool::SubmitError;
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 
-/// What the client of a unix socket is called.
+/// The peer's name on a unix socket.
 const UNIX_CLIENT: &str = "unix";
 
 /// A connection that has not been handed in yet.
@@ -49,7 +48,7 @@ struct Arrival {
 ///
 /// # Cancel safety
 /// Dropping it closes the connection, and ends it for its guest.
-pub async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
+pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
     let Accepted { stream, client: _, address, host, intake, counted } = accepted;
     let (tls, limits) = {
         let routing = address.routing();
@@ -73,7 +72,7 @@ pub async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
             Err(error) => tracing::debug!(%error, "a connection cannot be served"),
         },
     }
-    // Who hears that the last connection is gone may count those of the worker.
+    // The order matters: the end of the last connection makes others count the worker's.
     drop(slot);
     drop(counted);
 }
@@ -149,7 +148,7 @@ async fn attend<S: Transport>(arrival: Arrival, stream: S) {
 fn hand_in(arrival: &Arrival) -> Option<Handed> {
     let serves = || -> Option<Arc<Generation>> {
         let first = arrival.address.routing().members.first().cloned();
-        first.filter(|member| member.loaded.kind == Kind::Tcp)
+        first.filter(|member| member.loaded.kind == &TCP)
     };
     let (input, from_client) = pipe();
     let (to_client, output) = pipe();

@@ -12,23 +12,13 @@ use wasmtime::component::{
     Accessor, Destination, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer,
 };
 
-use super::pipe::{Found, Reader, Room, Writer};
-use crate::runtime::{State, TcpFunc};
+use super::pipe::{Conversation, Found, Reader, Room, Writer};
+use crate::runtime::State;
+use crate::server::instance::handler::TcpFunc;
 use crate::server::pool::job::Claim;
 
 /// Bytes that are moved at once where the guest does not say how many it takes.
 const CHUNK: usize = 8 << 10;
-
-/// A connection on its way to its guest.
-#[derive(Debug)]
-pub struct Conversation {
-    /// The client's address.
-    pub peer: String,
-    /// What the client sends.
-    pub input: Reader,
-    /// What it receives.
-    pub output: Writer,
-}
 
 /// Has the guest handle one connection. Returns when its call has returned; the streams go on.
 ///
@@ -37,7 +27,7 @@ pub struct Conversation {
 ///
 /// # Cancel safety
 /// None: drop the store, too. Its output is broken then.
-pub async fn converse(
+pub(crate) async fn converse(
     accessor: &Accessor<State>,
     func: &TcpFunc,
     talk: Conversation,
@@ -56,7 +46,7 @@ pub async fn converse(
     accessor.with(|store| received.pipe(store, Output { writer: Some(output), claim }))
 }
 
-/// What the client sends, as its guest reads it.
+/// The client's bytes, as its guest reads them.
 struct Input(Option<Reader>);
 
 impl<D: 'static> StreamProducer<D> for Input {
@@ -82,7 +72,7 @@ impl<D: 'static> StreamProducer<D> for Input {
             };
         };
         if destination.remaining(&mut store) == Some(0) {
-            // Somebody asked whether there is something.
+            // A read of zero bytes asks whether there are any.
             return Poll::Ready(Ok(StreamResult::Completed));
         }
         let mut destination = destination.as_direct(store, CHUNK);
@@ -95,7 +85,7 @@ impl<D: 'static> StreamProducer<D> for Input {
     }
 }
 
-/// What the client receives, as its guest writes it.
+/// The client's answer, as its guest writes it.
 struct Output {
     writer: Option<Writer>,
     claim: Arc<Claim>,

@@ -9,38 +9,38 @@ use crate::server::address::address::Address;
 use crate::server::connection::access_log::ConnectionRecord;
 use crate::server::generation::generation::Generation;
 
-/// What went through a connection, in bytes.
+/// Byte counts of one connection.
 #[derive(Debug, Default)]
-pub struct ByteCounts {
+pub(crate) struct ByteCounts {
     received: AtomicU64,
     sent: AtomicU64,
 }
 
 impl ByteCounts {
     /// Counts what the client sent.
-    pub fn count_received(&self, bytes: usize) {
+    pub(crate) fn count_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Counts what it was sent.
-    pub fn count_sent(&self, bytes: usize) {
+    pub(crate) fn count_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Returns what the client has sent.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
 
     /// Returns what it has been sent.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 }
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Its guest has said all, and all of it was sent.
     Complete,
     /// Its guest failed, was cut off or was never there, or its client took nothing for too long.
@@ -62,11 +62,11 @@ impl Ending {
 
 /// One connection under way. Dropping it is its end.
 #[derive(Debug)]
-pub struct ConnectionInFlight {
-    /// Who serves it.
-    pub generation: Arc<Generation>,
-    /// What went through it.
-    pub bytes: Arc<ByteCounts>,
+pub(crate) struct ConnectionInFlight {
+    /// The generation that serves it.
+    pub(crate) generation: Arc<Generation>,
+    /// Its byte counts.
+    pub(crate) bytes: Arc<ByteCounts>,
     address: Arc<Address>,
     worker: usize,
     client: String,
@@ -76,14 +76,19 @@ pub struct ConnectionInFlight {
 
 impl ConnectionInFlight {
     /// Counts a connection in, on the thread of this worker.
-    pub fn begin(generation: Arc<Generation>, address: Arc<Address>, worker: usize, client: String) -> Self {
+    pub(crate) fn begin(
+        generation: Arc<Generation>,
+        address: Arc<Address>,
+        worker: usize,
+        client: String,
+    ) -> Self {
         generation.stats.began(worker);
         let (bytes, started, ending) = (Arc::default(), Instant::now(), Ending::CutShort);
         Self { generation, bytes, address, worker, client, started, ending }
     }
 
     /// Counts it for another component from now on.
-    pub fn move_to(&mut self, generation: Arc<Generation>) {
+    pub(crate) fn move_to(&mut self, generation: Arc<Generation>) {
         generation.stats.began(self.worker);
         let before = std::mem::replace(&mut self.generation, generation);
         before.stats.moved_on(self.worker);
@@ -91,7 +96,7 @@ impl ConnectionInFlight {
     }
 
     /// Notes how it ended.
-    pub fn ended(&mut self, ending: Ending) {
+    pub(crate) fn ended(&mut self, ending: Ending) {
         self.ending = ending;
     }
 }

@@ -3,6 +3,7 @@
 pub(super) mod connection;
 pub(super) mod handler;
 pub(super) mod in_flight;
+pub(super) mod kind;
 pub(super) mod pipe;
 #[cfg(test)]
 mod pipe_tests;

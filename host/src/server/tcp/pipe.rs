@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Most bytes that wait in a pipe.
-pub const CAPACITY: usize = 64 << 10;
+pub(crate) const CAPACITY: usize = 64 << 10;
 /// A writer that waits is woken when so many are left: not for each byte that is read.
 const LOW: usize = CAPACITY / 2;
 /// Memory that an empty pipe may keep.
@@ -16,25 +16,25 @@ const KEPT: usize = 4 << 10;
 
 /// How what went in has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PipeEnd {
+pub(crate) enum PipeEnd {
     /// All of it was written.
     Finished,
-    /// Whoever wrote is gone, with more to say.
+    /// The writer is gone before it had written all.
     Broken,
 }
 
-/// What a reader finds.
+/// A reader's find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// Bytes.
     Bytes,
     /// Nothing more will come.
     PipeEnd(PipeEnd),
 }
 
-/// What a writer finds.
+/// A writer's find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub(crate) enum Room {
     /// So many bytes, at least one.
     Bytes(usize),
     /// The reader is gone.
@@ -52,14 +52,14 @@ struct State {
 
 /// Where bytes go in. Dropping it before [`Writer::finish`] breaks the pipe.
 #[derive(Debug)]
-pub struct Writer(Arc<Mutex<State>>);
+pub(crate) struct Writer(Arc<Mutex<State>>);
 
 /// Where they come out. Dropping it closes the pipe.
 #[derive(Debug)]
-pub struct Reader(Arc<Mutex<State>>);
+pub(crate) struct Reader(Arc<Mutex<State>>);
 
 /// Returns the two ends of a new pipe.
-pub fn pipe() -> (Writer, Reader) {
+pub(crate) fn pipe() -> (Writer, Reader) {
     let state = Arc::new(Mutex::new(State::default()));
     (Writer(state.clone()), Reader(state))
 }
@@ -77,7 +77,7 @@ fn wake(waker: Option<Waker>) {
 
 impl Writer {
     /// Returns how much can be written, as soon as there is room.
-    pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<Room> {
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Room> {
         let mut state = lock(&self.0);
         match CAPACITY - state.bytes.len().min(CAPACITY) {
             _ if state.closed => Poll::Ready(Room::Closed),
@@ -90,7 +90,7 @@ impl Writer {
     }
 
     /// Writes as much as there is room for, and returns how much that was.
-    pub fn write(&self, bytes: &[u8]) -> usize {
+    pub(crate) fn write(&self, bytes: &[u8]) -> usize {
         let mut state = lock(&self.0);
         let room = CAPACITY - state.bytes.len().min(CAPACITY);
         let (taken, _) = bytes.split_at(bytes.len().min(room));
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     /// Notes that all was written.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         self.end(PipeEnd::Finished);
     }
 
@@ -126,7 +126,7 @@ impl Drop for Writer {
 
 impl Reader {
     /// Returns what there is, as soon as there is something.
-    pub fn poll_found(&self, context: &mut Context<'_>) -> Poll<Found> {
+    pub(crate) fn poll_found(&self, context: &mut Context<'_>) -> Poll<Found> {
         let mut state = lock(&self.0);
         match state.end {
             _ if !state.bytes.is_empty() => Poll::Ready(Found::Bytes),
@@ -139,7 +139,7 @@ impl Reader {
     }
 
     /// Returns once whoever wrote is gone with more to say, whatever of it is here still.
-    pub fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.0);
         if state.end == Some(PipeEnd::Broken) {
             return Poll::Ready(());
@@ -149,7 +149,7 @@ impl Reader {
     }
 
     /// Shows the next bytes, not all of them as a rule, to somebody who says how many were used up.
-    pub fn read<T>(&self, take: impl FnOnce(&[u8]) -> (usize, T)) -> T {
+    pub(crate) fn read<T>(&self, take: impl FnOnce(&[u8]) -> (usize, T)) -> T {
         let mut state = lock(&self.0);
         let (taken, result) = take(state.bytes.as_slices().0);
         let most = state.bytes.len();
@@ -174,4 +174,15 @@ impl Drop for Reader {
         drop(state);
         wake(writer);
     }
+}
+
+/// A connection on its way to its guest.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    /// The client's address.
+    pub(crate) peer: String,
+    /// Bytes from the client.
+    pub(crate) input: Reader,
+    /// Bytes for the client.
+    pub(crate) output: Writer,
 }

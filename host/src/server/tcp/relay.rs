@@ -1,4 +1,4 @@
-//! What passes between a socket and the pipes of its guest, and when that is over.
+//! The relay between a socket and the pipes of its guest, and its end.
 //!
 //! Invariant: what the guest does not take is not read, and what the client does not take is not asked of the guest:
 //! nothing is held here. When the component is asked to stop, what has arrived until then is delivered, and then the
@@ -35,26 +35,26 @@ const STILL_COMING: Duration = Duration::from_millis(50);
 const LAST_BYTES: u64 = 8 << 20;
 
 /// One connection, while bytes pass.
-pub struct Traffic<'a> {
+pub(crate) struct Traffic<'a> {
     /// Counted here.
-    pub bytes: &'a ByteCounts,
-    /// What the component is called to do.
-    pub call: Receiver<Call>,
+    pub(crate) bytes: &'a ByteCounts,
+    /// The order to the generation.
+    pub(crate) call: Receiver<Call>,
     /// When it was accepted.
-    pub accepted: Instant,
+    pub(crate) accepted: Instant,
     /// After so long without a byte its input ends, and after so long again it is cut short.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Has the input end.
-    pub enough: Notify,
+    pub(crate) enough: Notify,
 }
 
 /// How it went.
 #[derive(Debug)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// How the connection ended.
-    pub ending: Ending,
+    pub(crate) ending: Ending,
     /// Whether the client can still send something, which it must not be reset for: it may have an answer on its way.
-    pub lingers: bool,
+    pub(crate) lingers: bool,
 }
 
 /// How the input ended.
@@ -74,7 +74,7 @@ impl Traffic<'_> {
     ///
     /// # Cancel safety
     /// Dropping it drops the stream, and ends both directions for the guest.
-    pub async fn pass<S: Transport>(self, stream: S, input: Writer, output: Reader) -> (S, Passed) {
+    pub(crate) async fn pass<S: Transport>(self, stream: S, input: Writer, output: Reader) -> (S, Passed) {
         let (mut read, mut write) = tokio::io::split(stream);
         let mut call = self.call.clone();
         let passed = {
@@ -202,7 +202,7 @@ impl Traffic<'_> {
     }
 }
 
-/// What came of one look at the client.
+/// The result of one look at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Moved,

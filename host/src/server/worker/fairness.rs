@@ -19,7 +19,7 @@ const REST_AFTER: u32 = 100;
 
 /// Whether one instance's code is running.
 #[derive(Debug)]
-pub struct TimeSlice {
+pub(crate) struct TimeSlice {
     /// Odd while the code runs; grows by one each time it begins or ends.
     count: AtomicU64,
     overdue: AtomicBool,
@@ -31,7 +31,7 @@ pub struct TimeSlice {
 
 impl TimeSlice {
     /// Notes that the code may run from now on.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
         if self.ticker.rests.load(Ordering::SeqCst) {
             self.ticker.awake();
@@ -39,22 +39,22 @@ impl TimeSlice {
     }
 
     /// Notes that the code does not run any more.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.count.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Notes whether the code waits for something but its next turn.
-    pub fn set_waits(&self, waits: bool) {
+    pub(crate) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Release);
     }
 
     /// Returns whether the code waits for something but its turn.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }
 
     /// Returns whether the running code has to let others run now. Asking takes the answer back.
-    pub fn must_yield(&self) -> bool {
+    pub(crate) fn must_yield(&self) -> bool {
         let overdue = self.overdue.swap(false, Ordering::SeqCst);
         if overdue {
             self.spins.store(true, Ordering::SeqCst);
@@ -63,19 +63,19 @@ impl TimeSlice {
     }
 
     /// Returns whether the code was interrupted, and has not come back since.
-    pub fn spins(&self) -> bool {
+    pub(crate) fn spins(&self) -> bool {
         self.spins.load(Ordering::SeqCst)
     }
 
     /// Notes that the code is back in its loop. Returns whether it was interrupted before.
-    pub fn came_back(&self) -> bool {
+    pub(crate) fn came_back(&self) -> bool {
         self.spins.load(Ordering::SeqCst) && self.spins.swap(false, Ordering::SeqCst)
     }
 }
 
 /// Watches all turns of an app.
 #[derive(Debug, Default)]
-pub struct FairnessTicker {
+pub(crate) struct FairnessTicker {
     turns: Mutex<Vec<Weak<TimeSlice>>>,
     rests: AtomicBool,
     wakened: Notify,
@@ -83,7 +83,7 @@ pub struct FairnessTicker {
 
 impl FairnessTicker {
     /// Returns a turn that is watched until it is dropped.
-    pub fn turn(self: &Arc<Self>) -> Arc<TimeSlice> {
+    pub(crate) fn turn(self: &Arc<Self>) -> Arc<TimeSlice> {
         let turn = Arc::new(TimeSlice {
             count: AtomicU64::new(0),
             overdue: AtomicBool::new(false),
@@ -102,7 +102,7 @@ impl FairnessTicker {
     }
 
     /// Watches for ever.
-    pub async fn watch(&self, runtime: &Runtime) {
+    pub(crate) async fn watch(&self, runtime: &Runtime) {
         let mut seen: Vec<(Weak<TimeSlice>, u64)> = Vec::new();
         let mut quiet = 0;
         loop {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 #[derive(Debug)]
 struct TaskWaker {
     task: Waker,
-    rung: AtomicBool,
+    woken: AtomicBool,
     polling: AtomicBool,
 }
 
@@ -21,8 +21,8 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, SeqCst);
-        // While it is polled, the bell passes it on behind that.
+        self.woken.store(true, SeqCst);
+        // During a poll the wake is passed on after it.
         if !self.polling.load(SeqCst) {
             self.task.wake_by_ref();
         }
@@ -36,14 +36,14 @@ const AGAIN: usize = 32;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct InstanceWaker {
+pub(crate) struct InstanceWaker {
     wire: Option<(Arc<TaskWaker>, Waker)>,
 }
 
 impl InstanceWaker {
     /// Polls something, again while it has more to do. Returns also whether it waits for anything but its turn then.
     /// `spins` says whether its next turn comes only after the thread has looked at all its sockets.
-    pub fn poll<T>(
+    pub(crate) fn poll<T>(
         &mut self,
         context: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -53,21 +53,21 @@ impl InstanceWaker {
         wire.polling.store(true, SeqCst);
         let mut result = poll(&mut Context::from_waker(&waker));
         for _ in 1..AGAIN {
-            if result.is_ready() || spins() || !wire.rung.swap(false, SeqCst) {
+            if result.is_ready() || spins() || !wire.woken.swap(false, SeqCst) {
                 break;
             }
             result = poll(&mut Context::from_waker(&waker));
         }
         wire.polling.store(false, SeqCst);
-        let rung = wire.rung.swap(false, SeqCst);
-        if rung && result.is_pending() {
+        let woken = wire.woken.swap(false, SeqCst);
+        if woken && result.is_pending() {
             if spins() {
                 behind_input(context);
             } else {
                 context.waker().wake_by_ref();
             }
         }
-        (result, !rung)
+        (result, !woken)
     }
 
     fn wire(&mut self, task: &Waker) -> (Arc<TaskWaker>, Waker) {
@@ -76,7 +76,7 @@ impl InstanceWaker {
             return (wire.clone(), waker.clone());
         }
         let wire =
-            TaskWaker { task: task.clone(), rung: AtomicBool::new(false), polling: AtomicBool::new(false) };
+            TaskWaker { task: task.clone(), woken: AtomicBool::new(false), polling: AtomicBool::new(false) };
         let wire = Arc::new(wire);
         let waker = Waker::from(wire.clone());
         self.wire = Some((wire.clone(), waker.clone()));
@@ -123,7 +123,7 @@ mod tests {
             Poll::<()>::Pending
         };
         let (_, waits) = waker.poll(&mut context, keeps, || false);
-        assert!(waits, "what was rung before is forgotten");
+        assert!(waits, "what was woken before is forgotten");
         kept.unwrap().wake();
         assert_eq!(count.0.load(SeqCst), 2, "a wake between two polls passes on at once");
     }

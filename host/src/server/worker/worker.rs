@@ -4,7 +4,7 @@
 //! connections have ended.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -18,40 +18,44 @@ use super::workers::{ConnectionSlot, Workers};
 use crate::fail_point;
 use crate::plan::ComponentPlan;
 use crate::runtime::{Failure, Loaded, Notice, NoticeCause, Outbound, Runtime, Stdio};
-use crate::server::address::acceptor::Accepted;
-use crate::server::http::connection;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::instance::handler_loop::{InstanceEnd, InstanceSpec, live};
+use crate::server::instance::handler::HandlerIndex;
+use crate::server::instance::handler_loop::HandlerLoop;
+use crate::server::instance::life::{InstanceEnd, InstanceSpec, live};
+use crate::server::instance::runtime::{InstanceRuntime, STACK_BYTES};
 use crate::server::pool::pool::Pool;
-use crate::server::service::thread::{InstanceRuntime, STACK_BYTES};
 use crate::teardown::Outcome;
 use crate::text::units::format_duration;
 
-/// What a worker is told to do.
-pub enum WorkerOrder {
+/// An order to a worker.
+pub(crate) enum WorkerOrder {
     /// Start an instance.
     InstanceStart(Box<InstanceStart>),
     /// Serve a connection.
-    Connection(Accepted, ConnectionSlot),
+    Connection(ConnectionTask, ConnectionSlot),
 }
+
+/// A connection that is to be served: on the worker of this slot, with its place there.
+pub(crate) type ConnectionTask =
+    Box<dyn FnOnce(usize, ConnectionSlot) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// An instance that is to be started.
-pub struct InstanceStart {
-    /// What it has in common with all of its component.
-    pub parts: Arc<SharedParts>,
-    /// What is known of it outside.
-    pub instance: Arc<InstanceHandle>,
+pub(crate) struct InstanceStart {
+    /// The common parts of its generation's instances.
+    pub(crate) parts: Arc<SharedParts>,
+    /// Its handle.
+    pub(crate) instance: Arc<InstanceHandle>,
     /// Its streams.
-    pub stdio: Stdio,
-    /// What is done with them when it has ended.
-    pub finish: Box<dyn FnOnce() + Send>,
-    /// Who hears of its end.
-    pub tell: UnboundedSender<WorkerEvent>,
+    pub(crate) stdio: Stdio,
+    /// Ends its streams.
+    pub(crate) finish: Box<dyn FnOnce() + Send>,
+    /// Where its end is told.
+    pub(crate) tell: UnboundedSender<WorkerEvent>,
 }
 
-/// What a worker tells.
+/// An event on a worker.
 #[derive(Debug)]
-pub enum WorkerEvent {
+pub(crate) enum WorkerEvent {
     /// The instance of this slot takes requests.
     Up(usize),
     /// The instance of this slot has ended.
@@ -62,15 +66,15 @@ pub enum WorkerEvent {
 
 /// A worker as others hold it. Dropping all of them is the order to end.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     orders: UnboundedSender<WorkerOrder>,
     /// How many connections it serves.
-    pub connections: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl Worker {
     /// Gives an order. False: the worker has ended.
-    pub fn order(&self, order: WorkerOrder) -> bool {
+    pub(crate) fn order(&self, order: WorkerOrder) -> bool {
         self.orders.send(order).is_ok()
     }
 }
@@ -81,25 +85,27 @@ impl std::fmt::Debug for SharedParts {
     }
 }
 
-/// What all instances of one generation have in common.
-pub struct SharedParts {
+/// The common parts of all instances of one generation.
+pub(crate) struct SharedParts {
     /// The engine and what belongs to it.
-    pub runtime: Runtime,
+    pub(crate) runtime: Runtime,
     /// The component.
-    pub loaded: Arc<Loaded>,
-    /// What it is granted.
-    pub plan: Arc<ComponentPlan>,
+    pub(crate) loaded: Arc<Loaded>,
+    /// Its plan.
+    pub(crate) plan: Arc<ComponentPlan>,
     /// Its requests.
-    pub pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
+    /// Where its handler is.
+    pub(crate) handler: HandlerIndex,
     /// Longest time for an instance that ends alone.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// Starts a worker of a component of this name.
 ///
 /// # Errors
 /// When the system gives no thread, or no descriptors for one.
-pub fn spawn(slot: usize, name: &str, workers: Weak<Workers>) -> std::io::Result<Worker> {
+pub(crate) fn spawn(slot: usize, name: &str, workers: Weak<Workers>) -> std::io::Result<Worker> {
     let runtime = InstanceRuntime::new()?;
     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
     let name: String = name.chars().take(15).collect();
@@ -143,8 +149,8 @@ async fn follow(slot: usize, mut orders: UnboundedReceiver<WorkerOrder>) {
                 Some(WorkerOrder::InstanceStart(start)) => {
                     tasks.spawn(start_instance(slot, *start, outbound.clone()));
                 }
-                Some(WorkerOrder::Connection(accepted, place)) => {
-                    tasks.spawn(connection::serve(accepted, slot, place));
+                Some(WorkerOrder::Connection(serve, place)) => {
+                    tasks.spawn(serve(slot, place));
                 }
                 None => break,
             },
@@ -162,13 +168,14 @@ async fn start_instance(slot: usize, start: InstanceStart, outbound: Outbound) {
         runtime: parts.runtime.clone(),
         loaded: parts.loaded.clone(),
         plan: parts.plan.clone(),
-        pool: parts.pool.clone(),
-        instance: instance.clone(),
+        link: instance.link.clone(),
         outbound,
-        grace: parts.grace,
+        run: None,
     };
-    let end = run_instance(&spec, stdio).await;
-    drop(spec);
+    let (instance, pool, handler) = (instance, parts.pool.clone(), parts.handler.clone());
+    let work = HandlerLoop { instance: instance.clone(), pool, handler };
+    let end = run_instance(&spec, &work, parts.grace, stdio).await;
+    drop((spec, work));
     finish();
     // A controller that is gone wants to know nothing more.
     let _unheard = tell.send(WorkerEvent::Ended(slot, instance, end));
@@ -184,9 +191,9 @@ fn resume(done: Result<(), tokio::task::JoinError>) {
 }
 
 /// Runs one instance to its end, or until it is cut off: on an order, or when it overruns a bound of its own.
-async fn run_instance(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
-    let InstanceSpec { instance, pool, .. } = spec;
-    let mut life = Box::pin(live(spec, stdio));
+async fn run_instance(spec: &InstanceSpec, work: &HandlerLoop, grace: Duration, stdio: Stdio) -> InstanceEnd {
+    let HandlerLoop { instance, pool, .. } = work;
+    let mut life = Box::pin(live(spec, stdio, work));
     let outcome = {
         let mut waker = InstanceWaker::default();
         let turns = poll_fn(|context| {
@@ -205,7 +212,7 @@ async fn run_instance(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
             }
             poll
         });
-        let bounds = pin!(own_bounds(spec));
+        let bounds = pin!(own_bounds(spec, instance, grace));
         tokio::select! {
             biased;
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
@@ -222,10 +229,8 @@ async fn run_instance(spec: &InstanceSpec, stdio: Stdio) -> InstanceEnd {
             instance.die();
             drop(life);
             match overrun {
-                Some(Overrun::InstanceStart(failure)) => {
-                    InstanceEnd { outcome: Outcome::Failed, failure: Some(failure) }
-                }
-                Some(Overrun::End) | None => InstanceEnd { outcome: Outcome::CutOff, failure: None },
+                Some(Overrun::InstanceStart(failure)) => InstanceEnd::failed(failure),
+                Some(Overrun::End) | None => InstanceEnd::of(Outcome::CutOff),
             }
         }
     }
@@ -238,8 +243,8 @@ enum Overrun {
 
 /// Returns when an instance has overrun its start, or its end where that is not its component's. Ends those that
 /// are idle and not needed, and tells those that end alone why: their own loop can be held up by their guest.
-async fn own_bounds(spec: &InstanceSpec) -> Overrun {
-    let InstanceSpec { instance, plan, grace, .. } = spec;
+async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Duration) -> Overrun {
+    let plan = &spec.plan;
     if tokio::time::timeout(plan.start_timeout, instance.opened()).await.is_err() {
         let limit = format_duration(plan.start_timeout);
         let summary = format!("could not be started: it overran its start-timeout of {limit}");
@@ -254,12 +259,9 @@ async fn own_bounds(spec: &InstanceSpec) -> Overrun {
         // Its component's deadline holds.
         std::future::pending::<()>().await;
     }
-    let deadline = spec.runtime.clock().now().saturating_add(*grace);
-    instance
-        .link
-        .orders
-        .ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace: *grace }, deadline);
+    let deadline = spec.runtime.clock().now().saturating_add(grace);
+    instance.link.orders.ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace }, deadline);
     instance.wake();
-    tokio::time::sleep(*grace).await;
+    tokio::time::sleep(grace).await;
     Overrun::End
 }

@@ -1,4 +1,4 @@
-//! The threads of a component, whatever its generation: connections keep their thread when another takes over.
+//! The threads of a component, shared by its generations: a connection keeps its thread when another generation takes over.
 //!
 //! Invariant: a thread is there for as long as some generation has a slot for it, or a connection is on it; when the
 //! last generation has ended, none is started any more. Connections go to the thread with fewest of them.
@@ -11,13 +11,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::worker;
-use super::worker::{Worker, WorkerEvent, WorkerOrder};
-use crate::server::address::acceptor::Accepted;
+use super::worker::{ConnectionTask, Worker, WorkerEvent, WorkerOrder};
 use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Workers {
+pub(crate) struct Workers {
     name: String,
     state: Mutex<State>,
     ended: AtomicBool,
@@ -46,7 +45,7 @@ struct Gone {
 
 /// A connection's place on a worker, while it is there.
 #[derive(Debug)]
-pub struct ConnectionSlot {
+pub(crate) struct ConnectionSlot {
     on_lane: Arc<AtomicUsize>,
     on_all: Arc<AtomicUsize>,
 }
@@ -68,7 +67,7 @@ impl Drop for ConnectionSlot {
 
 impl Workers {
     /// Returns the workers of a component of this name; no thread is started yet.
-    pub fn new(name: String) -> Arc<Self> {
+    pub(crate) fn new(name: String) -> Arc<Self> {
         Arc::new(Self {
             name,
             state: Mutex::default(),
@@ -83,7 +82,7 @@ impl Workers {
     }
 
     /// Adds a generation, and where it hears of its instances. False: the last one has ended.
-    pub fn join(&self, id: GenerationId, slots: usize, inputs: UnboundedSender<WorkerEvent>) -> bool {
+    pub(crate) fn join(&self, id: GenerationId, slots: usize, inputs: UnboundedSender<WorkerEvent>) -> bool {
         let mut state = self.lock();
         let lives = !self.has_ended();
         if lives {
@@ -93,12 +92,12 @@ impl Workers {
     }
 
     /// Takes a generation away that has ended. Returns whether it was the last.
-    pub fn leave(&self, id: GenerationId) -> bool {
+    pub(crate) fn leave(&self, id: GenerationId) -> bool {
         let mut state = self.lock();
         let known = state.generations.remove(&id).is_some();
         let needed = state.generations.values().map(|other| other.slots).max().unwrap_or(0);
         let most = needed.min(state.workers.len());
-        // Nobody gives them orders any more: they end when their connections have.
+        // They get no more orders, and end with their connections.
         let surplus = state.workers.split_off(most);
         let last = known && state.generations.is_empty();
         if last {
@@ -110,7 +109,7 @@ impl Workers {
     }
 
     /// Returns whether nothing can be served on its threads any more.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
@@ -118,7 +117,7 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread, or the last generation has ended.
-    pub fn order(self: &Arc<Self>, slot: usize, order: WorkerOrder) -> std::io::Result<()> {
+    pub(crate) fn order(self: &Arc<Self>, slot: usize, order: WorkerOrder) -> std::io::Result<()> {
         match self.worker(slot)?.order(order) {
             true => Ok(()),
             false => Err(std::io::Error::other("the thread has ended")),
@@ -145,12 +144,12 @@ impl Workers {
     }
 
     /// Hands a connection to the thread with fewest. Without a thread it is dropped, and so closed.
-    pub fn place(self: &Arc<Self>, accepted: Accepted) {
+    pub(crate) fn place(self: &Arc<Self>, serve: ConnectionTask) {
         // Where the system gives no more threads, those that are there serve it.
         match self.homes().into_iter().find_map(|slot| self.worker(slot).ok()) {
             Some(worker) => {
                 let slot = ConnectionSlot::take(worker.connections.clone(), self.connections.clone());
-                let _ended_meanwhile = worker.order(WorkerOrder::Connection(accepted, slot));
+                let _ended_meanwhile = worker.order(WorkerOrder::Connection(serve, slot));
             }
             None => tracing::warn!(component = self.name, "a connection cannot be served"),
         }
@@ -174,12 +173,12 @@ impl Workers {
     }
 
     /// Returns how many connections are on its threads.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Notes that a thread has ended: whether something was left behind, and whether it died of a bug.
-    pub fn thread_gone(&self, slot: usize, leaked: bool, died: bool) {
+    pub(crate) fn thread_gone(&self, slot: usize, leaked: bool, died: bool) {
         if died {
             for generation in self.lock().generations.values() {
                 // A controller that is gone wants to know nothing more.
@@ -196,7 +195,7 @@ impl Workers {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn all_gone(&self) -> bool {
+    pub(crate) async fn all_gone(&self) -> bool {
         let spawned = self.lock().spawned;
         // The sender is a part of `self`: the channel cannot close while this waits.
         let mut changes = self.gone.subscribe();

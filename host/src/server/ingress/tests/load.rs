@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::Client;
 
 /// Clients with one connection for each request, clients that keep theirs, and one that speaks HTTP/2.
-pub struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Vec<String>>>,
@@ -16,7 +16,7 @@ pub struct Load {
 
 impl Load {
     /// Begins to ask at this address.
-    pub fn on(address: SocketAddr, path: &'static str) -> Self {
+    pub(crate) fn on(address: SocketAddr, path: &'static str) -> Self {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |keeps: bool| {
             let (stop, answers) = (stop.clone(), answers.clone());
@@ -29,7 +29,7 @@ impl Load {
     }
 
     /// Waits for so many answers more.
-    pub fn pass(&self, more: u64) {
+    pub(crate) fn pass(&self, more: u64) {
         let goal = self.answers.load(SeqCst) + more;
         super::until("answers", || {
             self.answers.load(SeqCst) >= goal || self.clients.iter().any(JoinHandle::is_finished)
@@ -37,7 +37,7 @@ impl Load {
     }
 
     /// Ends it; nothing may have gone wrong.
-    pub fn end(self) -> u64 {
+    pub(crate) fn end(self) -> u64 {
         self.stop.store(true, SeqCst);
         let wrong: Vec<_> = self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         assert!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), self.answers.load(SeqCst), wrong.first());

@@ -5,7 +5,7 @@ use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_LAB};
 use super::load::Load;
 use super::{Client, World, free_address, plan, threads_named, until};
 use crate::runtime::InstanceEvent;
-use crate::server::ingress::ingress::IngressError;
+use crate::server::server::{PrepareError, Server};
 use crate::teardown::Outcome;
 
 /// R2, I12: many switches under load: no request fails, and nothing is left behind. Descriptors are the process's: it
@@ -137,7 +137,7 @@ fn a_preparation_that_fails_changes_nothing() {
     let load = Load::on(old.parse().unwrap(), "/");
     for _ in 0..5 {
         let refused = world.prepare(&[&plan("web", HELLO_HTTP, &[&new, &taken])], &current);
-        assert!(matches!(refused, Err(IngressError::Bind { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(PrepareError::Bind { .. })), "{refused:?}");
         assert!(Client::connect(new.parse().unwrap()).is_err());
         // The switch of nothing is none.
         world.front.switch();
@@ -163,7 +163,7 @@ fn what_was_started_can_be_taken_back() {
     assert!(Client::connect(new.parse().unwrap()).is_err());
     load.pass(100);
     load.end();
-    assert!(world.front.has(current[0]) && !world.front.has(fresh[0]));
+    assert!(world.front.stats(current[0]).is_some() && world.front.stats(fresh[0]).is_none());
     world.stop(&current);
     until("no thread is left", || threads_named("back") == 0);
 }

@@ -1,0 +1,115 @@
+//! A kind of component as data: how it is recognised, what a manifest may say of it, its defaults and its words.
+//!
+//! Supervision, reports, metrics and `check` ask this and nothing else; how a kind runs is in its folder of `server`.
+
+use wasmtime::component::InstancePre;
+use wasmtime::component::types::ComponentFunc;
+
+use super::refusal::Refusal;
+use super::state::State;
+use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
+
+/// Most instances of a sync component, each of which has one piece of work at a time.
+const SYNC_INSTANCES: usize = 32;
+
+/// See the module's documentation. A kind is one static; two kinds never share a name.
+#[derive(Debug)]
+pub struct Kind {
+    /// The word that users read and write.
+    pub name: &'static str,
+    /// The name of what it exports, as an error says it: the package, or the interface.
+    pub handles: &'static str,
+    /// The exports of which a component of this kind has one.
+    pub exports: &'static [ExportSpec],
+    /// Whether its components are programs as `wasmtime run` runs them. Every program has the export, so another kind's
+    /// export comes first; and the exit status of a single program is that of the process.
+    pub is_program: bool,
+    /// Whether the host listens for it, makes its instances as work comes in, and replaces those that fail.
+    pub is_pooled: bool,
+    /// Whether its components can share an address.
+    pub shares_addresses: bool,
+    /// Where the host listens for a single file that says nothing of it: on the default address, or nowhere.
+    pub has_default_address: bool,
+    /// When an async component's hook is called.
+    pub hook: HookTiming,
+    /// Most work in one async instance at a time, unless the plan says so.
+    pub concurrency: usize,
+    /// The meaning of a failure.
+    pub on_failure: OnEnd,
+    /// Checks an export of this version further than `ExportSpec::fits`. The error says why it cannot be called.
+    pub check_export: fn(&InstancePre<State>, version: &str) -> wasmtime::Result<()>,
+    /// Refuses a plan with a key that is missing, or that is for other kinds.
+    pub check_plan: fn(&ComponentPlan) -> Result<(), Refusal>,
+    /// Says how its components hear of a stop.
+    pub delivery: fn(Hearing) -> &'static str,
+    /// The words for its work.
+    pub words: Words,
+}
+
+/// One export that makes a component one of a kind.
+#[derive(Debug)]
+pub struct ExportSpec {
+    /// The interface, without its version.
+    pub interface: &'static str,
+    /// The function in it.
+    pub function: &'static str,
+    /// The minor versions that are known, of major version 0.
+    pub generations: &'static [u64],
+    /// Whether a function of this type can be called.
+    pub fits: fn(&ComponentFunc) -> bool,
+    /// What to do about one that cannot.
+    pub form: &'static str,
+}
+
+/// By what a component can hear of a stop.
+#[derive(Clone, Copy, Debug)]
+pub struct Hearing {
+    /// When its hook is called, if it has one.
+    pub hook: Option<HookTiming>,
+    /// Whether its export is async.
+    pub is_async: bool,
+    /// Whether it imports `curfew:lifecycle/host`.
+    pub imports_host: bool,
+}
+
+/// The words for a kind's work, in status lines, errors and the report.
+#[derive(Debug)]
+pub struct Words {
+    /// The export, in `sync run` or `async handler`.
+    pub export: &'static str,
+    /// The work in flight.
+    pub in_flight: &'static str,
+    /// What is left when no work is in flight.
+    pub behind: &'static str,
+    /// The subject of an error about work that overran the grace.
+    pub in_flight_subject: &'static str,
+    /// The same of what is left behind the work.
+    pub behind_subject: &'static str,
+    /// What it did not do when its start overran.
+    pub not_started: &'static str,
+    /// When it counts as ready, unless it says so itself.
+    pub ready: &'static str,
+}
+
+impl Kind {
+    /// Returns the defaults of a component. `says_ready`: it imports `ready`, and so can say that it is.
+    pub(super) fn defaults(&self, is_async: bool, says_ready: bool) -> KindDefaults {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Of several instances each would say so for itself.
+        let said = !self.is_pooled && says_ready;
+        KindDefaults {
+            is_async,
+            hook: self.hook,
+            on_failure: self.on_failure,
+            ready: if said { ReadyWhen::Said } else { ReadyWhen::Started },
+            max_instances: if is_async { cores } else { SYNC_INSTANCES },
+            concurrency: self.concurrency,
+        }
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}

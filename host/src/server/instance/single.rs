@@ -1,0 +1,167 @@
+//! The server of kinds that have one instance at a time, each on an OS thread of its own.
+//!
+//! Invariant: the supervisor hears of the thread's end, once, whatever happens on it. The end of the instance, or the order
+//! to cut it off, ends the thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::life::{InstanceSpec, KindWork, live};
+use super::runtime::{InstanceRuntime, STACK_BYTES};
+use crate::fail_point;
+use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};
+use crate::server::generation::stats::{RunInFlight, Stats};
+use crate::server::server::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
+use crate::teardown::{GenerationId, Outcome};
+
+/// The work of a kind that has one instance at a time.
+pub trait SingleWork: KindWork + Default + 'static {
+    /// Returns the outcome of the component, given that of its instance.
+    #[doc(hidden)]
+    fn outcome(&self, outcome: Outcome, _link: &Link) -> Outcome {
+        outcome
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct SingleServer<W> {
+    runtime: Runtime,
+    generations: BTreeMap<GenerationId, Single>,
+    work: std::marker::PhantomData<fn() -> W>,
+}
+
+/// One generation: it can be started again and again.
+struct Single {
+    incoming: IncomingGeneration,
+    stats: Arc<Stats>,
+    lives: Arc<AtomicBool>,
+    /// Whether it is only prepared yet, and goes when that is taken back.
+    on_trial: bool,
+}
+
+impl<W: SingleWork> SingleServer<W> {
+    /// Returns a server without a generation.
+    pub(crate) fn new(parts: &ServerParts) -> Self {
+        Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: std::marker::PhantomData }
+    }
+}
+
+impl<W: SingleWork> Server for SingleServer<W> {
+    fn prepare(
+        &mut self,
+        incoming: Vec<IncomingGeneration>,
+        _outgoing: &[GenerationId],
+    ) -> Result<(), PrepareError> {
+        self.roll_back();
+        for incoming in incoming {
+            let single =
+                Single { stats: Arc::new(Stats::of_runs()), lives: Arc::default(), on_trial: true, incoming };
+            self.generations.insert(single.incoming.id, single);
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self) {
+        self.generations.values_mut().for_each(|single| single.on_trial = false);
+    }
+
+    fn roll_back(&mut self) {
+        let started = |single: &Single| single.stats.counts().instances > 0;
+        self.generations.retain(|_, single| !single.on_trial || started(single));
+    }
+
+    fn start(&mut self, id: GenerationId, parts: StartParts) {
+        let Some(Single { incoming, stats, lives, .. }) = self.generations.get(&id) else { return };
+        let StartParts { link, make_stdio, .. } = parts;
+        let (stdio, finish) = make_stdio();
+        let spec = InstanceSpec {
+            runtime: self.runtime.clone(),
+            loaded: incoming.loaded.clone(),
+            plan: incoming.plan.clone(),
+            link: link.clone(),
+            outbound: Outbound::default(),
+            run: Some(RunInFlight::begin(stats.clone())),
+        };
+        stats.instance_started();
+        lives.store(true, Ordering::Release);
+        let alive = lives.clone();
+        let name: String = spec.plan.name.chars().take(15).collect();
+        let builder = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
+        let spawned = builder.spawn(move || {
+            let mut end = ThreadEnd { link: spec.link.clone(), lives: alive, outcome: None };
+            end.outcome = Some(run::<W>(&spec, stdio));
+            finish();
+        });
+        if let Err(error) = spawned {
+            lives.store(false, Ordering::Release);
+            stats.instance_failed();
+            let summary = format!("no thread for it: {error}");
+            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
+            link.tell(InstanceEvent::Ended(Outcome::Failed));
+        }
+    }
+
+    fn forget(&mut self, id: GenerationId) {
+        self.generations.remove(&id);
+    }
+
+    fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
+        self.generations.get(&id).map(|single| single.stats.clone())
+    }
+
+    fn instances(&self, id: GenerationId) -> usize {
+        let lives = |single: &Single| single.lives.load(Ordering::Acquire);
+        self.generations.get(&id).map_or(0, |single| usize::from(lives(single)))
+    }
+}
+
+/// Tells of the thread's end, also when it panics.
+struct ThreadEnd {
+    link: Arc<Link>,
+    lives: Arc<AtomicBool>,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for ThreadEnd {
+    fn drop(&mut self) {
+        self.lives.store(false, Ordering::Release);
+        if self.outcome.is_none() {
+            self.link.tell(InstanceEvent::HostBug);
+        }
+        self.link.tell(InstanceEvent::Ended(self.outcome.unwrap_or(Outcome::Failed)));
+    }
+}
+
+fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
+    let link = &spec.link;
+    let runtime = match InstanceRuntime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let summary = format!("could not be started: {error}");
+            spec.fail(Failure { summary, backtrace: None, exit_code: None });
+            return Outcome::Failed;
+        }
+    };
+    fail_point::reach("instance");
+    let work = W::default();
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
+            // look idle, and a guest that polls them would spin.
+            end = tokio::task::unconstrained(live(spec, stdio, &work)) => {
+                end.failure.into_iter().for_each(|failure| spec.fail(failure));
+                work.outcome(end.outcome, link)
+            }
+            () = link.orders.must_drop() => match link.orders.is_abandoned() {
+                true => Outcome::NotStarted,
+                false => Outcome::CutOff,
+            },
+        }
+    });
+    match (outcome, runtime.shut_down()) {
+        (Outcome::CutOff, true) => Outcome::Leaked,
+        (outcome, _) => outcome,
+    }
+}
