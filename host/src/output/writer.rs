@@ -120,6 +120,7 @@ impl Output {
         !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
+    /// Whether this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
     }

@@ -29,6 +29,7 @@ const ENTRY_STAYS: Duration = Duration::from_hours(30 * 24);
 /// How long an unfinished one stays: its writer is gone by then.
 const UNFINISHED_STAYS: Duration = Duration::from_hours(1);
 
+/// A folder of compiled components.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,

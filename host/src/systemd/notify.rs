@@ -98,10 +98,6 @@ impl Notifier {
         self.now_or_never("WATCHDOG=1\n");
     }
 
-    pub(crate) fn status(&mut self, text: &str) {
-        self.now_or_never(&status_line(text));
-    }
-
     /// Sends messages that found no room, as each other call does; for times when none may follow for long.
     pub(crate) fn retry(&mut self) {
         while let Some(message) = self.unsent.pop_front() {
@@ -219,10 +215,8 @@ mod tests {
         notifier.ready("reload failed:\nsee the log");
         assert_eq!(told(&manager), "READY=1\nSTATUS=reload failed: see the log\n");
         notifier.watchdog();
-        notifier.status("serving");
         notifier.extend(Duration::from_millis(1500));
-        let rest = [told(&manager), told(&manager), told(&manager)];
-        assert_eq!(rest, ["WATCHDOG=1\n", "STATUS=serving\n", "EXTEND_TIMEOUT_USEC=1500000\n"]);
+        assert_eq!([told(&manager), told(&manager)], ["WATCHDOG=1\n", "EXTEND_TIMEOUT_USEC=1500000\n"]);
     }
 
     #[test]
@@ -241,8 +235,8 @@ mod tests {
         notifier.stopping();
         notifier.ready("no");
         notifier.reloading();
-        notifier.status("waits for web");
-        assert_eq!([told(&manager), told(&manager)], ["STOPPING=1\n", "STATUS=waits for web\n"]);
+        notifier.watchdog();
+        assert_eq!([told(&manager), told(&manager)], ["STOPPING=1\n", "WATCHDOG=1\n"]);
     }
 
     #[test]
