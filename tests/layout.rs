@@ -143,12 +143,8 @@ fn types(code: &str) -> Vec<(&str, bool)> {
     let mut found = Vec::new();
     for line in code.lines() {
         let line = line.trim_start();
-        let (is_public, rest) = match line.strip_prefix("pub") {
-            Some(rest) => {
-                (true, rest.trim_start_matches("(crate)").trim_start_matches("(super)").trim_start())
-            }
-            None => (false, line),
-        };
+        let public = ["pub ", "pub(crate) "].iter().find_map(|public| line.strip_prefix(public));
+        let rest = public.or(line.strip_prefix("pub(super) ")).unwrap_or(line);
         let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
         if let Some(rest) = kinds.iter().find_map(|kind| rest.strip_prefix(kind)) {
             let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());

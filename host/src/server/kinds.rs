@@ -2,7 +2,7 @@
 
 use super::http::kind::HTTP;
 use super::ingress::ingress::Ingress;
-use super::server::KindSet;
+use super::servers::KindSet;
 use super::service::kind::SERVICE;
 use super::service::run_loop::RunLoop;
 use super::tcp::kind::TCP;

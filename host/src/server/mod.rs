@@ -1,5 +1,5 @@
 //! Runs components: their instances and threads, and the addresses and connections that the host owns for them. Kinds live
-//! here only. Knows nothing of the app around it: orders come in through [`server::Servers`], events go out through a `Link`.
+//! here only. Knows nothing of the app around it: orders come in through [`servers::Servers`], events go out through a `Link`.
 //!
 //! | folder | holds |
 //! | --- | --- |
@@ -16,7 +16,7 @@ mod ingress;
 mod instance;
 mod kinds;
 mod pool;
-pub(crate) mod server;
+pub(crate) mod servers;
 mod service;
 mod tcp;
 mod worker;
@@ -33,5 +33,5 @@ pub use generation::stats::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, R
 pub use instance::life::{KindWork, Life};
 pub use instance::single::SingleWork;
 pub use kinds::built_in;
-pub(crate) use server::{IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
-pub use server::{KindSet, PrepareError};
+pub(crate) use servers::{IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
+pub use servers::{KindSet, PrepareError};

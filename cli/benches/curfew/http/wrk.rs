@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::server::Server;
+use super::servers::Server;
 
 /// What one turn under load showed.
 #[derive(Clone, Copy, Debug)]

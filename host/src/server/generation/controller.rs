@@ -26,7 +26,7 @@ use crate::server::address::address::{Address, Stage};
 use crate::server::http::health::Health;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
 use crate::server::instance::life::InstanceEnd;
-use crate::server::server::MakeStdio;
+use crate::server::servers::MakeStdio;
 use crate::server::worker::fairness::FairnessTicker;
 use crate::server::worker::worker::{InstanceStart, WorkerOrder};
 use crate::server::worker::worker::{SharedParts, WorkerEvent};

@@ -23,7 +23,7 @@ use crate::server::generation::controller::ControllerParts;
 use crate::server::generation::generation::{Generation, Inputs};
 use crate::server::generation::stats::Stats;
 use crate::server::instance::failure::could_not_start;
-use crate::server::server::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
+use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::server::worker::worker::SharedParts;
 use crate::server::worker::workers::Workers;
 use crate::teardown::{GenerationId, Outcome};

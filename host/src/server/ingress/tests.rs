@@ -19,7 +19,7 @@ use crate::runtime::{
     InstanceEvent, Link, Loaded, Notice, NoticeCause, Runtime, RuntimeOptions, Stdio, load_one,
 };
 use crate::server::http::kind::HTTP;
-use crate::server::server::{IncomingGeneration, MakeStdio, PrepareError, Server, ServerParts, StartParts};
+use crate::server::servers::{IncomingGeneration, MakeStdio, PrepareError, Server, ServerParts, StartParts};
 use crate::server::tcp::kind::TCP;
 use crate::teardown::{GenerationId, Outcome};
 

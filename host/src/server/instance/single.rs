@@ -12,7 +12,7 @@ use super::runtime::{InstanceRuntime, STACK_BYTES};
 use crate::fail_point;
 use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};
 use crate::server::generation::stats::{RunInFlight, Stats};
-use crate::server::server::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
+use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::teardown::{GenerationId, Outcome};
 
 /// The work of a kind that has one instance at a time.

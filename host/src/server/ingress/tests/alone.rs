@@ -5,7 +5,7 @@ use artifacts::{HELLO_HTTP, HTTP_LAB};
 use super::load::Load;
 use super::{Client, World, free_address, plan, until};
 use crate::plan::{ComponentPlan, parse_route};
-use crate::server::server::Server;
+use crate::server::servers::Server;
 use crate::teardown::Outcome;
 
 fn routed(name: &str, source: &str, listen: &str, route: &str) -> ComponentPlan {

@@ -7,7 +7,7 @@ use artifacts::{HTTP_LAB, HTTP_TRAP_AT_START};
 use super::{Client, World, plan, until};
 use crate::plan::{HealthPlan, OnEnd};
 use crate::runtime::InstanceEvent;
-use crate::server::server::Server;
+use crate::server::servers::Server;
 use crate::teardown::Outcome;
 
 fn is_up(event: &InstanceEvent) -> bool {

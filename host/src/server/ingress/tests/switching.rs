@@ -5,7 +5,7 @@ use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_LAB};
 use super::load::Load;
 use super::{Client, World, free_address, plan, threads_named, until};
 use crate::runtime::InstanceEvent;
-use crate::server::server::{PrepareError, Server};
+use crate::server::servers::{PrepareError, Server};
 use crate::teardown::Outcome;
 
 /// R2, I12: many switches under load: no request fails, and nothing is left behind. Descriptors are the process's: it
