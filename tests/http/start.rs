@@ -52,7 +52,8 @@ fn a_socket_that_is_in_use_refuses_the_start() {
 #[test]
 fn a_component_that_traps_while_it_starts_has_failed() {
     for on_failure in ["stop-app", "ignore"] {
-        let keys = format!("on-failure = {on_failure:?}");
+        // After the service: its `run` has been entered when `bad` traps, so it is stopped, and never `not-started`.
+        let keys = format!("on-failure = {on_failure:?}\nafter = [\"service\"]");
         let manifest = app("") + &web("bad", HTTP_TRAP_AT_START, &keys) + &component("service", SERVER, "");
         let app = Host::manifest(&manifest).start();
         let failed = app.wait_for_log("failed", "bad").text("error");

@@ -8,6 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,9 +78,11 @@ pub(crate) struct Acceptor {
     socket: Mutex<Option<Arc<ListeningSocket>>>,
     file: Option<Arc<SocketFile>>,
     closes: watch::Sender<bool>,
+    /// The log has told that it listens.
+    announced: AtomicBool,
 }
 
-/// A acceptor that is to be opened.
+/// An acceptor that is to be opened.
 #[derive(Debug)]
 pub(crate) struct PendingAcceptor {
     /// The acceptor.
@@ -126,15 +129,30 @@ impl Acceptor {
     pub(crate) fn close(&self) {
         self.closes.send_replace(true);
     }
+
+    /// Logs that it listens, the first time. A client that connects from now on is served.
+    pub(crate) fn announce(&self, address: &Address) {
+        if !self.announced.swap(true, Ordering::Relaxed) {
+            self.log(address, "listening");
+        }
+    }
+
+    fn log(&self, address: &Address, message: &str) {
+        tracing::info!(component = address.names(), address = self.url(address), "{message}");
+    }
 }
 
 impl PendingAcceptor {
-    /// Returns what opens a acceptor of an address.
+    /// Returns what opens an acceptor of an address.
     pub(crate) fn new(address: &Arc<Address>, listener: Listener) -> Self {
         let (listens_on, file) = (listener.address.clone(), listener.file.clone());
-        let acceptor =
-            Acceptor { listens_on, socket: Mutex::default(), file, closes: watch::Sender::new(false) };
-        let acceptor = Arc::new(acceptor);
+        let acceptor = Arc::new(Acceptor {
+            listens_on,
+            socket: Mutex::default(),
+            file,
+            closes: watch::Sender::new(false),
+            announced: AtomicBool::new(false),
+        });
         Self { acceptor, address: address.clone(), listener, intake: address.intake() }
     }
 
@@ -145,14 +163,12 @@ impl PendingAcceptor {
         let socket = listener.into_socket();
         let mut stage = address.watch();
         let mut closes = acceptor.closes.subscribe();
-        let mut opened = false;
         match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
                 *acceptor.lock() = Some(entrance.clone());
                 let accept = async {
                     address.opened().await;
-                    opened = true;
-                    told(&acceptor, &address, "listening");
+                    acceptor.announce(&address);
                     accept_for_ever(&entrance, &address).await;
                 };
                 let alone = tokio::select! {
@@ -170,15 +186,11 @@ impl PendingAcceptor {
             Err(error) => tracing::error!(address = %acceptor.listens_on, %error, "cannot be accepted from"),
         }
         address.acceptor_closed(&acceptor);
-        if opened {
-            told(&acceptor, &address, "listener closed");
+        if acceptor.announced.load(Ordering::Relaxed) {
+            acceptor.log(&address, "listener closed");
         }
         drop(intake);
     }
-}
-
-fn told(acceptor: &Acceptor, address: &Address, what: &str) {
-    tracing::info!(component = address.names(), address = acceptor.url(address), "{what}");
 }
 
 impl Acceptor {

@@ -54,7 +54,7 @@ pub(crate) struct Address {
 
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("urls", &self.urls()).finish_non_exhaustive()
+        f.debug_struct("Address").field("urls", &self.urls()).finish_non_exhaustive()
     }
 }
 
@@ -273,6 +273,11 @@ impl Address {
         // The sender is a part of `self`: the channel cannot close while this waits.
         let mut changes = self.opened.subscribe();
         let _open = changes.wait_for(|opened| *opened).await;
+    }
+
+    /// Returns whether connections are accepted, or have been.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.opened.borrow()
     }
 
     /// Raises the stage.

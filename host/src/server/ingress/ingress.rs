@@ -124,7 +124,9 @@ impl Server for Ingress {
                 self.addresses.insert(to.clone(), address);
             }
         }
+        let mut acceptors = Vec::with_capacity(openings.len());
         for (mut opening, beside) in openings {
+            acceptors.push((opening.acceptor.clone(), opening.address.clone()));
             if let Err(error) = opening.listener.listen_beside(&beside) {
                 tracing::error!(address = %opening.acceptor.listens_on, %error, "nobody can connect here");
             }
@@ -139,6 +141,10 @@ impl Server for Ingress {
         for (key, address) in created {
             address.look();
             self.addresses.insert(key, address);
+        }
+        // The new sockets listen already. The log tells so before the old ones close: that is the order of events.
+        for (acceptor, address) in acceptors.iter().filter(|(_, address)| address.is_open()) {
+            acceptor.announce(address);
         }
         for address in moves.iter().filter_map(|(_, to)| Some((to, self.addresses.get(to)?))) {
             close_others(address);
