@@ -1,6 +1,9 @@
 //! The command line of curfew. `dispatch` leads from the process's arguments to one of the `commands`; `drill` and `new`
 //! do the work of the two largest. How an app runs and stops is in the library `curfew_host`.
 
+// Dead code shows where nothing is public without need. Helpers of tests are exempt.
+#![cfg_attr(not(test), deny(unreachable_pub))]
+
 mod args;
 mod commands;
 mod dispatch;

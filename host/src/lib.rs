@@ -28,6 +28,9 @@
 //! # }
 //! ```
 
+// Dead code shows where nothing is public without need. Helpers of tests are exempt.
+#![cfg_attr(not(test), deny(unreachable_pub))]
+
 /// Implements `Debug` for types with parts that have none.
 macro_rules! opaque_debug {
     ($($name:ident),+) => {$(

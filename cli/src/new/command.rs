@@ -13,7 +13,7 @@ use curfew_host::teardown::ExitCode;
 ///
 /// # Errors
 /// When there is no such project, or it cannot be written.
-pub fn new(output: &Output, args: &NewArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn new(output: &Output, args: &NewArgs) -> Result<ExitCode, CliError> {
     let template = find(args.lang, args.kind, args.is_async)?;
     create(Path::new("."), &args.name, template)?;
     let name = &args.name;

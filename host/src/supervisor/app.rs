@@ -1,78 +1,14 @@
 //! The way in for embedders: start an app from a plan, send it a stop, await its report.
 
+use super::error::AppError;
 use super::event_loop::{Ended, EventLoop};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
+use super::options::Options;
 use super::report::Report;
-use super::signals::SignalSource;
-use crate::admin::{AdminError, Operator};
-use crate::output::Output;
-use crate::plan::{Overrides, Plan};
-use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
-use crate::server::{KindSet, PrepareError, built_in};
-
-/// What an app is started with, besides its plan.
-#[derive(Debug)]
-pub struct Options {
-    /// Where its components' output and the log go.
-    pub output: Output,
-    /// Where compiled components are kept; `None` compiles each time.
-    pub cache: Option<Cache>,
-    /// Whether guests can be interrupted while they run; see [`RuntimeOptions`].
-    pub interruptible: bool,
-    /// The process's signals; `None` leaves them to the embedder, who then calls [`Stopper::stop`].
-    pub signals: Option<SignalSource>,
-    /// What holds instead of what the manifest says, also when it is read again.
-    pub overrides: Overrides,
-    /// The kinds of component that can run.
-    pub kinds: Vec<KindSet>,
-    /// Whether the app is what the process is there for: then the service manager that started it is told of it.
-    pub service_manager: bool,
-}
-
-impl Options {
-    /// Returns options with a cache, without signals.
-    pub fn new(output: Output, cache: Option<Cache>) -> Self {
-        let overrides = Overrides::default();
-        Self {
-            output,
-            cache,
-            interruptible: true,
-            signals: None,
-            overrides,
-            service_manager: false,
-            kinds: built_in(),
-        }
-    }
-}
-
-/// Why an app could not run. Nothing was started then.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// A component cannot be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// An address or a certificate cannot be had.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
-    /// The control socket or the admin listener cannot be had.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// This machine cannot run compiled components.
-    #[error("the engine cannot be made: {0:#}")]
-    Engine(wasmtime::Error),
-    /// The system refused something.
-    #[error("cannot {what}: {cause}")]
-    System {
-        /// What was to be done.
-        what: &'static str,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The control thread died, which is a bug.
-    #[error("the control thread died, which is a bug in curfew")]
-    Bug,
-}
+use crate::admin::Operator;
+use crate::plan::Plan;
+use crate::runtime::{Runtime, RuntimeOptions};
 
 /// A running app. Dropping it lets the app run on; nobody gets its report then.
 ///

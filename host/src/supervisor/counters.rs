@@ -8,7 +8,7 @@ use crate::teardown::Outcome;
 
 /// The books of one component.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(super) struct Counters {
     /// Generations so far.
     pub generations: u64,
     /// Starts after it failed or ended, and fresh generations that were asked for.
@@ -27,7 +27,7 @@ pub struct Counters {
 
 impl Counters {
     /// Takes note of the end of a generation, or of one start of it.
-    pub fn ended(&mut self, record: &GenerationRecord, outcome: Outcome, now: Duration) {
+    pub(super) fn ended(&mut self, record: &GenerationRecord, outcome: Outcome, now: Duration) {
         self.cut_offs += u64::from(matches!(outcome, Outcome::CutOff | Outcome::Leaked));
         if let Some(asked) = record.asked {
             let end = record.returned.or(record.ended).unwrap_or(now);
@@ -36,13 +36,13 @@ impl Counters {
     }
 
     /// Keeps what a generation has counted that is forgotten.
-    pub fn absorb(&mut self, record: &GenerationRecord) {
+    pub(super) fn absorb(&mut self, record: &GenerationRecord) {
         self.gone.add_counts(&counts(record));
     }
 
     /// Returns all figures; `living` are the generations that are not forgotten, each with the number of
     /// its instances.
-    pub fn metrics<'a>(
+    pub(super) fn metrics<'a>(
         &self,
         name: &str,
         living: impl Iterator<Item = (&'a GenerationRecord, u64)>,

@@ -8,9 +8,11 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use super::error::AppError;
 use super::guardian::Guardian;
 use super::inbox::Inbox;
 use super::log_events;
+use super::options::Options;
 use super::policies::{generation_policy, policy};
 use super::readiness::Readiness;
 use super::registry::Registry;
@@ -18,11 +20,10 @@ use super::reload_state::ReloadState;
 use super::report::Report;
 use super::service_manager::ServiceManager;
 use super::signals::SignalSource;
-use super::startup::Startup;
+use super::startup_progress::StartupProgress;
 use super::stop_progress::StopProgress;
 use super::suspension::SuspensionWatch;
 use super::waiting_operators::WaitingOperators;
-use super::{AppError, Options};
 use crate::admin::{Admin, AdminParts};
 use crate::plan::Plan;
 use crate::runtime::Runtime;
@@ -60,7 +61,7 @@ impl Ended {
 }
 
 /// The app as the control thread holds it.
-pub struct EventLoop {
+pub(super) struct EventLoop {
     pub(super) runtime: Runtime,
     pub(super) plan: Plan,
     pub(super) options: Options,
@@ -69,7 +70,7 @@ pub struct EventLoop {
     pub(super) registry: Registry,
     pub(super) guardian: Guardian,
     /// Components are being loaded.
-    pub(super) startup: Option<Startup>,
+    pub(super) startup: Option<StartupProgress>,
     pub(super) stop: StopProgress,
     /// What runs the components, once they are loaded.
     pub(super) servers: Option<Servers>,
@@ -86,7 +87,13 @@ pub struct EventLoop {
 
 impl EventLoop {
     /// Puts the app together; nothing has started yet.
-    pub fn new(runtime: Runtime, plan: Plan, options: Options, inbox: Inbox, guardian: Guardian) -> Self {
+    pub(super) fn new(
+        runtime: Runtime,
+        plan: Plan,
+        options: Options,
+        inbox: Inbox,
+        guardian: Guardian,
+    ) -> Self {
         let mut registry = Registry::default();
         let add = |component: &crate::plan::ComponentPlan| {
             (component.name.clone(), registry.add(Arc::new(component.clone()), None))
@@ -118,7 +125,7 @@ impl EventLoop {
     }
 
     /// Runs the app to its end. The guardian goes on until somebody dismisses it.
-    pub fn run(mut self) -> Ended {
+    pub(super) fn run(mut self) -> Ended {
         let result = self.run_to_end();
         Ended { result, guardian: self.guardian, signals: self.options.signals, admin: self.admin }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::AppError;
+use super::error::AppError;
 use super::event_loop::EventLoop;
 use super::inbox::Message;
 use super::log_events;

@@ -14,7 +14,7 @@ use crate::teardown::{Outcome, Phase};
 
 /// One generation's record. What is about its instance begins anew when it is started again.
 #[derive(Debug)]
-pub struct GenerationRecord {
+pub(super) struct GenerationRecord {
     /// What it was made from.
     pub plan: Arc<ComponentPlan>,
     /// Which version of its name it is; the first is 1.
@@ -57,7 +57,7 @@ pub struct GenerationRecord {
 
 impl GenerationRecord {
     /// Returns the record of a generation that has not been started.
-    pub fn new(plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>, generation: u64) -> Self {
+    pub(super) fn new(plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>, generation: u64) -> Self {
         Self {
             plan,
             generation,
@@ -82,7 +82,7 @@ impl GenerationRecord {
     }
 
     /// Forgets what was about the instance before, if there was one.
-    pub fn begins(&mut self, now: Duration, link: Arc<Link>) {
+    pub(super) fn begins(&mut self, now: Duration, link: Arc<Link>) {
         let fresh = Self::new(self.plan.clone(), self.loaded.clone(), self.generation);
         let sources = self.sources.take();
         let stats = self.stats.take();
@@ -90,53 +90,53 @@ impl GenerationRecord {
     }
 
     /// Returns the word for its kind; empty until it is loaded.
-    pub fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         self.loaded.as_ref().map_or("", |loaded| loaded.kind.name)
     }
 
     /// Returns whether its kind has this property; no, until it is loaded.
-    pub fn is(&self, property: impl FnOnce(&Kind) -> bool) -> bool {
+    pub(super) fn is(&self, property: impl FnOnce(&Kind) -> bool) -> bool {
         self.loaded.as_ref().is_some_and(|loaded| property(loaded.kind))
     }
 
     /// Returns the work that is counted one by one, if any is.
-    pub fn unit(&self) -> Option<&'static Unit> {
+    pub(super) fn unit(&self) -> Option<&'static Unit> {
         self.stats.as_ref().and_then(|stats| stats.unit())
     }
 
     /// Returns the lines of its output that nobody read.
-    pub fn dropped_lines(&self) -> u64 {
+    pub(super) fn dropped_lines(&self) -> u64 {
         self.sources.iter().flatten().map(Source::dropped).sum()
     }
 
     /// Returns whether its `run` has been entered, or it has taken requests.
-    pub fn has_entered(&self) -> bool {
+    pub(super) fn has_entered(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.orders.has_entered())
     }
 
     /// Returns whether something of it exists.
-    pub fn lives(&self) -> bool {
+    pub(super) fn lives(&self) -> bool {
         self.started.is_some() && self.ended.is_none()
     }
 
     /// Returns what is in flight; nothing where nothing of it exists.
-    pub fn in_flight_now(&self) -> u64 {
+    pub(super) fn in_flight_now(&self) -> u64 {
         if self.lives() { self.in_flight() } else { 0 }
     }
 
     /// Returns the bytes of linear memory of all its instances.
-    pub fn memory(&self) -> u64 {
+    pub(super) fn memory(&self) -> u64 {
         self.link.as_ref().map_or(0, |link| link.vitals.memory())
     }
 
     /// Notes that a hook was called.
-    pub fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
+    pub(super) fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
         let is_reported = self.reports_hook(instance);
         self.hooks.starts(now, instance, is_reported);
     }
 
     /// Notes that a hook ended. Returns how long it took.
-    pub fn hook_ends(
+    pub(super) fn hook_ends(
         &mut self,
         now: Duration,
         instance: Option<u32>,
@@ -154,7 +154,7 @@ impl GenerationRecord {
     }
 
     /// Returns the work in flight.
-    pub fn in_flight(&self) -> u64 {
+    pub(super) fn in_flight(&self) -> u64 {
         self.stats.as_ref().map_or(0, |stats| stats.in_flight())
     }
 
@@ -164,7 +164,7 @@ impl GenerationRecord {
     }
 
     /// Returns what the component is doing, for status lines and for "waiting for".
-    pub fn doing(&self, phase: Phase) -> &'static str {
+    pub(super) fn doing(&self, phase: Phase) -> &'static str {
         let Some(loaded) = self.loaded.as_ref().filter(|_| phase != Phase::Ended) else {
             return if phase == Phase::Ended { "ended" } else { "loading" };
         };
@@ -191,12 +191,12 @@ impl GenerationRecord {
     }
 
     /// Returns how long the hook took, or has taken until now.
-    pub fn hook_time(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn hook_time(&self, now: Duration) -> Option<Duration> {
         self.hooks.time(now, self.ended)
     }
 
     /// Returns the component's part of the report.
-    pub fn report(&self, outcome: Outcome, now: Duration) -> ComponentReport {
+    pub(super) fn report(&self, outcome: Outcome, now: Duration) -> ComponentReport {
         ComponentReport {
             name: self.plan.name.clone(),
             generation: self.generation,
@@ -254,12 +254,12 @@ impl GenerationRecord {
 }
 
 /// Whole milliseconds, rounded down.
-pub fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns what has to be done with a component's streams when its instance has ended.
-pub fn finisher(stdout: &GuestStream, stderr: &GuestStream) -> Box<dyn FnOnce() + Send> {
+pub(super) fn finisher(stdout: &GuestStream, stderr: &GuestStream) -> Box<dyn FnOnce() + Send> {
     let (stdout, stderr) = (stdout.clone(), stderr.clone());
     Box::new(move || {
         stdout.finish();

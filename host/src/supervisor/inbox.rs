@@ -13,7 +13,7 @@ use crate::teardown::GenerationId;
 
 /// Something that the control thread has to hear of.
 #[derive(Debug)]
-pub enum Message {
+pub(super) enum Message {
     /// Loading got further.
     Load(LoadEvent),
     /// An instance got further.
@@ -30,7 +30,7 @@ pub enum Message {
 
 /// News of the threads that prepare a reload.
 #[derive(Debug)]
-pub enum ReloadEvent {
+pub(super) enum ReloadEvent {
     /// The manifest was read.
     Read(Box<Result<Plan, PlanError>>),
     /// Loading got further.
@@ -39,7 +39,7 @@ pub enum ReloadEvent {
 
 /// The queue. Clones send to and take from the same one.
 #[derive(Clone, Debug)]
-pub struct Inbox {
+pub(super) struct Inbox {
     queue: Arc<Mutex<Vec<Message>>>,
     wake: Arc<EventFd>,
 }
@@ -49,13 +49,13 @@ impl Inbox {
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         Ok(Self { queue: Arc::default(), wake: Arc::new(wake) })
     }
 
     /// Adds a message and wakes the control thread.
-    pub fn send(&self, message: Message) {
+    pub(super) fn send(&self, message: Message) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = queue.is_empty();
         queue.push(message);
@@ -68,25 +68,25 @@ impl Inbox {
     }
 
     /// Takes everything that is there, oldest first.
-    pub fn take(&self) -> Vec<Message> {
+    pub(super) fn take(&self) -> Vec<Message> {
         let _empty = self.wake.read();
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns what tells, when a panic drops it, that the thread which holds it has died.
-    pub fn on_death(&self, what: &'static str) -> OnDeath {
+    pub(super) fn on_death(&self, what: &'static str) -> OnDeath {
         OnDeath { inbox: self.clone(), what }
     }
 
     /// Returns what to poll for reading.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
 /// Tells of the death of a thread that somebody waits for.
 #[derive(Debug)]
-pub struct OnDeath {
+pub(super) struct OnDeath {
     inbox: Inbox,
     what: &'static str,
 }

@@ -10,11 +10,11 @@ use crate::runtime::{Failure, HookResult};
 use crate::systemd::activation;
 use crate::teardown::{Deadlines, Level, Signal};
 
-pub fn started(component: &str) {
+pub(super) fn started(component: &str) {
     info!(component, "component started");
 }
 
-pub fn app_started(components: usize, after: Duration) {
+pub(super) fn app_started(components: usize, after: Duration) {
     info!(components, ms = millis(after), "app started");
     for socket in activation::unclaimed() {
         warn!(
@@ -24,55 +24,55 @@ pub fn app_started(components: usize, after: Duration) {
     }
 }
 
-pub fn not_ready(because: &str) {
+pub(super) fn not_ready(because: &str) {
     info!(because, "app not ready");
 }
 
-pub fn app_ready() {
+pub(super) fn app_ready() {
     info!("app ready");
 }
 
-pub fn reloading() {
+pub(super) fn reloading() {
     info!("reloading");
 }
 
-pub fn reloaded(reloads: u64, what: &str, took: Duration) {
+pub(super) fn reloaded(reloads: u64, what: &str, took: Duration) {
     info!(reloads, what, ms = millis(took), "reloaded");
 }
 
-pub fn reload_failed(error: &str) {
+pub(super) fn reload_failed(error: &str) {
     error!(error, note = "nothing has changed", "reload failed");
 }
 
-pub fn restarted(what: &str) {
+pub(super) fn restarted(what: &str) {
     info!(what, "restarted");
 }
 
-pub fn restart_failed(component: &str, error: &str) {
+pub(super) fn restart_failed(component: &str, error: &str) {
     error!(component, error, "restart failed");
 }
 
-pub fn cannot_start(component: &str, why: &str) {
+pub(super) fn cannot_start(component: &str, why: &str) {
     error!(component, why, "component cannot start");
 }
 
-pub fn restarts(component: &str, restart: u64, pause: Duration, because: &str) {
+pub(super) fn restarts(component: &str, restart: u64, pause: Duration, because: &str) {
     warn!(component, restart, pause_ms = millis(pause), because, "component restarts");
 }
 
-pub fn gave_up(component: &str, restarts: u64) {
+pub(super) fn gave_up(component: &str, restarts: u64) {
     error!(component, restarts, "component gave up: its restart budget is spent");
 }
 
-pub fn unhealthy(component: &str, why: &str) {
+pub(super) fn unhealthy(component: &str, why: &str) {
     error!(component, why, "component is not alive");
 }
 
-pub fn ready(component: &str) {
+pub(super) fn ready(component: &str) {
     info!(component, "component ready");
 }
 
-pub fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Duration) {
+pub(super) fn raised(level: Level, cause: &str, deadlines: Option<Deadlines>, now: Duration) {
     let left = |deadline: fn(&Deadlines) -> Duration| {
         millis(deadlines.as_ref().map(deadline).unwrap_or_default().saturating_sub(now))
     };
@@ -108,15 +108,20 @@ fn wall(deadlines: Option<Deadlines>, now: Duration) -> f64 {
     (since.saturating_add(left).as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-pub fn asked(component: &str, grace: Duration) {
+pub(super) fn asked(component: &str, grace: Duration) {
     info!(component, grace_ms = millis(grace), "asked to stop");
 }
 
-pub fn hook_started(component: &str, instance: Option<u32>) {
+pub(super) fn hook_started(component: &str, instance: Option<u32>) {
     info!(component, instance, "hook started");
 }
 
-pub fn hook_ended(component: &str, instance: Option<u32>, result: &HookResult, took: Option<Duration>) {
+pub(super) fn hook_ended(
+    component: &str,
+    instance: Option<u32>,
+    result: &HookResult,
+    took: Option<Duration>,
+) {
     let ms = millis(took.unwrap_or_default());
     match result {
         HookResult::Ok => info!(component, instance, ms, result = "ok", "hook ended"),
@@ -130,42 +135,48 @@ pub fn hook_ended(component: &str, instance: Option<u32>, result: &HookResult, t
     }
 }
 
-pub fn instance_started(component: &str, instance: Option<u32>) {
+pub(super) fn instance_started(component: &str, instance: Option<u32>) {
     info!(component, instance, "instance started");
 }
 
-pub fn instance_failed(component: &str, instance: Option<u32>, failure: &Failure) {
+pub(super) fn instance_failed(component: &str, instance: Option<u32>, failure: &Failure) {
     error!(component, instance, error = %failure, "instance failed");
 }
 
-pub fn instance_ended(component: &str, instance: Option<u32>, why: &str, requests: u64, outcome: &str) {
+pub(super) fn instance_ended(
+    component: &str,
+    instance: Option<u32>,
+    why: &str,
+    requests: u64,
+    outcome: &str,
+) {
     info!(component, instance, why, requests, outcome, "instance ended");
 }
 
-pub fn failed(component: &str, failure: &Failure) {
+pub(super) fn failed(component: &str, failure: &Failure) {
     error!(component, error = %failure, "failed");
 }
 
-pub fn left(component: &str, failure: &Failure) {
+pub(super) fn left(component: &str, failure: &Failure) {
     info!(component, %failure, "left");
 }
 
-pub fn extended(component: &str, asked: Duration, granted: Duration) {
+pub(super) fn extended(component: &str, asked: Duration, granted: Duration) {
     info!(component, asked_ms = millis(asked), granted_ms = millis(granted), "grace extended");
 }
 
-pub fn cut_off(component: &str) {
+pub(super) fn cut_off(component: &str) {
     warn!(component, "cut off");
 }
 
-pub fn ended(report: &ComponentReport) {
+pub(super) fn ended(report: &ComponentReport) {
     let (component, outcome) = (report.name.as_str(), report.outcome);
     let detail = report.detail.as_deref().unwrap_or_default();
     info!(component, outcome, detail, "component ended");
 }
 
 /// What holds the stop up. Of a single file whoever stopped it is told, too, where other news of the app are not.
-pub fn waiting(
+pub(super) fn waiting(
     alone: bool,
     component: &str,
     what: &str,
@@ -190,28 +201,28 @@ pub fn waiting(
     }
 }
 
-pub fn noted(signal: Signal, left: Duration) {
+pub(super) fn noted(signal: Signal, left: Duration) {
     info!(signal = signal.name(), left_ms = millis(left), note = "the stop goes on", "signal");
 }
 
-pub fn no_reload() {
+pub(super) fn no_reload() {
     warn!("no reload: the app is stopping");
 }
 
-pub fn continued(gap: Duration) {
+pub(super) fn continued(gap: Duration) {
     warn!(gap_ms = millis(gap), "the process was stopped and goes on: its deadlines are moved by the gap");
 }
 
-pub fn host_bug(what: &str) {
+pub(super) fn host_bug(what: &str) {
     error!(what, "a part of the host died, which is a bug: stopping");
 }
 
-pub fn status_app(level: Level, deadlines: Option<Deadlines>, now: Duration) {
+pub(super) fn status_app(level: Level, deadlines: Option<Deadlines>, now: Duration) {
     let left = deadlines.map(|deadlines| millis(deadlines.end.saturating_sub(now)));
     warn!(app = level.word(), left_ms = left, "status");
 }
 
-pub fn status(
+pub(super) fn status(
     component: &str,
     state: &str,
     in_flight: Option<u64>,

@@ -7,7 +7,7 @@ use crate::runtime::Loaded;
 use crate::teardown::{GenerationId, GenerationPolicy, Policy};
 
 /// Returns what holds for the app.
-pub fn policy(app: &AppPlan) -> Policy {
+pub(super) fn policy(app: &AppPlan) -> Policy {
     Policy {
         grace: app.grace,
         fail_grace: app.fail_grace,
@@ -18,7 +18,7 @@ pub fn policy(app: &AppPlan) -> Policy {
 
 /// Returns what holds for a component; `ids` are the generations that its names mean. Its kind is known once it is loaded:
 /// before that it cannot start.
-pub fn generation_policy(
+pub(super) fn generation_policy(
     plan: &ComponentPlan,
     loaded: Option<&Loaded>,
     ids: &BTreeMap<String, GenerationId>,

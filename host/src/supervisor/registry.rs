@@ -13,7 +13,7 @@ use crate::teardown::GenerationId;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(super) struct Registry {
     members: BTreeMap<GenerationId, GenerationRecord>,
     current: BTreeMap<String, GenerationId>,
     counters: BTreeMap<String, Counters>,
@@ -22,7 +22,7 @@ pub struct Registry {
 
 impl Registry {
     /// Adds a generation, which its name does not mean yet.
-    pub fn add(&mut self, plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>) -> GenerationId {
+    pub(super) fn add(&mut self, plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>) -> GenerationId {
         let id = GenerationId(self.next);
         self.next += 1;
         let counters = self.counters.entry(plan.name.clone()).or_default();
@@ -32,7 +32,7 @@ impl Registry {
     }
 
     /// Takes back one that was added last of its name and has never been started.
-    pub fn take_back(&mut self, id: GenerationId) {
+    pub(super) fn take_back(&mut self, id: GenerationId) {
         if let Some(record) = self.members.remove(&id)
             && let Some(counters) = self.counters.get_mut(&record.plan.name)
         {
@@ -41,44 +41,47 @@ impl Registry {
     }
 
     /// Lets names mean these generations, and no others.
-    pub fn set_current(&mut self, current: BTreeMap<String, GenerationId>) {
+    pub(super) fn set_current(&mut self, current: BTreeMap<String, GenerationId>) {
         self.current = current;
     }
 
     /// Returns the generations that names mean.
-    pub fn current(&self) -> &BTreeMap<String, GenerationId> {
+    pub(super) fn current(&self) -> &BTreeMap<String, GenerationId> {
         &self.current
     }
 
     /// Returns the generation that a name means.
-    pub fn id_of(&self, name: &str) -> Option<GenerationId> {
+    pub(super) fn id_of(&self, name: &str) -> Option<GenerationId> {
         self.current.get(name).copied()
     }
 
     /// Returns one generation.
-    pub fn get(&self, id: GenerationId) -> Option<&GenerationRecord> {
+    pub(super) fn get(&self, id: GenerationId) -> Option<&GenerationRecord> {
         self.members.get(&id)
     }
 
     /// The same, to write in it.
-    pub fn get_mut(&mut self, id: GenerationId) -> Option<&mut GenerationRecord> {
+    pub(super) fn get_mut(&mut self, id: GenerationId) -> Option<&mut GenerationRecord> {
         self.members.get_mut(&id)
     }
 
     /// Returns the books of a name.
-    pub fn counters(&self, name: &str) -> Option<&Counters> {
+    pub(super) fn counters(&self, name: &str) -> Option<&Counters> {
         self.counters.get(name)
     }
 
     /// Returns a generation and the books of its name, to write in both.
-    pub fn with_counters(&mut self, id: GenerationId) -> Option<(&mut GenerationRecord, &mut Counters)> {
+    pub(super) fn with_counters(
+        &mut self,
+        id: GenerationId,
+    ) -> Option<(&mut GenerationRecord, &mut Counters)> {
         let record = self.members.get_mut(&id)?;
         let counters = self.counters.get_mut(&record.plan.name)?;
         Some((record, counters))
     }
 
     /// Forgets a generation. What it has counted stays.
-    pub fn forget(&mut self, id: GenerationId) {
+    pub(super) fn forget(&mut self, id: GenerationId) {
         if let Some(record) = self.members.remove(&id)
             && let Some(counters) = self.counters.get_mut(&record.plan.name)
         {
@@ -87,13 +90,13 @@ impl Registry {
     }
 
     /// Returns all generations, in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = (GenerationId, &GenerationRecord)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (GenerationId, &GenerationRecord)> {
         self.members.iter().map(|(id, record)| (*id, record))
     }
 
     /// Returns all generations as people want to see them: in the order of the manifest, the one that a name means
     /// before those that it meant.
-    pub fn in_order<'a>(
+    pub(super) fn in_order<'a>(
         &'a self,
         names: impl Iterator<Item = &'a str>,
     ) -> Vec<(GenerationId, &'a GenerationRecord)> {

@@ -10,7 +10,7 @@ const SPARE: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct ServiceManager {
+pub(super) struct ServiceManager {
     notifier: Option<Notifier>,
     next_sign: Duration,
     ready: bool,
@@ -18,13 +18,13 @@ pub struct ServiceManager {
 
 impl ServiceManager {
     /// Tells whoever the environment names; nobody, where the app is not the process.
-    pub fn new(is_process: bool) -> Self {
+    pub(super) fn new(is_process: bool) -> Self {
         let notifier = is_process.then(Notifier::from_env).filter(Notifier::is_on);
         Self { notifier, next_sign: Duration::ZERO, ready: false }
     }
 
     /// Says once that the app is ready.
-    pub fn started(&mut self, app: &str, components: usize) {
+    pub(super) fn started(&mut self, app: &str, components: usize) {
         if !std::mem::replace(&mut self.ready, true) {
             self.ready(&format!("{app}: {components} components are ready"));
         }
@@ -37,21 +37,21 @@ impl ServiceManager {
     }
 
     /// Says that a reload begins; while the app starts, that is part of the start.
-    pub fn reloading(&mut self) {
+    pub(super) fn reloading(&mut self) {
         if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
             notifier.reloading();
         }
     }
 
     /// Says that a reload has ended, one way or the other.
-    pub fn reloaded(&mut self, what: &str) {
+    pub(super) fn reloaded(&mut self, what: &str) {
         if self.ready {
             self.ready(what);
         }
     }
 
     /// Says that the app stops, and how long that can take.
-    pub fn stopping(&mut self, now: Duration, longest: Duration) {
+    pub(super) fn stopping(&mut self, now: Duration, longest: Duration) {
         self.next_sign = self.next_sign.min(now);
         if let Some(notifier) = &mut self.notifier {
             notifier.stopping();
@@ -60,14 +60,14 @@ impl ServiceManager {
     }
 
     /// Says how long it can still take.
-    pub fn still_stopping(&mut self, longest: Duration) {
+    pub(super) fn still_stopping(&mut self, longest: Duration) {
         if let Some(notifier) = &mut self.notifier {
             notifier.extend(longest.saturating_add(SPARE));
         }
     }
 
     /// Gives a sign of life if one is due, and returns how long the next one can wait.
-    pub fn next_call(&mut self, now: Duration) -> Option<Duration> {
+    pub(super) fn next_call(&mut self, now: Duration) -> Option<Duration> {
         let notifier = self.notifier.as_mut()?;
         let every = notifier.watchdog_every()?;
         if now >= self.next_sign {

@@ -2,23 +2,18 @@
 
 use std::sync::Arc;
 
-use super::AppError;
+use super::error::AppError;
 use super::event_loop::EventLoop;
 use super::generation_record::{GenerationRecord, finisher};
 use super::inbox::Message;
 use super::log_events;
 use super::policies::generation_policy;
+use super::startup_progress::StartupProgress;
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
-use crate::runtime::{Failure, Known, Link, Loaded, Loading, Stdio, load_all};
+use crate::runtime::{Failure, Known, Link, Loaded, Stdio, load_all};
 use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
-
-/// The threads that load the components, and the progress that a terminal shows meanwhile. Dropping it gives both up.
-pub(super) struct Startup {
-    progress: Progress,
-    _loading: Loading,
-}
 
 /// Returns what makes the streams of a component's instances: they share its quota.
 fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
@@ -41,8 +36,8 @@ impl EventLoop {
         let terminal = self.options.output.is_terminal(Channel::Stderr);
         let progress = Progress::new(&self.options.output, total, terminal);
         let loading = load_all(&self.runtime, &self.plan, Known::new(), tell);
-        let _loading = loading.map_err(|cause| AppError::System { what: "start a thread", cause })?;
-        self.startup = Some(Startup { progress, _loading });
+        let loading = loading.map_err(|cause| AppError::System { what: "start a thread", cause })?;
+        self.startup = Some(StartupProgress::new(progress, loading));
         Ok(())
     }
 
@@ -94,7 +89,7 @@ impl EventLoop {
     /// Shows that one more component has been loaded.
     pub(super) fn one_loaded(&self, component: usize) {
         if let (Some(startup), Some(component)) = (&self.startup, self.plan.components.get(component)) {
-            startup.progress.step(&component.name);
+            startup.step(&component.name);
         }
     }
 

@@ -15,19 +15,19 @@ const SHORTEST: Duration = Duration::from_millis(200);
 
 /// The moment when the clock was looked at last.
 #[derive(Debug)]
-pub struct SuspensionWatch {
+pub(super) struct SuspensionWatch {
     last_look: Instant,
 }
 
 impl SuspensionWatch {
     /// Begins to watch.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self { last_look: Instant::now() }
     }
 
     /// Returns the time of a turn, and the signals that have come. `timed` says whether the turn was waited for
     /// with a deadline in mind: without one a long gap means nothing, and there is nothing to move.
-    pub fn begin_turn(
+    pub(super) fn begin_turn(
         &mut self,
         clock: &RunClock,
         source: Option<&SignalSource>,

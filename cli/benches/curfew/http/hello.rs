@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::servers::Server;
+use super::server::Server;
 use super::settings;
 use super::turns::{self, Contender};
 use crate::figure::Table;

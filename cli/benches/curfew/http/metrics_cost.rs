@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::get::get;
-use super::servers::Server;
+use super::server::Server;
 use super::wrk::Load;
 use super::{settings, turns, wrk};
 use crate::figure::{Figure, Promised, Table};

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::hello::{Guest, PEER_BEST, PEER_CLASSIC_BEST};
 use super::open_loop::{self, Seen};
-use super::servers::Server;
+use super::server::Server;
 use super::settings;
 use super::turns::{self, Contender};
 use crate::figure::{Figure, Promised, Table};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::crowd::{self, Seen};
-use super::servers::Server;
+use super::server::Server;
 use super::settings;
 use crate::figure::{Figure, Promised, Table, in_millis};
 use crate::lab::{Lab, free_port};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::get::get;
-use super::servers::Server;
+use super::server::Server;
 use crate::figure::{Figure, Table, in_millis};
 use crate::lab::Lab;
 

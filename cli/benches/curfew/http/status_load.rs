@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::get::get;
-use super::servers::Server;
+use super::server::Server;
 use super::{settings, wrk};
 use crate::figure::{Figure, Promised, Table, in_millis};
 use crate::lab::Lab;

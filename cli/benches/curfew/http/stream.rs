@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::answer::Answer;
 use super::hello::PEER_BEST;
-use super::servers::Server;
+use super::server::Server;
 use super::{settings, turns};
 use crate::figure::{Figure, Promised, Table};
 use crate::lab::Lab;

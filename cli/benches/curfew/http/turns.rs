@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::servers::Server;
+use super::server::Server;
 use super::wrk;
 use crate::figure::{Figure, Promised, Table};
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tempfile::NamedTempFile;
 
-use super::servers::Server;
+use super::server::Server;
 use super::settings;
 use super::turns::{self, Contender};
 use crate::figure::Table;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::servers::Server;
+use super::server::Server;
 
 /// What one turn under load showed.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,13 @@
-//! Liveness of services: each has to call `alive` as often as its `health` says. Reads clocks and flags, asks no guest.
+//! Liveness and readiness, as Kubernetes' probes ask for them. A service is alive while it calls `alive` as often as its `health`
+//! says. The app is ready while it runs and each component in service is ready. Reads clocks and flags, asks no guest.
 
 use std::time::Duration;
 
 use super::event_loop::EventLoop;
 use super::generation_record::GenerationRecord;
 use super::log_events;
+use super::readiness::Flip;
+use crate::fail_point;
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
@@ -54,5 +57,46 @@ impl EventLoop {
             }
         }
         self.feed(Event::Unhealthy(id));
+    }
+
+    /// Logs when the app becomes ready, and when it is not ready any more.
+    pub(super) fn tell_readiness(&mut self) {
+        if self.servers.is_none() && self.machine.level() == Level::Running {
+            return;
+        }
+        let stops = self.stop.has_begun();
+        let ready = self.machine.level() == Level::Running
+            && self.machine.in_service().all(|id| self.machine.is_ready(id));
+        match self.readiness.flip(ready, stops) {
+            Some(Flip::Started) => {
+                let count = self.machine.in_service().count();
+                log_events::app_started(count, self.now);
+                self.service_manager.started(&self.plan.app.name, count);
+            }
+            Some(Flip::Ready) => log_events::app_ready(),
+            Some(Flip::NotReady) => log_events::not_ready(&self.not_ready_because().join("; ")),
+            None => {}
+        }
+        if self.readiness.has_started() {
+            fail_point::reach("control");
+        }
+    }
+
+    /// Returns why the app does not take work, one reason an entry; none: it does.
+    pub(super) fn not_ready_because(&self) -> Vec<String> {
+        if self.machine.level() > Level::Running {
+            return vec![format!(
+                "the app is stopping: {}",
+                self.cause().map(|cause| cause.to_string()).unwrap_or_default()
+            )];
+        }
+        let waits = |id: &GenerationId| !self.machine.is_ready(*id);
+        let reason = |id: GenerationId| {
+            let record = self.registry.get(id)?;
+            let phase = self.machine.phase(id);
+            let doing = if phase == Phase::Running { "not ready" } else { record.doing(phase) };
+            Some(format!("{}: {doing}", record.plan.name))
+        };
+        self.machine.in_service().filter(waits).filter_map(reason).collect()
     }
 }
