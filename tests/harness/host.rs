@@ -44,7 +44,7 @@ impl Host {
     }
 
     /// The same of another binary.
-    pub fn of(binary: &str, text: &str) -> Host {
+    pub fn of(binary: &Path, text: &str) -> Host {
         let mut host = Host::manifest(text);
         let envs: Vec<_> = host
             .command

@@ -7,7 +7,7 @@ use curfew_cli::main_with;
 use curfew_host::plan::{HookTiming, OnEnd};
 use curfew_host::runtime::{ExportSpec, Hearing, Kind, Loaded, State, Words};
 use curfew_host::server::guest::{Accessor, Func, Instance, Result, Store};
-use curfew_host::server::{KindSet, KindWork, Life, SingleWork, built_in};
+use curfew_host::server::{KindSet, KindWork, Lifecycle, SingleWork, built_in};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -59,7 +59,7 @@ impl KindWork for Ticking {
         loaded.called(store, instance)
     }
 
-    async fn work(&self, accessor: &Accessor<State>, tick: Func, life: &Life<'_>) -> Result<()> {
+    async fn work(&self, accessor: &Accessor<State>, tick: Func, life: &Lifecycle<'_>) -> Result<()> {
         while !life.is_asked() {
             tick.call_concurrent(accessor, &[], &mut []).await?;
             tokio::select! {

@@ -1,13 +1,19 @@
 //! A kind that is no part of the host has all that the host gives to kinds: start, readiness, stop, hook, cut-off, restart,
 //! reload, status, metrics and report.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 
 use crate::harness::{Address, App, CONTROL, Fate, Host, Wire, app, assert_within, component, until};
 
-const KINDS: &str = env!("CARGO_BIN_EXE_curfew-toy");
+/// `cargo test` builds examples in a folder next to the binary. With `--test integration` alone it does not.
+fn binary() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_curfew")).with_file_name("examples").join("curfew-toy");
+    assert!(path.is_file(), "{} is missing: `cargo build -p curfew --examples` builds it", path.display());
+    path
+}
 
 /// A component of kind `tick` with a hook; `tick` and `hook` are what they do.
 fn guest(tick: &str, hook: &str) -> Vec<u8> {
@@ -31,7 +37,7 @@ fn manifest(app_keys: &str, keys: &str) -> String {
 }
 
 fn host(app_keys: &str, keys: &str, tick: &str, hook: &str) -> Host {
-    Host::of(KINDS, &manifest(app_keys, keys)).file("clock.wasm", guest(tick, hook))
+    Host::of(&binary(), &manifest(app_keys, keys)).file("clock.wasm", guest(tick, hook))
 }
 
 fn status(app: &App, key: &str) -> serde_json::Value {

@@ -43,7 +43,7 @@ impl Meter {
 
 /// The protocols that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum HttpVersion {
     /// HTTP/1.0 and 1.1.
     Http1,
     /// HTTP/2.
@@ -71,12 +71,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub(crate) async fn sniff(&mut self) -> io::Result<Option<Protocol>> {
+    pub(crate) async fn sniff(&mut self) -> io::Result<Option<HttpVersion>> {
         loop {
             let known = self.ahead.len().min(PREFACE.len());
             let is_http2 = self.ahead.get(..known) == PREFACE.get(..known);
             if !is_http2 || known == PREFACE.len() {
-                return Ok(Some(if is_http2 { Protocol::Http2 } else { Protocol::Http1 }));
+                return Ok(Some(if is_http2 { HttpVersion::Http2 } else { HttpVersion::Http1 }));
             }
             self.ahead.reserve(AHEAD);
             if self.stream.read_buf(&mut self.ahead).await? == 0 {

@@ -25,7 +25,7 @@ use crate::runtime::{Failure, InstanceEvent, Link, Notice};
 use crate::server::address::address::{Address, Stage};
 use crate::server::http::health::Health;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::instance::life::InstanceEnd;
+use crate::server::instance::lifecycle::InstanceEnd;
 use crate::server::servers::MakeStdio;
 use crate::server::worker::fairness::FairnessTicker;
 use crate::server::worker::worker::{InstanceStart, WorkerOrder};

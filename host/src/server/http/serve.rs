@@ -23,7 +23,7 @@ use super::timeouts::Timeouts;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::Stage;
 use crate::server::connection::linger::{LAST_LOOK, LINGER, STRAGGLE, linger};
-use crate::server::connection::metered_stream::{Meter, MeteredStream, Protocol};
+use crate::server::connection::metered_stream::{HttpVersion, Meter, MeteredStream};
 use crate::server::connection::transport::Transport;
 use crate::server::worker::workers::ConnectionSlot;
 
@@ -62,7 +62,7 @@ async fn begin<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAccept
         Some(tls) => {
             if let Some(stream) = greet(connection, &tls, stream).await {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
+                let protocol = if is_http2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
                 converse(connection, stream, Some(protocol)).await;
             }
         }
@@ -96,7 +96,7 @@ async fn greet<S: Transport>(
     timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
-async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, protocol: Option<Protocol>) {
+async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, protocol: Option<HttpVersion>) {
     let mut wire = MeteredStream::new(stream, connection.meter.clone());
     let mut timeouts = Timeouts::new(connection.clone());
     let protocol = match protocol {
@@ -107,8 +107,8 @@ async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, protoco
         },
     };
     match protocol {
-        Protocol::Http1 => converse1(connection, wire, timeouts).await,
-        Protocol::Http2 => converse2(connection, wire, timeouts).await,
+        HttpVersion::Http1 => converse1(connection, wire, timeouts).await,
+        HttpVersion::Http2 => converse2(connection, wire, timeouts).await,
     }
 }
 
@@ -117,7 +117,7 @@ async fn sniff<S: Transport>(
     connection: &Connection,
     wire: &mut MeteredStream<S>,
     timeouts: &mut Timeouts,
-) -> Option<Protocol> {
+) -> Option<HttpVersion> {
     let mut stage = connection.address.watch();
     // Requests that have come before the address drains are served. A new socket has to be looked at first.
     let last_look = async {

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::handler::Prepared;
 
 use super::handle::{CloseReason, InstanceHandle};
 use super::handler::{Handler, HandlerIndex};
-use super::life::{KindWork, Life};
+use super::lifecycle::{KindWork, Lifecycle};
 use crate::plan::HookTiming;
 use crate::runtime::{Fairness, Loaded, State};
 use crate::server::pool::job::{Job, Work};
@@ -65,7 +65,7 @@ impl KindWork for HandlerLoop {
         &self,
         accessor: &Accessor<State>,
         handler: Handler,
-        life: &Life<'_>,
+        life: &Lifecycle<'_>,
     ) -> wasmtime::Result<()> {
         self.drive(accessor, &handler, life).await
     }
@@ -85,7 +85,7 @@ impl HandlerLoop {
         &'b self,
         accessor: &'b Accessor<State>,
         handler: &'b Handler,
-        life: &'b Life<'_>,
+        life: &'b Lifecycle<'_>,
     ) -> wasmtime::Result<()> {
         let func = handler.func();
         let mut calls = FuturesUnordered::new();
@@ -155,7 +155,7 @@ impl HandlerLoop {
     fn poll_hook<'b>(
         context: &mut Context<'_>,
         accessor: &'b Accessor<State>,
-        life: &'b Life<'_>,
+        life: &'b Lifecycle<'_>,
         hook: &mut Hook<'b>,
         may_call: bool,
     ) -> Poll<wasmtime::Result<()>> {

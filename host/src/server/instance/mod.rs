@@ -5,6 +5,6 @@ pub(super) mod failure;
 pub(super) mod handle;
 pub(super) mod handler;
 pub(super) mod handler_loop;
-pub(super) mod life;
+pub(super) mod lifecycle;
 pub(super) mod runtime;
 pub(super) mod single;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::life::{InstanceSpec, KindWork, live};
+use super::lifecycle::{InstanceSpec, KindWork, live};
 use super::runtime::{InstanceRuntime, STACK_BYTES};
 use crate::fail_point;
 use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};

@@ -14,7 +14,7 @@ use wasmtime::component::{Accessor, Instance, TypedFunc};
 use crate::plan::HookTiming;
 use crate::runtime::{Link, Loaded, State};
 use crate::server::instance::failure::returned_error;
-use crate::server::instance::life::{KindWork, Life};
+use crate::server::instance::lifecycle::{KindWork, Lifecycle};
 use crate::server::instance::single::SingleWork;
 use crate::teardown::Outcome;
 
@@ -51,7 +51,7 @@ impl KindWork for RunLoop {
         instance.get_typed_func(store, loaded.run_index())
     }
 
-    async fn work(&self, accessor: &Accessor<State>, run: Run, life: &Life<'_>) -> wasmtime::Result<()> {
+    async fn work(&self, accessor: &Accessor<State>, run: Run, life: &Lifecycle<'_>) -> wasmtime::Result<()> {
         let state = watch::Sender::new(RunState::UnderWay);
         let (run_end, hook_end) = (state.clone(), state.subscribe());
         try_join(self.run(accessor, run, life, run_end), hook(accessor, life, hook_end)).await?;
@@ -76,7 +76,7 @@ impl RunLoop {
         &self,
         accessor: &Accessor<State>,
         run: Run,
-        life: &Life<'_>,
+        life: &Lifecycle<'_>,
         state: watch::Sender<RunState>,
     ) -> wasmtime::Result<()> {
         let (result,) = run.call_concurrent(accessor, ()).await?;
@@ -99,7 +99,7 @@ impl RunLoop {
 /// Waits for the notice, and for `run` where the hook comes behind it; calls the hook unless `run` failed.
 async fn hook(
     accessor: &Accessor<State>,
-    life: &Life<'_>,
+    life: &Lifecycle<'_>,
     mut state: watch::Receiver<RunState>,
 ) -> wasmtime::Result<()> {
     let Some(func) = life.hook() else { return Ok(()) };

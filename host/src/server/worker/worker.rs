@@ -21,7 +21,7 @@ use crate::runtime::{Failure, Loaded, Notice, NoticeCause, Outbound, Runtime, St
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
 use crate::server::instance::handler::HandlerIndex;
 use crate::server::instance::handler_loop::HandlerLoop;
-use crate::server::instance::life::{InstanceEnd, InstanceSpec, live};
+use crate::server::instance::lifecycle::{InstanceEnd, InstanceSpec, live};
 use crate::server::instance::runtime::{InstanceRuntime, STACK_BYTES};
 use crate::server::pool::pool::Pool;
 use crate::teardown::Outcome;

@@ -95,7 +95,7 @@ pub trait KindWork: Send + Sync {
         &self,
         accessor: &Accessor<State>,
         export: Self::Export,
-        life: &Life<'_>,
+        life: &Lifecycle<'_>,
     ) -> impl Future<Output = wasmtime::Result<()>> + Send;
 
     /// Says whether running code has to let others on its thread run; asked at each epoch.
@@ -111,15 +111,15 @@ pub trait KindWork: Send + Sync {
 }
 
 /// The instance as the work of its kind sees it, and its hook.
-pub struct Life<'a> {
+pub struct Lifecycle<'a> {
     spec: &'a InstanceSpec,
     progress: &'a Progress,
     hook: Option<(Func, &'a HookShape)>,
 }
 
-impl std::fmt::Debug for Life<'_> {
+impl std::fmt::Debug for Lifecycle<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Life").field("component", &self.spec.plan.name).finish_non_exhaustive()
+        f.debug_struct("Lifecycle").field("component", &self.spec.plan.name).finish_non_exhaustive()
     }
 }
 
@@ -130,7 +130,7 @@ struct Progress {
     hook_failed: AtomicBool,
 }
 
-impl Life<'_> {
+impl Lifecycle<'_> {
     /// Returns whether the instance was asked to stop.
     pub fn is_asked(&self) -> bool {
         self.spec.link.orders.is_asked()
@@ -255,7 +255,7 @@ async fn run<W: KindWork>(
     let instance = loaded.pre.instantiate_async(&mut *store).await?;
     let export = work.export(store, &instance, loaded)?;
     let hook = loaded.hook_index().and_then(|index| instance.get_func(&mut *store, index));
-    let life = Life { spec, progress, hook: hook.zip(loaded.hook.as_ref()) };
+    let life = Lifecycle { spec, progress, hook: hook.zip(loaded.hook.as_ref()) };
     work.opens();
     if !spec.link.enter() {
         return Ok(());
