@@ -15,9 +15,9 @@ pub enum NewError {
     /// Its files cannot be written.
     #[error("{}: cannot be written: {cause}", folder.display())]
     Unwritable {
-        /// Where it was to be.
+        /// Its path.
         folder: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         cause: io::Error,
     },
 }
@@ -52,7 +52,7 @@ pub fn create(parent: &Path, name: &ProjectName, template: &Template) -> Result<
         }
         _ => unwritable(error),
     })?;
-    // What was renamed is not temporary any more.
+    // The renamed folder is not temporary any more.
     let _kept = staged.keep();
     Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! What a project can be: its language and its kind; and why there is none of some sort. The files are in `files`.
+//! The languages and kinds of projects, and the reasons why some do not exist. The files are in `files`.
 
 use clap::ValueEnum;
 
@@ -21,7 +21,7 @@ pub enum Language {
     Go,
 }
 
-/// What a project is.
+/// The kind of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProjectKind {
     /// It runs by itself: a timer that is asked to stop
@@ -71,9 +71,9 @@ pub struct Template {
     pub folder: &'static str,
     /// Its language.
     pub language: Language,
-    /// What it is.
+    /// Its kind.
     pub kind: ProjectKind,
-    /// Whether it is for WASI 0.3.
+    /// It is for WASI 0.3.
     pub is_async: bool,
     /// The paths and contents of its files.
     pub files: &'static [(&'static str, &'static str)],
@@ -110,7 +110,7 @@ pub fn find(language: Language, kind: ProjectKind, is_async: bool) -> Result<&'s
     TEMPLATES.iter().find(fits).ok_or(Unavailable { language, why: why_not_async(language), instead })
 }
 
-/// What keeps a language from WASI 0.3, as far as we have seen.
+/// The reason why a language has no WASI 0.3 project, as far as we have seen.
 fn why_not_async(language: Language) -> &'static str {
     match language {
         Language::Js => {

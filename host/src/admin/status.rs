@@ -17,7 +17,7 @@ pub struct Status {
     pub pid: u32,
     /// The level of the stop: `running`, `delay`, `drain` or `cut`.
     pub level: String,
-    /// Whether it takes work: all components have started and are healthy, and no stop has begun.
+    /// True if it takes work: all components have started and are healthy, and no stop has begun.
     pub ready: bool,
     /// The reasons why it is not ready; empty when it is.
     pub not_ready_because: Vec<String>,
@@ -33,17 +33,17 @@ pub struct Status {
     pub failed_reloads: u64,
     /// The last reload that has ended.
     pub last_reload: Option<LastReload>,
-    /// Whether one is under way.
+    /// True while a reload is under way.
     pub reloading: bool,
     /// The components in the order of the manifest. Where several generations live, the newest comes first.
     pub components: Vec<ComponentStatus>,
 }
 
-/// How a reload ended.
+/// The end of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastReload {
-    /// Whether it took over.
+    /// True if it took over.
     pub ok: bool,
     /// The changes, or why it failed.
     pub text: String,
@@ -67,7 +67,7 @@ pub struct ComponentStatus {
     pub instances: u64,
     /// Its requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
-    /// How often it was restarted after it failed or ended.
+    /// The number of restarts after it failed or ended.
     pub restarts: u64,
     /// Time since its last start; 0 when it has not started.
     pub uptime_ms: u64,

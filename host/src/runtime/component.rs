@@ -30,15 +30,15 @@ pub struct Loaded {
     pub hook: Option<HookShape>,
     /// Exports that may have been meant as its hook, where there is none.
     pub stray_hooks: Vec<StrayHook>,
-    /// What holds for its kind where the manifest says nothing.
+    /// The defaults of its kind.
     pub defaults: KindDefaults,
-    /// When the hook is called.
+    /// The time at which the hook is called.
     pub timing: HookTiming,
     /// Its imports, and whether it gets them.
     pub imports: Vec<Import>,
     /// The reports that it can make.
     pub says: Says,
-    /// How it became a component, if its file is a core module.
+    /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.

@@ -21,7 +21,7 @@ const ERROR_CHARS: usize = 500;
 const CAUSES: [(&str, bool); 5] =
     [("signal", true), ("failure", true), ("finished", true), ("reload", false), ("request", true)];
 
-/// Where a hook is exported.
+/// The place of a hook among the exports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookPlace {
     /// As a function of the component itself.
@@ -42,13 +42,13 @@ impl fmt::Display for HookPlace {
 /// A hook of an accepted form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookShape {
-    /// Where it is exported.
+    /// Its place among the exports.
     pub place: HookPlace,
-    /// Whether it is an `async func`.
+    /// It is an `async func`.
     pub is_async: bool,
-    /// Whether it takes the notice.
+    /// It takes the notice.
     pub takes_notice: bool,
-    /// Whether it returns a `result`.
+    /// It returns a `result`.
     pub returns_result: bool,
 }
 

@@ -24,13 +24,13 @@ pub struct Kind {
     /// Whether its components are programs as `wasmtime run` runs them. Every program has the export, so another kind's
     /// export comes first; and the exit status of a single program is that of the process.
     pub is_program: bool,
-    /// Whether the host listens for it, makes its instances as work comes in, and replaces those that fail.
+    /// True: the host listens for it, makes instances as work comes in, and replaces failed ones.
     pub is_pooled: bool,
-    /// Whether its components can share an address.
+    /// True: its components can share an address.
     pub shares_addresses: bool,
     /// Where the host listens for a single file that says nothing of it: on the default address, or nowhere.
     pub has_default_address: bool,
-    /// When an async component's hook is called.
+    /// The time at which the hook of an async component is called.
     pub hook: HookTiming,
     /// Most work in one async instance at a time, unless the plan says so.
     pub concurrency: usize,
@@ -55,20 +55,20 @@ pub struct ExportSpec {
     pub function: &'static str,
     /// The minor versions that are known, of major version 0.
     pub generations: &'static [u64],
-    /// Whether a function of this type can be called.
+    /// Returns whether a function of this type can be called.
     pub fits: fn(&ComponentFunc) -> bool,
-    /// What to do about one that cannot.
+    /// The hint for a function that cannot be called.
     pub form: &'static str,
 }
 
 /// By what a component can hear of a stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Hearing {
-    /// When its hook is called, if it has one.
+    /// The time at which its hook is called, if it has one.
     pub hook: Option<HookTiming>,
-    /// Whether its export is async.
+    /// Its export is async.
     pub is_async: bool,
-    /// Whether it imports `curfew:lifecycle/host`.
+    /// It imports `curfew:lifecycle/host`.
     pub imports_host: bool,
 }
 
@@ -79,15 +79,15 @@ pub struct Words {
     pub export: &'static str,
     /// The work in flight.
     pub in_flight: &'static str,
-    /// What is left when no work is in flight.
+    /// The work that is left when nothing is in flight.
     pub behind: &'static str,
     /// The subject of an error about work that overran the grace.
     pub in_flight_subject: &'static str,
     /// The same of what is left behind the work.
     pub behind_subject: &'static str,
-    /// What it did not do when its start overran.
+    /// The step that its start did not reach in time.
     pub not_started: &'static str,
-    /// When it counts as ready, unless it says so itself.
+    /// The moment at which it counts as ready, unless it reports this itself.
     pub ready: &'static str,
 }
 

@@ -63,7 +63,7 @@ impl EventLoop {
         self.tell_deadlines();
     }
 
-    /// Tells those who were asked before that the app's end has moved closer to them.
+    /// Moves the deadlines of generations that were asked earlier: the end of the app has come closer.
     fn tell_deadlines(&self) {
         for (id, record) in self.registry.iter() {
             if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(id)) {

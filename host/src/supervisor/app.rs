@@ -10,10 +10,10 @@ use crate::admin::Operator;
 use crate::plan::Plan;
 use crate::runtime::{Runtime, RuntimeOptions};
 
-/// A running app. Dropping it lets the app run on; nobody gets its report then.
+/// A running app. Dropping it lets the app run on; its report is lost then.
 ///
 /// From the moment that its stop begins, the process leaves by the app's hard deadline, if need be by force:
-/// that is what curfew is for. An embedder that cannot have this runs the app in a process of its own.
+/// that is what curfew is for. An embedder that does not want this runs the app in a process of its own.
 #[derive(Debug)]
 pub struct App {
     stopper: Stopper,
@@ -62,7 +62,7 @@ impl App {
             .spawn(move || {
                 let Ok(guardian) = guardian.recv() else { return };
                 let ended = EventLoop::new(runtime, plan, options, inbox, guardian).run();
-                // Nobody has to want the report.
+                // The embedder may have dropped the app.
                 if let Err(unwanted) = tell.send(ended) {
                     unwanted.guardian.dismiss();
                 }
@@ -79,7 +79,7 @@ impl App {
         self.stopper.clone()
     }
 
-    /// Returns who answers what operators ask: the status, a reload, the restart or the stop of one component. The
+    /// Returns the operator interface of the app: status, reload, and the restart or stop of one component. The
     /// control socket and the admin listener ask the same one.
     pub fn operator(&self) -> impl Operator + Clone + use<> {
         self.stopper.inbox.clone()

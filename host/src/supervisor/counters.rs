@@ -1,4 +1,4 @@
-//! What is counted of a component over all its generations and restarts, by its name. Invariant: no count ever goes back.
+//! The counts of a component, by its name, over all its generations and restarts. Invariant: no count ever goes back.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub(super) struct Counters {
     pub hook: Times,
     /// Times of its drains.
     pub drain: Times,
-    /// What it failed with last, in one line.
+    /// Its last failure, in one line.
     pub last_failure: Option<String>,
-    /// What forgotten generations had counted.
+    /// The counts of forgotten generations.
     gone: ComponentMetrics,
 }
 
@@ -35,7 +35,7 @@ impl Counters {
         }
     }
 
-    /// Keeps what a generation has counted that is forgotten.
+    /// Keeps the counts of a generation that is forgotten.
     pub(super) fn absorb(&mut self, record: &GenerationRecord) {
         self.gone.add_counts(&counts(record));
     }
@@ -67,7 +67,7 @@ impl Counters {
     }
 }
 
-/// Returns what one generation has counted by itself.
+/// Returns the counts of one generation.
 fn counts(record: &GenerationRecord) -> ComponentMetrics {
     let mut counts =
         ComponentMetrics { dropped_lines: record.dropped_lines(), ..ComponentMetrics::default() };

@@ -1,6 +1,6 @@
 //! The control thread's loop: waits for signals, messages and deadlines, feeds the machine, and has `perform`
-//! do what it says. Invariant: nothing in here blocks but the one `poll`, and no guest code runs here, so a
-//! deadline is late only by what the system's scheduler adds.
+//! carries them out. Invariant: only the one `ppoll` blocks, and no guest code runs here. A deadline is late only by the
+//! delay of the system's scheduler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,20 +30,20 @@ use crate::runtime::Runtime;
 use crate::server::Servers;
 use crate::teardown::{Event, GenerationId, Level, Machine, Phase};
 
-/// How often epochs are bumped while somebody who is cut off still runs. A store made after the first bump
+/// Period of epoch bumps while a generation that was cut off still runs. A store made after the first bump
 /// would miss it.
 const BUMP_EVERY: Duration = Duration::from_millis(10);
 /// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What is left when an app has ended.
+/// The remains of an app that has ended.
 #[derive(Debug)]
 pub struct Ended {
     /// Its report.
     pub result: Result<Report, AppError>,
     /// Still on guard, with the bound of the stop if there was one.
     pub guardian: Guardian,
-    /// The signals, which nobody listens to any more.
+    /// The signals, which the app does not read any more.
     pub signals: Option<SignalSource>,
     /// Still answering, until it is dropped: the last that closes.
     pub admin: Option<Admin>,
@@ -72,7 +72,7 @@ pub(super) struct EventLoop {
     /// Components are being loaded.
     pub(super) startup: Option<StartupProgress>,
     pub(super) stop: StopProgress,
-    /// What runs the components, once they are loaded.
+    /// The servers of the components, once these are loaded.
     pub(super) servers: Option<Servers>,
     pub(super) reloads: ReloadState,
     pub(super) waiting: WaitingOperators,
@@ -124,7 +124,7 @@ impl EventLoop {
         }
     }
 
-    /// Runs the app to its end. The guardian goes on until somebody dismisses it.
+    /// Runs the app to its end. The guardian goes on until it is dismissed.
     pub(super) fn run(mut self) -> Ended {
         let result = self.run_to_end();
         Ended { result, guardian: self.guardian, signals: self.options.signals, admin: self.admin }
@@ -169,7 +169,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Waits until there is something to do. Returns whether a deadline was in sight.
+    /// Waits for the next event or deadline. Returns whether a deadline bounded the wait.
     fn wait(&mut self) -> Result<bool, AppError> {
         let now = self.runtime.clock().now();
         let due = self.machine.next_wake().into_iter().chain(self.next_liveness_check()).min();
@@ -188,14 +188,14 @@ impl EventLoop {
         }
     }
 
-    /// Feeds the machine, and does what it says.
+    /// Feeds the machine an event, and carries out its actions.
     pub(super) fn feed(&mut self, event: Event) {
         let before = self.machine.level();
         let actions = self.machine.on(self.now, event);
         self.follow(before, actions);
     }
 
-    /// Does what the machine says.
+    /// Carries out actions of the machine; `before` is the level before its event.
     pub(super) fn follow(&mut self, before: Level, actions: Vec<crate::teardown::Action>) {
         if before == Level::Running && self.machine.cause().is_some() {
             self.stop.begins(self.now);

@@ -1,4 +1,4 @@
-//! What the control thread does with what it hears: it notes it, says it, and feeds the machine. Decides nothing.
+//! Events of the control thread: each is recorded, logged, and fed to the machine. Decides nothing.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl EventLoop {
             InstanceEvent::Drained => record.returned = record.returned.or(Some(now)),
             InstanceEvent::Extend(by, answer) => {
                 let granted = self.extend(id, by);
-                // Whoever asked can be gone by now.
+                // The instance can have ended by now.
                 let _gone = answer.send(granted);
             }
             InstanceEvent::StopRequested => self.feed(Event::StopRequested(Requester::Component(id))),
@@ -106,7 +106,7 @@ impl EventLoop {
         let mut report = record.report(outcome, now);
         let before = self.machine.level();
         let actions = self.machine.on(now, Event::Ended(id, outcome));
-        // The machine can have forgotten it, or be about to begin anew with it. What follows from its end is told after it.
+        // The machine can have forgotten it, or be about to begin anew with it. The log tells the consequences after the end.
         if let (Some(record), true) = (self.registry.get(id), self.machine.knows(id)) {
             report = self.report_of(id, record);
         }
@@ -118,7 +118,7 @@ impl EventLoop {
         self.follow(before, actions);
     }
 
-    /// Hears what happened to one instance; `number` says which where there are several.
+    /// Handles an event of one instance; `number` is its number where there are several.
     fn hear_of_instance(&mut self, id: GenerationId, number: Option<u32>, event: InstanceEvent) {
         let now = self.now;
         let name = self.name(id);
@@ -148,7 +148,7 @@ impl EventLoop {
         }
     }
 
-    /// Notes the last failure of a component, for status; what only was on trial is told of with its reload.
+    /// Notes the last failure of a component, for the status. The failure of a generation on trial belongs to its reload.
     pub(super) fn note_failure(&mut self, id: GenerationId, summary: String) {
         let serves = !self.reloads.is_on_trial(id) && !self.machine.is_retired(id);
         if let Some((_, counters)) = self.registry.with_counters(id).filter(|_| serves) {
@@ -193,7 +193,7 @@ impl EventLoop {
 }
 
 impl super::generation_record::GenerationRecord {
-    /// Returns whether it is ready only when its guest has said so.
+    /// Returns whether its guest has to call `ready`.
     fn waits_for_word(&self) -> bool {
         let ready = self.loaded.as_ref().map(|loaded| self.plan.resolve(&loaded.defaults).ready);
         ready == Some(ReadyWhen::Said)

@@ -1,5 +1,4 @@
-//! What is known of each generation of a component while it runs: for status lines, the report and the table. Decides
-//! nothing.
+//! The record of each generation while it runs, for status lines, the report and the table. Decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,10 @@ use crate::runtime::{Failure, HookResult, Kind, Link, Loaded};
 use crate::server::{Stats, Unit};
 use crate::teardown::{Outcome, Phase};
 
-/// One generation's record. What is about its instance begins anew when it is started again.
+/// The record of one generation. The facts of its instance begin anew with each start.
 #[derive(Debug)]
 pub(super) struct GenerationRecord {
-    /// What it was made from.
+    /// Its plan.
     pub plan: Arc<ComponentPlan>,
     /// Which version of its name it is; the first is 1.
     pub generation: u64,
@@ -23,21 +22,21 @@ pub(super) struct GenerationRecord {
     pub started: Option<Duration>,
     /// When it became ready the last time.
     pub ready: Option<Duration>,
-    /// Whether its guest has said that it is ready.
+    /// Its guest has called `ready`.
     pub said_ready: bool,
-    /// Whether it was found not to be alive.
+    /// Its health check has failed.
     pub unhealthy: bool,
     /// The conversation with its instance.
     pub link: Option<Arc<Link>>,
-    /// What was loaded.
+    /// The loaded component.
     pub loaded: Option<Arc<Loaded>>,
     /// Its output, for the count of dropped lines.
     pub sources: Option<[Source; 2]>,
     /// When it was asked to stop.
     pub asked: Option<Duration>,
-    /// What was in flight then: its `run`, or its requests.
+    /// The count in flight at that time: its `run`, or its requests.
     pub in_flight_asked: Option<u64>,
-    /// What was in flight when it was cut off.
+    /// The count in flight when it was cut off.
     pub in_flight_cut: Option<u64>,
     /// Its counts, once its server knows it.
     pub stats: Option<Arc<Stats>>,
@@ -45,9 +44,9 @@ pub(super) struct GenerationRecord {
     pub returned: Option<Duration>,
     /// Its hooks.
     pub hooks: HookRecord,
-    /// What it failed with.
+    /// Its failure.
     pub failure: Option<Failure>,
-    /// What went wrong without ending it: an instance failed alone, or it was not alive.
+    /// A failure that did not end it: of one instance, or of its health check.
     pub lost: Option<Failure>,
     /// When it ended.
     pub ended: Option<Duration>,
@@ -81,7 +80,7 @@ impl GenerationRecord {
         }
     }
 
-    /// Forgets what was about the instance before, if there was one.
+    /// Begins a start: the facts of the instance before are forgotten.
     pub(super) fn begins(&mut self, now: Duration, link: Arc<Link>) {
         let fresh = Self::new(self.plan.clone(), self.loaded.clone(), self.generation);
         let sources = self.sources.take();
@@ -94,7 +93,7 @@ impl GenerationRecord {
         self.loaded.as_ref().map_or("", |loaded| loaded.kind.name)
     }
 
-    /// Returns whether its kind has this property; no, until it is loaded.
+    /// Returns whether its kind has this property; false until it is loaded.
     pub(super) fn is(&self, property: impl FnOnce(&Kind) -> bool) -> bool {
         self.loaded.as_ref().is_some_and(|loaded| property(loaded.kind))
     }
@@ -104,7 +103,7 @@ impl GenerationRecord {
         self.stats.as_ref().and_then(|stats| stats.unit())
     }
 
-    /// Returns the lines of its output that nobody read.
+    /// Returns the number of output lines that were dropped.
     pub(super) fn dropped_lines(&self) -> u64 {
         self.sources.iter().flatten().map(Source::dropped).sum()
     }
@@ -114,12 +113,12 @@ impl GenerationRecord {
         self.link.as_ref().is_some_and(|link| link.orders.has_entered())
     }
 
-    /// Returns whether something of it exists.
+    /// Returns whether it has started and not ended.
     pub(super) fn lives(&self) -> bool {
         self.started.is_some() && self.ended.is_none()
     }
 
-    /// Returns what is in flight; nothing where nothing of it exists.
+    /// Returns the count in flight; 0 before its start and after its end.
     pub(super) fn in_flight_now(&self) -> u64 {
         if self.lives() { self.in_flight() } else { 0 }
     }
@@ -163,7 +162,7 @@ impl GenerationRecord {
         self.in_flight_cut.unwrap_or(if forced { self.in_flight() } else { 0 })
     }
 
-    /// Returns what the component is doing, for status lines and for "waiting for".
+    /// Returns the activity of the component, for status lines and for "waiting for".
     pub(super) fn doing(&self, phase: Phase) -> &'static str {
         let Some(loaded) = self.loaded.as_ref().filter(|_| phase != Phase::Ended) else {
             return if phase == Phase::Ended { "ended" } else { "loading" };
@@ -219,7 +218,7 @@ impl GenerationRecord {
         }
     }
 
-    /// Returns the subject of a sentence about what was cut off.
+    /// Returns the subject of a sentence about the work that was cut off.
     fn overran(&self, outcome: Outcome) -> &'static str {
         let Some(loaded) = &self.loaded else { return "it" };
         let words = &loaded.kind.words;
@@ -258,7 +257,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns what has to be done with a component's streams when its instance has ended.
+/// Returns the function that ends a component's streams after its instance.
 pub(super) fn finisher(stdout: &GuestStream, stderr: &GuestStream) -> Box<dyn FnOnce() + Send> {
     let (stdout, stderr) = (stdout.clone(), stderr.clone());
     Box::new(move || {

@@ -1,5 +1,5 @@
 //! How the control thread hears of things: a queue, and a descriptor that is readable while it holds something.
-//! Invariant: sending never blocks and never fails; what a guest can send is bounded by who calls this.
+//! Invariant: sending never blocks and never fails. The callers bound the messages that a guest can cause.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,18 +73,18 @@ impl Inbox {
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns what tells, when a panic drops it, that the thread which holds it has died.
+    /// Returns a notice for a thread to hold. A panic that drops it reports the death of the thread.
     pub(super) fn on_death(&self, what: &'static str) -> OnDeath {
         OnDeath { inbox: self.clone(), what }
     }
 
-    /// Returns what to poll for reading.
+    /// Returns the descriptor to poll for reading.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-/// Tells of the death of a thread that somebody waits for.
+/// Reports the death of a thread whose answer the control thread waits for.
 #[derive(Debug)]
 pub(super) struct OnDeath {
     inbox: Inbox,

@@ -175,7 +175,7 @@ pub(super) fn ended(report: &ComponentReport) {
     info!(component, outcome, detail, "component ended");
 }
 
-/// What holds the stop up. Of a single file whoever stopped it is told, too, where other news of the app are not.
+/// Logs the component that the stop waits for. For a single file it is a warning: its user sees it without the other log lines.
 pub(super) fn waiting(
     alone: bool,
     component: &str,

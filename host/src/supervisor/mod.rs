@@ -1,4 +1,4 @@
-//! Runs an app: feeds the teardown machine with what happens, does what it says, and tells what was done.
+//! Runs an app: feeds the teardown machine with events, carries out its actions, and reports them.
 //!
 //! One thread, `curfew-control`, owns the machine and the timers and never runs guest code; a second one, the
 //! guardian, ends the process if the first does not. Servers and stores live on threads of their own.

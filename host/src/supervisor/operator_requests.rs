@@ -1,4 +1,4 @@
-//! What operators ask for over the control socket: carried out at once or refused at once, with a reason.
+//! Requests of operators over the control socket. Each is carried out at once, or refused at once with a reason.
 
 use tokio::sync::oneshot;
 
@@ -114,7 +114,7 @@ impl EventLoop {
         if self.machine.phase(id) == Phase::Ended {
             self.never_ready(id, "it was stopped before it was ready");
         }
-        // Older ones are on the way out already; who has no time for it stops them, too.
+        // Older generations stop already. A stop without grace cuts them off, too.
         let older: Vec<_> = self.alive(name).filter(|other| now && *other != id).collect();
         older.into_iter().for_each(|id| self.feed(Event::StopOne(id, Urgency::Now)));
         Ok(())
@@ -130,7 +130,7 @@ impl EventLoop {
         self.renew(id, Cause::Request(Requester::Operator), Some(answer));
     }
 
-    /// Tells whoever waits for the end of this component how it ended, if this was all that was left of it.
+    /// Answers the operators that wait for the end of this component, if no generation of it is left.
     pub(super) fn now_ended(&mut self, id: GenerationId, how: &str) {
         let name = self.name(id);
         if self.alive(&name).next().is_some() {

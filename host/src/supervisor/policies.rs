@@ -6,7 +6,7 @@ use crate::plan::{AppPlan, ComponentPlan, OnEnd};
 use crate::runtime::Loaded;
 use crate::teardown::{GenerationId, GenerationPolicy, Policy};
 
-/// Returns what holds for the app.
+/// Returns the policy of the app.
 pub(super) fn policy(app: &AppPlan) -> Policy {
     Policy {
         grace: app.grace,
@@ -16,7 +16,7 @@ pub(super) fn policy(app: &AppPlan) -> Policy {
     }
 }
 
-/// Returns what holds for a component; `ids` are the generations that its names mean. Its kind is known once it is loaded:
+/// Returns the policy of a component; `ids` are the current generations by name. Its kind is known once it is loaded:
 /// before that it cannot start.
 pub(super) fn generation_policy(
     plan: &ComponentPlan,

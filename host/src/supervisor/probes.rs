@@ -24,7 +24,7 @@ impl EventLoop {
         }
     }
 
-    /// Returns when somebody will have been silent for too long.
+    /// Returns when the next service will have been silent for too long.
     pub(super) fn next_liveness_check(&self) -> Option<Duration> {
         self.watched().map(|(_, _, due)| due).min()
     }

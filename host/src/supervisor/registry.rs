@@ -1,4 +1,4 @@
-//! Who takes part in the app: each generation of each component by its number, and the books by name.
+//! All generations of all components by their number, and the counters by name.
 //!
 //! Invariant: a number is given once; a name means one generation at a time, the one that serves or is to.
 
@@ -80,7 +80,7 @@ impl Registry {
         Some((record, counters))
     }
 
-    /// Forgets a generation. What it has counted stays.
+    /// Forgets a generation. Its counts stay.
     pub(super) fn forget(&mut self, id: GenerationId) {
         if let Some(record) = self.members.remove(&id)
             && let Some(counters) = self.counters.get_mut(&record.plan.name)

@@ -1,4 +1,5 @@
-//! Reloads: from a manifest that is read again to a change for the machine, and what became of it. Invariant (I10): until the machine says `Switch`, the running app is not touched.
+//! Reloads: the manifest is read again and becomes a rollout of the machine. Invariant (I10): until the machine says `Switch`, the
+//! running app is not touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ impl EventLoop {
         }
     }
 
-    /// Turns what was loaded into a rollout. What has not changed was given back as it runs.
+    /// Turns the loaded components into a rollout. Loading returned unchanged components as they run.
     fn take_over(&mut self, plan: Box<Plan>, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
         let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
         let (mut added, mut kept) = (0, Vec::new());
@@ -132,7 +133,7 @@ impl EventLoop {
         self.begin_rollout(rollout, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
     }
 
-    /// Gets what the fresh ones need, then lets the machine begin.
+    /// Prepares the incoming generations, then lets the machine begin.
     pub(super) fn begin_rollout(
         &mut self,
         mut rollout: Rollout,
@@ -146,7 +147,7 @@ impl EventLoop {
             let Some(record) = self.registry.get(*id) else { continue };
             let Some(loaded) = record.loaded.clone() else { continue };
             let plan = record.plan.clone();
-            // Also those of an earlier manifest, or of a restart that was not waited for.
+            // Generations of an earlier manifest count, and those of a restart that did not wait for its end.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
             let waits = !before.is_empty() && !loaded.kind.is_pooled && !plan.overlap;
             let policy = generation_policy(&plan, Some(&loaded), &pending.ids);
@@ -195,14 +196,14 @@ impl EventLoop {
         self.reload_ended(Ok(what));
     }
 
-    /// The app stops while a manifest is read, or what it says is loaded: nothing comes of it.
+    /// Fails a reload whose manifest is still being read or loaded: the app stops.
     pub(super) fn give_up_reading(&mut self) {
         if self.reloads.is_preparing() {
             self.reload_failed("the app stops".to_owned());
         }
     }
 
-    /// Takes back what was to take over.
+    /// Takes back the rollout that waits for its switch.
     pub(super) fn roll_back(&mut self, because: Option<GenerationId>) {
         if let Some(servers) = self.servers.as_mut() {
             servers.roll_back();
@@ -220,7 +221,7 @@ impl EventLoop {
         }
     }
 
-    /// Returns what went wrong with a generation, in words.
+    /// Returns the failure of a generation in words.
     pub(super) fn why_failed(&self, id: GenerationId) -> String {
         let record = self.registry.get(id);
         let failure = record.and_then(|record| record.failure.as_ref().or(record.lost.as_ref()));

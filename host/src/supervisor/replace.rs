@@ -1,7 +1,7 @@
 //! Replacements of one component by a fresh generation of itself: because an operator wants it, or because it was found dead. How a
 //! service that ended by itself is started again is not here: it keeps its generation.
 //!
-//! Invariant: each of them is told once, when the fresh generation is ready or never will be, to the log and to whoever asked.
+//! Invariant: the log and the operator hear the end of each restart once: the fresh generation is ready, or never will be.
 
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::teardown::{Cause, Event, GenerationId, Phase, Rollout};
 
 impl EventLoop {
-    /// Replaces a component by a fresh generation of itself. When what that needs cannot be had, it goes on as it is.
+    /// Replaces a component by a fresh generation of itself. If the fresh generation cannot be prepared, the component goes on as it is.
     pub(super) fn renew(
         &mut self,
         id: GenerationId,
@@ -53,7 +53,7 @@ impl EventLoop {
         self.now_ready(id);
     }
 
-    /// Whoever waits for this generation can be told, if it is ready and has taken over.
+    /// Answers the operator that waits for this generation, if it is ready and has taken over.
     pub(super) fn now_ready(&mut self, id: GenerationId) {
         if !self.machine.is_ready(id) || self.reloads.is_on_trial(id) {
             return;
@@ -66,7 +66,7 @@ impl EventLoop {
         }
     }
 
-    /// Tells whoever waits for this generation that it came to nothing.
+    /// Tells the operator that waits for this generation that it came to nothing.
     pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
         let Some((name, operator)) = self.waiting.restart_ended(id) else { return };
         log_events::restart_failed(&name, why);

@@ -1,5 +1,4 @@
-//! The report of an app that has ended: what `--report` writes as JSON (`docs/report.schema.json` describes it)
-//! and what the table shows.
+//! The report of an app that has ended. `--report` writes it as JSON (`docs/report.schema.json`), and the table shows it.
 
 use serde::Serialize;
 
@@ -28,7 +27,7 @@ pub struct Report {
 pub struct CauseReport {
     /// `signal`, `failure`, `finished`, `request` or `host-bug`.
     pub kind: &'static str,
-    /// The signal, the component, who asked, or what died.
+    /// The name of the signal, the component, the requester, or the part that died.
     pub name: String,
 }
 
@@ -48,7 +47,7 @@ pub struct ComponentReport {
     pub restarts: u64,
     /// Its outcome, as docs/guide/exit-codes.md names it.
     pub outcome: &'static str,
-    /// What there is to say about it, for instance the error it failed with.
+    /// A detail, for instance its error.
     pub detail: Option<String>,
     /// `none` (it has no hook), `not-called`, `ok`, `error`, `trapped` or `cut-off`.
     pub hook: &'static str,
@@ -58,11 +57,11 @@ pub struct ComponentReport {
     pub hook_ms: Option<u64>,
     /// Requests in flight when it was asked. For a service: whether its `run` was under way.
     pub in_flight_asked: Option<u64>,
-    /// What of that was still in flight when it was cut off.
+    /// The part of these that was still in flight when it was cut off.
     pub in_flight_ended: u64,
     /// Milliseconds granted on top of its grace.
     pub extended_ms: u64,
-    /// Lines of its output that were dropped because nobody read them.
+    /// Lines of its output that were dropped because no reader took them.
     pub dropped_lines: u64,
     /// The counts of its requests, or of its connections, where the host listens for it.
     pub http: Option<Counts>,

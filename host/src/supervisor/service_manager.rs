@@ -1,5 +1,5 @@
-//! What the service manager (systemd) is told, and when. Invariant: it hears READY after each reload, also a failed one;
-//! STOPPING once; and signs of life from the control thread alone, for that is what must not hang.
+//! Messages to the service manager (systemd), and their moments. Invariant: it gets READY after each reload, also a failed one,
+//! and STOPPING once. Only the control thread sends signs of life: it must not hang.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Tells whoever the environment names; nobody, where the app is not the process.
+    /// Notifies the service manager that the environment names, if the process exists for this app.
     pub(super) fn new(is_process: bool) -> Self {
         let notifier = is_process.then(Notifier::from_env).filter(Notifier::is_on);
         Self { notifier, next_sign: Duration::ZERO, ready: false }

@@ -26,7 +26,7 @@ const FAULTS: [System; 7] = [
 /// Job control; `SIGCONT` is listened to.
 const JOB_CONTROL: [System; 3] = [System::SIGTSTP, System::SIGTTIN, System::SIGTTOU];
 
-/// What came.
+/// An arrived signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived {
     /// A signal that means something to the app.
@@ -119,7 +119,7 @@ impl SignalSource {
         })
     }
 
-    /// Returns what to poll for reading.
+    /// Returns the descriptor to poll for reading.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -129,8 +129,8 @@ impl SignalSource {
     }
 }
 
-/// Whoever starts curfew with HUP ignored (`nohup`) wants it to outlive the terminal. INT, which a shell ignores for
-/// what it starts with `&`, is listened to all the same.
+/// A user who starts curfew with HUP ignored (`nohup`) wants it to outlive the terminal. A shell ignores INT for jobs with `&`;
+/// curfew reads INT all the same.
 fn hup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -15,7 +15,7 @@ use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Serve
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
-/// Returns what makes the streams of a component's instances: they share its quota.
+/// Returns the maker of the streams of a component's instances. The streams share the component's quota.
 fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
     Box::new(move || {
         let [stdout, stderr] = sources.each_ref().map(|source| match passthrough {
@@ -41,7 +41,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Takes what was loaded and lets the components start.
+    /// Takes the loaded components and lets them start.
     ///
     /// # Errors
     /// When an address cannot be had; nothing has started then.
@@ -93,7 +93,7 @@ impl EventLoop {
         }
     }
 
-    /// Gives up what is still being loaded, and ends the progress on the terminal.
+    /// Ends the loading, and the progress on the terminal.
     pub(super) fn end_loading(&mut self) {
         self.startup = None;
     }

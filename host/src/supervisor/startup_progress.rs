@@ -3,7 +3,7 @@
 use crate::output::Progress;
 use crate::runtime::Loading;
 
-/// Dropping it gives up what is still being loaded.
+/// Dropping it ends the loading and the progress.
 pub(super) struct StartupProgress {
     progress: Progress,
     _loading: Loading,

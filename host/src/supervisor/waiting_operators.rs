@@ -1,6 +1,6 @@
-//! Operators whose request has no answer yet, and what each of them waits for.
+//! Operators whose request has no answer yet, by the event that each waits for.
 //!
-//! Invariant: each of them gets one answer: when what it waits for has happened or never will, or when the app stops.
+//! Invariant: each of them gets one answer: when its event has happened or never will, or when the app stops.
 
 use tokio::sync::oneshot;
 
@@ -21,7 +21,7 @@ pub(super) struct WaitingOperators {
     restarts: Vec<Restart>,
 }
 
-/// The restart of a component by a fresh generation. An operator waits for it, or nobody: the generation before it was dead.
+/// The restart of a component by a fresh generation. No operator waits where the generation before it was dead.
 #[derive(Debug)]
 struct Restart {
     fresh: GenerationId,
@@ -67,7 +67,7 @@ impl WaitingOperators {
         self.restarts.push(Restart { fresh, component, reply: from });
     }
 
-    /// Ends the restart that waits for this generation. Returns the component and who asked; `None` if there is no such restart.
+    /// Ends the restart that waits for this generation. Returns the component and its operator; `None` if there is no such restart.
     pub(super) fn restart_ended(&mut self, fresh: GenerationId) -> Option<(String, Option<Reply>)> {
         let restart = self.restarts.extract_if(.., |restart| restart.fresh == fresh).next()?;
         Some((restart.component, restart.reply))

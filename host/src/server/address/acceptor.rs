@@ -60,7 +60,7 @@ pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     /// The client's address.
     pub(crate) client: String,
-    /// Where it came in.
+    /// Its address.
     pub(crate) address: Arc<Address>,
     /// On whose threads it is served.
     pub(crate) host: Arc<Workers>,
@@ -73,7 +73,7 @@ pub(crate) struct Accepted {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) listens_on: ListenAddress,
     socket: Mutex<Option<Arc<ListeningSocket>>>,
     file: Option<Arc<SocketFile>>,
@@ -118,7 +118,7 @@ impl Acceptor {
         }
     }
 
-    /// Removes the file of a unix socket that is ours: nobody new finds it.
+    /// Removes the file of a unix socket of ours: new clients do not find it any more.
     pub(crate) fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
@@ -231,7 +231,7 @@ impl ListeningSocket {
         }
     }
 
-    /// Lets nobody new connect; to a unix socket nobody does whose file is gone.
+    /// Refuses new clients. A unix socket whose file is gone has none.
     fn bolt(&self) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),

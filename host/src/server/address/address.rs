@@ -19,7 +19,7 @@ use crate::server::generation::state;
 use crate::server::worker::workers::Workers;
 use crate::teardown::GenerationId;
 
-/// How the connections of an address are treated. The order is the rule.
+/// The treatment of an address's connections. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Requests are served.
@@ -34,9 +34,9 @@ pub(crate) enum Stage {
 
 /// See the module's documentation.
 pub(crate) struct Address {
-    /// Where ended requests are written, if anywhere.
+    /// The access log, if there is one.
     pub(crate) access: Option<Arc<AccessLog>>,
-    /// How its connections are served.
+    /// Serves its connections.
     pub(crate) serve: Serve,
     routing: ArcSwap<Routing>,
     /// Replaced generations, which may still work for connections.
@@ -48,7 +48,7 @@ pub(crate) struct Address {
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
-    /// Whether others may take over soon, for whom it stays open.
+    /// A rollout may take it over soon: it stays open for that.
     claimed: AtomicBool,
 }
 

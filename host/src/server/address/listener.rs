@@ -25,7 +25,7 @@ pub(crate) struct Listener {
     socket: Socket,
     /// As it was bound: with the port that the system chose.
     pub(crate) address: ListenAddress,
-    /// Whether clients can connect.
+    /// Clients can connect.
     listens: bool,
     /// Whether it ends with us: one that was given to us goes on with whoever gave it.
     pub(crate) is_ours: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Listener {
 pub(crate) struct SocketFile(Mutex<Option<PathBuf>>);
 
 impl SocketFile {
-    /// Removes it, so that nobody else finds the socket.
+    /// Removes the file, so that no new client finds the socket.
     pub(crate) fn remove(&self) {
         if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _gone_already = std::fs::remove_file(path);
@@ -105,7 +105,7 @@ impl Listener {
         Ok(Self { socket, address, listens: false, is_ours: true, file })
     }
 
-    /// Returns what whoever started the process listens on already, under this name.
+    /// Returns the sockets of this name that the service manager listens on already.
     ///
     /// # Errors
     /// When there is none, or it is of a family that is not served.
@@ -173,7 +173,7 @@ impl Listener {
     }
 }
 
-/// Does something while these share their port. They do not before and after: nobody else gets in.
+/// Calls `what` while these sockets share their port. Before and after, no other socket can bind it.
 fn beside<T>(acceptors: &[Arc<Acceptor>], what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let opened = acceptors.iter().try_for_each(|acceptor| acceptor.share(true));
     let result = opened.and_then(|()| what());

@@ -9,14 +9,14 @@ use tokio::time::timeout;
 use super::transport::Transport;
 use crate::server::address::address::{Address, Stage};
 
-/// How long a connection without a request in flight may live on when its address drains.
+/// The time that a connection without a request in flight has when its address drains.
 pub(crate) const STRAGGLE: Duration = Duration::from_secs(1);
 /// How long a socket is looked at when its address drains: what has come to it until then is known when the thread has asked
 /// the system once more. A timer fires behind that. A task that only yields can be woken before, by something else.
 pub(crate) const LAST_LOOK: Duration = Duration::from_millis(1);
-/// How long such a client is read from, unless everything drains.
+/// The time for which such a client is read, unless the app drains.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
-/// How much is read of it.
+/// The most bytes that are read of it.
 const LINGER_BYTES: usize = 64 << 20;
 
 /// Reads what the client still sends, for so long at most, so that it gets its answer.

@@ -32,7 +32,7 @@ use crate::server::worker::worker::{InstanceStart, WorkerOrder};
 use crate::server::worker::worker::{SharedParts, WorkerEvent};
 use crate::teardown::Outcome;
 
-/// How long connections may take to send what is left to say when their component was cut off.
+/// The time that connections have to send their last bytes after their component was cut off.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long one who was asked to stop waits for the others on its address to be asked, too: those who stop together are
 /// asked one after the other, and the address drains like any other then.
@@ -107,7 +107,7 @@ pub(crate) struct Controller {
     notice: Option<Notice>,
     hold: RestartPause,
     health: Health,
-    /// When hooks are called next to requests.
+    /// The time at which hooks are called next to requests.
     half: Option<Pin<Box<Sleep>>>,
     leaving: Leaving,
     connections: Connections,
@@ -375,7 +375,7 @@ impl Controller {
         let (number, events, parent) = (self.serial, self.tell.clone(), self.link.clone());
         let tell = move |event| match event {
             InstanceEvent::Entered => {
-                // Without a controller nobody wants to know.
+                // Without a controller the event has no listener.
                 let _unheard = events.send(WorkerEvent::Up(slot));
             }
             event @ (InstanceEvent::HookStarted | InstanceEvent::HookEnded(_)) => {

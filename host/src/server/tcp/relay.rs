@@ -40,7 +40,7 @@ pub(crate) struct Traffic<'a> {
     pub(crate) bytes: &'a ByteCounts,
     /// The order to the generation.
     pub(crate) call: Receiver<Call>,
-    /// When it was accepted.
+    /// The time of its acceptance.
     pub(crate) accepted: Instant,
     /// After so long without a byte its input ends, and after so long again it is cut short.
     pub(crate) idle: Duration,
@@ -48,16 +48,16 @@ pub(crate) struct Traffic<'a> {
     pub(crate) enough: Notify,
 }
 
-/// How it went.
+/// The end of a relay.
 #[derive(Debug)]
 pub(crate) struct Passed {
-    /// How the connection ended.
+    /// The end of the connection.
     pub(crate) ending: Ending,
     /// Whether the client can still send something, which it must not be reset for: it may have an answer on its way.
     pub(crate) lingers: bool,
 }
 
-/// How the input ended.
+/// The end of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fed {
     /// The client sends no more.
@@ -185,7 +185,7 @@ impl Traffic<'_> {
                 Ok(()) if buffer.filled().is_empty() => Step::Ended,
                 Ok(()) => {
                     self.bytes.count_received(buffer.filled().len());
-                    // There is room: nobody else writes.
+                    // There is room: this is the only writer.
                     input.write(buffer.filled());
                     Step::Moved
                 }

@@ -49,7 +49,7 @@ pub(crate) struct InstanceStart {
     pub(crate) stdio: Stdio,
     /// Ends its streams.
     pub(crate) finish: Box<dyn FnOnce() + Send>,
-    /// Where its end is told.
+    /// The channel for its end.
     pub(crate) tell: UnboundedSender<WorkerEvent>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum WorkerEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
     orders: UnboundedSender<WorkerOrder>,
-    /// How many connections it serves.
+    /// The number of its connections.
     pub(crate) connections: Arc<AtomicUsize>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct SharedParts {
     pub(crate) plan: Arc<ComponentPlan>,
     /// Its requests.
     pub(crate) pool: Arc<Pool>,
-    /// Where its handler is.
+    /// The index of its handler.
     pub(crate) handler: HandlerIndex,
     /// Longest time for an instance that ends alone.
     pub(crate) grace: Duration,
@@ -126,7 +126,7 @@ struct Gone {
 impl Drop for Gone {
     fn drop(&mut self) {
         let (leaked, died) = (self.leaked.unwrap_or(false), self.leaked.is_none());
-        // Without anybody who holds the workers nobody wants to know.
+        // If no one holds the workers any more, the end has no listener.
         if let Some(workers) = self.workers.upgrade() {
             workers.thread_gone(self.slot, leaked, died);
         }
