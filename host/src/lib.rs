@@ -1,7 +1,7 @@
 //! The host of curfew as a library: runs several WebAssembly components as one app and stops them well.
 //!
-//! One way down: [`plan`] → [`supervisor`] → [`server`] → [`runtime`]. [`teardown`] is a pure state
-//! machine beside them that decides how a stop goes; [`output`] is everything the process writes.
+//! Imports point one way: [`supervisor`] → [`admin`] → [`server`] → [`runtime`] → [`teardown`] → [`plan`]. [`teardown`] is the
+//! pure machine that decides how a stop goes. [`output`] writes everything that the process writes.
 //!
 //! What holds, whatever a guest does: each started instance's hook is called once unless it failed or was cut
 //! off first; the cause of a stop never changes; nobody waits for a clock once all is quiet; the process is
