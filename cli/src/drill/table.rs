@@ -70,7 +70,7 @@ fn row(result: &ScenarioResult) -> [String; 6] {
 }
 
 /// A finding, and the scenarios that have it.
-struct Group<'a> {
+struct RowGroup<'a> {
     finding: &'a Finding,
     texts: Vec<&'a str>,
     titles: Vec<String>,
@@ -78,7 +78,7 @@ struct Group<'a> {
     elsewhere: Vec<String>,
 }
 
-impl<'a> Group<'a> {
+impl<'a> RowGroup<'a> {
     fn add(&mut self, finding: &'a Finding, title: String) {
         self.texts.push(&finding.text);
         if merged(&self.texts).is_some() {
@@ -117,12 +117,12 @@ impl<'a> Group<'a> {
 
 /// Returns the findings, worst first; each fault once, with the scenarios that have it.
 fn findings_text(results: &[ScenarioResult]) -> String {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<RowGroup> = Vec::new();
     for result in results {
         for finding in &result.findings {
             match groups.iter_mut().find(|group| group.finding.is_same(finding)) {
                 Some(group) => group.add(finding, result.title()),
-                None => groups.push(Group {
+                None => groups.push(RowGroup {
                     finding,
                     texts: vec![&finding.text],
                     titles: vec![result.title()],
@@ -132,7 +132,7 @@ fn findings_text(results: &[ScenarioResult]) -> String {
         }
     }
     groups.sort_by_key(|group| std::cmp::Reverse(group.finding.severity));
-    groups.iter().map(Group::text).collect()
+    groups.iter().map(RowGroup::text).collect()
 }
 
 /// Splits a text into numbers and the text between them.
