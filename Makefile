@@ -86,6 +86,8 @@ run: setup-build ## run the demo app: Ctrl-C stops it
 	@echo "or operate it:           target/debug/curfew status --manifest guest-components/demo.toml"
 	@exec target/debug/curfew run guest-components/demo.toml
 
+# Most tests wait for a process: twice as many at a time as there are cores.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
 test: setup ## build everything and run all tests
 	$(CARGO) test -p curfew-host -p curfew
 

@@ -244,6 +244,16 @@ fn hup_reloads_with_a_manifest_and_stops_without_one() {
     app.wait().expect_code(0).expect_cause("signal", "SIGHUP");
 }
 
+/// Design, signals: under `nohup` a HUP does nothing.
+#[test]
+fn an_ignored_hup_stays_ignored() {
+    let app = servers("").under("nohup", &[]).start_ready();
+    app.signal(SIGHUP);
+    let output = app.stop();
+    output.expect_code(0).expect_cause("signal", "SIGTERM");
+    assert!(output.records("reloaded", "").is_empty(), "{}", output.said());
+}
+
 /// S10 (sequencer#14166): a second signal after everything has ended → still 0.
 #[test]
 fn a_signal_after_everything_has_ended_changes_nothing() {

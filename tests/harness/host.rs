@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use tempfile::TempDir;
 
 use super::{App, Output, valid_manifest};
@@ -38,41 +39,26 @@ pub struct Host {
 impl Host {
     /// A host that runs this manifest.
     pub fn manifest(text: &str) -> Host {
-        let host = Host::new();
-        fs::write(host.dir.path().join("curfew.toml"), text).unwrap();
-        host
+        Host::of(&curfew(), text)
     }
 
     /// The same of another binary.
     pub fn of(binary: &Path, text: &str) -> Host {
-        let mut host = Host::manifest(text);
-        let envs: Vec<_> = host
-            .command
-            .get_envs()
-            .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-            .collect();
-        let mut command = Command::new(binary);
-        command.current_dir(host.dir.path()).process_group(0).stdin(Stdio::null());
-        for (name, value) in envs {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        host.command = command;
+        let host = Host::new(binary);
+        fs::write(host.dir.path().join("curfew.toml"), text).unwrap();
         host
     }
 
     /// A host that runs these files, without a manifest.
     pub fn files<P: AsRef<Path>>(files: &[P]) -> Host {
-        let mut host = Host::new();
+        let mut host = Host::new(&curfew());
         host.what = files.iter().map(|file| file.as_ref().to_str().unwrap().to_string()).collect();
         host
     }
 
-    fn new() -> Host {
+    fn new(binary: &Path) -> Host {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new(curfew());
+        let mut command = Command::new(binary);
         command.current_dir(dir.path()).process_group(0);
         command.env("CURFEW_CACHE_DIR", cache());
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LOG").env_remove("CURFEW_FAIL_POINT");
@@ -223,6 +209,24 @@ impl Host {
         if self.piped[1] {
             self.command.stderr(Stdio::piped());
         }
+        if hup_is_ignored() {
+            hear_hup(&mut self.command);
+        }
         App::spawn(self)
     }
+}
+
+/// True under `nohup` and in some CI systems. A host would inherit that, and ignore HUP as well.
+fn hup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & (1 << (Signal::SIGHUP as i32 - 1)) != 0
+}
+
+#[expect(unsafe_code, reason = "std leaves the signals of a child as they are")]
+fn hear_hup(command: &mut Command) {
+    // SAFETY: between fork and exec it only calls `signal`, which is safe there, and sets no handler.
+    unsafe {
+        command.pre_exec(|| signal(Signal::SIGHUP, SigHandler::SigDfl).map(|_| ()).map_err(Into::into))
+    };
 }

@@ -112,6 +112,19 @@ impl Wire {
         until("the host's look at the request", || (unread(stream) == Some(0)).then_some(()));
     }
 
+    /// Begins a request to a lab that is in flight until [`Wire::release`]: the only byte of its body has not been sent.
+    #[track_caller]
+    pub fn hold(&mut self) {
+        self.send(self.head_of("POST", "/echo", "content-length: 1\r\n"));
+        self.until_read();
+    }
+
+    #[track_caller]
+    pub fn release(&mut self) {
+        self.send("x");
+        assert_eq!(self.fate().answered().expect(200).text(), "x");
+    }
+
     /// GET and its whole answer.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Answer {
@@ -233,4 +246,15 @@ pub enum Cut {
     End,
     /// By a reset; with TLS also without its closing word.
     Reset,
+}
+
+/// Starts all threads of a component that serve connections: there is one for each core, and a connection goes to the one
+/// with fewest.
+#[track_caller]
+pub fn start_threads(address: &Address) {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut wires: Vec<Wire> = (0..cores).map(|_| Wire::connect(address)).collect();
+    for wire in &mut wires {
+        wire.get("/").expect(200);
+    }
 }

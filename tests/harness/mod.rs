@@ -41,7 +41,7 @@ pub use http_load::{End, Load, Tally, Target};
 pub use http_parser::Answer;
 pub use http_tls::Trust;
 pub use http_tool::{python_with, tool};
-pub use http_wire::{Cut, Fate, Wire};
+pub use http_wire::{Cut, Fate, Wire, start_threads};
 pub use languages::{built, follow, sample, samples};
 pub use manifest::{app, component, keys, valid_manifest};
 pub use notify::Manager;

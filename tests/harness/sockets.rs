@@ -25,7 +25,8 @@ impl App {
         rows.collect()
     }
 
-    fn sockets(&self) -> Vec<u64> {
+    /// The inode of each open socket of the host, of any kind.
+    pub fn sockets(&self) -> Vec<u64> {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let inode = |entry: std::io::Result<std::fs::DirEntry>| {
             let target = std::fs::read_link(entry.ok()?.path()).ok()?;

@@ -151,13 +151,9 @@ fn surplus_instances_end_when_they_are_idle() {
     for source in LABS {
         let app = serve(source, "", "instances = { max = 3, concurrency = 1, idle = \"300ms\" }");
         let mut wires: Vec<Wire> = (0..3).map(|_| connect(&app)).collect();
-        for wire in &mut wires {
-            wire.begin_get("/sleep?ms=300");
-        }
-        for wire in &mut wires {
-            wire.fate().answered().expect(200);
-        }
+        wires.iter_mut().for_each(Wire::hold);
         app.wait_for_logs("instance started", "lab", 3);
+        wires.iter_mut().for_each(Wire::release);
         app.wait_for_logs("instance ended", "lab", 2);
         assert_eq!(app.records("hook ended", "lab").len(), 2);
         let last = state(&app);

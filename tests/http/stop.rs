@@ -8,7 +8,7 @@ use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 
 use super::lab::{LABS, MS, connect, serve, served};
 use crate::harness::{
-    Address, Cut, H2, Host, Trust, Wire, app, assert_within, block_on, component, until, web,
+    Address, Cut, H2, Host, Trust, Wire, app, assert_within, block_on, component, start_threads, until, web,
 };
 
 /// The bound of H3 and H4 on an idle machine.
@@ -269,7 +269,7 @@ fn connections_that_have_gone_leave_nothing_behind() {
             wire.send("GET / HTTP/1.1\r\nhost");
         }
     };
-    // Instances are added at first, each with its thread.
+    start_threads(&address);
     come_and_go(50);
     let (descriptors, threads) = (app.descriptors(), app.threads());
     come_and_go(300);

@@ -119,17 +119,17 @@ fn an_answer_that_has_begun_may_take_its_time() {
 #[test]
 fn what_comes_after_the_timeout_is_not_sent() {
     for source in LABS {
-        let app = serve(source, "", &keys("max = 2").replace("grace = \"500ms\"", "grace = \"20s\""));
+        let app = serve(source, "", "request-timeout = \"1s\"\ninstances = { max = 2 }");
         let mut wire = connect(&app);
-        wire.send_get("/sleep?ms=900");
+        wire.send_get("/sleep?ms=1400");
         let answer = wire.fate().answered();
         let closes = answer.closes();
         answer.expect(504);
         if !closes {
             assert_eq!(wire.get("/sized?bytes=3").expect(200).body, b"xxx");
-            wire.send_get("/sleep?ms=400");
+            wire.send_get("/sleep?ms=500");
             match wire.fate() {
-                Fate::Answered(answer) => assert_eq!(answer.expect(200).text(), "slept 400 ms"),
+                Fate::Answered(answer) => assert_eq!(answer.expect(200).text(), "slept 500 ms"),
                 other => panic!("{other:?}"),
             }
         }

@@ -6,7 +6,7 @@ use artifacts::{HTTP_LAB, HTTP_LAB_CLASSIC, SERVICE_LAB};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 
 use super::shop::seen;
-use crate::harness::{App, CONTROL, Fate, Host, Wire, app, component, keys, until, web};
+use crate::harness::{App, CONTROL, Fate, Host, Wire, app, component, keys, start_threads, until, web};
 
 const RELOADS: u64 = 20;
 /// Between reloads; the next one, on trial, is the fourth.
@@ -150,6 +150,9 @@ fn reloads_and_restarts_leave_nothing_behind() {
             + &component("desk", SERVICE_LAB, &env)
     };
     let app = Host::manifest(&manifest(1)).start_ready();
+    for name in ["lab", "classic"] {
+        start_threads(&app.address(name));
+    }
     let mut taken = Vec::new();
     for round in 2..=16 {
         for name in ["lab", "classic"] {
