@@ -12,7 +12,8 @@
 //! | `half` | sends `half`, and never ends |
 //! | `trap`, `half-trap`, `spin`, `exit` | what they say; the second has sent `half` before |
 //!
-//! What becomes of it is said on standard output: `input ended`, `output dropped`.
+//! What becomes of it is said on standard output: `input ended`, `output dropped`. The hook does what the environment
+//! variable `HOOK` says: `trap` or `spin`.
 
 // Nothing of it can run elsewhere, and so a build of the whole workspace passes it by.
 #![cfg(target_family = "wasm")]
@@ -64,7 +65,12 @@ impl exports::curfew::lifecycle::tcp_handler::Guest for Lab {
 impl exports::curfew::lifecycle::hook::Guest for Lab {
     async fn shutdown(_notice: exports::curfew::lifecycle::hook::Notice) -> Result<(), String> {
         println!("hook called");
-        Ok(())
+        match std::env::var("HOOK").unwrap_or_default().as_str() {
+            "" => Ok(()),
+            "trap" => Ok(misdeeds::deep_trap()),
+            "spin" => misdeeds::spin(),
+            mode => Err(misdeeds::unknown("HOOK", mode)),
+        }
     }
 }
 
