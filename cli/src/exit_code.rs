@@ -5,7 +5,7 @@ use crate::drill::DrillError;
 use crate::error::CliError;
 use crate::new::NewError;
 use curfew_host::admin::client::ControlClientError;
-use curfew_host::plan::PlanErrorKind;
+use curfew_host::plan::PlanError;
 use curfew_host::runtime::LoadError;
 use curfew_host::server::PrepareError;
 use curfew_host::supervisor::AppError;
@@ -15,10 +15,10 @@ impl CliError {
     /// Returns the code that the process leaves with for this error.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Plan(error) => match error.kind() {
-                PlanErrorKind::Invalid => ExitCode::INVALID,
-                PlanErrorKind::Unreadable => ExitCode::UNAVAILABLE,
-                PlanErrorKind::Usage => ExitCode::USAGE,
+            Self::Plan(error) => match error {
+                PlanError::Invalid(_) => ExitCode::INVALID,
+                PlanError::Unreadable { .. } => ExitCode::UNAVAILABLE,
+                PlanError::Usage { .. } => ExitCode::USAGE,
             },
             Self::App(error) => match error {
                 AppError::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,

@@ -131,13 +131,14 @@ impl Supervision {
         let resolved = plan.resolve(&loaded.defaults);
         let on_exit = plan.on_exit == OnEnd::Restart;
         let on_failure = resolved.on_failure == OnEnd::Restart;
+        let [first_pause_ms, longest_pause_ms] = plan.restart.backoff.map(millis);
         let restart = RestartDescription {
             on_exit,
             on_failure,
             max: plan.restart.max,
             within_ms: millis(plan.restart.within),
-            first_pause_ms: millis(plan.restart.first_pause),
-            longest_pause_ms: millis(plan.restart.longest_pause),
+            first_pause_ms,
+            longest_pause_ms,
         };
         let ready = ReadyDescription {
             when: resolved.ready.word(),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ::http::uri::PathAndQuery;
 
+use super::names::absolute;
+
 /// Longest path of a Unix socket, in bytes: the limit of the system, without the NUL at the end.
 pub const MAX_SOCKET_PATH: usize = 107;
 
@@ -28,12 +30,8 @@ impl ListenAddress {
     #[must_use]
     pub fn resolved(&self, base: &Path) -> Self {
         match self {
-            Self::Ip(address) => Self::Ip(*address),
-            Self::Unix(path) => {
-                let path = base.join(path);
-                Self::Unix(std::path::absolute(&path).unwrap_or(path))
-            }
-            Self::Activated(name) => Self::Activated(name.clone()),
+            Self::Unix(path) => Self::Unix(absolute(base.join(path))),
+            Self::Ip(_) | Self::Activated(_) => self.clone(),
         }
     }
 
@@ -46,20 +44,20 @@ impl ListenAddress {
         }
     }
 
-    /// Whether the system chooses the port.
+    /// Returns whether the system chooses the port.
     #[must_use]
     pub const fn is_any_port(&self) -> bool {
         matches!(self, Self::Ip(address) if address.port() == 0)
     }
 
-    /// Whether it is a socket whose path is longer than the system takes.
+    /// Returns whether it is a socket whose path is longer than the system takes.
     #[must_use]
     pub fn is_too_long(&self) -> bool {
         matches!(self, Self::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH)
     }
 
-    /// Whether only one of the two can be bound at a time: they are equal, or one is part of the other. `0.0.0.0` is every
-    /// IPv4 address, `[::]` every IPv6 one and no IPv4 one.
+    /// Returns whether only one of the two can be bound at a time: they are equal, or one is part of the other. `0.0.0.0` is
+    /// every IPv4 address, `[::]` every IPv6 one and no IPv4 one.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -67,9 +65,7 @@ impl ListenAddress {
                 let every = a.ip().is_unspecified() || b.ip().is_unspecified();
                 a.port() != 0 && a.port() == b.port() && (a == b || every && a.is_ipv4() == b.is_ipv4())
             }
-            (Self::Unix(a), Self::Unix(b)) => a == b,
-            (Self::Activated(a), Self::Activated(b)) => a == b,
-            (Self::Ip(_) | Self::Unix(_) | Self::Activated(_), _) => false,
+            (Self::Ip(_) | Self::Unix(_) | Self::Activated(_), _) => self == other,
         }
     }
 }
@@ -120,8 +116,8 @@ impl AddressError {
     }
 
     /// The same with what was probably meant.
-    pub(super) fn but(reason: &'static str, meant: &str) -> Self {
-        Self { reason, hint: Some(format!("did you mean {meant:?}?")) }
+    pub(super) fn but(reason: &'static str, meant: impl AsRef<str>) -> Self {
+        Self { reason, hint: Some(format!("did you mean {:?}?", meant.as_ref())) }
     }
 }
 
@@ -134,37 +130,27 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
         return Ok(address);
     }
     let bare_port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"));
-    if let Some(port) = bare_port.filter(|port| !port.is_empty() && port_of(port).is_some()) {
-        return Err(AddressError::but("the address is missing", &format!("0.0.0.0:{port}")));
-    }
-    if let Some(port) = text.strip_prefix("localhost:") {
-        return Err(AddressError::but("it must be an IP address, not a name", &format!("127.0.0.1:{port}")));
-    }
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(AddressError::but("the port is missing", &format!("[{text}]:8080")));
-    }
-    if text.parse::<Ipv4Addr>().is_ok() {
-        return Err(AddressError::but("the port is missing", &format!("{text}:8080")));
-    }
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
-        return Err(AddressError::but("the address is missing", &format!("127.0.0.1:{text}")));
-    }
-    if let Some((_, rest)) = text.split_once("://") {
-        let rest = rest.trim_end_matches('/');
-        return Err(match rest.parse::<SocketAddr>() {
-            Ok(address) => AddressError::but("it is a URL, not an address", &address.to_string()),
-            Err(_) => AddressError::new("it is a URL, not an address"),
-        });
-    }
-    if let Some((host, port)) = text.rsplit_once(':') {
-        if port_of(port).is_none() {
-            return Err(AddressError::new("the port is not a number from 0 to 65535"));
-        }
-        if is_host_name(host) {
-            return Err(AddressError::new("it must be an IP address, not a name"));
-        }
-    }
-    Err(AddressError::new("it is not an IP address and a port"))
+    Err(if let Some(port) = bare_port.filter(|port| !port.is_empty() && port_of(port).is_some()) {
+        AddressError::but("the address is missing", format!("0.0.0.0:{port}"))
+    } else if let Some(port) = text.strip_prefix("localhost:") {
+        AddressError::but("it must be an IP address, not a name", format!("127.0.0.1:{port}"))
+    } else if text.parse::<Ipv6Addr>().is_ok() {
+        AddressError::but("the port is missing", format!("[{text}]:8080"))
+    } else if text.parse::<Ipv4Addr>().is_ok() {
+        AddressError::but("the port is missing", format!("{text}:8080"))
+    } else if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
+        AddressError::but("the address is missing", format!("127.0.0.1:{text}"))
+    } else if let Some((_, rest)) = text.split_once("://") {
+        let reason = "it is a URL, not an address";
+        let address = rest.trim_end_matches('/').parse::<SocketAddr>();
+        address.map_or(AddressError::new(reason), |address| AddressError::but(reason, address.to_string()))
+    } else {
+        AddressError::new(match text.rsplit_once(':') {
+            Some((_, port)) if port_of(port).is_none() => "the port is not a number from 0 to 65535",
+            Some((host, _)) if is_host_name(host) => "it must be an IP address, not a name",
+            Some(_) | None => "it is not an IP address and a port",
+        })
+    })
 }
 
 /// Reads an address for the host to listen on: what [`parse_listen`] takes, `unix:PATH`, or `fd:NAME`.
@@ -181,48 +167,38 @@ pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
             // One way to write it, so that components that mean the same address share it.
             Ok(address) => Ok(ListenAddress::Ip(address).canonical()),
             Err(_) if is_path => {
-                Err(AddressError::but("a socket's path follows `unix:`", &format!("unix:{text}")))
+                Err(AddressError::but("a socket's path follows `unix:`", format!("unix:{text}")))
             }
             Err(error) => Err(error),
         };
     };
     if let Some(rest) = path.strip_prefix("//") {
-        return Err(AddressError::but(
-            "it is a URL; the path follows `unix:` at once",
-            &format!("unix:{rest}"),
-        ));
+        let reason = "it is a URL; the path follows `unix:` at once";
+        Err(AddressError::but(reason, format!("unix:{rest}")))
+    } else if path.is_empty() || path.ends_with('/') {
+        Err(AddressError::new("the name of the socket is missing"))
+    } else if path.contains('\0') {
+        Err(AddressError::new("there is a NUL in it"))
+    } else {
+        Ok(ListenAddress::Unix(PathBuf::from(path)))
     }
-    if path.is_empty() || path.ends_with('/') {
-        return Err(AddressError::new("the name of the socket is missing"));
-    }
-    if path.contains('\0') {
-        return Err(AddressError::new("there is a NUL in it"));
-    }
-    Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
-/// Longest name of an inherited socket: the limit of systemd.
-const MAX_ACTIVATED: usize = 255;
-
-/// By systemd.socket(5): printable ASCII without `:`, which separates the names in the environment.
+/// Reads the name of an inherited socket. By systemd.socket(5) it is printable ASCII without `:`, which separates the names in
+/// the environment, and at most 255 long.
 fn parse_activated(name: &str) -> Result<ListenAddress, AddressError> {
+    let hint = Some("it is what `FileDescriptorName=` says in the .socket unit".to_owned());
     if name.is_empty() {
-        return Err(AddressError {
-            reason: "the name of the socket is missing",
-            hint: Some(ACTIVATED.to_owned()),
-        });
-    }
-    if name.len() > MAX_ACTIVATED {
-        return Err(AddressError::new("the name of a socket that is handed over has at most 255 characters"));
-    }
-    if !name.chars().all(|c| matches!(c, ' '..='~') && c != ':') {
+        Err(AddressError { reason: "the name of the socket is missing", hint })
+    } else if name.len() > 255 {
+        Err(AddressError::new("the name of a socket that is handed over has at most 255 characters"))
+    } else if !name.chars().all(|c| matches!(c, ' '..='~') && c != ':') {
         let reason = "the name of a socket that is handed over is printable ASCII without `:`";
-        return Err(AddressError { reason, hint: Some(ACTIVATED.to_owned()) });
+        Err(AddressError { reason, hint })
+    } else {
+        Ok(ListenAddress::Activated(name.to_owned()))
     }
-    Ok(ListenAddress::Activated(name.to_owned()))
 }
-
-const ACTIVATED: &str = "it is what `FileDescriptorName=` says in the .socket unit";
 
 /// Reads the target of a request: a path from `/` on, perhaps with a query.
 ///
@@ -230,22 +206,19 @@ const ACTIVATED: &str = "it is what `FileDescriptorName=` says in the .socket un
 /// Anything else.
 pub fn parse_request_path(text: &str) -> Result<String, AddressError> {
     if text.is_empty() {
-        return Err(AddressError::but("it is empty", "/"));
-    }
-    if let Some((_, rest)) = text.split_once("://") {
+        Err(AddressError::but("it is empty", "/"))
+    } else if let Some((_, rest)) = text.split_once("://") {
         let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
-        return Err(AddressError::but("it is a URL, not a path", path));
+        Err(AddressError::but("it is a URL, not a path", path))
+    } else if !text.starts_with('/') {
+        Err(AddressError::but("it does not begin with `/`", format!("/{text}")))
+    } else if let Some((path, _)) = text.split_once('#') {
+        Err(AddressError::but("a fragment never reaches a server", path))
+    } else if !text.chars().all(|c| c.is_ascii_graphic()) || PathAndQuery::try_from(text).is_err() {
+        Err(AddressError::new("other characters than those of a URL are written as `%20`"))
+    } else {
+        Ok(text.to_owned())
     }
-    if !text.starts_with('/') {
-        return Err(AddressError::but("it does not begin with `/`", &format!("/{text}")));
-    }
-    if let Some((path, _)) = text.split_once('#') {
-        return Err(AddressError::but("a fragment never reaches a server", path));
-    }
-    if !text.chars().all(|c| c.is_ascii_graphic()) || PathAndQuery::try_from(text).is_err() {
-        return Err(AddressError::new("other characters than those of a URL are written as `%20`"));
-    }
-    Ok(text.to_owned())
 }
 
 /// Reads a peer: `IP:PORT`, `[v6]:PORT` or `name:PORT`, each part also `*`; `*` alone is any peer.
@@ -257,56 +230,58 @@ pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
         return Ok(Peer { host: PeerHost::Any, port: None });
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(AddressError::but(
-            "an IPv6 address stands in brackets, with a port",
-            &format!("[{text}]:*"),
-        ));
+        let reason = "an IPv6 address stands in brackets, with a port";
+        return Err(AddressError::but(reason, format!("[{text}]:*")));
     }
-    let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
-        let meant = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
-        return Err(AddressError { reason: "the port is missing", hint: meant });
-    };
-    let port = match (port, port_of(port)) {
-        ("*", _) => None,
-        (_, Some(port)) if port > 0 => Some(port),
-        _ => return Err(AddressError::new("the port is neither a number from 1 to 65535 nor `*`")),
+    let Some((host, port)) = split_port(text)? else {
+        let hint = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
+        return Err(AddressError { reason: "the port is missing", hint });
     };
     Ok(Peer { host: parse_host(host)?, port })
 }
 
-pub(super) fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
-    if host == "*" {
-        return Ok(PeerHost::Any);
+/// Splits the port off, where there is one. A port that is `None` is `*`.
+pub(super) fn split_port(text: &str) -> Result<Option<(&str, Option<u16>)>, AddressError> {
+    let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else { return Ok(None) };
+    match (port, port_of(port)) {
+        ("*", _) => Ok(Some((host, None))),
+        (_, Some(1..)) => Ok(Some((host, port_of(port)))),
+        _ => Err(AddressError::new("the port is neither a number from 1 to 65535 nor `*`")),
     }
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return match inner.parse::<Ipv6Addr>() {
-            // A guest's socket says 1.2.3.4 where a manifest may say ::ffff:1.2.3.4.
-            Ok(address) => Ok(PeerHost::Ip(IpAddr::V6(address).to_canonical())),
-            Err(_) => Err(AddressError::new("there is no IPv6 address in the brackets")),
-        };
-    }
-    if let Ok(address) = host.parse::<Ipv4Addr>() {
-        return Ok(PeerHost::Ip(IpAddr::V4(address)));
-    }
-    if host.contains("://") || host.contains('/') {
-        return Err(AddressError::new("it is a URL, not a host and a port"));
-    }
-    if is_host_name(host) {
-        return Ok(PeerHost::Name(host.to_ascii_lowercase()));
-    }
-    Err(AddressError::new("the host is neither an IP address nor a name"))
 }
 
-/// Digits only: `u16` would take `+80` too.
-pub(super) fn port_of(text: &str) -> Option<u16> {
+pub(super) fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
+    if host == "*" {
+        Ok(PeerHost::Any)
+    } else if let Some(address) = parse_bracketed(host) {
+        // A guest's socket says 1.2.3.4 where a manifest may say ::ffff:1.2.3.4.
+        Ok(PeerHost::Ip(IpAddr::V6(address?).to_canonical()))
+    } else if let Ok(address) = host.parse::<Ipv4Addr>() {
+        Ok(PeerHost::Ip(IpAddr::V4(address)))
+    } else if host.contains('/') {
+        Err(AddressError::new("it is a URL, not a host and a port"))
+    } else if is_host_name(host) {
+        Ok(PeerHost::Name(host.to_ascii_lowercase()))
+    } else {
+        Err(AddressError::new("the host is neither an IP address nor a name"))
+    }
+}
+
+/// Reads what stands in brackets, if `host` does.
+pub(super) fn parse_bracketed(host: &str) -> Option<Result<Ipv6Addr, AddressError>> {
+    let inner = host.strip_prefix('[')?.strip_suffix(']')?;
+    Some(inner.parse().map_err(|_| AddressError::new("there is no IPv6 address in the brackets")))
+}
+
+/// Reads digits only: `u16` would take `+80` too.
+fn port_of(text: &str) -> Option<u16> {
     text.chars().all(|c| c.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// A name of the DNS; one of digits and dots only is a mistyped address.
+/// Returns whether it is a name of the DNS; one of digits and dots only is a mistyped address.
 pub(super) fn is_host_name(text: &str) -> bool {
     let label = |part: &str| {
-        !part.is_empty()
-            && part.len() <= 63
+        (1..=63).contains(&part.len())
             && !part.starts_with('-')
             && !part.ends_with('-')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))

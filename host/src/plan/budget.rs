@@ -1,35 +1,24 @@
-//! The budget of restarts, and the arithmetic whether it can be spent at all.
+//! The arithmetic whether a budget of restarts can be spent at all.
 //!
 //! Invariant: without a period of its own, a budget has one within which it can be spent twice over.
 
 use std::time::Duration;
 
-/// The shortest period that a budget has where the manifest names none.
-pub(super) const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
+use super::keys::{ComponentPlan, Plan, RestartPlan};
 
-/// How often and how soon the host starts a component again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestartPlan {
-    /// Most restarts within that time. If it needs one more, the component has given up.
-    pub max: u32,
-    /// The time in which `max` restarts are allowed.
-    pub within: Duration,
-    /// The first pause before a restart. Each further one is twice as long, less up to a quarter by chance.
-    pub first_pause: Duration,
-    /// The longest pause. After a run of that length the next pause is the first one again.
-    pub longest_pause: Duration,
-}
+/// The shortest period that a budget has where the manifest names none.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 
 impl RestartPlan {
-    /// Returns the least time that the pauses before `max` restarts take: each is twice the one before, up to the
-    /// longest, and chance shortens it by a quarter at most.
+    /// Returns the least time that the pauses before `max` restarts take: chance shortens each by a quarter at most.
     #[must_use]
     pub fn least_pauses(&self) -> Duration {
-        let (mut sum, mut pause, mut left) = (Duration::ZERO, self.first_pause, self.max);
+        let [first, longest] = self.backoff;
+        let (mut sum, mut pause, mut left) = (Duration::ZERO, first, self.max);
         // Ends soon: a pause that doubles reaches the longest one, or is 0.
-        while left > 0 && pause < self.longest_pause && !pause.is_zero() {
+        while left > 0 && pause < longest && !pause.is_zero() {
             sum = sum.saturating_add(pause);
-            pause = pause.saturating_mul(2).min(self.longest_pause);
+            pause = pause.saturating_mul(2).min(longest);
             left -= 1;
         }
         let all = sum.saturating_add(pause.saturating_mul(left));
@@ -51,6 +40,19 @@ impl RestartPlan {
     }
 }
 
+impl Plan {
+    /// Gives a default period to each budget that could not be spent with the graces that the app has now, and to
+    /// each without a period.
+    pub(super) fn keep_budgets_possible(&mut self) {
+        for ComponentPlan { restart, grace, .. } in &mut self.components {
+            let going = time_to_go(self.app.fail_grace, *grace);
+            if restart.time_to_spend(going) >= restart.within {
+                *restart = restart.with_default_period(going);
+            }
+        }
+    }
+}
+
 /// Returns how long an instance that has failed may take to end.
 pub(super) fn time_to_go(fail_grace: Duration, grace: Option<Duration>) -> Duration {
     grace.map_or(fail_grace, |grace| grace.min(fail_grace))
@@ -67,7 +69,7 @@ mod tests {
     }
 
     const fn budget(max: u32, first: u64, longest: u64) -> RestartPlan {
-        RestartPlan { max, within: ms(1000), first_pause: ms(first), longest_pause: ms(longest) }
+        RestartPlan { max, within: ms(1000), backoff: [ms(first), ms(longest)] }
     }
 
     #[test]

@@ -1,22 +1,19 @@
 //! Comparison of a new plan with that of a running app.
 //!
-//! Invariant: every key of a component is weighed here. Whether a file has other contents is not known here.
+//! Invariant: every key of a component is weighed here. The contents of files are not known here.
 
 use super::keys::{AppPlan, ComponentPlan, Plan};
 use super::resolved::KindDefaults;
 
 impl Plan {
-    /// Returns why a running app cannot become `new`, where it cannot: what is opened once for the whole process
-    /// stays as it is until its end.
+    /// Returns why a running app cannot become `new`, where it cannot: what is opened once stays as it is until its end.
     #[must_use]
     pub fn cannot_reload_to(&self, new: &Self) -> Option<String> {
         let (old, new) = (&self.app, &new.app);
-        let unset = || "not set".to_owned();
-        let admin = |app: &AppPlan| app.admin.map_or_else(unset, |address| address.to_string());
-        let control =
-            |app: &AppPlan| app.control.as_ref().map_or_else(unset, |path| path.display().to_string());
-        let access_log = |app: &AppPlan| app.access_log.word().to_owned();
-        let differing = if old.admin != new.admin {
+        let admin = |app: &AppPlan| app.admin.map(|address| address.to_string());
+        let control = |app: &AppPlan| app.control.as_ref().map(|path| path.display().to_string());
+        let access_log = |app: &AppPlan| Some(app.access_log.word().to_owned());
+        let (key, was, is) = if old.admin != new.admin {
             ("admin", admin(old), admin(new))
         } else if old.control != new.control {
             ("control", control(old), control(new))
@@ -25,7 +22,7 @@ impl Plan {
         } else {
             return None;
         };
-        let (key, was, is) = differing;
+        let [was, is] = [was, is].map(|value| value.unwrap_or_else(|| "not set".to_owned()));
         Some(format!("`{key}` of [app] was {was} and is {is} now: that needs a restart of curfew"))
     }
 }

@@ -1,10 +1,10 @@
-//! How a key is declared: `table!` makes of one line for each key the field of a plan, its reader, its default and its
-//! entry in the schema; `words!` does the same for a set of words.
+//! The notation of `keys`: of one line for each key `table!` makes the field of a plan, its reader, its default and its entry in
+//! the schema. `words!` does the same for a set of words.
 //!
-//! Invariant: a key exists only together with the field that it is read into, and its shape suits the field's type;
-//! otherwise the host does not compile. The declarations are in `keys`.
+//! Invariant: a key without a field does not compile, nor does one whose shape does not suit the field's type.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,9 +43,6 @@ pub(super) trait Table: Default {
 
     /// Reads the table. A key that is missing has its default.
     fn from_section(section: &Section, base: &Path) -> Self;
-
-    /// See [`KeyType::key_beyond`].
-    fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String>;
 }
 
 /// Declares a table of the manifest. Each line is one of:
@@ -89,12 +86,6 @@ macro_rules! table {
                 $( let $field: $ty = table!(@read [$($key)? $($sort)?], $ty, section, base, [$($default)?]); )*
                 Self { $($field),* }
             }
-
-            fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
-                let default = Self::default();
-                $( table!(@beyond [$($key)? $($sort)?], self.$field, default.$field, groups, [$($group)?]); )*
-                None
-            }
         }
 
         impl Default for $name {
@@ -111,7 +102,9 @@ macro_rules! table {
             }
 
             fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
-                Table::key_beyond(self, groups)
+                let default = Self::default();
+                $( table!(@beyond [$($key)? $($sort)?], self.$field, default.$field, groups, [$($group)?]); )*
+                None
             }
         }
     };
@@ -140,15 +133,15 @@ macro_rules! table {
     (@read [plain], $($_:tt)*) => { Default::default() };
     (@read [flat], $ty:ty, $section:expr, $base:expr, $_:tt) => { <$ty as Table>::from_section($section, $base) };
     (@read [$key:literal $($required:ident)?], $ty:ty, $section:expr, $base:expr, [$($default:expr)?]) => {
-        match $section.item($key).and_then(|item| <$ty as KeyType>::read(item, $base)) {
-            Some(value) => value,
+        match $section.get($key, $base) {
+            Some((_, value)) => value,
             None => table!(@or Default::default(), [$($default)?]),
         }
     };
 
     (@beyond [plain], $($_:tt)*) => {};
     (@beyond [flat], $value:expr, $default:expr, $groups:expr, $_:tt) => {
-        if let Some(key) = Table::key_beyond(&$value, $groups) {
+        if let Some(key) = KeyType::key_beyond(&$value, $groups) {
             return Some(key);
         }
     };
@@ -236,15 +229,19 @@ pub(super) fn fallback<T: KeyType>(default: &T, shape: &Shape) -> Fallback {
     default.written(shape).map_or(Fallback::Nothing, Fallback::Value)
 }
 
-/// Types that are read from one variant of a value, and have no default of their own.
+/// Types that are read from one variant of a value. `written` is the JSON of a default, where there is one.
 macro_rules! read_from {
-    ($( $ty:ty, $shape:expr, $variant:pat, $base:pat => $value:expr; )*) => { $(
+    ($( $ty:ty, $shape:expr, $variant:pat, $base:pat => $value:expr $(, written $json:expr)?; )*) => { $(
         impl KeyType for $ty {
             const SHAPE: Shape = $shape;
 
             fn read(item: &Item, $base: &Path) -> Option<Self> {
                 if let $variant = &item.value { Some($value) } else { None }
             }
+
+            $(fn written(&self, _: &Shape) -> Option<Json> {
+                Some(Json::from($json(*self)))
+            })?
         }
     )* };
 }
@@ -252,6 +249,8 @@ macro_rules! read_from {
 read_from! {
     String, Shape::Text, Value::Text(text), _ => text.clone();
     PathBuf, Shape::Path, Value::Text(path), base => base.join(path);
+    bool, Shape::Flag, Value::Flag(flag), _ => *flag, written identity;
+    Duration, Shape::Duration { zero: true }, Value::Duration(time), _ => *time, written format_duration;
     SocketAddr, Shape::Address, Value::Address(address), _ => *address;
     ListenAddress, Shape::ListenAddress, Value::ListenAddress(address), base => address.resolved(base);
     Route, Shape::Route, Value::Route(route), _ => route.clone();
@@ -278,30 +277,6 @@ macro_rules! read_number {
 }
 
 read_number!(u32, u64, usize);
-
-impl KeyType for bool {
-    const SHAPE: Shape = Shape::Flag;
-
-    fn read(item: &Item, _: &Path) -> Option<Self> {
-        item.flag()
-    }
-
-    fn written(&self, _: &Shape) -> Option<Json> {
-        Some((*self).into())
-    }
-}
-
-impl KeyType for Duration {
-    const SHAPE: Shape = Shape::Duration { zero: true };
-
-    fn read(item: &Item, _: &Path) -> Option<Self> {
-        item.duration()
-    }
-
-    fn written(&self, _: &Shape) -> Option<Json> {
-        Some(format_duration(*self).into())
-    }
-}
 
 impl<T: KeyType> KeyType for Option<T> {
     const SHAPE: Shape = T::SHAPE;
@@ -330,11 +305,8 @@ impl<T: KeyType> KeyType for Vec<T> {
 impl KeyType for [Duration; 2] {
     const SHAPE: Shape = Shape::Pair(&Duration::SHAPE);
 
-    fn read(item: &Item, _: &Path) -> Option<Self> {
-        match item.list()? {
-            [first, second] => Some([first.duration()?, second.duration()?]),
-            _ => None,
-        }
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        Vec::<Duration>::read(item, base)?.try_into().ok()
     }
 
     fn written(&self, _: &Shape) -> Option<Json> {

@@ -1,9 +1,7 @@
 //! Errors of a plan, with the place in the manifest.
 //!
-//! Invariant: the text of an error is complete: the place, the value found, the values accepted. An exit code follows
-//! from [`PlanErrorKind`]; it is not chosen here.
+//! Invariant: the text of an error is complete: the place, the value found, the values accepted.
 
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Longest piece of a line that is shown; a longer line is cut around the mark.
 const SHOWN: usize = 100;
 
-/// The reason why there is no plan.
+/// The reason why there is no plan. `cli/src/exit_code.rs` has the exit code of each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The manifest is wrong.
@@ -41,64 +39,9 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map(|text| format!("\nhint: {text}")).unwrap_or_default()
 }
 
-/// The class of an error; the exit code follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanErrorKind {
-    /// The manifest is invalid.
-    Invalid,
-    /// A file could not be read.
-    Unreadable,
-    /// The command line is wrong.
-    Usage,
-}
-
-impl PlanError {
-    /// Returns the class of the error.
-    #[must_use]
-    pub const fn kind(&self) -> PlanErrorKind {
-        match self {
-            Self::Invalid(_) => PlanErrorKind::Invalid,
-            Self::Unreadable { .. } => PlanErrorKind::Unreadable,
-            Self::Usage { .. } => PlanErrorKind::Usage,
-        }
-    }
-}
-
-/// Bytes of the manifest's text.
-pub(super) type Span = Range<usize>;
-
-/// One thing that is wrong in a manifest, before it has a line and a column.
-#[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) span: Span,
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-}
-
-impl Problem {
-    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), hint: None }
-    }
-
-    pub(super) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
-        self.hint = hint.into();
-        self
-    }
-
-    /// Returns the error that a user sees.
-    pub(super) fn in_text(self, file: &Path, text: &str) -> PlanError {
-        let Self { span, message, hint } = self;
-        PlanError::Invalid(Box::new(Diagnostic::new(file, text, span, message, hint)))
-    }
-}
-
-/// The problem that stands first in the text; of two at one place the one found first.
-pub(super) fn first(problems: Vec<Problem>) -> Option<Problem> {
-    problems.into_iter().min_by_key(|problem| problem.span.start)
-}
-
 /// One thing that is wrong in a manifest, with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {message}{excerpt}{}", file.display(), hint_line(hint.as_deref()))]
 pub struct Diagnostic {
     /// The manifest, as it was named.
     pub file: PathBuf,
@@ -110,67 +53,67 @@ pub struct Diagnostic {
     pub message: String,
     /// The value that was probably meant.
     pub hint: Option<String>,
-    excerpt: Option<Excerpt>,
+    excerpt: String,
 }
 
-/// The line of the error as it is shown, and where its mark stands, in characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Excerpt {
-    text: String,
-    indent: usize,
-    width: usize,
+/// Bytes of the manifest's text. A span past the end means the end.
+pub(super) type Span = Range<usize>;
+
+/// One thing that is wrong in a manifest, before it has a line and a column.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) span: Span,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
 }
 
-impl Diagnostic {
-    /// A diagnostic for the bytes `span` of `text`. A span past the end means the end.
-    #[must_use]
-    pub fn new(file: &Path, text: &str, span: Span, message: String, hint: Option<String>) -> Self {
-        let start = text.floor_char_boundary(span.start);
-        let (before, after) = text.split_at(start);
-        let line = before.matches('\n').count() + 1;
+impl Problem {
+    pub(super) fn new(span: &Span, message: impl Into<String>) -> Self {
+        Self { span: span.clone(), message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Returns the error that a user sees.
+    pub(super) fn in_text(self, file: &Path, text: &str) -> PlanError {
+        let Self { span, message, hint } = self;
+        let (before, after) = text.split_at(text.floor_char_boundary(span.start));
         let head = before.rsplit('\n').next().unwrap_or_default();
-        let tail = after.split('\n').next().unwrap_or_default();
-        let column = head.chars().count() + 1;
-        let marked = text.get(start..text.floor_char_boundary(span.end)).unwrap_or_default();
-        let marked = marked.split('\n').next().unwrap_or_default().trim_end_matches('\r');
-        let excerpt = Excerpt::new(head, tail.trim_end_matches('\r'), marked.chars().count());
-        Self { file: file.to_owned(), line, column, message, hint, excerpt }
+        let marked = text.get(before.len()..text.floor_char_boundary(span.end)).unwrap_or_default();
+        let [tail, marked] =
+            [after, marked].map(|text| text.split('\n').next().unwrap_or_default().trim_end_matches('\r'));
+        let (line, column) = (before.matches('\n').count() + 1, head.chars().count() + 1);
+        let excerpt = excerpt(line, head, tail, marked.chars().count());
+        PlanError::Invalid(Box::new(Diagnostic {
+            file: file.to_owned(),
+            line,
+            column,
+            message,
+            hint,
+            excerpt,
+        }))
     }
 }
 
-impl Excerpt {
-    fn new(head: &str, tail: &str, width: usize) -> Option<Self> {
-        if head.trim().is_empty() && tail.trim().is_empty() {
-            return None;
-        }
-        let before = head.chars().count();
-        let skip = if before + width <= SHOWN { 0 } else { before.saturating_sub(SHOWN / 3) };
-        // Control characters would move the mark, or play with the terminal.
-        let shown = |c: char| match c {
-            '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        };
-        let mut text: String = head.chars().chain(tail.chars()).skip(skip).take(SHOWN).map(shown).collect();
-        let indent = before - skip;
-        text.truncate(text.trim_end().len());
-        Some(Self { text, indent, width: width.clamp(1, SHOWN.saturating_sub(indent).max(1)) })
+/// Returns the line `head` and `tail` with a mark under the first `width` characters of `tail`; nothing for a blank line.
+fn excerpt(line: usize, head: &str, tail: &str, width: usize) -> String {
+    if head.trim().is_empty() && tail.trim().is_empty() {
+        return String::new();
     }
-}
-
-impl std::error::Error for Diagnostic {}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)?;
-        if let Some(Excerpt { text, indent, width }) = &self.excerpt {
-            write!(f, "\n{:>5} | {text}\n{:>5} | {:indent$}{:^<width$}", self.line, "", "", "")?;
-        }
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
-    }
+    let before = head.chars().count();
+    let skip = if before + width <= SHOWN { 0 } else { before.saturating_sub(SHOWN / 3) };
+    // Control characters would move the mark, or play with the terminal.
+    let shown = |c: char| match c {
+        '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    let text: String = head.chars().chain(tail.chars()).skip(skip).take(SHOWN).map(shown).collect();
+    let indent = before - skip;
+    let width = width.clamp(1, SHOWN.saturating_sub(indent).max(1));
+    format!("\n{line:>5} | {}\n{:>5} | {:indent$}{:^<width$}", text.trim_end(), "", "", "")
 }
 
 #[cfg(test)]
@@ -178,7 +121,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, span: Range<usize>) -> String {
-        Diagnostic::new(Path::new("a.toml"), text, span, "bad".into(), None).to_string()
+        Problem::new(&span, "bad").in_text(Path::new("a.toml"), text).to_string()
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The keys of a manifest as a JSON Schema, for editors.
 //!
-//! Invariant: made of `keys` and nothing else, and never narrower than the reader: a manifest that is taken is valid.
-//! Rules that depend on two keys, or on the disk, are not in it. It is draft 7, which all editors know, and says nothing
-//! that later drafts mean otherwise.
+//! Invariant: never narrower than the reader: a manifest that is taken is valid. It is draft 7, which all editors know, and says
+//! nothing that later drafts mean otherwise.
+
+#![expect(clippy::indexing_slicing, reason = "an assignment to a key of a JSON object adds the key")]
 
 use serde_json::{Map, Value, json};
 
@@ -14,37 +15,33 @@ use super::schema::{Choice, Fallback, ManifestKey, Names, Shape};
 #[must_use]
 pub fn json_schema() -> Value {
     let mut schema = table(ROOT);
-    schema.insert("$schema".into(), "http://json-schema.org/draft-07/schema#".into());
-    schema.insert("title".into(), "curfew.toml".into());
-    schema.insert("description".into(), "The manifest of an app that curfew runs.".into());
-    Value::Object(schema)
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    schema["title"] = "curfew.toml".into();
+    schema["description"] = "The manifest of an app that curfew runs.".into();
+    schema
 }
 
-fn table(keys: &[ManifestKey]) -> Map<String, Value> {
+fn table(keys: &[ManifestKey]) -> Value {
     let required: Vec<&str> = keys.iter().filter(|key| key.is_required()).map(|key| key.name).collect();
     let properties: Map<String, Value> =
-        keys.iter().map(|key| (key.name.to_owned(), Value::Object(property(key)))).collect();
-    let mut schema = object(json!({
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": false,
-    }));
+        keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !required.is_empty() {
-        schema.insert("required".into(), required.into());
+        schema["required"] = required.into();
     }
     schema
 }
 
-fn property(key: &ManifestKey) -> Map<String, Value> {
+fn property(key: &ManifestKey) -> Value {
     let mut schema = value(&key.shape);
-    schema.insert("description".into(), description(key).into());
+    schema["description"] = description(key).into();
     if let Fallback::Value(default) = (key.fallback)() {
-        schema.insert("default".into(), default);
+        schema["default"] = default;
     }
     schema
 }
 
-/// The text that an editor shows, with the facts that an editor knows but does not show.
+/// Returns the text that an editor shows, with the facts that an editor knows but does not show.
 fn description(key: &ManifestKey) -> String {
     let mut text = key.doc();
     if let Shape::Size { max, .. } = key.shape
@@ -56,37 +53,27 @@ fn description(key: &ManifestKey) -> String {
         text = format!("{text} Default: {words}.");
     }
     if let Shape::Choice(choices) = key.shape {
-        let lines: Vec<String> =
-            choices.iter().map(|choice| format!("- `{}`: {}", choice.word, choice.doc())).collect();
-        text = format!("{text}\n\n{}", lines.join("\n"));
+        text.push('\n');
+        text.extend(choices.iter().map(|choice| format!("\n- `{}`: {}", choice.word, choice.doc())));
     }
     text
 }
 
-fn value(shape: &Shape) -> Map<String, Value> {
-    let mut schema = object(match shape {
+fn value(shape: &Shape) -> Value {
+    let mut schema = match shape {
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Number { min } => json!({ "type": "integer", "minimum": min }),
         Shape::Choice(choices) => choice(choices),
         Shape::List(item) => json!({ "type": "array", "items": value(item) }),
         Shape::Pair(item) => json!({ "type": "array", "items": value(item), "minItems": 2, "maxItems": 2 }),
-        Shape::Table(keys) => Value::Object(table(keys)),
+        Shape::Table(keys) => table(keys),
         Shape::Map(names, item) => map(*names, item),
         Shape::Label => json!({ "type": "string", "maxLength": MAX_NAME }),
         Shape::Path | Shape::GuestPath => json!({ "type": "string", "minLength": 1 }),
-        Shape::Text
-        | Shape::Component
-        | Shape::RequestPath
-        | Shape::Duration { .. }
-        | Shape::Size { .. }
-        | Shape::Address
-        | Shape::ListenAddress
-        | Shape::Route
-        | Shape::Peer
-        | Shape::Origin => json!({ "type": "string" }),
-    });
+        _ => json!({ "type": "string" }),
+    };
     if let Some(pattern) = pattern(shape) {
-        schema.insert("pattern".into(), pattern.into());
+        schema["pattern"] = pattern.into();
     }
     schema
 }
@@ -104,28 +91,16 @@ fn choice(choices: &[Choice]) -> Value {
 }
 
 fn map(names: Names, item: &Shape) -> Value {
-    let item = value(item);
+    let mut schema = json!({ "type": "object", "additionalProperties": value(item) });
     match names {
-        Names::Components => json!({
-            "type": "object",
-            "propertyNames": { "pattern": pattern(&Shape::Component) },
-            "additionalProperties": item,
-            "minProperties": 1,
-        }),
-        Names::Variables => json!({
-            "type": "object",
-            "propertyNames": { "pattern": r"^[^=\x00]+$" },
-            "additionalProperties": item,
-        }),
-        Names::Any => json!({ "type": "object", "additionalProperties": item }),
+        Names::Components => {
+            schema["propertyNames"] = json!({ "pattern": pattern(&Shape::Component) });
+            schema["minProperties"] = 1.into();
+        }
+        Names::Variables => schema["propertyNames"] = json!({ "pattern": r"^[^=\x00]+$" }),
+        Names::Any => {}
     }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    schema
 }
 
 /// 0 to 255, as the address of IPv4 has it.
@@ -141,7 +116,7 @@ const FROM_0: &str = r"[0-9]+(\.[0-9]{1,9})?";
 const TIMES: &str = "(ms|s|m|h)";
 const SIZES: &str = "(B|KiB|MiB|GiB)";
 
-/// The pattern of a shape that has one: of text that is not free. It matches whatever `scalar` takes, and may match
+/// Returns the pattern of text that is not free. It matches whatever `scalar` takes, and may match
 /// more. It has no look-around, no class with a name, and no escape that some editor's engine does not take.
 fn pattern(shape: &Shape) -> Option<String> {
     let v4 = format!(r"{OCTET}(\.{OCTET}){{3}}");
@@ -162,16 +137,7 @@ fn pattern(shape: &Shape) -> Option<String> {
         Shape::Route => format!("({host}({SEGMENT})*/?|({SEGMENT})+/?|/)"),
         Shape::Peer => format!(r"(\*|(\*|{v4}|{V6}|{name}):(\*|{PORT}))"),
         Shape::Origin => format!(r"https?://(\*|{host})(:(\*|{PORT}))?/?"),
-        Shape::Text
-        | Shape::Path
-        | Shape::GuestPath
-        | Shape::Flag
-        | Shape::Number { .. }
-        | Shape::Choice(_)
-        | Shape::List(_)
-        | Shape::Pair(_)
-        | Shape::Table(_)
-        | Shape::Map(..) => return None,
+        _ => return None,
     };
     Some(format!("^{pattern}$"))
 }

@@ -1,7 +1,6 @@
 //! The keys of a manifest, each declared once: its name, type, default and meaning, and the kinds that take it.
 //!
-//! Invariant: whatever reads, explains or documents a manifest gets its keys from here, and each key is a field of a
-//! plan. A `Plan` that exists is consistent (names are unique, durations sane, addresses parsed), whether it comes
+//! Invariant: a `Plan` that exists is consistent (names are unique, durations sane, addresses parsed), whether it comes
 //! from a manifest, from the command line or from an embedder. `declare` explains the notation.
 
 use std::collections::BTreeMap;
@@ -10,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::address::{ListenAddress, Peer};
-use super::budget::{DEFAULT_PERIOD, RestartPlan};
 use super::declare::{KeyType, Table, count, fallback, joined, table, words};
 use super::origin::Origin;
 use super::route::Route;
 use super::schema::{Choice, Fallback, KeyGroup, ManifestKey, Names, Shape};
-use super::section::{Entry, Item, Section};
+use super::section::{Item, Section};
 
 /// The top level of a manifest.
 pub const ROOT: &[ManifestKey] = <Manifest as Table>::KEYS;
@@ -65,11 +63,11 @@ impl KeyType for Components {
     const SHAPE: Shape = Shape::Map(Names::Components, &<ComponentPlan as KeyType>::SHAPE);
 
     fn read(item: &Item, base: &Path) -> Option<Self> {
-        let named = |entry: &Entry| {
-            let plan = ComponentPlan::read(&entry.item, base)?;
-            Some(ComponentPlan { name: entry.key.clone(), ..plan })
+        let named = |(name, section): (&str, &Section)| ComponentPlan {
+            name: name.to_owned(),
+            ..ComponentPlan::from_section(section, base)
         };
-        item.table()?.entries.iter().map(named).collect::<Option<_>>().map(Self)
+        Some(Self(item.table()?.tables().map(named).collect()))
     }
 }
 
@@ -119,7 +117,7 @@ table! {
         "on-failure" => on_failure: Option<OnEnd>,
             or(None, "`\"restart\"` for the kinds `http` and `tcp`, else `\"stop-app\"`");
         /// How often and how soon the host starts it again, where `on-exit` or `on-failure` is `"restart"`.
-        "restart" => restart: RestartPlan, or(RestartKeys::default().into());
+        "restart" => restart: RestartPlan, or(RestartPlan::default());
         /// The time at which it is ready, and the components `after` it can start.
         "ready" => ready: Option<ReadyWhen>, or(None, "`\"said\"` for a service that imports `ready`, else `\"started\"`");
         /// How the host finds out whether it is alive. If it is not, it has failed. Off unless set.
@@ -260,9 +258,10 @@ table! {
 }
 
 table! {
-    /// The keys of a [`RestartPlan`]. A period of 0 stands for the default, which depends on the graces:
-    /// `Plan::keep_budgets_possible` sets it.
-    pub(super) struct RestartKeys {
+    /// How often and how soon the host starts a component again. A period of 0 stands for the default, which depends on the
+    /// graces: `Plan::keep_budgets_possible` sets it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RestartPlan {
         /// Most restarts within the time `within`. A component that needs one more gives up.
         "max" => max: u32, or(5);
         /// The time in which `max` restarts are allowed.
@@ -275,33 +274,12 @@ table! {
     }
 }
 
-impl From<RestartKeys> for RestartPlan {
-    fn from(keys: RestartKeys) -> Self {
-        let RestartKeys { max, within, backoff: [first_pause, longest_pause] } = keys;
-        Self { max, within, first_pause, longest_pause }
-    }
-}
-
-impl KeyType for RestartPlan {
-    const SHAPE: Shape = RestartKeys::SHAPE;
-
-    fn read(item: &Item, base: &Path) -> Option<Self> {
-        RestartKeys::read(item, base).map(Self::from)
-    }
-}
-
-impl Default for RestartPlan {
-    fn default() -> Self {
-        Self { within: DEFAULT_PERIOD, ..RestartKeys::default().into() }
-    }
-}
-
 impl ComponentPlan {
     /// Returns the first key that says something other than its default and is in none of these groups, as a manifest
     /// writes it. Every kind takes [`KeyGroup::General`].
     #[must_use]
     pub fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
-        Table::key_beyond(self, groups)
+        KeyType::key_beyond(self, groups)
     }
 }
 

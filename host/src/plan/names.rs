@@ -1,9 +1,9 @@
-//! Names: the rules for valid ones, a name made of a file's name, and the known word nearest to a wrong one.
+//! Names and paths: the rules for valid names, a name made of a file's name, and the known word nearest to a wrong one.
 //!
 //! Invariant: a name that passed is safe in a log line, a metric and a file name.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest name of a component, and of an app.
 pub const MAX_NAME: usize = 64;
@@ -12,7 +12,7 @@ pub const MAX_NAME: usize = 64;
 pub(super) const NAME_RULE: &str =
     "a name: a-z, 0-9, `-` and `_`, starting with a letter or digit, at most 64 long";
 
-/// Whether `name` is a valid name of a component: `[a-z0-9][a-z0-9-_]*`, at most [`MAX_NAME`] long.
+/// Returns whether `name` is a valid name of a component: `[a-z0-9][a-z0-9-_]*`, at most [`MAX_NAME`] long.
 #[must_use]
 pub fn is_component_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -21,29 +21,25 @@ pub fn is_component_name(name: &str) -> bool {
         && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
 }
 
-/// Whether `name` is a valid name of an app: short, and without control characters.
+/// Returns whether `name` is a valid name of an app: short, and without control characters.
 #[must_use]
 pub fn is_app_name(name: &str) -> bool {
     !name.trim().is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control)
 }
 
-/// The valid name of a component nearest to `text`; `component` if nothing of it can stay.
+/// Returns the valid name of a component nearest to `text`; `component` if nothing of it can stay.
 #[must_use]
 pub fn component_name_from(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| c.to_ascii_lowercase())
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
-        .skip_while(|c| matches!(c, '-' | '_'))
-        .take(MAX_NAME)
-        .collect();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
+    let clean: String =
+        text.chars().map(plain).skip_while(|c| matches!(c, '-' | '_')).take(MAX_NAME).collect();
     match clean.trim_end_matches('-') {
         "" => "component".to_owned(),
         name => name.to_owned(),
     }
 }
 
-/// `name`, or `name-2`, `name-3`, …: the first that `taken` does not have.
+/// Returns the first of `name`, `name-2`, `name-3`, … that `taken` does not have.
 pub(super) fn unique(name: &str, taken: &BTreeSet<String>) -> String {
     let mut candidate = name.to_owned();
     let mut n = 1u64;
@@ -57,19 +53,21 @@ pub(super) fn unique(name: &str, taken: &BTreeSet<String>) -> String {
     candidate
 }
 
-/// The name of the folder that `file` is in, if it is fit for an app.
+/// Returns the name of the folder that `file` is in, if it is fit for an app.
 pub(super) fn folder_name(file: &Path) -> Option<String> {
-    let absolute = std::path::absolute(file).ok()?;
-    let folder = absolute.parent()?;
-    let resolved = match folder.file_name() {
-        Some(_) => folder.to_owned(),
-        None => std::fs::canonicalize(folder).ok()?,
-    };
-    let name = resolved.file_name()?.to_str()?.to_owned();
-    is_app_name(&name).then_some(name)
+    let mut folder = std::path::absolute(file).ok()?.parent()?.to_owned();
+    if folder.file_name().is_none() {
+        folder = std::fs::canonicalize(folder).ok()?;
+    }
+    folder.file_name()?.to_str().filter(|name| is_app_name(name)).map(str::to_owned)
 }
 
-/// The one of `known` that `word` was probably meant to be.
+/// Returns `path` as it will be opened: absolute where that can be told.
+pub(super) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Returns the one of `known` that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_NAME {
         return None;
@@ -84,7 +82,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, other)| other)
 }
 
-/// `a`, `b` or `c`, each as `quote` writes it.
+/// Returns `a, b or c`, each between two `quote`.
 pub(super) fn alternatives<'a>(words: impl Iterator<Item = &'a str>, quote: char) -> String {
     let words: Vec<String> = words.map(|word| format!("{quote}{word}{quote}")).collect();
     match words.split_last() {

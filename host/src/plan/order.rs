@@ -1,7 +1,6 @@
 //! The order in which components start and stop: the waves that `after` makes.
 //!
-//! Invariant: each component is in exactly one wave, behind all that it has to wait for. How long a wave may
-//! take is not known here.
+//! Invariant: each component is in exactly one wave, behind all that it has to wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +12,7 @@ pub type Needs<K> = BTreeMap<K, BTreeSet<K>>;
 /// Sorts the keys into waves: each is in the wave behind the last of those that it needs, or in the first. Returns the
 /// waves, and the keys that have none: those in a circle, and those that need them. A need that is no key itself counts
 /// for nothing. Loops instead of recursion: a manifest can be as deep as it likes.
-#[must_use]
-pub fn waves<K: Copy + Ord>(needs: &Needs<K>) -> (Vec<Vec<K>>, BTreeSet<K>) {
+pub(super) fn waves<K: Copy + Ord>(needs: &Needs<K>) -> (Vec<Vec<K>>, BTreeSet<K>) {
     let needed_by = reversed(needs);
     let known = |needs: &BTreeSet<K>| needs.iter().filter(|need| needed_by.contains_key(need)).count();
     let mut missing: BTreeMap<K, usize> = needs.iter().map(|(key, needs)| (*key, known(needs))).collect();
@@ -50,16 +48,22 @@ pub fn reversed<K: Copy + Ord>(needs: &Needs<K>) -> Needs<K> {
     needed_by
 }
 
+/// Returns the waves of all keys. No manifest has a circle, but the plan of an embedder can: its keys are in the last wave.
+#[must_use]
+pub fn all_waves<K: Copy + Ord>(needs: &Needs<K>) -> Vec<Vec<K>> {
+    let (mut waves, circles) = waves(needs);
+    waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
+    waves
+}
+
 impl Plan {
-    /// Returns the waves of a start, as places in [`Plan::components`]. Each component is in the wave behind the last
-    /// of those that it comes after, or in the first.
+    /// Returns the waves of a start, as places in [`Plan::components`].
     #[must_use]
     pub fn start_waves(&self) -> Vec<Vec<usize>> {
         all_waves(&self.needs())
     }
 
-    /// Returns the waves of a stop, as places in [`Plan::components`]. Each component is in the wave behind the last
-    /// of those that come after it, or in the first.
+    /// Returns the waves of a stop, as places in [`Plan::components`].
     #[must_use]
     pub fn stop_waves(&self) -> Vec<Vec<usize>> {
         all_waves(&reversed(&self.needs()))
@@ -73,18 +77,11 @@ impl Plan {
     }
 }
 
-/// No manifest has a circle, but the plan of an embedder can have one: its components are in the last wave.
-fn all_waves(needs: &Needs<usize>) -> Vec<Vec<usize>> {
-    let (mut waves, circles) = waves(needs);
-    waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
-    waves
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::from_files::Bare;
+    use super::super::Bare;
     use super::*;
 
     /// A plan of components `a`, `b`, … with these `after`.

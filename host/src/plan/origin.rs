@@ -1,12 +1,11 @@
 //! The HTTP servers that a component may send requests to.
 //!
-//! Invariant: an origin grants a whole server or several, never a path. A port that is left out is the default one and no
-//! other. No name is looked up here.
+//! Invariant: an origin grants a whole server or several, never a path. A port that is left out is the default one only.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::address::{AddressError, PeerHost, is_host_name, parse_host, port_of};
+use super::address::{AddressError, PeerHost, is_host_name, parse_host, split_port};
 
 /// A server, or several, as one item of `outbound-http`. Displayed as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +43,7 @@ pub enum OriginPort {
 }
 
 impl Origin {
-    /// Whether a request to `port` of `host` is granted. `host` is as the request has it, an IPv6 address with
-    /// brackets or without.
+    /// Returns whether a request to `port` of `host` is granted. An IPv6 address has brackets or not.
     #[must_use]
     pub fn allows(&self, https: bool, host: &str, port: u16) -> bool {
         let port_allowed = match self.port {
@@ -106,47 +104,37 @@ pub fn parse_origin(text: &str) -> Result<Origin, AddressError> {
         (None, Some(rest)) => (false, rest),
         (None, None) => return Err(no_scheme(text)),
     };
-    let authority = match rest.split_once('/') {
-        Some((authority, "")) => authority,
-        Some((authority, _)) => {
-            let meant =
-                text.split_at_checked(text.len() - rest.len() + authority.len()).map(|(start, _)| start);
-            let hint = meant.map(|meant| format!("did you mean {meant:?}?"));
-            return Err(AddressError { reason: "a path cannot be granted, only the whole server", hint });
-        }
-        None => rest,
-    };
+    let scheme = if https { "https" } else { "http" };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !path.is_empty() {
+        let reason = "a path cannot be granted, only the whole server";
+        return Err(AddressError::but(reason, format!("{scheme}://{authority}")));
+    }
     if authority.contains(['?', '#', '@']) {
         return Err(AddressError::new("a server is a host and a port, nothing else"));
     }
     if authority.parse::<Ipv6Addr>().is_ok() {
-        let meant = format!("http{}://[{authority}]", if https { "s" } else { "" });
-        return Err(AddressError::but("an IPv6 address stands in brackets", &meant));
+        let meant = format!("{scheme}://[{authority}]");
+        return Err(AddressError::but("an IPv6 address stands in brackets", meant));
     }
-    let (host, port) = match authority.rsplit_once(':').filter(|_| !authority.ends_with(']')) {
+    let (host, port) = match split_port(authority)? {
         None => (authority, OriginPort::Default),
-        Some((host, "*")) => (host, OriginPort::Any),
-        Some((host, port)) => match port_of(port) {
-            Some(port) if port > 0 => (host, OriginPort::Port(port)),
-            Some(_) | None => {
-                return Err(AddressError::new("the port is neither a number from 1 to 65535 nor `*`"));
-            }
-        },
+        Some((host, port)) => (host, port.map_or(OriginPort::Any, OriginPort::Port)),
     };
     Ok(Origin { https, host: origin_host(host)?, port })
 }
 
 fn no_scheme(text: &str) -> AddressError {
     let reason = "it does not start with http:// or https://";
+    let meant = format!("https://{text}");
     if text == "*" {
         let hint = "\"http://*:*\" and \"https://*:*\" together are any server".to_owned();
-        return AddressError { reason, hint: Some(hint) };
+        AddressError { reason, hint: Some(hint) }
+    } else if text.contains("://") || parse_origin(&meant).is_err() {
+        AddressError::new(reason)
+    } else {
+        AddressError::but(reason, meant)
     }
-    let meant = format!("https://{text}");
-    if text.contains("://") || parse_origin(&meant).is_err() {
-        return AddressError::new(reason);
-    }
-    AddressError::but(reason, &meant)
 }
 
 fn origin_host(host: &str) -> Result<OriginHost, AddressError> {

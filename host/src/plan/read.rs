@@ -1,7 +1,6 @@
 //! From parsed TOML to typed values, along the schema: unknown keys, wrong types, values that do not parse.
 //!
 //! Invariant: each problem is noted with its place and reading goes on, so that the user gets the first in the text.
-//! Problems of two keys together, or of the disk, are found in `checks`; `scalar` reads one single value.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,58 +12,46 @@ use super::scalar::{self, Refusal};
 use super::schema::{ManifestKey, Names, Shape};
 use super::section::{Entry, Item, Section, Value};
 
-/// A place in the tree: the keys from the top, and whether it is an item of the list there.
+/// A place in the tree.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place(Vec<String>, bool);
+struct Place {
+    /// The `[header]` that it stands under, without brackets.
+    header: String,
+    /// The keys below the header.
+    inside: String,
+    is_item: bool,
+}
 
 impl Place {
     fn child(&self, key: &str) -> Self {
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let plain = !key.is_empty() && key.chars().all(bare);
-        let mut path = self.0.clone();
-        path.push(if plain { key.to_owned() } else { scalar::quoted(key) });
-        Self(path, false)
+        let key = if plain { key.to_owned() } else { scalar::quoted(key) };
+        let mut child = Self { is_item: false, ..self.clone() };
+        let is_in_header = matches!(self.header.as_str(), "" | "component");
+        let path = if is_in_header { &mut child.header } else { &mut child.inside };
+        *path = if path.is_empty() { key } else { format!("{path}.{key}") };
+        child
     }
 
-    fn item(&self) -> Self {
-        Self(self.0.clone(), true)
-    }
-
-    /// How many of the parts make up the `[header]`.
-    fn header_len(&self) -> usize {
-        let wanted = if self.0.first().is_some_and(|part| part == "component") { 2 } else { 1 };
-        wanted.min(self.0.len())
-    }
-
-    fn header(&self) -> String {
-        format!("[{}]", self.0.iter().take(self.header_len()).cloned().collect::<Vec<_>>().join("."))
-    }
-
-    fn inside(&self) -> String {
-        self.0.iter().skip(self.header_len()).cloned().collect::<Vec<_>>().join(".")
-    }
-
-    /// The key as a message names it: without the header it stands under.
+    /// Returns the key as a message names it: without the header it stands under.
     fn subject(&self) -> String {
-        let path = match self.inside() {
-            inside if inside.is_empty() => self.0.join("."),
-            inside => inside,
-        };
-        if self.1 { format!("each item of `{path}`") } else { format!("`{path}`") }
+        let path = if self.inside.is_empty() { &self.header } else { &self.inside };
+        if self.is_item { format!("each item of `{path}`") } else { format!("`{path}`") }
     }
 
-    /// The table as a message names it.
+    /// Returns the table as a message names it.
     fn table(&self) -> String {
-        match (self.0.is_empty(), self.inside()) {
-            (true, _) => "the manifest".to_owned(),
-            (false, inside) if inside.is_empty() => self.header(),
-            (false, inside) => format!("`{inside}` of {}", self.header()),
+        match (self.header.as_str(), self.inside.as_str()) {
+            ("", _) => "the manifest".to_owned(),
+            (header, "") => format!("[{header}]"),
+            (header, inside) => format!("`{inside}` of [{header}]"),
         }
     }
 
-    /// `app` or `component`, when it is such a table itself.
-    fn kind(&self) -> Option<&str> {
-        self.inside().is_empty().then(|| self.0.first()).flatten().map(String::as_str)
+    /// Returns whether it is the table `[kind]`, or a `[kind.NAME]`.
+    fn is_a(&self, kind: &str) -> bool {
+        self.inside.is_empty() && self.header.split('.').next() == Some(kind)
     }
 }
 
@@ -87,45 +74,39 @@ impl Reader {
         keys: &'static [ManifestKey],
         place: &Place,
     ) -> Section {
-        let mut section = Section::default();
-        for (name, value) in table.iter() {
-            let text = name.get_ref().as_ref();
-            match keys.iter().find(|key| key.name == text) {
-                Some(key) => {
-                    let problems = self.problems.len();
-                    if let Some(item) = self.value(value, &key.shape, &place.child(text)) {
-                        section.entries.push(Entry { key: text.to_owned(), key_span: name.span(), item });
-                    }
-                    if self.problems.len() > problems {
-                        section.refused.push(text.to_owned());
-                    }
-                }
-                None => self.problems.push(unknown(text, name.span(), keys, place)),
-            }
-        }
+        let find = |name: &str| keys.iter().find(|key| key.name == name);
+        let section = self.section(table, place, |name, span| match find(name) {
+            Some(key) => (Some(&key.shape), None),
+            None => (None, Some(unknown(name, span, keys, place))),
+        });
         // `manifest` tells of a missing top-level key. An unknown key may well be the missing one, mistyped.
-        let known = |name: &str| keys.iter().any(|key| key.name == name);
-        let told = !place.0.is_empty() && table.keys().all(|name| known(name.get_ref()));
+        let told = !place.header.is_empty() && table.keys().all(|name| find(name.get_ref()).is_some());
         let required = keys.iter().filter(|key| told && key.is_required());
         for key in required.filter(|key| !table.contains_key(key.name)) {
-            let message = format!("{} has no `{}`", place.table(), key.name);
-            self.problems
-                .push(Problem::new(span.clone(), message).hint(scalar::example(key.name, &key.shape)));
+            let missing = Problem::new(span, format!("{} has no `{}`", place.table(), key.name));
+            self.problems.push(Problem { hint: scalar::example(key.name, &key.shape), ..missing });
         }
-        section.entries.sort_by_key(|entry| entry.key_span.start);
         section
     }
 
-    fn map(&mut self, table: &DeTable<'_>, names: Names, shape: &'static Shape, place: &Place) -> Section {
+    /// Reads the values of a table. `judge` returns the shape of a key's value, and the problem with the key.
+    fn section(
+        &mut self,
+        table: &DeTable<'_>,
+        place: &Place,
+        judge: impl Fn(&str, &Span) -> (Option<&'static Shape>, Option<Problem>),
+    ) -> Section {
         let mut section = Section::default();
         for (name, value) in table.iter() {
-            let text = name.get_ref().as_ref();
-            if let Some(problem) = wrong_name(text, name.span(), names) {
-                self.problems.push(problem);
+            let (key, key_span) = (name.get_ref().to_string(), name.span());
+            let (shape, problem) = judge(&key, &key_span);
+            self.problems.extend(problem);
+            let problems = self.problems.len();
+            let item = shape.and_then(|shape| self.value(value, shape, &place.child(&key)));
+            if self.problems.len() > problems {
+                section.refused.push(key.clone());
             }
-            if let Some(item) = self.value(value, shape, &place.child(text)) {
-                section.entries.push(Entry { key: text.to_owned(), key_span: name.span(), item });
-            }
+            section.entries.extend(item.map(|item| Entry { key, key_span, item }));
         }
         section.entries.sort_by_key(|entry| entry.key_span.start);
         section
@@ -138,39 +119,36 @@ impl Reader {
                 Ok(Value::Table(self.table(table, &span, keys, place)))
             }
             (Shape::Map(names, shape), DeValue::Table(table)) => {
-                Ok(Value::Table(self.map(table, *names, shape, place)))
+                let judge = |name: &str, span: &Span| (Some(*shape), wrong_name(name, span, *names));
+                Ok(Value::Table(self.section(table, place, judge)))
             }
             (Shape::Pair(_), DeValue::Array(items)) if items.len() != 2 => Err(Refusal::default()),
             (Shape::List(shape) | Shape::Pair(shape), DeValue::Array(items)) => {
                 // A refused item is noted; the others still count for the checks.
-                Ok(Value::List(
-                    items.iter().filter_map(|item| self.value(item, shape, &place.item())).collect(),
-                ))
+                let place = Place { is_item: true, ..place.clone() };
+                Ok(Value::List(items.iter().filter_map(|item| self.value(item, shape, &place)).collect()))
             }
             (shape, found) => scalar::read(shape, found),
         };
         match read {
             Ok(value) => Some(Item { span, value }),
-            Err(refusal) => {
-                let takes = shape.words();
-                let found = scalar::found(shape, value.get_ref());
-                let hint = refusal.hint.or_else(|| scalar::meant(shape, value.get_ref()));
+            Err(Refusal { reason, hint }) => {
+                let (takes, found) = (shape.words(), scalar::found(shape, value.get_ref()));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
-                if let Some(reason) = refusal.reason {
-                    message = format!("{message}: {reason}");
-                }
-                self.problems.push(Problem::new(span, message).hint(hint));
+                message.extend(reason.map(|reason| format!(": {reason}")));
+                let hint = hint.or_else(|| scalar::meant(shape, value.get_ref()));
+                self.problems.push(Problem { hint, ..Problem::new(&span, message) });
                 None
             }
         }
     }
 }
 
-fn unknown(text: &str, span: Span, keys: &'static [ManifestKey], place: &Place) -> Problem {
+fn unknown(text: &str, span: &Span, keys: &'static [ManifestKey], place: &Place) -> Problem {
     let message = format!("unknown key {} in {}", scalar::ticked(text), place.table());
     let elsewhere = [("app", APP, "[app]"), ("component", COMPONENT, "a [component.NAME] table")]
         .into_iter()
-        .find(|(kind, keys, _)| place.kind() != Some(kind) && keys.iter().any(|key| key.name == text));
+        .find(|(kind, keys, _)| !place.is_a(kind) && keys.iter().any(|key| key.name == text));
     let hint = if let Some(near) = nearest(text, keys.iter().map(|key| key.name)) {
         format!("did you mean `{near}`?")
     } else if let Some((_, _, home)) = elsewhere {
@@ -182,7 +160,7 @@ fn unknown(text: &str, span: Span, keys: &'static [ManifestKey], place: &Place) 
     Problem::new(span, message).hint(hint)
 }
 
-fn wrong_name(text: &str, span: Span, names: Names) -> Option<Problem> {
+fn wrong_name(text: &str, span: &Span, names: Names) -> Option<Problem> {
     match names {
         Names::Components if !is_component_name(text) => {
             let message = format!("a component has {NAME_RULE}; found {}", scalar::ticked(text));

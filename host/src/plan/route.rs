@@ -1,8 +1,7 @@
 //! Routes: which component of an address gets a request, and how people write that: `api.example.com/v1`,
 //! `*.example.com`, `/static`.
 //!
-//! Invariant: the same request always finds the same component: the most specific route wins, by host first, then by
-//! path. Nothing is stripped or decoded, and a request never costs more than the routes there are. A text that is taken
+//! Invariant: the most specific route wins, by host first, then by path. Nothing is stripped or decoded. A text that is taken
 //! can match a request; one that would mean something else on another server is refused with what was probably meant.
 
 use std::borrow::Cow;
@@ -10,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::address::{AddressError, is_host_name};
+use super::address::{AddressError, is_host_name, parse_bracketed};
 
 /// Longest name of the DNS: a longer `host` matches no route, and is not worth the search.
 const MAX_HOST: usize = 253;
@@ -36,18 +35,6 @@ pub enum RouteHost {
 impl Route {
     /// The route of all requests, which a component without routes has.
     pub const ALL: Self = Self { host: None, path: String::new() };
-
-    /// Whether a request is one of these. `host` is as the request has it, `path` without the query.
-    #[must_use]
-    pub fn matches(&self, host: Option<&str>, path: &str) -> bool {
-        let host_matches = match (&self.host, host.and_then(normal_host)) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(RouteHost::Exact(wanted)), Some(host)) => host == wanted.as_str(),
-            (Some(RouteHost::Subdomains(parent)), Some(host)) => parents(&host).any(|above| above == parent),
-        };
-        host_matches && is_below(path, &self.path)
-    }
 }
 
 impl fmt::Display for Route {
@@ -62,14 +49,7 @@ impl fmt::Display for Route {
 }
 
 /// The paths of one host with their targets; the longest comes first.
-#[derive(Clone, Debug, Default)]
-struct Paths(Vec<(String, usize)>);
-
-impl Paths {
-    fn find(&self, path: &str) -> Option<usize> {
-        self.0.iter().find(|(prefix, _)| is_below(path, prefix)).map(|(_, target)| *target)
-    }
-}
+type Paths = Vec<(String, usize)>;
 
 /// The routes of one address with their targets.
 #[derive(Clone, Debug)]
@@ -82,15 +62,14 @@ pub struct RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// Makes the table of targets and their routes; a target without routes gets the rest. Of two equal routes
-    /// the first counts; a checked plan has none.
+    /// Makes the table of targets and their routes; a target without routes gets the rest. Of two equal routes the first counts.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = (Vec<Route>, T)>) -> Self {
         let mut table = Self {
             targets: Vec::new(),
             exact: HashMap::new(),
             subdomains: HashMap::new(),
-            any: Paths::default(),
+            any: Paths::new(),
         };
         for (mut routes, target) in entries {
             if routes.is_empty() {
@@ -104,13 +83,13 @@ impl<T> RouteTable<T> {
                     Some(RouteHost::Subdomains(host)) => table.subdomains.entry(host).or_default(),
                     None => &mut table.any,
                 };
-                paths.0.push((path, index));
+                paths.push((path, index));
             }
         }
-        for paths in table.exact.values_mut().chain(table.subdomains.values_mut()).chain(Some(&mut table.any))
-        {
+        let by_host = table.exact.values_mut().chain(table.subdomains.values_mut());
+        for paths in by_host.chain(Some(&mut table.any)) {
             // Stable: of two equal ones the first stays first.
-            paths.0.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+            paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         }
         table
     }
@@ -119,53 +98,46 @@ impl<T> RouteTable<T> {
     /// without the query. It allocates only for a host with capitals, or one that is an IPv6 address.
     #[must_use]
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&T> {
-        let by_host = match host {
-            Some(host) if !(self.exact.is_empty() && self.subdomains.is_empty()) => self.by_host(host, path),
-            Some(_) | None => None,
-        };
-        self.targets.get(by_host.or_else(|| self.any.find(path))?)
-    }
-
-    /// The targets, in the order they were given in.
-    pub fn targets(&self) -> &[T] {
-        &self.targets
+        let has_hosts = !(self.exact.is_empty() && self.subdomains.is_empty());
+        let by_host = host.filter(|_| has_hosts).and_then(|host| self.by_host(host, path));
+        self.targets.get(by_host.or_else(|| find(&self.any, path))?)
     }
 
     fn by_host(&self, host: &str, path: &str) -> Option<usize> {
         let host = normal_host(host)?;
-        let exact = self.exact.get(host.as_ref()).and_then(|paths| paths.find(path));
+        let exact = self.exact.get(host.as_ref()).and_then(|paths| find(paths, path));
         if exact.is_some() || self.subdomains.is_empty() {
             return exact;
         }
-        parents(&host).find_map(|parent| self.subdomains.get(parent)?.find(path))
+        parents(&host).find_map(|parent| find(self.subdomains.get(parent)?, path))
     }
 }
 
-/// Whether `path` is `prefix` or below it, by whole segments.
+fn find(paths: &Paths, path: &str) -> Option<usize> {
+    paths.iter().find(|(prefix, _)| is_below(path, prefix)).map(|(_, target)| *target)
+}
+
+/// Returns whether `path` is `prefix` or below it, by whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The hosts above `host`, the nearest first: of `a.b.c` these are `b.c` and `c`.
+/// Returns the hosts above `host`, the nearest first: of `a.b.c` these are `b.c` and `c`.
 fn parents(host: &str) -> impl Iterator<Item = &str> {
     // A host that starts with a dot has no name below its parent.
     let first = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
     std::iter::successors(first, |host| Some(host.split_once('.')?.1))
 }
 
-/// The host of a request as routes have it: without port and final dot, in lower case. `None` is one that no
+/// Returns the host of a request as routes have it: without port and final dot, in lower case. `None` is one that no
 /// route can have.
 fn normal_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
-        let port = after.is_empty() || after.starts_with(':');
         // An IPv6 address has many forms.
-        return address
-            .parse::<Ipv6Addr>()
-            .ok()
-            .filter(|_| port)
-            .map(|address| format!("[{address}]").into());
+        let address = address.parse::<Ipv6Addr>().ok()?;
+        return (after.is_empty() || after.starts_with(':')).then(|| format!("[{address}]").into());
     }
     let name = host.split_once(':').map_or(host, |(name, _)| name);
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -206,51 +178,45 @@ pub fn parse_route(text: &str) -> Result<Route, AddressError> {
 
 fn parse_host(host: &str, path: &str) -> Result<RouteHost, AddressError> {
     if host.parse::<Ipv6Addr>().is_ok() {
-        return Err(AddressError::but("an IPv6 address stands in brackets", &format!("[{host}]{path}")));
+        return Err(AddressError::but("an IPv6 address stands in brackets", format!("[{host}]{path}")));
     }
     if let Some((name, _)) = host.rsplit_once(':').filter(|_| !host.ends_with(']')) {
-        return Err(AddressError::but("a route has no port: the address has it", &format!("{name}{path}")));
+        return Err(AddressError::but("a route has no port: the address has it", format!("{name}{path}")));
     }
-    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return match inner.parse::<Ipv6Addr>() {
-            // One form of many: routes are compared as text.
-            Ok(address) => Ok(RouteHost::Exact(format!("[{address}]"))),
-            Err(_) => Err(AddressError::new("there is no IPv6 address in the brackets")),
-        };
+    if let Some(address) = parse_bracketed(host) {
+        // One form of many: routes are compared as text.
+        return Ok(RouteHost::Exact(format!("[{}]", address?)));
     }
-    let (name, below) = match host.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (host, false),
-    };
+    let below = host.strip_prefix("*.");
+    let name = below.unwrap_or(host);
     if name.contains('*') {
         return Err(AddressError::new("`*` stands only for all below a name, as in \"*.example.com\""));
     }
-    if !is_host_name(name) && (below || name.parse::<Ipv4Addr>().is_err()) {
+    if !is_host_name(name) && (below.is_some() || name.parse::<Ipv4Addr>().is_err()) {
         return Err(AddressError::new("the host is neither a name nor an IP address"));
     }
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    Ok(if below { RouteHost::Subdomains(name) } else { RouteHost::Exact(name) })
+    Ok(if below.is_some() { RouteHost::Subdomains(name) } else { RouteHost::Exact(name) })
 }
 
-/// The path without its last slash. `host` is for the hint only.
+/// Returns the path without its last slash. `host` is for the hint only.
 fn parse_path(host: &str, path: &str) -> Result<String, AddressError> {
     let whole = |path: &str| format!("{host}{path}");
     if let Some((before, _)) = path.split_once(['?', '#']) {
         return Err(match whole(before) {
             meant if meant.is_empty() => AddressError::new("a route has no query and no fragment"),
-            meant => AddressError::but("a route has no query and no fragment", &meant),
+            meant => AddressError::but("a route has no query and no fragment", meant),
         });
     }
     if path.contains('*') {
         let reason = "a path is the start of many already, `*` is not for it";
         return Err(match path.strip_suffix("/*").filter(|start| !start.contains('*')) {
-            Some(start) => AddressError::but(reason, &whole(start)),
+            Some(start) => AddressError::but(reason, whole(start)),
             None => AddressError::new(reason),
         });
     }
     let path = path.strip_suffix('/').unwrap_or(path);
-    let mut segments = path.split('/').skip(1);
-    if segments.any(|segment| segment.is_empty() || matches!(segment, "." | "..")) {
+    if path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(AddressError::new("no segment of a path is empty, `.` or `..`"));
     }
     if !path.bytes().all(may_stand_in_a_path) || !is_encoded(path) {
@@ -259,17 +225,15 @@ fn parse_path(host: &str, path: &str) -> Result<String, AddressError> {
     Ok(path.to_owned())
 }
 
-/// Whether clients send this byte as it is. Any other comes encoded, and would never match.
+/// Returns whether clients send this byte as it is. Any other comes encoded, and would never match.
 fn may_stand_in_a_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@%".contains(&byte)
 }
 
-/// Whether two digits follow each `%`.
+/// Returns whether two digits follow each `%`.
 fn is_encoded(path: &str) -> bool {
-    path.split('%').skip(1).all(|rest| {
-        let mut bytes = rest.bytes();
-        (0..2).all(|_| bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit()))
-    })
+    let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
+    path.split('%').skip(1).all(|rest| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(is_digit)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! One single value of a manifest: reading it, and the words of a message about it.
 //!
-//! Invariant: the user's text is quoted with escapes and cut short, so no message can grow or play with a
-//! terminal. Tables and lists are walked in `read`.
+//! Invariant: the user's text is quoted with escapes and cut short, so no message can grow or play with a terminal.
 
 use toml::de::DeValue;
 
@@ -38,7 +37,7 @@ impl From<AddressError> for Refusal {
 /// Reads a value that is neither a list nor a table.
 pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal> {
     let text = || found.as_str().ok_or_else(Refusal::default);
-    let own = |is_valid: fn(&str) -> bool| match text()? {
+    let own = |is_valid: &dyn Fn(&str) -> bool| match text()? {
         text if is_valid(text) => Ok(Value::Text(text.to_owned())),
         _ => Err(Refusal::default()),
     };
@@ -46,8 +45,8 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         Shape::Flag => found.as_bool().map(Value::Flag).ok_or_else(Refusal::default),
         Shape::Number { min } => {
             let digits = found.as_integer().ok_or_else(Refusal::default)?;
-            let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
-            let number = number.and_then(|number| u64::try_from(number).ok()).filter(|number| number >= min);
+            let number = i64::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(-1);
+            let number = u64::try_from(number).ok().filter(|number| number >= min);
             number.map(Value::Number).ok_or_else(Refusal::default)
         }
         Shape::Duration { zero } => match parse_duration(text()?) {
@@ -71,39 +70,30 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         Shape::Text | Shape::Path | Shape::GuestPath if text()?.contains('\0') => {
             Err(Refusal::because("there is a NUL in it"))
         }
-        Shape::Text | Shape::Path | Shape::GuestPath => own(|_| true),
-        Shape::Label => own(is_app_name),
-        Shape::Component => own(is_component_name),
-        Shape::Choice(choices) => match text()? {
-            word if choices.iter().any(|choice| choice.word == word) => Ok(Value::Text(word.to_owned())),
-            _ => Err(Refusal::default()),
-        },
+        Shape::Text | Shape::Path | Shape::GuestPath => own(&|_| true),
+        Shape::Label => own(&is_app_name),
+        Shape::Component => own(&is_component_name),
+        Shape::Choice(choices) => own(&|word| choices.iter().any(|choice| choice.word == word)),
         Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(Refusal::default()),
     }
 }
 
-/// The value found, in words.
+/// Returns the value found, in words.
 pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
-    let kind = match value {
-        DeValue::String(text) => return quoted(text),
-        DeValue::Integer(number) if matches!(shape, Shape::Number { .. }) => {
-            return short(&number.to_string());
-        }
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(true) => "`true`",
-        DeValue::Boolean(false) => "`false`",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(items) if matches!(shape, Shape::Pair(_)) => {
-            return format!("a list of {}", items.len());
-        }
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    kind.to_owned()
+    match (value, shape) {
+        (DeValue::String(text), _) => quoted(text),
+        (DeValue::Integer(number), Shape::Number { .. }) => short(&number.to_string()),
+        (DeValue::Integer(_), _) => "an integer".to_owned(),
+        (DeValue::Float(_), _) => "a float".to_owned(),
+        (DeValue::Boolean(flag), _) => format!("`{flag}`"),
+        (DeValue::Datetime(_), _) => "a date or time".to_owned(),
+        (DeValue::Array(items), Shape::Pair(_)) => format!("a list of {}", items.len()),
+        (DeValue::Array(_), _) => "a list".to_owned(),
+        (DeValue::Table(_), _) => "a table".to_owned(),
+    }
 }
 
-/// A guess at the value that was meant by one that was refused.
+/// Guesses the value that was meant by one that was refused.
 pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
     let better = match (shape, found) {
         (Shape::Duration { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, true)?),
@@ -124,7 +114,7 @@ pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
     Some(format!("did you mean {better}?"))
 }
 
-/// An example of a key that is missing.
+/// Returns an example of a key that is missing.
 pub(super) fn example(key: &str, shape: &Shape) -> Option<String> {
     let value = match (key, shape) {
         ("host", _) => "\"data\"",
@@ -137,12 +127,12 @@ pub(super) fn example(key: &str, shape: &Shape) -> Option<String> {
     Some(format!("add `{key} = {value}`"))
 }
 
-/// A text of the user's in quotes.
+/// Returns a text of the user's in quotes.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", short(text))
 }
 
-/// A key of the user's in backticks.
+/// Returns a key of the user's in backticks.
 pub(super) fn ticked(key: &str) -> String {
     if key.is_empty() { "`\"\"`".to_owned() } else { format!("`{}`", short(key).escape_debug()) }
 }
@@ -155,7 +145,7 @@ fn short(text: &str) -> String {
     start
 }
 
-/// A path in a message: without control characters, whole.
+/// Returns a path for a message: whole, without control characters.
 pub(super) fn path(path: &std::path::Path) -> String {
     path.display().to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -3,9 +3,11 @@
 //! Invariant: every value carries the bytes it came from, and has the type that its key's shape asks for.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::address::{ListenAddress, Peer};
+use super::declare::KeyType;
 use super::error::Span;
 use super::origin::Origin;
 use super::route::Route;
@@ -55,32 +57,12 @@ impl Item {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
-    pub(super) fn flag(&self) -> Option<bool> {
-        if let Value::Flag(flag) = self.value { Some(flag) } else { None }
-    }
-
-    pub(super) fn duration(&self) -> Option<Duration> {
-        if let Value::Duration(duration) = self.value { Some(duration) } else { None }
-    }
-
     pub(super) fn list(&self) -> Option<&[Item]> {
         if let Value::List(items) = &self.value { Some(items) } else { None }
     }
 
     pub(super) fn table(&self) -> Option<&Section> {
         if let Value::Table(section) = &self.value { Some(section) } else { None }
-    }
-
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        if let Value::Address(address) = self.value { Some(address) } else { None }
-    }
-
-    pub(super) fn listen_address(&self) -> Option<&ListenAddress> {
-        if let Value::ListenAddress(address) = &self.value { Some(address) } else { None }
-    }
-
-    pub(super) fn route(&self) -> Option<&Route> {
-        if let Value::Route(route) = &self.value { Some(route) } else { None }
     }
 }
 
@@ -89,12 +71,12 @@ impl Section {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Whether the key was written, with whatever value.
+    /// Returns whether the key was written, with whatever value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some() || self.is_refused(key)
     }
 
-    /// Whether something is wrong in the value of the key, so that its meaning is not known.
+    /// Returns whether something is wrong in the value of the key, so that its meaning is not known.
     pub(super) fn is_refused(&self, key: &str) -> bool {
         self.refused.iter().any(|refused| refused == key)
     }
@@ -103,24 +85,23 @@ impl Section {
         self.entry(key).map(|entry| &entry.item)
     }
 
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
-        self.item(key).and_then(Item::text)
+    /// Returns the value of a key, and its place. Relative paths start at `base`.
+    pub(super) fn get<T: KeyType>(&self, key: &str, base: &Path) -> Option<(&Item, T)> {
+        self.item(key).and_then(|item| Some((item, T::read(item, base)?)))
     }
 
-    pub(super) fn flag(&self, key: &str) -> bool {
-        self.item(key).and_then(Item::flag) == Some(true)
+    /// Returns the items of the list under `key` as [`Self::get`] does.
+    pub(super) fn list<T: KeyType>(&self, key: &str, base: &Path) -> impl Iterator<Item = (&Item, T)> {
+        let items = self.item(key).and_then(Item::list).unwrap_or_default();
+        items.iter().filter_map(move |item| Some((item, T::read(item, base)?)))
     }
 
-    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        self.item(key)?.duration()
-    }
-
-    pub(super) fn list(&self, key: &str) -> &[Item] {
-        self.item(key).and_then(Item::list).unwrap_or_default()
-    }
-
-    /// The table under `key`.
     pub(super) fn table(&self, key: &str) -> Option<&Section> {
         self.item(key).and_then(Item::table)
+    }
+
+    /// Returns the tables in it with their keys.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&str, &Section)> {
+        self.entries.iter().filter_map(|entry| Some((entry.key.as_str(), entry.item.table()?)))
     }
 }

@@ -40,11 +40,12 @@ impl RestartBudget {
         if self.recent.len() >= usize::try_from(plan.max).unwrap_or(usize::MAX) {
             return None;
         }
-        if self.since.take().is_some_and(|since| now.saturating_sub(since) >= plan.longest_pause) {
+        let [first, longest] = plan.backoff;
+        if self.since.take().is_some_and(|since| now.saturating_sub(since) >= longest) {
             self.streak = 0;
         }
         let factor = 1_u32.checked_shl(self.streak).unwrap_or(u32::MAX);
-        let full = plan.first_pause.saturating_mul(factor).min(plan.longest_pause);
+        let full = first.saturating_mul(factor).min(longest);
         self.streak = self.streak.saturating_add(1);
         self.recent.push_back(now);
         self.count += 1;
@@ -77,7 +78,7 @@ mod tests {
     }
 
     fn plan() -> RestartPlan {
-        RestartPlan { max: 4, within: s(100), first_pause: s(1), longest_pause: s(3) }
+        RestartPlan { max: 4, within: s(100), backoff: [s(1), s(3)] }
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Text of guests and clients made harmless for whoever reads it at a terminal.
+//! Text of guests and clients made harmless for a reader at a terminal.
 //!
 //! Invariant: what comes out holds no control character but `\n`, and nothing that reorders the line it stands in.
 
 use std::fmt::Write as _;
 
-/// Whether a character could do something to a terminal, or make a line look like another.
+/// Returns whether a character could do something to a terminal, or make a line look like another.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,7 +1,6 @@
 //! Durations and sizes as people write them: `"250ms"`, `"10s"`, `"64MiB"`.
 //!
-//! Invariant: one number, one unit, nothing else; the arithmetic is exact and cannot overflow. Which key or
-//! option takes which is not known here.
+//! Invariant: one number, one unit, nothing else; the arithmetic is exact and cannot overflow.
 
 use std::time::Duration;
 
@@ -12,45 +11,9 @@ pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const NANOS: [(&str, u64); 4] =
     [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 const BYTES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-const ACCEPTED_NANOS: &str = "ms, s, m, h";
-const ACCEPTED_BYTES: &str = "B, KiB, MiB, GiB";
 
-/// Digits after the point that are taken; more would not fit the arithmetic, nor help anyone.
+/// Digits after the point that are taken; more would not fit the arithmetic.
 const MAX_FRACTION: usize = 9;
-
-/// Why a text is no duration, or no size.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnitError {
-    /// Nothing was written.
-    #[error("it is empty")]
-    Empty,
-    /// No number stands at the start.
-    #[error("it does not start with a number")]
-    NoNumber,
-    /// The number has more digits than any real value needs.
-    #[error("the number is too long")]
-    TooPrecise,
-    /// A number alone.
-    #[error("the unit is missing (one of {accepted})")]
-    NoUnit {
-        /// The units there are.
-        accepted: &'static str,
-    },
-    /// Something that is no unit follows the number.
-    #[error("{found:?} is not a unit (one of {accepted})")]
-    UnknownUnit {
-        /// The text in place of a unit.
-        found: String,
-        /// The units there are.
-        accepted: &'static str,
-    },
-    /// More than [`MAX_DURATION`].
-    #[error("the longest is 8760h (365 days)")]
-    TooLong,
-    /// More than 2^64 - 1 bytes.
-    #[error("it is more than can be counted")]
-    TooLarge,
-}
 
 /// Reads a duration: a whole or decimal number and one of `ms`, `s`, `m`, `h`; at most [`MAX_DURATION`].
 ///
@@ -62,20 +25,18 @@ pub enum UnitError {
 ///
 /// # Errors
 /// Anything else, a missing unit included.
-pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    let nanos = parse(text, &NANOS, ACCEPTED_NANOS)?;
-    if nanos > MAX_DURATION.as_nanos() {
-        return Err(UnitError::TooLong);
-    }
-    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| UnitError::TooLong)
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let nanos = u64::try_from(parse(text, &NANOS)?).map(Duration::from_nanos);
+    let within = nanos.ok().filter(|duration| *duration <= MAX_DURATION);
+    within.ok_or_else(|| "the longest is 8760h (365 days)".to_owned())
 }
 
 /// Reads a size in bytes: a whole or decimal number and one of `B`, `KiB`, `MiB`, `GiB`.
 ///
 /// # Errors
 /// Anything else, a missing unit included.
-pub fn parse_size(text: &str) -> Result<u64, UnitError> {
-    u64::try_from(parse(text, &BYTES, ACCEPTED_BYTES)?).map_err(|_| UnitError::TooLarge)
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    u64::try_from(parse(text, &BYTES)?).map_err(|_| "it is more than can be counted".to_owned())
 }
 
 /// Writes a duration in a short form: `250ms`, `1.2s`, `5m`. What is finer than a millisecond is cut off, from
@@ -104,7 +65,7 @@ pub fn format_size(bytes: u64) -> String {
     format!("{}{name}", bytes / unit)
 }
 
-/// The same number with another unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
+/// Returns the same number with the unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
 #[must_use]
 pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
     let (number, unit) = split(text.trim());
@@ -125,59 +86,47 @@ pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
     (valid && better != text).then_some(better)
 }
 
-/// `value / scale` without trailing zeros, and the unit; 0 is `0s` whatever the unit.
+/// Returns `value / scale` without trailing zeros, and the unit; 0 is `0s` whatever the unit. `scale` is a power of ten.
 fn decimal(value: u128, scale: u128, unit: &str) -> String {
     if value == 0 {
         return "0s".to_owned();
     }
-    let (whole, mut rest, mut scale) = (value / scale, value % scale, scale);
-    let mut out = whole.to_string();
-    if rest > 0 {
-        out.push('.');
-    }
-    while rest > 0 {
-        scale /= 10;
-        out.push_str(&(rest / scale).to_string());
-        rest %= scale;
-    }
-    out.push_str(unit);
-    out
+    let digits = scale.ilog10() as usize;
+    let text = format!("{}.{:0digits$}", value / scale, value % scale);
+    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// The leading digits and points, and what follows them.
+/// Splits the leading digits and points off.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
 }
 
-fn parse(text: &str, units: &[(&str, u64)], accepted: &'static str) -> Result<u128, UnitError> {
-    if text.is_empty() {
-        return Err(UnitError::Empty);
-    }
+fn parse(text: &str, units: &[(&str, u64)]) -> Result<u128, String> {
     let (number, unit) = split(text);
-    let (whole, fraction) = match number.split_once('.') {
-        Some((whole, fraction)) if !fraction.is_empty() && !fraction.contains('.') => (whole, fraction),
-        Some(_) => return Err(UnitError::NoNumber),
-        None => (number, ""),
-    };
-    if whole.is_empty() {
-        return Err(UnitError::NoNumber);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let accepted = || units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if whole.is_empty() || number.ends_with('.') || fraction.contains('.') {
+        return Err("it does not start with a number".to_owned());
     }
     if unit.is_empty() {
-        return Err(UnitError::NoUnit { accepted });
+        return Err(format!("the unit is missing (one of {})", accepted()));
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-        return Err(UnitError::UnknownUnit { found: unit.chars().take(16).collect(), accepted });
+        let found: String = unit.chars().take(16).collect();
+        return Err(format!("{found:?} is not a unit (one of {})", accepted()));
     };
-    if fraction.len() > MAX_FRACTION {
-        return Err(UnitError::TooPrecise);
-    }
+    let (Ok(whole), 0..=MAX_FRACTION) = (whole.parse::<u64>(), fraction.len()) else {
+        return Err("the number is too long".to_owned());
+    };
     // At most 2^64 * 2^42: far from the end of a u128.
     let factor = u128::from(*factor);
-    let whole = u128::from(whole.parse::<u64>().map_err(|_| UnitError::TooPrecise)?);
     let part = fraction.chars().filter_map(|c| c.to_digit(10)).fold(0u128, |n, d| n * 10 + u128::from(d));
     let scale = fraction.chars().fold(1u128, |n, _| n * 10);
-    Ok(whole * factor + part * factor / scale)
+    Ok(u128::from(whole) * factor + part * factor / scale)
 }
 
 #[cfg(test)]
@@ -209,7 +158,7 @@ mod tests {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         assert_eq!(parse_size("18446744073709551615B"), Ok(u64::MAX));
-        assert_eq!(parse_size("18446744073709551615KiB"), Err(UnitError::TooLarge));
+        assert_eq!(parse_size("18446744073709551615KiB"), Err("it is more than can be counted".to_owned()));
     }
 
     #[test]
@@ -231,12 +180,9 @@ mod tests {
             ("99999999999999999999s", "the number is too long"),
             ("0.1234567891s", "the number is too long"),
         ] {
-            assert_eq!(parse_duration(text).unwrap_err().to_string(), message, "{text}");
+            assert_eq!(parse_duration(text).unwrap_err(), message, "{text}");
         }
-        assert_eq!(
-            parse_size("64MB").unwrap_err().to_string(),
-            "\"MB\" is not a unit (one of B, KiB, MiB, GiB)"
-        );
+        assert_eq!(parse_size("64MB").unwrap_err(), "\"MB\" is not a unit (one of B, KiB, MiB, GiB)");
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn is_taken(shape: &Shape, text: &str) -> bool {
 }
 
 fn is_valid(shape: &Shape, text: &str) -> bool {
-    let (schemas, index) = compiled(Value::Object(value(shape)));
+    let (schemas, index) = compiled(value(shape));
     schemas.validate(&text.into(), index).is_ok()
 }
 

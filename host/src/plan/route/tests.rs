@@ -8,6 +8,19 @@ fn route(text: &str) -> Route {
     parse_route(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+impl Route {
+    /// Returns whether a request is one of these, by looking at this route alone.
+    fn matches(&self, host: Option<&str>, path: &str) -> bool {
+        let host_matches = match (&self.host, host.and_then(normal_host)) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(RouteHost::Exact(wanted)), Some(host)) => host == wanted.as_str(),
+            (Some(RouteHost::Subdomains(parent)), Some(host)) => parents(&host).any(|above| above == parent),
+        };
+        host_matches && is_below(path, &self.path)
+    }
+}
+
 #[test]
 fn every_form_of_route() {
     let exact = |host: &str| Some(RouteHost::Exact(host.to_owned()));
@@ -145,7 +158,7 @@ fn the_most_specific_route_wins() {
         (routes(&["*.api.example.com", "*.example.com/v1"]), "api"),
         (routes(&["www.example.com/static", "[::1]"]), "exact"),
     ]);
-    assert_eq!(table.targets(), ["rest", "static", "below", "api", "exact"]);
+    assert_eq!(table.targets, ["rest", "static", "below", "api", "exact"]);
     for (host, path, target) in [
         (None, "/", "rest"),
         (None, "/static/x", "static"),

@@ -146,7 +146,8 @@ impl Machine {
                 None => self.give_up(now, id),
             },
             OnEnd::Restart => {
-                let pause = generation.policy.restart.first_pause.min(LAST_PAUSE);
+                let [first, _] = generation.policy.restart.backoff;
+                let pause = first.min(LAST_PAUSE);
                 self.actions.push(Action::Restart { id, pause });
             }
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Machine;
-use crate::plan::{reversed, waves};
+use crate::plan::{all_waves, reversed};
 use crate::teardown::generation::{Generation, Slice, State};
 use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
 
@@ -182,9 +182,7 @@ impl Machine {
 
     fn stop_waves(&self, ids: &BTreeSet<GenerationId>) -> Vec<Vec<GenerationId>> {
         let needs = ids.iter().map(|id| (*id, self.needs(*id))).collect();
-        let (mut waves, circles) = waves(&reversed(&needs));
-        waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
-        waves
+        all_waves(&reversed(&needs))
     }
 
     /// Returns the living generations that one comes after, directly or through others that do not live.

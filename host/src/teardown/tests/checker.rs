@@ -328,8 +328,9 @@ impl Checker {
             }
         }
         assert_eq!(self.machine.restarts(id), before.restarts(id) + 1, "R11: each one counts");
-        let least = plan.first_pause.min(plan.longest_pause) * 3 / 4;
-        let in_range = pause + Duration::from_nanos(9) >= least && pause <= plan.longest_pause;
+        let [first, longest] = plan.backoff;
+        let least = first.min(longest) * 3 / 4;
+        let in_range = pause + Duration::from_nanos(9) >= least && pause <= longest;
         assert!(in_range, "R12: {pause:?} of {plan:?}");
     }
 

@@ -23,7 +23,7 @@ fn on_end() -> impl Strategy<Value = OnEnd> {
 
 fn restart() -> impl Strategy<Value = RestartPlan> {
     (0..5_u32, 1..60_000_u64, 0..3_000_u64, 0..20_000_u64).prop_map(|(max, within, first, longest)| {
-        RestartPlan { max, within: ms(within), first_pause: ms(first), longest_pause: ms(longest) }
+        RestartPlan { max, within: ms(within), backoff: [ms(first), ms(longest)] }
     })
 }
 

@@ -14,8 +14,11 @@ fn every_key_of_supervision_reaches_the_plan() {
     let plan = plan(FULL).unwrap();
     let [web, a] = plan.components.as_slice() else { panic!("two components") };
     assert_eq!((web.after.as_slice(), a.after.len()), (["a".to_owned()].as_slice(), 0));
-    let restart = RestartPlan { max: 3, within: secs(120), first_pause: secs(1), longest_pause: secs(9) };
-    assert_eq!((web.restart, a.restart), (restart, RestartPlan::default()));
+    let restart = RestartPlan { max: 3, within: secs(120), backoff: [secs(1), secs(9)] };
+    assert_eq!(
+        (web.restart, a.restart),
+        (restart, RestartPlan { within: secs(60), ..RestartPlan::default() })
+    );
     assert_eq!((web.ready, a.ready), (Some(ReadyWhen::Said), None));
     let path = Some("/healthz?deep=1".to_owned());
     let health = HealthPlan { path, every: secs(4), timeout: secs(1), failures: 2 };
@@ -33,12 +36,7 @@ fn supervision_has_the_documented_defaults() {
     assert_eq!(one("ready = \"started\"\n").ready, Some(ReadyWhen::Started));
     assert_eq!(one(LISTEN).on_failure, None);
     assert_eq!(one("on-exit = \"restart\"\n").on_exit, OnEnd::Restart);
-    let written = RestartPlan {
-        max: 5,
-        within: secs(60),
-        first_pause: Duration::from_millis(200),
-        longest_pause: secs(30),
-    };
+    let written = RestartPlan { max: 5, within: secs(60), backoff: [Duration::from_millis(200), secs(30)] };
     assert_eq!(one(&format!("{ON_FAILURE}restart = {{}}\n")).restart, written);
 }
 

@@ -13,7 +13,7 @@ use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 const MAX: u32 = 3;
 
 fn plan() -> RestartPlan {
-    RestartPlan { max: MAX, within: s(100), first_pause: s(1), longest_pause: s(30) }
+    RestartPlan { max: MAX, within: s(100), backoff: [s(1), s(30)] }
 }
 
 /// A service that is started again.

@@ -1,16 +1,16 @@
-//! A plan without a manifest: from the files named on the command line.
+//! The command line's part of a plan: a plan of bare files, without a manifest, and changes of values in any plan.
 //!
-//! Invariant: a bare file is granted what the command line names, and nothing else: no directory, no network, no
-//! environment. `manifest` reads a manifest.
+//! Invariant: a bare file is granted what the command line names, and nothing else. A value that is not named stays as it is.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::address::ListenAddress;
 use super::error::PlanError;
-use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan};
-use super::names::{component_name_from, unique};
+use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan, SignalProfile};
+use super::names::{absolute, component_name_from, unique};
 use super::origin::{Origin, OriginHost, OriginPort};
 
 /// The default address for a single file that handles HTTP.
@@ -31,6 +31,21 @@ pub struct Bare {
     pub allow_net: bool,
     /// The HTTP servers that it may send requests to.
     pub outbound_http: Vec<Origin>,
+}
+
+/// Values that the command line changes; `None` leaves one as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The app's grace.
+    pub grace: Option<Duration>,
+    /// The app's grace after a failure.
+    pub fail_grace: Option<Duration>,
+    /// The delay before a stop by TERM.
+    pub drain_delay: Option<Duration>,
+    /// The table of signals.
+    pub signals: Option<SignalProfile>,
+    /// The control socket; a relative path starts at the working directory.
+    pub control: Option<PathBuf>,
 }
 
 impl Bare {
@@ -69,20 +84,11 @@ impl Bare {
     fn directories(&self) -> Result<Vec<DirGrant>, PlanError> {
         let mut seen = BTreeSet::new();
         for DirGrant { host, guest, .. } in &self.dirs {
-            let cause = match std::fs::metadata(host) {
-                Ok(found) if found.is_dir() => None,
-                Ok(_) => Some(std::io::ErrorKind::NotADirectory.into()),
-                Err(error) => Some(error),
-            };
-            if let Some(cause) = cause {
-                let hint = Some("--dir HOST or --dir HOST::GUEST, with a folder that exists");
-                return Err(PlanError::Unreadable { path: host.clone(), cause, hint });
-            }
+            let hint = "--dir HOST or --dir HOST::GUEST, with a folder that exists";
+            check_on_disk(host, true, Some(hint))?;
             if !seen.insert(guest.trim_end_matches('/')) {
-                return Err(usage(
-                    "two --dir have the same path in the guest",
-                    "--dir HOST::GUEST names another",
-                ));
+                let hint = "--dir HOST::GUEST names another";
+                return Err(usage("two --dir have the same path in the guest", hint));
             }
         }
         Ok(self.dirs.clone())
@@ -95,7 +101,7 @@ impl Bare {
     }
 
     fn addresses(&self) -> Result<Vec<ListenAddress>, PlanError> {
-        let mut addresses: Vec<ListenAddress> = Vec::with_capacity(self.listen.len());
+        let mut addresses: Vec<ListenAddress> = Vec::new();
         for address in &self.listen {
             let address = address.resolved(Path::new(""));
             if address.is_too_long() {
@@ -133,8 +139,12 @@ impl Plan {
         let mut taken = BTreeSet::new();
         let mut components = Vec::with_capacity(files.len());
         for (number, file) in files.iter().enumerate() {
-            check_file(file, number)?;
-            let name = unique(&stem(file), &taken);
+            let is_named_so = file.extension().is_some_and(|extension| extension == "wasm");
+            let hint = (number > 0 && !is_named_so)
+                .then_some("arguments of a component come after `--`: curfew run a.wasm -- ARGS");
+            check_on_disk(file, false, hint)?;
+            let stem = component_name_from(&file.file_stem().unwrap_or_default().to_string_lossy());
+            let name = unique(&stem, &taken);
             taken.insert(name.clone());
             components.push(ComponentPlan {
                 name,
@@ -144,28 +154,23 @@ impl Plan {
                 ..ComponentPlan::default()
             });
         }
-        let name = components.first().filter(|_| single).map_or("app", |only| &only.name).to_owned();
-        if let Some(only) = components.first_mut().filter(|_| single) {
+        let mut app = AppPlan { name: "app".to_owned(), ..AppPlan::default() };
+        if let [only] = components.as_mut_slice() {
+            app.name.clone_from(&only.name);
             only.stdin = true;
             only.env = bare.env.clone();
             only.dirs = bare.directories()?;
             only.network.all = bare.allow_net;
             only.outbound_http = bare.servers();
         }
-        let app = AppPlan { name, ..AppPlan::default() };
         let mut plan = Self { app, components, manifest: None, passthrough: single };
         plan.keep_budgets_possible();
         Ok(plan)
     }
-}
 
-/// The peer's name, where it is free.
-const PEER_NAME: &str = "drill-peer";
-
-impl Plan {
-    /// Returns the name of the peer beside these components, for the code that adds it and the code that watches it.
+    /// Returns the name of the peer of the drill beside these components.
     pub fn peer_name(&self) -> String {
-        unique(PEER_NAME, &self.components.iter().map(|component| component.name.clone()).collect())
+        unique("drill-peer", &self.components.iter().map(|component| component.name.clone()).collect())
     }
 
     /// Adds the component in `source`, which starts when all others are ready.
@@ -174,17 +179,25 @@ impl Plan {
     /// [`PlanError::Unreadable`] for a file that is not there.
     pub fn add_peer(&mut self, source: PathBuf) -> Result<(), PlanError> {
         let name = self.peer_name();
-        let taken: BTreeSet<String> =
-            self.components.iter().map(|component| component.name.clone()).collect();
-        for mut peer in Self::from_files(&[source], &Bare::default())?.components {
-            peer.name.clone_from(&name);
-            peer.after = taken.iter().cloned().collect();
-            peer.stdin = false;
-            self.components.push(peer);
+        let after: BTreeSet<_> = self.components.iter().map(|component| component.name.clone()).collect();
+        for peer in Self::from_files(&[source], &Bare::default())?.components {
+            let (name, after) = (name.clone(), after.iter().cloned().collect());
+            self.components.push(ComponentPlan { name, after, stdin: false, ..peer });
         }
         // The output of two components needs their names.
         self.passthrough = false;
         Ok(())
+    }
+
+    /// Applies `overrides`. With a longer `fail_grace`, a budget of restarts may need a longer period to be spent in; it gets one.
+    pub fn apply(&mut self, overrides: Overrides) {
+        let Overrides { grace, fail_grace, drain_delay, signals, control } = overrides;
+        self.app.grace = grace.unwrap_or(self.app.grace);
+        self.app.fail_grace = fail_grace.unwrap_or(self.app.fail_grace);
+        self.app.drain_delay = drain_delay.unwrap_or(self.app.drain_delay);
+        self.app.signals = signals.unwrap_or(self.app.signals);
+        self.app.control = control.map(absolute).or(self.app.control.take());
+        self.keep_budgets_possible();
     }
 }
 
@@ -192,27 +205,19 @@ const fn usage(message: &'static str, hint: &'static str) -> PlanError {
     PlanError::Usage { message, hint: Some(hint) }
 }
 
-fn stem(file: &Path) -> String {
-    component_name_from(&file.file_stem().unwrap_or_default().to_string_lossy())
-}
-
-/// Checks that a file is there. One behind the first without the extension `.wasm` may be an argument of the program.
-fn check_file(file: &Path, number: usize) -> Result<(), PlanError> {
-    let is_named_so = file.extension().is_some_and(|extension| extension == "wasm");
-    let hint = (number > 0 && !is_named_so)
-        .then_some("arguments of a component come after `--`: curfew run a.wasm -- ARGS");
-    let cause = match std::fs::metadata(file) {
-        Ok(found) if found.is_dir() => std::io::Error::from(std::io::ErrorKind::IsADirectory),
-        Ok(_) => return Ok(()),
+fn check_on_disk(path: &Path, is_directory: bool, hint: Option<&'static str>) -> Result<(), PlanError> {
+    let cause = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() == is_directory => return Ok(()),
+        Ok(_) if is_directory => std::io::ErrorKind::NotADirectory.into(),
+        Ok(_) => std::io::ErrorKind::IsADirectory.into(),
         Err(error) => error,
     };
-    Err(PlanError::Unreadable { path: file.to_owned(), cause, hint })
+    Err(PlanError::Unreadable { path: path.to_owned(), cause, hint })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::address::parse_listen_address;
-    use super::super::error::PlanErrorKind;
     use super::super::keys::{Access, NetworkGrant};
     use super::super::origin::parse_origin;
     use super::*;
@@ -262,13 +267,13 @@ mod tests {
     fn wrong_command_lines_are_refused() {
         let (dir, files) = files(&["a.wasm", "b.wasm"]);
         let error = Plan::from_files(&files, &args(&["x"])).unwrap_err();
-        assert_eq!(error.kind(), PlanErrorKind::Usage);
+        assert!(matches!(error, PlanError::Usage { .. }));
         let expected = "arguments after -- need a single file\n\
                         hint: in a manifest every component has `args` of its own";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(Plan::from_files(&[], &Bare::default()).unwrap_err().kind(), PlanErrorKind::Usage);
+        assert!(matches!(Plan::from_files(&[], &Bare::default()), Err(PlanError::Usage { .. })));
         let missing = Plan::from_files(&[PathBuf::from("none.wasm")], &Bare::default()).unwrap_err();
-        assert_eq!(missing.kind(), PlanErrorKind::Unreadable);
+        assert!(matches!(missing, PlanError::Unreadable { .. }));
         assert_eq!(missing.to_string(), "cannot read none.wasm: No such file or directory (os error 2)");
         let folder = Plan::from_files(&[dir.path().to_owned()], &Bare::default()).unwrap_err();
         assert_eq!(folder.to_string(), format!("cannot read {}: is a directory", dir.path().display()));
@@ -308,7 +313,7 @@ mod tests {
         let servers: Vec<String> = only.outbound_http.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["http://*:*", "https://*:*"]);
         let twice = Bare { dirs: vec![folder("/d"), folder("/d/")], ..Bare::default() };
-        assert_eq!(Plan::from_files(&files, &twice).unwrap_err().kind(), PlanErrorKind::Usage);
+        assert!(matches!(Plan::from_files(&files, &twice), Err(PlanError::Usage { .. })));
         let no_folder = DirGrant { host: files[0].clone(), ..folder("/d") };
         let error = Plan::from_files(&files, &Bare { dirs: vec![no_folder], ..Bare::default() }).unwrap_err();
         assert!(error.to_string().contains("not a directory"), "{error}");
@@ -320,7 +325,7 @@ mod tests {
     fn what_a_server_cannot_be_is_refused() {
         let (_dir, files) = files(&["a.wasm", "b.wasm"]);
         let told = |files: &[PathBuf], bare: &Bare| match Plan::from_files(files, bare).unwrap_err() {
-            error if error.kind() == PlanErrorKind::Usage => error.to_string(),
+            error @ PlanError::Usage { .. } => error.to_string(),
             error => panic!("{error}"),
         };
         assert_eq!(
@@ -367,5 +372,26 @@ mod tests {
         plan.add_peer(files[2].clone()).unwrap();
         let readers = plan.components.iter().map(|component| component.stdin).collect::<Vec<_>>();
         assert_eq!((plan.passthrough, readers), (false, vec![true, false]));
+    }
+
+    #[test]
+    fn each_override_changes_its_own_value_only() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut plan = Plan::from_files(&[file.path().to_owned()], &Bare::default()).unwrap();
+        let before = plan.app.clone();
+        plan.apply(Overrides { signals: Some(SignalProfile::Nginx), ..Overrides::default() });
+        assert_eq!((plan.app.grace, plan.app.signals), (before.grace, SignalProfile::Nginx));
+        assert_eq!(plan.app.control, None);
+        plan.apply(Overrides { control: Some("a.sock".into()), ..Overrides::default() });
+        assert_eq!(plan.app.control, Some(std::env::current_dir().unwrap().join("a.sock")));
+        plan.apply(Overrides {
+            grace: Some(Duration::from_secs(3)),
+            fail_grace: Some(Duration::from_secs(1)),
+            drain_delay: Some(Duration::from_secs(2)),
+            ..Overrides::default()
+        });
+        assert_eq!(plan.app.fail_grace, Duration::from_secs(1));
+        assert_eq!(plan.app.drain_delay, Duration::from_secs(2));
+        assert_eq!((plan.app.grace, plan.app.signals), (Duration::from_secs(3), SignalProfile::Nginx));
     }
 }
