@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::inbox::Inbox;
 use crate::output::Output;
 use crate::runtime::RunClock;
 use crate::teardown::ExitCode;
@@ -42,14 +43,7 @@ pub struct Guardian {
 
 impl Guardian {
     /// Starts the guardian's thread.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn start(
-        clock: Arc<RunClock>,
-        output: Output,
-        on_death: Box<dyn Fn() + Send>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(clock: Arc<RunClock>, output: Output, inbox: Inbox) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             orders: Mutex::new(GuardOrder::Wait),
             changed: Condvar::new(),
@@ -58,7 +52,7 @@ impl Guardian {
         let (watched, watched_clock) = (shared.clone(), clock.clone());
         std::thread::Builder::new().name("curfew-guard".to_owned()).stack_size(256 << 10).spawn(
             move || {
-                let _death = OnPanic(on_death);
+                let _death = inbox.on_death("the guardian");
                 watch(&watched, &watched_clock, &output);
             },
         )?;
@@ -94,17 +88,6 @@ impl Guardian {
         if *orders != new && *orders != GuardOrder::Dismissed && *orders != GuardOrder::ControlDied {
             *orders = new;
             self.shared.changed.notify_all();
-        }
-    }
-}
-
-/// Tells of the guardian's own death.
-struct OnPanic(Box<dyn Fn() + Send>);
-
-impl Drop for OnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0)();
         }
     }
 }

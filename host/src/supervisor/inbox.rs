@@ -1,4 +1,4 @@
-//! How the control thread hears of things: a queue, and a descriptor that is readable while it holds something.
+//! The queue of the control thread, and a descriptor that is readable while the queue holds something.
 //! Invariant: sending never blocks and never fails. The callers bound the messages that a guest can cause.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,16 +11,13 @@ use crate::plan::{Plan, PlanError};
 use crate::runtime::{InstanceEvent, LoadEvent};
 use crate::teardown::GenerationId;
 
-/// Something that the control thread has to hear of.
+/// A message to the control thread.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Loading got further.
+    /// Loading for the start got further.
     Load(LoadEvent),
-    /// An instance got further.
     Instance(GenerationId, InstanceEvent),
-    /// A reload got further.
     Reload(ReloadEvent),
-    /// An operator asks.
     OperatorRequest(OperatorRequest),
     /// The embedder asks for a graceful stop.
     Stop,
@@ -28,12 +25,11 @@ pub(super) enum Message {
     HostBug(&'static str),
 }
 
-/// News of the threads that prepare a reload.
+/// Progress of a reload.
 #[derive(Debug)]
 pub(super) enum ReloadEvent {
     /// The manifest was read.
     Read(Box<Result<Plan, PlanError>>),
-    /// Loading got further.
     Load(LoadEvent),
 }
 
@@ -84,7 +80,7 @@ impl Inbox {
     }
 }
 
-/// Reports the death of a thread whose answer the control thread waits for.
+/// Reports the death of a thread of the host.
 #[derive(Debug)]
 pub(super) struct OnDeath {
     inbox: Inbox,
@@ -100,7 +96,7 @@ impl Drop for OnDeath {
 }
 
 impl Operator for Inbox {
-    fn ask(&self, question: OperatorRequest) {
-        self.send(Message::OperatorRequest(question));
+    fn ask(&self, request: OperatorRequest) {
+        self.send(Message::OperatorRequest(request));
     }
 }

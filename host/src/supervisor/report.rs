@@ -1,9 +1,10 @@
-//! The report of an app that has ended. `--report` writes it as JSON (`docs/report.schema.json`), and the table shows it.
+//! The report of an app that has ended, as JSON for `--report` (`docs/report.schema.json`), and as a table.
 
 use serde::Serialize;
 
 use crate::server::Counts;
-use crate::teardown::{Cause, ExitCode, GenerationId, Requester};
+use crate::teardown::ExitCode;
+use crate::text::table::aligned;
 
 /// How an app ended, and each of its components.
 #[derive(Clone, Debug, Serialize)]
@@ -67,22 +68,6 @@ pub struct ComponentReport {
     pub http: Option<Counts>,
 }
 
-impl CauseReport {
-    /// Puts names to a cause.
-    pub fn new(cause: Cause, name_of: impl Fn(GenerationId) -> String) -> Self {
-        let (kind, name) = match cause {
-            Cause::Signal(signal) => ("signal", signal.name().to_owned()),
-            Cause::Failure(id) => ("failure", name_of(id)),
-            Cause::Finished(id) => ("finished", name_of(id)),
-            Cause::Request(Requester::Operator) => ("request", "operator".to_owned()),
-            Cause::Request(Requester::Component(id)) => ("request", name_of(id)),
-            Cause::Reload => ("reload", String::new()),
-            Cause::HostBug(what) => ("host-bug", what.to_owned()),
-        };
-        Self { kind, name }
-    }
-}
-
 impl std::fmt::Display for CauseReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.kind {
@@ -104,8 +89,48 @@ impl Report {
     /// Returns the report as one JSON document.
     ///
     /// # Errors
-    /// None that can happen: everything in it is plain data.
+    /// None that can happen.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
+}
+
+/// Returns the table at the end: a row for each component, below a line that names the cause and the exit code.
+pub fn table(report: &Report) -> String {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let head = ["component", "outcome", "drain", "hook", "in flight", "detail"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for component in &report.components {
+        let hook = match (component.hook_ms, component.hook) {
+            (Some(ms), "ok") => format!("{ms} ms"),
+            (Some(ms), other) => format!("{other}, {ms} ms"),
+            (None, "none" | "not-called") => "-".to_owned(),
+            (None, other) => other.to_owned(),
+        };
+        let asked = component.in_flight_asked.map_or("-".to_owned(), |asked| asked.to_string());
+        let mut detail: Vec<String> = component.detail.iter().cloned().collect();
+        if component.restarts > 0 {
+            detail.push(format!("{} restart{}", component.restarts, plural(component.restarts)));
+        }
+        if let Some(http) = &component.http {
+            detail.push(format!("{} {}{}", http.requests, component.unit, plural(http.requests)));
+        }
+        if component.dropped_lines > 0 {
+            detail.push(format!("{} lines dropped", component.dropped_lines));
+        }
+        rows.push([
+            match component.replaced {
+                true => format!("{} (generation {})", component.name, component.generation),
+                false => component.name.clone(),
+            },
+            component.outcome.to_owned(),
+            component.drain_ms.map_or("-".to_owned(), |ms| format!("{ms} ms")),
+            hook,
+            format!("{asked} > {}", component.in_flight_ended),
+            detail.join("; "),
+        ]);
+    }
+    let cause = report.cause.as_ref().map_or("everything ended".to_owned(), ToString::to_string);
+    let table = aligned(&rows, 2, [false; 6]);
+    format!("{}: {cause}; exit code {}\n{table}", report.app, report.exit_code)
 }

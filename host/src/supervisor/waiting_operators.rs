@@ -4,12 +4,13 @@
 
 use tokio::sync::oneshot;
 
-use crate::admin::{OperatorAnswer, OperatorRefusal};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::teardown::GenerationId;
 
-type Reply = oneshot::Sender<OperatorAnswer>;
+/// The channel for an operator's answer.
+pub(super) type Reply = oneshot::Sender<OperatorAnswer>;
 
-/// See the module's documentation.
+/// Operators that wait.
 #[derive(Debug, Default)]
 pub(super) struct WaitingOperators {
     /// For the end of the component of this name.
@@ -34,8 +35,12 @@ pub(super) fn reply(to: Reply, answer: OperatorAnswer) {
     let _gone = to.send(answer);
 }
 
+/// Returns the answer to a request that is not carried out.
+pub(super) fn refusal<T>(kind: RefusalKind, text: impl Into<String>) -> Result<T, OperatorRefusal> {
+    Err(OperatorRefusal { kind, text: text.into() })
+}
+
 impl WaitingOperators {
-    /// Notes a client that waits for the end of a component.
     pub(super) fn wait_for_stop(&mut self, component: String, from: Reply) {
         self.stops.push((component, from));
     }
@@ -73,7 +78,7 @@ impl WaitingOperators {
         Some((restart.component, restart.reply))
     }
 
-    /// Refuses everything that operators wait for: the app stops.
+    /// Refuses all requests that wait: the app stops.
     pub(super) fn refuse_all(&mut self, refusal: &OperatorRefusal) {
         let reloads = self.reload.drain(..).chain(self.next_reload.drain(..));
         let restarts = self.restarts.drain(..).filter_map(|restart| restart.reply);
