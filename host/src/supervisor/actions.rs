@@ -10,7 +10,6 @@ use crate::runtime::{Link, Notice, NoticeCause};
 use crate::teardown::{Action, Cause, Deadlines, GenerationId, Level, Phase, Requester};
 
 impl EventLoop {
-    /// Carries out one action.
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(id) => self.start(id),

@@ -18,7 +18,7 @@ pub struct Options {
     pub output: Output,
     /// The folder of compiled components; `None` compiles each time.
     pub cache: Option<Cache>,
-    /// Whether guests can be interrupted while they run; see [`RuntimeOptions`].
+    /// True if guests can be interrupted while they run; see [`RuntimeOptions`].
     pub interruptible: bool,
     /// The process's signals; `None` leaves them to the embedder, who then calls [`Stopper::stop`].
     pub signals: Option<SignalSource>,
@@ -26,7 +26,7 @@ pub struct Options {
     pub overrides: Overrides,
     /// The kinds of component that can run.
     pub kinds: Vec<KindSet>,
-    /// Whether the process exists for this app. The service manager that started the process is notified then.
+    /// True if the process exists for this app. The service manager that started the process is notified then.
     pub service_manager: bool,
 }
 
@@ -45,7 +45,7 @@ impl Options {
     }
 }
 
-/// Why an app could not run, or has no report.
+/// The reason why an app could not run, or has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// A component cannot be loaded.
@@ -118,7 +118,7 @@ impl Ended {
     /// Returns the report alone: the process goes on without the app.
     ///
     /// # Errors
-    /// When a component could not be loaded.
+    /// A component could not be loaded.
     pub fn dismissed(self) -> Result<Report, AppError> {
         self.guardian.dismiss();
         self.result
@@ -129,7 +129,7 @@ impl App {
     /// Starts an app: its components are loaded, then all of them started, on threads of their own.
     ///
     /// # Errors
-    /// When the engine or a thread cannot be had. Errors in components come from [`App::wait`].
+    /// The engine or a thread cannot be had. Errors in components come from [`App::wait`].
     pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
         let system = |what| move |cause| AppError::System { what, cause };
         let runtime_options = RuntimeOptions {
@@ -166,8 +166,7 @@ impl App {
         self.stopper.clone()
     }
 
-    /// Returns the operator interface of the app: status, reload, and the restart or stop of one component. The
-    /// control socket and the admin listener ask the same one.
+    /// Returns the operator interface of the app, which the control socket and the admin listener use, too.
     pub fn operator(&self) -> impl Operator + Clone + use<> {
         self.stopper.inbox.clone()
     }
@@ -175,16 +174,15 @@ impl App {
     /// Waits for the app's end. Blocks the thread.
     ///
     /// # Errors
-    /// When a component could not be loaded; nothing was started then.
+    /// A component could not be loaded; nothing was started then.
     pub fn wait(self) -> Result<Report, AppError> {
         self.wait_guarded()?.dismissed()
     }
 
-    /// The same for a process that leaves with its app: the guardian stays on guard until it has left, and the
-    /// signals are handed back.
+    /// The same for a process that leaves with its app: the guardian stays on guard, the signals are handed back.
     ///
     /// # Errors
-    /// When the control thread died; the guardian is about to end the process then.
+    /// The control thread died; the guardian is about to end the process then.
     pub fn wait_guarded(self) -> Result<Ended, AppError> {
         self.end.blocking_recv().map_err(|_| AppError::Bug)
     }

@@ -29,15 +29,13 @@ use crate::teardown::{
     Action, Deadlines, Event, ExitCode, GenerationId, GenerationPolicy, Level, Machine, Phase, Policy,
 };
 
-/// Period of epoch bumps while a generation that was cut off still runs. A store made after the first bump
-/// would miss it.
+/// Period of epoch bumps while a generation that was cut off still runs. One bump would miss later stores.
 const BUMP_EVERY: Duration = Duration::from_millis(10);
 /// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
 const LOOK: Duration = Duration::from_millis(100);
 /// Period of the log lines about the components that the stop waits for.
 const WAITING_EVERY: Duration = Duration::from_secs(1);
 
-/// The app as the control thread holds it.
 pub(super) struct EventLoop {
     pub(super) runtime: Runtime,
     pub(super) plan: Plan,
@@ -49,13 +47,12 @@ pub(super) struct EventLoop {
     /// The loading at the start, and its progress on a terminal. Dropping it ends both.
     pub(super) startup: Option<(Progress, Loading)>,
     pub(super) stop: StopProgress,
-    /// The servers of the components, once these are loaded.
+    /// `None` until the components are loaded.
     pub(super) servers: Option<Servers>,
     pub(super) reloads: ReloadState,
     pub(super) waiting: WaitingOperators,
     pub(super) service_manager: ServiceManager,
     pub(super) readiness: LoggedReadiness,
-    /// The control socket and the admin listener.
     admin: Option<Admin>,
     /// The time of this turn: all events of one turn happen at one time.
     pub(super) now: Duration,
@@ -66,23 +63,20 @@ pub(super) struct EventLoop {
 #[derive(Debug, Default)]
 pub(super) struct StopProgress {
     pub(super) began: Option<Duration>,
-    /// When the next line about the components that it waits for is due.
+    /// The time of the next log line about the components that it waits for.
     next_line: Duration,
-    /// Set when the app leaves.
     pub(super) exit_code: Option<ExitCode>,
 }
 
 /// Readiness of the app, as the log told it last.
 #[derive(Debug, Default)]
 pub(super) struct LoggedReadiness {
-    /// The app has been ready.
     pub(super) started: bool,
     pub(super) ready: bool,
     /// The log has told that the app is not ready because it stops.
     pub(super) stop_told: bool,
 }
 
-/// Returns the policy of the app.
 pub(super) fn policy(app: &AppPlan) -> Policy {
     Policy {
         grace: app.grace,
@@ -92,8 +86,7 @@ pub(super) fn policy(app: &AppPlan) -> Policy {
     }
 }
 
-/// Returns the policy of a component; `ids` are the current generations by name. Its kind is known once it is loaded:
-/// before that it cannot start.
+/// Returns the policy of a component, preliminary until it is loaded; `ids` are the current generations by name.
 pub(super) fn generation_policy(
     plan: &ComponentPlan,
     loaded: Option<&Loaded>,
@@ -113,7 +106,6 @@ pub(super) fn generation_policy(
 }
 
 impl EventLoop {
-    /// Puts the app together; nothing has started yet.
     pub(super) fn new(
         runtime: Runtime,
         plan: Plan,
@@ -254,8 +246,7 @@ impl EventLoop {
         })
     }
 
-    /// Logs once a second which components the stop waits for. For a single file it is a warning: its user sees it without
-    /// the other log lines.
+    /// Logs the components that the stop waits for. The user of a single file sees warnings alone, and so gets one.
     fn log_waiting(&mut self) {
         let now = self.now;
         if self.stop.began.is_none() || now < self.stop.next_line || self.stop.exit_code.is_some() {
@@ -287,7 +278,6 @@ impl EventLoop {
         at.unwrap_or_default().saturating_sub(self.now)
     }
 
-    /// Returns the name of a component.
     pub(super) fn name(&self, id: GenerationId) -> String {
         self.registry.get(id).map_or_else(String::new, |record| record.plan.name.clone())
     }

@@ -26,7 +26,6 @@ fn log_hook_end(component: &str, instance: Option<u32>, result: &HookResult, ms:
 }
 
 impl EventLoop {
-    /// Takes one message.
     pub(super) fn hear(&mut self, message: Message) -> Result<(), AppError> {
         match message {
             Message::Load(LoadEvent::Done(component)) => self.one_loaded(component),

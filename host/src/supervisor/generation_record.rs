@@ -30,19 +30,17 @@ pub(super) struct GenerationRecord {
 pub(super) struct RunRecord {
     pub started: Option<Duration>,
     pub ready: Option<Duration>,
-    /// Its guest has called `ready`.
     pub said_ready: bool,
     /// Its health check has failed.
     pub unhealthy: bool,
     /// The conversation with its instance.
     pub link: Option<Arc<Link>>,
-    /// When it was asked to stop.
     pub asked: Option<Duration>,
-    /// The count in flight at that time: its `run`, or its requests.
+    /// The count in flight when it was asked: its `run`, or its requests.
     pub in_flight_asked: Option<u64>,
     /// The count in flight when it was cut off.
     pub in_flight_cut: Option<u64>,
-    /// When its `run` returned.
+    /// The time at which its `run` returned, or its last work ended.
     pub returned: Option<Duration>,
     pub hooks: HookRecord,
     pub failure: Option<Failure>,
@@ -54,7 +52,6 @@ pub(super) struct RunRecord {
 }
 
 impl GenerationRecord {
-    /// Returns the record of a generation that has not been started.
     pub(super) fn new(plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>, generation: u64) -> Self {
         Self { plan, generation, loaded, sources: None, stats: None, run: RunRecord::default() }
     }
@@ -74,7 +71,6 @@ impl GenerationRecord {
         ready == Some(ReadyWhen::Said)
     }
 
-    /// Returns the number of output lines that were dropped.
     pub(super) fn dropped_lines(&self) -> u64 {
         self.sources.iter().flatten().map(Source::dropped).sum()
     }
@@ -84,7 +80,6 @@ impl GenerationRecord {
         self.run.started.is_some() && self.run.ended.is_none()
     }
 
-    /// Returns the work in flight.
     pub(super) fn in_flight(&self) -> u64 {
         self.stats.as_ref().map_or(0, |stats| stats.in_flight())
     }
@@ -94,7 +89,6 @@ impl GenerationRecord {
         if self.lives() { self.in_flight() } else { 0 }
     }
 
-    /// Returns the bytes of linear memory of all its instances.
     pub(super) fn memory(&self) -> u64 {
         self.run.link.as_ref().map_or(0, |link| link.vitals.memory())
     }
@@ -104,7 +98,6 @@ impl GenerationRecord {
         self.run.failure.as_ref().or(self.run.lost.as_ref())
     }
 
-    /// Notes that a hook was called.
     pub(super) fn hook_starts(&mut self, now: Duration, instance: Option<u32>) {
         self.run.hooks.open.insert(instance, now);
         if self.reports_hook(instance) {
@@ -112,7 +105,7 @@ impl GenerationRecord {
         }
     }
 
-    /// Notes that a hook ended. Returns how long it took.
+    /// Notes the end of a hook. Returns how long it took.
     pub(super) fn hook_ends(
         &mut self,
         now: Duration,
@@ -173,7 +166,6 @@ impl GenerationRecord {
         }
     }
 
-    /// Returns the component's part of the report.
     pub(super) fn report(
         &self,
         outcome: Outcome,
@@ -263,7 +255,6 @@ impl HookRecord {
         self.ended = Some((worst, now));
     }
 
-    /// Returns the worst result so far.
     fn result(&self) -> Option<&HookResult> {
         self.ended.as_ref().map(|(result, _)| result)
     }
@@ -283,7 +274,6 @@ impl HookRecord {
         }
     }
 
-    /// Returns the error of the hook in words.
     fn error(&self) -> Option<String> {
         match self.result()? {
             HookResult::Ok => None,

@@ -11,7 +11,6 @@ use crate::plan::{Plan, PlanError};
 use crate::runtime::{InstanceEvent, LoadEvent};
 use crate::teardown::GenerationId;
 
-/// A message to the control thread.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Loading for the start got further.
@@ -21,14 +20,11 @@ pub(super) enum Message {
     OperatorRequest(OperatorRequest),
     /// The embedder asks for a graceful stop.
     Stop,
-    /// A thread of the host died.
     HostBug(&'static str),
 }
 
-/// Progress of a reload.
 #[derive(Debug)]
 pub(super) enum ReloadEvent {
-    /// The manifest was read.
     Read(Box<Result<Plan, PlanError>>),
     Load(LoadEvent),
 }
@@ -41,10 +37,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Makes an empty queue.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
+    /// Makes an empty queue. Fails when the process has no descriptor left.
     pub(super) fn new() -> std::io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         Ok(Self { queue: Arc::default(), wake: Arc::new(wake) })
@@ -74,13 +67,11 @@ impl Inbox {
         OnDeath { inbox: self.clone(), what }
     }
 
-    /// Returns the descriptor to poll for reading.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-/// Reports the death of a thread of the host.
 #[derive(Debug)]
 pub(super) struct OnDeath {
     inbox: Inbox,

@@ -8,7 +8,6 @@ use crate::fail_point;
 use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
 
 impl EventLoop {
-    /// Answers one request.
     pub(super) fn answer(&mut self, request: OperatorRequest) {
         match request {
             OperatorRequest::Snapshot(answer) => {
@@ -45,7 +44,7 @@ impl EventLoop {
         }
     }
 
-    /// Returns why nothing can be changed now, if so.
+    /// Refuses a change while the app loads, changes or stops.
     fn may_change(&self) -> Result<(), OperatorRefusal> {
         if self.machine.level() > Level::Running {
             return Err(self.stopping());

@@ -14,7 +14,6 @@ use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
 impl EventLoop {
-    /// Notes the services that have been silent for too long.
     pub(super) fn check_liveness(&mut self) {
         let late: Vec<_> = self.watched().filter(|(_, due)| self.now >= *due).map(|(id, _)| id).collect();
         for id in late {
@@ -26,7 +25,7 @@ impl EventLoop {
         }
     }
 
-    /// Returns when the next service will have been silent for too long.
+    /// Returns the time at which the next service will have been silent for too long.
     pub(super) fn next_liveness_check(&self) -> Option<Duration> {
         self.watched().map(|(_, due)| due).min()
     }
@@ -45,7 +44,7 @@ impl EventLoop {
         })
     }
 
-    /// Takes the news that a component is not alive as its `health` asks for.
+    /// Fails a component that is not alive as its `health` asks for.
     pub(super) fn unhealthy(&mut self, id: GenerationId, why: String) {
         error!(component = self.name(id), why, "component is not alive");
         self.note_failure(id, why.clone());
@@ -59,7 +58,7 @@ impl EventLoop {
         self.feed(Event::Unhealthy(id));
     }
 
-    /// Logs that the app becomes ready, or is not ready any more.
+    /// Logs changes of the app's readiness.
     pub(super) fn log_readiness(&mut self) {
         if self.servers.is_none() && self.machine.level() == Level::Running {
             return;
@@ -89,7 +88,7 @@ impl EventLoop {
         }
     }
 
-    /// Returns why the app does not take work, one reason an entry; none: it does.
+    /// Returns the reasons why the app does not take work; none when it does.
     pub(super) fn not_ready_because(&self) -> Vec<String> {
         if self.machine.level() > Level::Running {
             let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();

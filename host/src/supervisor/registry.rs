@@ -1,6 +1,6 @@
 //! All generations of all components by their number, and the counters by name.
 //!
-//! Invariant: a number is given once; a name means one generation at a time, the one that serves or is to. No count ever goes back.
+//! Invariant: a number is given once. A name means one generation at a time, the one that serves or is to. No count goes back.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,7 +13,6 @@ use crate::runtime::Loaded;
 use crate::server::Servers;
 use crate::teardown::GenerationId;
 
-/// The generations and the counters of an app.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     generations: BTreeMap<GenerationId, GenerationRecord>,
@@ -26,9 +25,7 @@ pub(super) struct Registry {
 /// The counts of a component, by its name, over all its generations and restarts.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Generations so far.
     generations: u64,
-    /// Its last failure, in one line.
     pub last_failure: Option<String>,
     /// Restarts, cut-offs, hooks and drains so far, and the other counts of forgotten generations.
     pub metrics: ComponentMetrics,
@@ -71,7 +68,6 @@ impl Registry {
         Some((record, counters))
     }
 
-    /// Returns the generation that a name means.
     pub(super) fn id_of(&self, name: &str) -> Option<GenerationId> {
         self.current.get(name).copied()
     }
@@ -106,8 +102,7 @@ impl Registry {
         self.generations.iter().map(|(id, record)| (*id, record))
     }
 
-    /// Returns all generations as people want to see them: in the order of the manifest, the one that a name means
-    /// before those that it meant.
+    /// Returns all generations in the order of the manifest, the one that a name means before those that it meant.
     pub(super) fn in_order(&self, plan: &Plan) -> Vec<(GenerationId, &GenerationRecord)> {
         let names = plan.components.iter().map(|component| component.name.as_str());
         let places: BTreeMap<&str, usize> = names.zip(0..).collect();

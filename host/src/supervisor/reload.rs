@@ -32,22 +32,17 @@ pub(super) struct ReloadState {
     rollout: Option<PendingRollout>,
 }
 
-/// The end of a reload.
 pub(super) struct ReloadResult {
-    /// Whether the new manifest holds.
     pub(super) ok: bool,
-    /// The change, or the error.
+    /// The change in words, or the error.
     pub(super) text: String,
-    /// The time of its end on the app's clock.
     pub(super) at: Duration,
 }
 
-/// The progress of a reload.
 #[derive(Default)]
 enum Step {
     #[default]
     Idle,
-    /// A thread reads the manifest.
     Reading,
     /// The components of this plan are loaded. Dropping `Loading` gives them up.
     Loading(Box<Plan>, #[expect(dead_code, reason = "held for its drop")] Loading),
@@ -63,7 +58,6 @@ struct PendingRollout {
     ids: BTreeMap<String, GenerationId>,
     /// The generations that are new, each with the one that it replaces.
     incoming: Vec<(GenerationId, Option<GenerationId>)>,
-    /// The change in words.
     what: String,
 }
 
@@ -106,7 +100,6 @@ impl EventLoop {
         }
     }
 
-    /// Takes an event of the threads of a reload.
     pub(super) fn hear_reload(&mut self, event: ReloadEvent) {
         if !self.reloads.is_under_way() {
             return;
@@ -189,7 +182,7 @@ impl EventLoop {
         self.begin_rollout(rollout, PendingRollout { plan: Some(plan), ids, incoming, what })
     }
 
-    /// Replaces a component by a fresh generation of itself. If the fresh generation cannot be prepared, the component goes on as it is.
+    /// Replaces a component by a fresh generation of itself. If that cannot be prepared, the component goes on as it is.
     pub(super) fn renew(&mut self, id: GenerationId, cause: Cause, answer: Option<Reply>) {
         let Some(record) = self.registry.get(id) else {
             return self.feed(Event::NothingToChange);
@@ -282,7 +275,7 @@ impl EventLoop {
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
-        // The machine has done so already, and can be at the next one.
+        // The machine has left the rollout already, and can be at the next one: it is not told again.
         if pending.plan.is_some() {
             self.reload_ended(Err(why));
         } else {
@@ -290,7 +283,6 @@ impl EventLoop {
         }
     }
 
-    /// Returns the failure of a generation in words.
     pub(super) fn why_failed(&self, id: GenerationId) -> String {
         let failure = self.registry.get(id).and_then(GenerationRecord::any_failure);
         failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
@@ -325,7 +317,7 @@ impl EventLoop {
         }
     }
 
-    /// Counts a restart whose fresh generation has taken over; it can be ready, or begin when the one before it has ended.
+    /// Counts a restart: its fresh generation is ready, or starts when the one before it has ended.
     fn took_over(&mut self, id: GenerationId) {
         if let Some((_, counters)) = self.registry.with_counters(id) {
             counters.metrics.restarts += 1;
@@ -340,7 +332,7 @@ impl EventLoop {
         }
     }
 
-    /// Ends the restart that waits for this generation: it came to nothing.
+    /// Fails the restart that waits for this generation.
     pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
         self.restart_ended(id, Err(why));
     }

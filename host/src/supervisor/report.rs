@@ -6,12 +6,12 @@ use crate::server::Counts;
 use crate::teardown::ExitCode;
 use crate::text::table::aligned;
 
-/// How an app ended, and each of its components.
+/// The end of an app and of each of its components.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The app's name.
     pub app: String,
-    /// Why it stopped; `null` when all components ended by themselves and none of them was to stop the app.
+    /// The cause of its stop; `null` when all components ended by themselves and none of them was to stop the app.
     pub cause: Option<CauseReport>,
     /// The code that the process leaves with.
     pub exit_code: u8,
@@ -23,7 +23,7 @@ pub struct Report {
     pub components: Vec<ComponentReport>,
 }
 
-/// Why an app stopped.
+/// The cause of an app's stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CauseReport {
     /// `signal`, `failure`, `finished`, `request` or `host-bug`.
@@ -32,7 +32,7 @@ pub struct CauseReport {
     pub name: String,
 }
 
-/// How one component ended.
+/// The end of one component.
 #[derive(Clone, Debug, Serialize)]
 pub struct ComponentReport {
     /// Its name.
@@ -40,11 +40,11 @@ pub struct ComponentReport {
     /// The word for one piece of the work that is counted; empty where none is.
     #[serde(skip)]
     pub unit: &'static str,
-    /// Which version of it: 1 at the app's start, more with each reload, or restart by an operator.
+    /// Its version: 1 at the app's start, more with each reload, or restart by an operator.
     pub generation: u64,
-    /// Whether another generation had taken over from it before the stop.
+    /// True if another generation had taken over from it before the stop.
     pub replaced: bool,
-    /// How often it was started again after it had failed or ended.
+    /// The number of its starts after it had failed or ended.
     pub restarts: u64,
     /// Its outcome, as docs/guide/exit-codes.md names it.
     pub outcome: &'static str,
@@ -81,7 +81,7 @@ impl std::fmt::Display for CauseReport {
 }
 
 impl Report {
-    /// Returns the code that the process leaves with.
+    /// Returns [`Report::exit_code`] as a type.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode(self.exit_code)
     }

@@ -30,13 +30,10 @@ const JOB_CONTROL: [System; 3] = [System::SIGTSTP, System::SIGTTIN, System::SIGT
 /// Shortest gap that a suspension is known by: a shorter one cannot be told from a machine that is busy.
 const SHORTEST_GAP: Duration = Duration::from_millis(200);
 
-/// An arrived signal.
 enum Arrived {
-    /// A signal that means something to the app.
     Signal(Signal),
     /// The process goes on after it was stopped.
     Continued,
-    /// A signal that means nothing.
     Ignored,
 }
 
@@ -44,7 +41,7 @@ enum Arrived {
 /// Call it first thing in `main`.
 ///
 /// # Errors
-/// When the system refuses, for which it has no reason.
+/// The system refuses, for which it has no reason.
 pub fn block_signals() -> std::io::Result<()> {
     mask().thread_block().map_err(Into::into)
 }
@@ -65,7 +62,7 @@ fn mask() -> SigSet {
     mask
 }
 
-/// Arriving signals.
+/// Receives signals.
 #[derive(Debug)]
 pub struct SignalSource {
     descriptor: SignalFd,
@@ -78,7 +75,7 @@ impl SignalSource {
     /// Listens from now on; signals that came since [`block_signals`] are still there.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// The process has no descriptor left.
     pub fn listen() -> std::io::Result<Self> {
         let descriptor = SignalFd::with_flags(&mask(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self {
@@ -100,7 +97,6 @@ impl SignalSource {
         std::iter::from_fn(|| self.next()).any(asks)
     }
 
-    /// Returns the next signal that has come, if one has.
     fn next(&self) -> Option<Arrived> {
         let info = self.descriptor.read_signal().ok().flatten()?;
         let number = i32::try_from(info.ssi_signo).ok()?;
@@ -117,7 +113,6 @@ impl SignalSource {
         })
     }
 
-    /// Returns the descriptor to poll for reading.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
@@ -146,7 +141,6 @@ fn has_terminal() -> bool {
 /// pause that comes between the two is seen by its SIGCONT, which is pending from the first moment on.
 #[derive(Debug)]
 pub(super) struct SuspensionWatch {
-    /// When the clock was looked at last.
     last_look: Instant,
 }
 

@@ -112,7 +112,6 @@ impl EventLoop {
         Some(CauseReport { kind, name })
     }
 
-    /// Returns the report of the app as it is now.
     pub(super) fn report(&self) -> Report {
         let now = self.now;
         let components = self.registry.in_order(&self.plan).into_iter().map(|(id, record)| {

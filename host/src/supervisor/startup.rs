@@ -31,7 +31,6 @@ fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStd
 }
 
 impl EventLoop {
-    /// Begins to load all components.
     pub(super) fn load(&mut self) -> Result<(), AppError> {
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Load(event)));
@@ -44,10 +43,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Takes the loaded components and lets them start.
-    ///
-    /// # Errors
-    /// When an address cannot be had; nothing has started then.
+    /// Takes the loaded components and lets them start. Fails, with nothing started, when an address cannot be had.
     pub(super) fn loaded(&mut self, loaded: Vec<Arc<Loaded>>) -> Result<(), AppError> {
         self.startup = None;
         for (component, loaded) in self.plan.components.iter().zip(loaded) {
@@ -82,14 +78,13 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Shows that one more component has been loaded.
     pub(super) fn one_loaded(&self, component: usize) {
         if let (Some((progress, _)), Some(component)) = (&self.startup, self.plan.components.get(component)) {
             progress.step(&component.name);
         }
     }
 
-    /// Starts one generation: its server makes its first instance.
+    /// Starts a generation, or starts it again.
     pub(super) fn start(&mut self, id: GenerationId) {
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Instance(id, event)));
@@ -106,7 +101,7 @@ impl EventLoop {
         }
     }
 
-    /// Reports that a component never starts: one that it comes after has ended and was never ready.
+    /// Reports that a component never starts, because one that it comes after was never ready.
     pub(super) fn cannot_start(&mut self, id: GenerationId) {
         let Some(record) = self.registry.get(id) else { return };
         let lost = |name: &&String| {

@@ -7,10 +7,8 @@ use tokio::sync::oneshot;
 use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::teardown::GenerationId;
 
-/// The channel for an operator's answer.
 pub(super) type Reply = oneshot::Sender<OperatorAnswer>;
 
-/// Operators that wait.
 #[derive(Debug, Default)]
 pub(super) struct WaitingOperators {
     /// For the end of the component of this name.
@@ -72,7 +70,7 @@ impl WaitingOperators {
         self.restarts.push(Restart { fresh, component, reply: from });
     }
 
-    /// Ends the restart that waits for this generation. Returns the component and its operator; `None` if there is no such restart.
+    /// Ends the restart that waits for this generation, if there is one. Returns the component and its operator.
     pub(super) fn restart_ended(&mut self, fresh: GenerationId) -> Option<(String, Option<Reply>)> {
         let restart = self.restarts.extract_if(.., |restart| restart.fresh == fresh).next()?;
         Some((restart.component, restart.reply))
