@@ -1,15 +1,16 @@
 //! Carries out the actions of the machine. Decides nothing.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info, warn};
 
 use super::event_loop::EventLoop;
-use super::log_events;
+use super::generation_record::millis;
 use crate::runtime::{Link, Notice, NoticeCause};
-use crate::teardown::{Action, Cause, GenerationId, Level, Phase, Requester};
+use crate::teardown::{Action, Cause, Deadlines, GenerationId, Level, Phase, Requester};
 
 impl EventLoop {
-    /// Does one thing that the machine says.
-    pub(super) fn perform(&mut self, now: Duration, action: Action) {
+    pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Start(id) => self.start(id),
             Action::FailStart(id) => self.fail_start(id),
@@ -17,19 +18,20 @@ impl EventLoop {
                 self.with_link(id, |link| link.orders.abandon());
                 self.runtime.bump();
             }
-            Action::Raise(level) => self.raised(now, level),
-            Action::Ask { id, cause, deadline } => self.ask(now, id, cause, deadline),
+            Action::Raise(level) => self.raised(level),
+            Action::Ask { id, cause, deadline } => self.ask(id, cause, deadline),
             Action::Cut(id) => {
                 if let Some(record) = self.registry.get_mut(id) {
-                    record.in_flight_cut = Some(record.in_flight());
+                    record.run.in_flight_cut = Some(record.in_flight());
                 }
                 self.with_link(id, |link| link.orders.cut());
                 self.runtime.bump();
-                log_events::cut_off(&self.name(id));
+                warn!(component = self.name(id), "cut off");
             }
             Action::Restart { id, pause } => self.restart(id, pause),
             Action::GiveUp(id) => {
-                log_events::gave_up(&self.name(id), self.machine.restarts(id));
+                let (component, restarts) = (self.name(id), self.machine.restarts(id));
+                error!(component, restarts, "component gave up: its restart budget is spent");
             }
             Action::CannotStart(id) => self.cannot_start(id),
             Action::Renew(id) => self.renew(id, Cause::Failure(id), None),
@@ -38,52 +40,66 @@ impl EventLoop {
             Action::RollBack(because) => self.roll_back(because),
             Action::Forget(id) => self.forget(id),
             Action::NoteSignal(signal) => {
-                let end = self.machine.deadlines().map_or(now, |deadlines| deadlines.end);
-                log_events::noted(signal, end.saturating_sub(now));
+                let left_ms = millis(self.time_until(|deadlines| deadlines.end));
+                info!(signal = signal.name(), left_ms, note = "the stop goes on", "signal");
             }
-            Action::RefuseReload => log_events::no_reload(),
-            Action::PrintStatus => self.print_status(now),
+            Action::RefuseReload => warn!("no reload: the app is stopping"),
+            Action::PrintStatus => self.print_status(),
             Action::Leave(code) => {
-                self.end_loading();
+                self.startup = None;
                 if let Some(servers) = &self.servers {
                     servers.leave();
                 }
-                self.stop.leave(code);
+                self.stop.exit_code = Some(code);
             }
         }
     }
 
-    fn raised(&mut self, now: Duration, level: Level) {
+    fn raised(&mut self, level: Level) {
         let cause = self.cause().map(|cause| cause.to_string()).unwrap_or_default();
-        log_events::raised(level, &cause, self.machine.deadlines(), now);
-        if level == Level::Delay {
-            let links = self.registry.iter().filter_map(|(_, record)| record.link.as_deref());
-            links.for_each(|link| link.orders.wind_down());
+        let left = |bound: fn(&Deadlines) -> Duration| millis(self.time_until(bound));
+        let (stop, deadline_ms) = (level.word(), left(|deadlines| deadlines.end));
+        match level {
+            Level::Running | Level::Exit => {}
+            Level::Delay => {
+                let (drain_ms, deadline) = (left(|deadlines| deadlines.drain), self.wall_deadline());
+                info!(stop, cause, drain_ms, deadline_ms, deadline, "stopping");
+                let links = self.registry.iter().filter_map(|(_, record)| record.run.link.as_deref());
+                links.for_each(|link| link.orders.wind_down());
+            }
+            Level::Drain => info!(stop, cause, deadline_ms, deadline = self.wall_deadline(), "stopping"),
+            Level::Cut => {
+                let hard_ms = left(|deadlines| deadlines.hard);
+                warn!(stop, cause, hard_ms, "the grace is over");
+            }
         }
-        self.tell_deadlines();
-    }
-
-    /// Moves the deadlines of generations that were asked earlier: the end of the app has come closer.
-    fn tell_deadlines(&self) {
+        // The end of the app can have come closer for generations that were asked earlier.
         for (id, record) in self.registry.iter() {
-            if let (Some(link), Some(deadline)) = (&record.link, self.machine.deadline(id)) {
+            if let (Some(link), Some(deadline)) = (&record.run.link, self.machine.deadline(id)) {
                 link.orders.set_deadline(deadline);
             }
         }
     }
 
+    /// Returns the absolute deadline of the stop in seconds since 1970, as other logs of the machine have it.
+    fn wall_deadline(&self) -> f64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = since.saturating_add(self.time_until(|deadlines| deadlines.end));
+        (at.as_secs_f64() * 1000.0).round() / 1000.0
+    }
+
     fn with_link(&self, id: GenerationId, order: impl FnOnce(&Link)) {
-        if let Some(link) = self.registry.get(id).and_then(|record| record.link.as_deref()) {
+        if let Some(link) = self.registry.get(id).and_then(|record| record.run.link.as_deref()) {
             order(link);
         }
     }
 
     fn restart(&mut self, id: GenerationId, pause: Duration) {
-        let (name, why) = (self.name(id), self.why_failed(id));
         if let Some((record, counters)) = self.registry.with_counters(id) {
-            counters.restarts += 1;
-            let why = if record.failure.is_none() && record.lost.is_none() { "it has ended" } else { &why };
-            log_events::restarts(&name, counters.restarts, pause, why);
+            counters.metrics.restarts += 1;
+            let (component, restart) = (&record.plan.name, counters.metrics.restarts);
+            let because = record.any_failure().map_or("it has ended", |failure| &failure.summary);
+            warn!(component, restart, pause_ms = millis(pause), because, "component restarts");
         }
         self.with_link(id, |link| link.restarts.restart_after(pause));
     }
@@ -97,8 +113,8 @@ impl EventLoop {
         self.registry.forget(id);
     }
 
-    fn ask(&mut self, now: Duration, id: GenerationId, cause: Cause, deadline: Duration) {
-        let grace = deadline.saturating_sub(now);
+    fn ask(&mut self, id: GenerationId, cause: Cause, deadline: Duration) {
+        let grace = deadline.saturating_sub(self.now);
         let cause = match cause {
             Cause::Signal(signal) => NoticeCause::Signal(signal.name().to_owned()),
             Cause::Failure(id) => NoticeCause::Failure(self.name(id)),
@@ -108,24 +124,32 @@ impl EventLoop {
             Cause::Reload => NoticeCause::Reload,
             Cause::HostBug(_) => NoticeCause::Failure("curfew".to_owned()),
         };
-        log_events::asked(&self.name(id), grace);
+        info!(component = self.name(id), grace_ms = millis(grace), "asked to stop");
         if let Some(record) = self.registry.get_mut(id) {
-            record.asked = Some(now);
-            record.in_flight_asked = Some(record.in_flight());
+            record.run.asked = Some(self.now);
+            record.run.in_flight_asked = Some(record.in_flight());
         }
         self.with_link(id, |link| link.orders.ask(Notice { cause, grace }, deadline));
     }
 
-    fn print_status(&self, now: Duration) {
-        log_events::status_app(self.machine.level(), self.machine.deadlines(), now);
+    fn print_status(&self) {
+        let left_ms = |at: Duration| millis(at.saturating_sub(self.now));
+        let end = self.machine.deadlines().map(|deadlines| left_ms(deadlines.end));
+        warn!(app = self.machine.level().word(), left_ms = end, "status");
         for (id, record) in self.registry.iter() {
-            let status = record.link.as_ref().map(|link| link.vitals.status()).unwrap_or_default();
-            let asked = self.machine.phase(id) >= Phase::Asked;
-            let left =
-                self.machine.deadline(id).filter(|_| asked).map(|deadline| deadline.saturating_sub(now));
-            let doing = record.doing(self.machine.phase(id));
-            let requests = record.unit().map(|_| record.in_flight());
-            log_events::status(&record.plan.name, doing, requests, record.hook_time(now), left, &status);
+            let phase = self.machine.phase(id);
+            let own_line = record.run.link.as_ref().map(|link| link.vitals.status());
+            let is_counted = record.stats.as_ref().is_some_and(|stats| stats.unit().is_some());
+            let deadline = self.machine.deadline(id).filter(|_| phase >= Phase::Asked);
+            warn!(
+                component = record.plan.name,
+                state = record.doing(phase),
+                in_flight = is_counted.then(|| record.in_flight()),
+                hook_ms = record.hook_time(self.now).map(millis),
+                left_ms = deadline.map(left_ms),
+                line = own_line.filter(|line| !line.is_empty()),
+                "status"
+            );
         }
     }
 }

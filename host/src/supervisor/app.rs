@@ -1,14 +1,77 @@
-//! The way in for embedders: start an app from a plan, send it a stop, await its report.
+//! The interface for embedders: start an app from a plan, send it a stop, await its report.
 
-use super::error::AppError;
-use super::event_loop::{Ended, EventLoop};
+use super::event_loop::EventLoop;
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
-use super::options::Options;
 use super::report::Report;
-use crate::admin::Operator;
-use crate::plan::Plan;
-use crate::runtime::{Runtime, RuntimeOptions};
+use super::signals::SignalSource;
+use crate::admin::{Admin, AdminError, Operator};
+use crate::output::Output;
+use crate::plan::{Overrides, Plan};
+use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
+use crate::server::{KindSet, PrepareError, built_in};
+
+/// Settings of an app, besides its plan.
+#[derive(Debug)]
+pub struct Options {
+    /// The writers of its components' output and of the log.
+    pub output: Output,
+    /// The folder of compiled components; `None` compiles each time.
+    pub cache: Option<Cache>,
+    /// True if guests can be interrupted while they run; see [`RuntimeOptions`].
+    pub interruptible: bool,
+    /// The process's signals; `None` leaves them to the embedder, who then calls [`Stopper::stop`].
+    pub signals: Option<SignalSource>,
+    /// Settings that hold instead of the manifest's, also when it is read again.
+    pub overrides: Overrides,
+    /// The kinds of component that can run.
+    pub kinds: Vec<KindSet>,
+    /// True if the process exists for this app. The service manager that started the process is notified then.
+    pub service_manager: bool,
+}
+
+impl Options {
+    /// Returns options with a cache, without signals.
+    pub fn new(output: Output, cache: Option<Cache>) -> Self {
+        Self {
+            output,
+            cache,
+            interruptible: true,
+            signals: None,
+            overrides: Overrides::default(),
+            kinds: built_in(),
+            service_manager: false,
+        }
+    }
+}
+
+/// The reason why an app could not run, or has no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A component cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An address cannot be bound, or a certificate cannot be used.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The control socket or the admin listener cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// This machine cannot run compiled components.
+    #[error("the engine cannot be made: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The system refused something.
+    #[error("cannot {what}: {cause}")]
+    System {
+        /// The task.
+        what: &'static str,
+        /// The error of the system.
+        cause: std::io::Error,
+    },
+    /// The control thread died, which is a bug.
+    #[error("the control thread died, which is a bug in curfew")]
+    Bug,
+}
 
 /// A running app. Dropping it lets the app run on; its report is lost then.
 ///
@@ -38,11 +101,35 @@ impl Stopper {
     }
 }
 
+/// The remains of an app that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its report.
+    pub result: Result<Report, AppError>,
+    /// Still on guard, with the bound of the stop if there was one.
+    pub guardian: Guardian,
+    /// The signals, which the app does not read any more.
+    pub signals: Option<SignalSource>,
+    /// Still answering, until it is dropped: the last that closes.
+    pub admin: Option<Admin>,
+}
+
+impl Ended {
+    /// Returns the report alone: the process goes on without the app.
+    ///
+    /// # Errors
+    /// A component could not be loaded.
+    pub fn dismissed(self) -> Result<Report, AppError> {
+        self.guardian.dismiss();
+        self.result
+    }
+}
+
 impl App {
     /// Starts an app: its components are loaded, then all of them started, on threads of their own.
     ///
     /// # Errors
-    /// When the engine or a thread cannot be had. Errors in components come from [`App::wait`].
+    /// The engine or a thread cannot be had. Errors in components come from [`App::wait`].
     pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
         let system = |what| move |cause| AppError::System { what, cause };
         let runtime_options = RuntimeOptions {
@@ -52,10 +139,10 @@ impl App {
         };
         let runtime = Runtime::new(runtime_options).map_err(AppError::Engine)?;
         let inbox = Inbox::new().map_err(system("make an event descriptor"))?;
-        let (clock, output, guard_inbox) = (runtime.clock().clone(), options.output.clone(), inbox.clone());
+        let (clock, output, stopper) =
+            (runtime.clock().clone(), options.output.clone(), Stopper { inbox: inbox.clone() });
         // The control thread waits for its guardian: a guardian alone would take its absence for its death.
         let (give, guardian) = std::sync::mpsc::channel();
-        let stopper = Stopper { inbox: inbox.clone() };
         let (tell, end) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name("curfew-control".to_owned())
@@ -68,8 +155,8 @@ impl App {
                 }
             })
             .map_err(system("start a thread"))?;
-        let died = Box::new(move || guard_inbox.send(Message::HostBug("the guardian")));
-        let guardian = Guardian::start(clock, output, died).map_err(system("start a thread"))?;
+        let guardian =
+            Guardian::start(clock, output, stopper.inbox.clone()).map_err(system("start a thread"))?;
         give.send(guardian).map_err(|_| AppError::Bug)?;
         Ok(Self { stopper, end })
     }
@@ -79,8 +166,7 @@ impl App {
         self.stopper.clone()
     }
 
-    /// Returns the operator interface of the app: status, reload, and the restart or stop of one component. The
-    /// control socket and the admin listener ask the same one.
+    /// Returns the operator interface of the app, which the control socket and the admin listener use, too.
     pub fn operator(&self) -> impl Operator + Clone + use<> {
         self.stopper.inbox.clone()
     }
@@ -88,21 +174,20 @@ impl App {
     /// Waits for the app's end. Blocks the thread.
     ///
     /// # Errors
-    /// When a component could not be loaded; nothing was started then.
+    /// A component could not be loaded; nothing was started then.
     pub fn wait(self) -> Result<Report, AppError> {
-        self.end.blocking_recv().map_or(Err(AppError::Bug), Ended::dismissed)
+        self.wait_guarded()?.dismissed()
     }
 
-    /// The same for a process that leaves with its app: the guardian stays on guard until it has left, and the
-    /// signals are handed back.
+    /// The same for a process that leaves with its app: the guardian stays on guard, the signals are handed back.
     ///
     /// # Errors
-    /// When the control thread died; the guardian is about to end the process then.
+    /// The control thread died; the guardian is about to end the process then.
     pub fn wait_guarded(self) -> Result<Ended, AppError> {
         self.end.blocking_recv().map_err(|_| AppError::Bug)
     }
 
-    /// The same for async code, on any executor.
+    /// The same as [`App::wait`] for async code, on any executor.
     ///
     /// # Errors
     /// As [`App::wait`].
@@ -110,6 +195,6 @@ impl App {
     /// # Cancel safety
     /// Dropping the future loses the report; the app runs on.
     pub async fn ended(self) -> Result<Report, AppError> {
-        self.end.await.map_or(Err(AppError::Bug), Ended::dismissed)
+        self.end.await.map_err(|_| AppError::Bug)?.dismissed()
     }
 }

@@ -1,66 +1,41 @@
-//! The control thread's loop: waits for signals, messages and deadlines, feeds the machine, and has `perform`
-//! carries them out. Invariant: only the one `ppoll` blocks, and no guest code runs here. A deadline is late only by the
-//! delay of the system's scheduler.
+//! The loop of the control thread: it waits for signals, messages and deadlines, feeds the machine, and carries out its actions.
+//! Invariant: only the one `ppoll` blocks, and no guest code runs here. A deadline is late only by the delay of the
+//! system's scheduler.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use tracing::{info, warn};
 
-use super::error::AppError;
+use super::app::{AppError, Ended, Options};
+use super::generation_record::millis;
 use super::guardian::Guardian;
-use super::inbox::Inbox;
-use super::log_events;
-use super::options::Options;
-use super::policies::{generation_policy, policy};
-use super::readiness::Readiness;
+use super::inbox::{Inbox, Message};
 use super::registry::Registry;
-use super::reload_state::ReloadState;
+use super::reload::ReloadState;
 use super::report::Report;
 use super::service_manager::ServiceManager;
-use super::signals::SignalSource;
-use super::startup_progress::StartupProgress;
-use super::stop_progress::StopProgress;
-use super::suspension::SuspensionWatch;
+use super::signals::{SignalSource, SuspensionWatch};
 use super::waiting_operators::WaitingOperators;
 use crate::admin::{Admin, AdminParts};
-use crate::plan::Plan;
-use crate::runtime::Runtime;
+use crate::output::Progress;
+use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan};
+use crate::runtime::{Loaded, Loading, Runtime};
 use crate::server::Servers;
-use crate::teardown::{Event, GenerationId, Level, Machine, Phase};
+use crate::teardown::{
+    Action, Deadlines, Event, ExitCode, GenerationId, GenerationPolicy, Level, Machine, Phase, Policy,
+};
 
-/// Period of epoch bumps while a generation that was cut off still runs. A store made after the first bump
-/// would miss it.
+/// Period of epoch bumps while a generation that was cut off still runs. One bump would miss later stores.
 const BUMP_EVERY: Duration = Duration::from_millis(10);
 /// Longest time between two looks at the clock while a deadline is set, so that a gap shows.
 const LOOK: Duration = Duration::from_millis(100);
+/// Period of the log lines about the components that the stop waits for.
+const WAITING_EVERY: Duration = Duration::from_secs(1);
 
-/// The remains of an app that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its report.
-    pub result: Result<Report, AppError>,
-    /// Still on guard, with the bound of the stop if there was one.
-    pub guardian: Guardian,
-    /// The signals, which the app does not read any more.
-    pub signals: Option<SignalSource>,
-    /// Still answering, until it is dropped: the last that closes.
-    pub admin: Option<Admin>,
-}
-
-impl Ended {
-    /// Returns the report alone: the process goes on without the app.
-    ///
-    /// # Errors
-    /// When a component could not be loaded.
-    pub fn dismissed(self) -> Result<Report, AppError> {
-        self.guardian.dismiss();
-        self.result
-    }
-}
-
-/// The app as the control thread holds it.
 pub(super) struct EventLoop {
     pub(super) runtime: Runtime,
     pub(super) plan: Plan,
@@ -68,25 +43,69 @@ pub(super) struct EventLoop {
     pub(super) inbox: Inbox,
     pub(super) machine: Machine,
     pub(super) registry: Registry,
-    pub(super) guardian: Guardian,
-    /// Components are being loaded.
-    pub(super) startup: Option<StartupProgress>,
+    guardian: Guardian,
+    /// The loading at the start, and its progress on a terminal. Dropping it ends both.
+    pub(super) startup: Option<(Progress, Loading)>,
     pub(super) stop: StopProgress,
-    /// The servers of the components, once these are loaded.
+    /// `None` until the components are loaded.
     pub(super) servers: Option<Servers>,
     pub(super) reloads: ReloadState,
     pub(super) waiting: WaitingOperators,
     pub(super) service_manager: ServiceManager,
-    pub(super) readiness: Readiness,
-    /// The control socket and the admin listener.
+    pub(super) readiness: LoggedReadiness,
     admin: Option<Admin>,
     /// The time of this turn: all events of one turn happen at one time.
     pub(super) now: Duration,
     suspension: SuspensionWatch,
 }
 
+/// Progress of the stop, as the log tells it.
+#[derive(Debug, Default)]
+pub(super) struct StopProgress {
+    pub(super) began: Option<Duration>,
+    /// The time of the next log line about the components that it waits for.
+    next_line: Duration,
+    pub(super) exit_code: Option<ExitCode>,
+}
+
+/// Readiness of the app, as the log told it last.
+#[derive(Debug, Default)]
+pub(super) struct LoggedReadiness {
+    pub(super) started: bool,
+    pub(super) ready: bool,
+    /// The log has told that the app is not ready because it stops.
+    pub(super) stop_told: bool,
+}
+
+pub(super) fn policy(app: &AppPlan) -> Policy {
+    Policy {
+        grace: app.grace,
+        fail_grace: app.fail_grace,
+        drain_delay: app.drain_delay,
+        signals: app.signals,
+    }
+}
+
+/// Returns the policy of a component, preliminary until it is loaded; `ids` are the current generations by name.
+pub(super) fn generation_policy(
+    plan: &ComponentPlan,
+    loaded: Option<&Loaded>,
+    ids: &BTreeMap<String, GenerationId>,
+) -> GenerationPolicy {
+    let on_failure = loaded.map_or(OnEnd::StopApp, |loaded| plan.resolve(&loaded.defaults).on_failure);
+    GenerationPolicy {
+        grace: plan.grace,
+        start_timeout: plan.start_timeout,
+        on_exit: plan.on_exit,
+        on_failure,
+        on_lost: on_failure,
+        restart: plan.restart,
+        after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),
+        pooled: loaded.is_some_and(|loaded| loaded.kind.is_pooled),
+    }
+}
+
 impl EventLoop {
-    /// Puts the app together; nothing has started yet.
     pub(super) fn new(
         runtime: Runtime,
         plan: Plan,
@@ -95,22 +114,21 @@ impl EventLoop {
         guardian: Guardian,
     ) -> Self {
         let mut registry = Registry::default();
-        let add = |component: &crate::plan::ComponentPlan| {
-            (component.name.clone(), registry.add(Arc::new(component.clone()), None))
-        };
-        let ids = plan.components.iter().map(add).collect();
-        let members =
-            plan.components.iter().map(|component| generation_policy(component, None, &ids)).collect();
-        registry.set_current(ids);
+        for component in &plan.components {
+            let id = registry.add(Arc::new(component.clone()), None);
+            registry.current.insert(component.name.clone(), id);
+        }
+        let policy_of = |component| generation_policy(component, None, &registry.current);
+        let policies = plan.components.iter().map(policy_of).collect();
         let seed = u64::from(std::process::id());
         Self {
-            machine: Machine::new(policy(&plan.app), members, seed),
+            machine: Machine::new(policy(&plan.app), policies, seed),
             registry,
             service_manager: ServiceManager::new(options.service_manager),
             servers: None,
             reloads: ReloadState::default(),
             waiting: WaitingOperators::default(),
-            readiness: Readiness::default(),
+            readiness: LoggedReadiness::default(),
             admin: None,
             runtime,
             plan,
@@ -133,7 +151,7 @@ impl EventLoop {
     fn run_to_end(&mut self) -> Result<Report, AppError> {
         self.open_to_operators()?;
         self.load()?;
-        while self.stop.exit_code().is_none() {
+        while self.stop.exit_code.is_none() {
             let timed = self.wait()?;
             let source = self.options.signals.as_ref();
             let (now, signals) = self.suspension.begin_turn(self.runtime.clock(), source, timed);
@@ -146,10 +164,10 @@ impl EventLoop {
             }
             self.check_liveness();
             self.feed(Event::Clock);
-            self.tell_readiness();
+            self.log_readiness();
             self.arm_guardian();
-            self.say_who_is_waited_for();
-            if self.somebody_is_being_cut() {
+            self.log_waiting();
+            if self.is_cutting() {
                 self.runtime.bump();
             }
         }
@@ -159,13 +177,12 @@ impl EventLoop {
     /// Opens the control socket and the admin listener, before anything else of the app exists.
     fn open_to_operators(&mut self) -> Result<(), AppError> {
         let (control, admin) = (self.plan.app.control.clone(), self.plan.app.admin);
-        if control.is_none() && admin.is_none() {
-            return Ok(());
+        if control.is_some() || admin.is_some() {
+            let inbox = self.inbox.clone();
+            let died = Box::new(move || inbox.send(Message::HostBug("the thread for operators")));
+            let operator = Arc::new(self.inbox.clone());
+            self.admin = Some(Admin::start(AdminParts { control, admin, operator, died })?);
         }
-        let inbox = self.inbox.clone();
-        let died = Box::new(move || inbox.send(super::inbox::Message::HostBug("the thread for operators")));
-        let operator = Arc::new(self.inbox.clone());
-        self.admin = Some(Admin::start(AdminParts { control, admin, operator, died })?);
         Ok(())
     }
 
@@ -173,10 +190,8 @@ impl EventLoop {
     fn wait(&mut self) -> Result<bool, AppError> {
         let now = self.runtime.clock().now();
         let due = self.machine.next_wake().into_iter().chain(self.next_liveness_check()).min();
-        let mut timeout = due.map(|at| at.saturating_sub(now).min(LOOK));
-        if self.somebody_is_being_cut() {
-            timeout = Some(timeout.map_or(BUMP_EVERY, |timeout| timeout.min(BUMP_EVERY)));
-        }
+        let deadline = due.map(|at| at.saturating_sub(now).min(LOOK));
+        let timeout = deadline.into_iter().chain(self.is_cutting().then_some(BUMP_EVERY)).min();
         let timed = timeout.is_some();
         let timeout = timeout.into_iter().chain(self.service_manager.next_call(now)).min();
         let signals = self.options.signals.as_ref().map(SignalSource::as_fd);
@@ -196,19 +211,19 @@ impl EventLoop {
     }
 
     /// Carries out actions of the machine; `before` is the level before its event.
-    pub(super) fn follow(&mut self, before: Level, actions: Vec<crate::teardown::Action>) {
+    pub(super) fn follow(&mut self, before: Level, actions: Vec<Action>) {
         if before == Level::Running && self.machine.cause().is_some() {
-            self.stop.begins(self.now);
-            self.tell_readiness();
+            self.stop.began = Some(self.now);
+            self.stop.next_line = self.now.saturating_add(WAITING_EVERY);
+            self.log_readiness();
         }
         if before == Level::Running && self.machine.level() > Level::Running {
             self.refuse_pending();
             self.give_up_reading();
-            let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(self.now));
-            self.service_manager.stopping(self.now, left.unwrap_or_default());
+            self.service_manager.stopping(self.now, self.time_until(|deadlines| deadlines.hard));
         }
         for action in actions {
-            self.perform(self.now, action);
+            self.perform(action);
         }
         // Before the stop begins there is nothing to guard; after that, once for each batch is enough.
         if before == Level::Running {
@@ -222,34 +237,47 @@ impl EventLoop {
         }
     }
 
-    fn somebody_is_being_cut(&self) -> bool {
+    /// Returns whether a generation that was cut off or abandoned still runs.
+    fn is_cutting(&self) -> bool {
         self.registry.iter().any(|(id, record)| {
-            let abandoned = || record.link.as_ref().is_some_and(|link| link.orders.is_abandoned());
+            let abandoned = || record.run.link.as_ref().is_some_and(|link| link.orders.is_abandoned());
             let phase = self.machine.phase(id);
             phase == Phase::Cut || (phase == Phase::Starting && abandoned())
         })
     }
 
-    fn say_who_is_waited_for(&mut self) {
+    /// Logs the components that the stop waits for. The user of a single file sees warnings alone, and so gets one.
+    fn log_waiting(&mut self) {
         let now = self.now;
-        if !self.stop.is_waiting_line_due(now) {
+        if self.stop.began.is_none() || now < self.stop.next_line || self.stop.exit_code.is_some() {
             return;
         }
+        self.stop.next_line = now.saturating_add(WAITING_EVERY);
         for (id, record) in self.registry.iter() {
             let phase = self.machine.phase(id);
-            if phase != Phase::Ended {
-                let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
-                let left = deadline.unwrap_or(now).saturating_sub(now);
-                let (name, in_flight) = (&record.plan.name, record.in_flight());
-                let (alone, hook) = (self.plan.passthrough, record.hook_time(now));
-                log_events::waiting(alone, name, record.doing(phase), in_flight, hook, left);
+            if phase == Phase::Ended {
+                continue;
+            }
+            let deadline = self.machine.deadline(id).or(self.machine.deadlines().map(|all| all.end));
+            let left_ms = millis(deadline.unwrap_or(now).saturating_sub(now));
+            let (component, what, in_flight) = (&record.plan.name, record.doing(phase), record.in_flight());
+            let hook_ms = record.hook_time(now).map(millis);
+            if self.plan.passthrough {
+                let note = "one more INT cuts it off";
+                warn!(component, what, in_flight, hook_ms, left_ms, note, "waiting for");
+            } else {
+                info!(component, what, in_flight, hook_ms, left_ms, "waiting for");
             }
         }
-        let left = self.machine.deadlines().map(|deadlines| deadlines.hard.saturating_sub(now));
-        self.service_manager.still_stopping(left.unwrap_or_default());
+        self.service_manager.still_stopping(self.time_until(|deadlines| deadlines.hard));
     }
 
-    /// Returns the name of a component.
+    /// Returns the time until a bound of the stop; zero before the stop.
+    pub(super) fn time_until(&self, bound: impl Fn(&Deadlines) -> Duration) -> Duration {
+        let at = self.machine.deadlines().as_ref().map(bound);
+        at.unwrap_or_default().saturating_sub(self.now)
+    }
+
     pub(super) fn name(&self, id: GenerationId) -> String {
         self.registry.get(id).map_or_else(String::new, |record| record.plan.name.clone())
     }

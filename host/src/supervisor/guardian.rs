@@ -1,18 +1,19 @@
-//! The last resort: a thread that ends the process when the stop takes longer than it may, or when the control
-//! thread is gone. Invariant (I3): from the moment it is armed, the process is gone by the hard deadline
-//! + 250 ms, whatever any guest, lock or descriptor does. It takes no lock that others hold while they work.
+//! The last resort: a thread that ends the process when its stop takes too long, or when the control thread is gone.
+//! Invariant (I3): from the moment it is armed, the process is gone by the hard deadline + 250 ms, whatever any guest,
+//! lock or descriptor does. It takes no lock that others hold while they work.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::inbox::Inbox;
 use crate::output::Output;
 use crate::runtime::RunClock;
 use crate::teardown::ExitCode;
 
-/// How long after the hard deadline the control thread has to leave by itself.
+/// Time that the control thread has after the hard deadline to leave by itself.
 const LATENESS: Duration = Duration::from_millis(100);
-/// How long the last lines may take to be written.
+/// Time that the last lines have to be written.
 const FLUSH: Duration = Duration::from_millis(100);
 /// Longest time between two looks at the clock while it is armed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -32,8 +33,7 @@ struct Shared {
     code: AtomicU8,
 }
 
-/// The control thread's handle on the guardian. Dropping it without dismissing it means that the control
-/// thread has died.
+/// The control thread's handle on the guardian. Dropping it undismissed means that the control thread has died.
 #[derive(Debug)]
 pub struct Guardian {
     shared: Arc<Shared>,
@@ -41,15 +41,7 @@ pub struct Guardian {
 }
 
 impl Guardian {
-    /// Starts the guardian's thread.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn start(
-        clock: Arc<RunClock>,
-        output: Output,
-        on_death: Box<dyn Fn() + Send>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(clock: Arc<RunClock>, output: Output, inbox: Inbox) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             orders: Mutex::new(GuardOrder::Wait),
             changed: Condvar::new(),
@@ -58,20 +50,20 @@ impl Guardian {
         let (watched, watched_clock) = (shared.clone(), clock.clone());
         std::thread::Builder::new().name("curfew-guard".to_owned()).stack_size(256 << 10).spawn(
             move || {
-                let _death = OnPanic(on_death);
+                let _death = inbox.on_death("the guardian");
                 watch(&watched, &watched_clock, &output);
             },
         )?;
         Ok(Self { shared, clock })
     }
 
-    /// Sets when the process leaves at the latest, and with which code.
+    /// Sets the latest time at which the process leaves, and its exit code.
     pub fn arm(&self, hard: Duration, code: ExitCode) {
         self.shared.code.store(code.0, Ordering::Release);
         self.order(GuardOrder::LeaveAt(hard));
     }
 
-    /// Lets the process live for this long at the most, and never longer than it might before.
+    /// Limits the process to this much more time; an earlier limit stays.
     pub fn leave_within(&self, longest: Duration, code: ExitCode) {
         let at = self.clock.now().saturating_add(longest);
         let orders = *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,12 +71,12 @@ impl Guardian {
         self.arm(hard, code);
     }
 
-    /// Lets the process live as long as it wants to, for now.
+    /// Lifts the limit, for now.
     pub fn rest(&self) {
         self.order(GuardOrder::Wait);
     }
 
-    /// Says that the app has ended and that the process goes on without it.
+    /// Ends the guard: the process goes on without the app.
     pub fn dismiss(self) {
         self.order(GuardOrder::Dismissed);
     }
@@ -94,17 +86,6 @@ impl Guardian {
         if *orders != new && *orders != GuardOrder::Dismissed && *orders != GuardOrder::ControlDied {
             *orders = new;
             self.shared.changed.notify_all();
-        }
-    }
-}
-
-/// Tells of the guardian's own death.
-struct OnPanic(Box<dyn Fn() + Send>);
-
-impl Drop for OnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0)();
         }
     }
 }

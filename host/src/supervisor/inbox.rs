@@ -1,4 +1,4 @@
-//! How the control thread hears of things: a queue, and a descriptor that is readable while it holds something.
+//! The queue of the control thread, and a descriptor that is readable while the queue holds something.
 //! Invariant: sending never blocks and never fails. The callers bound the messages that a guest can cause.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,29 +11,21 @@ use crate::plan::{Plan, PlanError};
 use crate::runtime::{InstanceEvent, LoadEvent};
 use crate::teardown::GenerationId;
 
-/// Something that the control thread has to hear of.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Loading got further.
+    /// Loading for the start got further.
     Load(LoadEvent),
-    /// An instance got further.
     Instance(GenerationId, InstanceEvent),
-    /// A reload got further.
     Reload(ReloadEvent),
-    /// An operator asks.
     OperatorRequest(OperatorRequest),
     /// The embedder asks for a graceful stop.
     Stop,
-    /// A thread of the host died.
     HostBug(&'static str),
 }
 
-/// News of the threads that prepare a reload.
 #[derive(Debug)]
 pub(super) enum ReloadEvent {
-    /// The manifest was read.
     Read(Box<Result<Plan, PlanError>>),
-    /// Loading got further.
     Load(LoadEvent),
 }
 
@@ -45,10 +37,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Makes an empty queue.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
+    /// Makes an empty queue. Fails when the process has no descriptor left.
     pub(super) fn new() -> std::io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         Ok(Self { queue: Arc::default(), wake: Arc::new(wake) })
@@ -78,13 +67,11 @@ impl Inbox {
         OnDeath { inbox: self.clone(), what }
     }
 
-    /// Returns the descriptor to poll for reading.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-/// Reports the death of a thread whose answer the control thread waits for.
 #[derive(Debug)]
 pub(super) struct OnDeath {
     inbox: Inbox,
@@ -100,7 +87,7 @@ impl Drop for OnDeath {
 }
 
 impl Operator for Inbox {
-    fn ask(&self, question: OperatorRequest) {
-        self.send(Message::OperatorRequest(question));
+    fn ask(&self, request: OperatorRequest) {
+        self.send(Message::OperatorRequest(request));
     }
 }

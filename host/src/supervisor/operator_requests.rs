@@ -1,22 +1,15 @@
 //! Requests of operators over the control socket. Each is carried out at once, or refused at once with a reason.
 
-use tokio::sync::oneshot;
-
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
-use super::waiting_operators::reply;
+use super::waiting_operators::{refusal, reply};
 use crate::admin::{OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind};
 use crate::fail_point;
 use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
 
-fn refusal<T>(why: RefusalKind, text: impl Into<String>) -> Result<T, OperatorRefusal> {
-    Err(OperatorRefusal { kind: why, text: text.into() })
-}
-
 impl EventLoop {
-    /// Answers one question.
-    pub(super) fn answer(&mut self, question: OperatorRequest) {
-        match question {
+    pub(super) fn answer(&mut self, request: OperatorRequest) {
+        match request {
             OperatorRequest::Snapshot(answer) => {
                 let _gone = answer.send(Box::new(self.snapshot()));
             }
@@ -41,20 +34,24 @@ impl EventLoop {
                     self.feed(Event::ReloadRequested);
                 }
             },
-            OperatorRequest::Restart { component, answer } => self.restart_component(&component, answer),
+            OperatorRequest::Restart { component, answer } => match self.changeable(&component) {
+                Ok(id) => {
+                    fail_point::leave_behind("restart");
+                    self.renew(id, Cause::Request(Requester::Operator), Some(answer));
+                }
+                Err(refusal) => reply(answer, Err(refusal)),
+            },
         }
     }
 
-    /// Says why nothing can be changed now.
+    /// Refuses a change while the app loads, changes or stops.
     fn may_change(&self) -> Result<(), OperatorRefusal> {
         if self.machine.level() > Level::Running {
             return Err(self.stopping());
         }
         if self.machine.is_rolling_out() {
-            return refusal(
-                RefusalKind::Busy,
-                "a reload or a restart is under way: try again when it has ended",
-            );
+            let text = "a reload or a restart is under way: try again when it has ended";
+            return refusal(RefusalKind::Busy, text);
         }
         if self.servers.is_none() {
             return refusal(RefusalKind::Busy, "the app is still loading");
@@ -63,8 +60,8 @@ impl EventLoop {
     }
 
     fn stopping(&self) -> OperatorRefusal {
-        let left = self.machine.deadlines().map(|all| all.end.saturating_sub(self.now)).unwrap_or_default();
-        let text = format!("the app is stopping already; it has {} ms left", millis(left));
+        let left = millis(self.time_until(|deadlines| deadlines.end));
+        let text = format!("the app is stopping already; it has {left} ms left");
         OperatorRefusal { kind: RefusalKind::Stopping, text }
     }
 
@@ -78,23 +75,19 @@ impl EventLoop {
         }
     }
 
-    fn known(&self, name: &str) -> Result<GenerationId, OperatorRefusal> {
-        let names = || self.registry.current().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let known = self.registry.id_of(name);
-        known.map_or_else(
-            || {
-                refusal(
-                    RefusalKind::Unknown,
-                    format!("there is no component {name:?}; there are {}", names()),
-                )
-            },
-            Ok,
-        )
+    /// Returns the generation of a name, if it can be stopped or restarted now.
+    fn changeable(&self, name: &str) -> Result<GenerationId, OperatorRefusal> {
+        let Some(id) = self.registry.id_of(name) else {
+            let names: Vec<_> = self.registry.current.keys().map(String::as_str).collect();
+            let text = format!("there is no component {name:?}; there are {}", names.join(", "));
+            return refusal(RefusalKind::Unknown, text);
+        };
+        self.may_change()?;
+        Ok(id)
     }
 
     fn stop_component(&mut self, name: &str, now: bool) -> Result<(), OperatorRefusal> {
-        let id = self.known(name)?;
-        self.may_change()?;
+        let id = self.changeable(name)?;
         let needs = |(other, other_id): &(&String, &GenerationId)| {
             let record = self.registry.get(**other_id);
             let comes_after =
@@ -102,7 +95,7 @@ impl EventLoop {
             comes_after && *other != name && self.machine.phase(**other_id) != Phase::Ended
         };
         let dependents: Vec<_> =
-            self.registry.current().iter().filter(needs).map(|(name, _)| name.as_str()).collect();
+            self.registry.current.iter().filter(needs).map(|(name, _)| name.as_str()).collect();
         if !dependents.is_empty() {
             let text = format!(
                 "{} came after it and would be left without it: stop that first",
@@ -120,28 +113,16 @@ impl EventLoop {
         Ok(())
     }
 
-    fn restart_component(&mut self, name: &str, answer: oneshot::Sender<OperatorAnswer>) {
-        let id = self.known(name).and_then(|id| self.may_change().map(|()| id));
-        let id = match id {
-            Ok(id) => id,
-            Err(refusal) => return reply(answer, Err(refusal)),
-        };
-        fail_point::leave_behind("restart");
-        self.renew(id, Cause::Request(Requester::Operator), Some(answer));
-    }
-
     /// Answers the operators that wait for the end of this component, if no generation of it is left.
     pub(super) fn now_ended(&mut self, id: GenerationId, how: &str) {
         let name = self.name(id);
-        if self.alive(&name).next().is_some() {
-            return;
+        if self.alive(&name).next().is_none() {
+            self.waiting.stopped(&name, how);
         }
-        self.waiting.stopped(&name, how);
     }
 
-    /// Refuses every request that waits: the app stops.
+    /// Refuses all requests that wait: the app stops.
     pub(super) fn refuse_pending(&mut self) {
-        let refusal = self.stopping();
-        self.waiting.refuse_all(&refusal);
+        self.waiting.refuse_all(&self.stopping());
     }
 }

@@ -1,27 +1,84 @@
-//! Reloads: the manifest is read again and becomes a rollout of the machine. Invariant (I10): until the machine says `Switch`, the
-//! running app is not touched.
+//! Rollouts of fresh generations: a reload of the manifest, and the replacement of one component by a fresh generation of itself,
+//! because an operator wants it or because it was found dead. A service that is started again keeps its generation: not here.
+//!
+//! Invariant (I10): until the machine says `Switch`, the running app is not touched. At most one rollout waits for its switch. A
+//! reload ends once, well or not. The log and the operator hear the end of each restart once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::event_loop::EventLoop;
-use super::generation_record::millis;
+use tracing::{error, info};
+
+use super::event_loop::{EventLoop, generation_policy, policy};
+use super::generation_record::{GenerationRecord, millis};
 use super::inbox::{Message, ReloadEvent};
-use super::log_events;
-use super::policies::{generation_policy, policy};
-use super::reload_state::PendingRollout;
-use crate::admin::{OperatorRefusal, RefusalKind};
+use super::waiting_operators::{Reply, refusal, reply};
+use crate::admin::RefusalKind;
 use crate::plan::Plan;
-use crate::runtime::{Known, LoadEvent, Loaded, load_all};
+use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::IncomingGeneration;
-use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Rollout};
+use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Phase, Rollout};
+
+/// The reloads so far, and the rollout that waits for its switch.
+#[derive(Default)]
+pub(super) struct ReloadState {
+    /// Reloads that took over.
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    pub(super) last: Option<ReloadResult>,
+    began: Duration,
+    step: Step,
+    rollout: Option<PendingRollout>,
+}
+
+pub(super) struct ReloadResult {
+    pub(super) ok: bool,
+    /// The change in words, or the error.
+    pub(super) text: String,
+    pub(super) at: Duration,
+}
+
+#[derive(Default)]
+enum Step {
+    #[default]
+    Idle,
+    Reading,
+    /// The components of this plan are loaded. Dropping `Loading` gives them up.
+    Loading(Box<Plan>, #[expect(dead_code, reason = "held for its drop")] Loading),
+    /// A rollout with the new plan waits for its switch.
+    RollingOut,
+}
+
+/// The change that takes place at the switch.
+struct PendingRollout {
+    /// The plan that holds from then on; `None` for a restart, which keeps the plan.
+    plan: Option<Box<Plan>>,
+    /// The generation of each name from then on.
+    ids: BTreeMap<String, GenerationId>,
+    /// The generations that are new, each with the one that it replaces.
+    incoming: Vec<(GenerationId, Option<GenerationId>)>,
+    what: String,
+}
+
+impl ReloadState {
+    /// Returns whether a reload has begun and not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.step, Step::Idle)
+    }
+
+    /// Returns whether this generation waits for the switch.
+    pub(super) fn is_on_trial(&self, id: GenerationId) -> bool {
+        self.rollout.iter().flat_map(|rollout| &rollout.incoming).any(|(incoming, _)| *incoming == id)
+    }
+}
 
 impl EventLoop {
     /// Begins a reload: the manifest is read on a thread of its own.
     pub(super) fn prepare_reload(&mut self) {
         self.waiting.reload_begins();
-        self.reloads.begins(self.now);
-        log_events::reloading();
+        (self.reloads.began, self.reloads.step) = (self.now, Step::Reading);
+        info!("reloading");
         // Another name than that of the thread which dies below: both cannot be tested at once.
         crate::fail_point::leave_behind("reload-leaves");
         self.service_manager.reloading();
@@ -43,7 +100,6 @@ impl EventLoop {
         }
     }
 
-    /// Hears from the threads of a reload.
     pub(super) fn hear_reload(&mut self, event: ReloadEvent) {
         if !self.reloads.is_under_way() {
             return;
@@ -51,139 +107,145 @@ impl EventLoop {
         if self.machine.level() > Level::Running {
             return self.reload_failed("the app stops".to_owned());
         }
-        match event {
-            ReloadEvent::Read(plan) => match *plan {
-                Ok(plan) => match self.plan.cannot_reload_to(&plan) {
-                    None => self.load_again(plan),
-                    Some(why) => self.reload_failed(why),
-                },
-                Err(error) => self.reload_failed(error.to_string()),
-            },
-            ReloadEvent::Load(LoadEvent::Done(_)) => {}
-            ReloadEvent::Load(LoadEvent::Ended(Ok(loaded))) => {
-                if let Some(plan) = self.reloads.take_loaded()
-                    && let Err(why) = self.take_over(plan, loaded)
-                {
-                    self.reload_failed(why);
-                }
+        let result = match event {
+            ReloadEvent::Read(plan) => plan.map_err(|e| e.to_string()).and_then(|plan| self.load_again(plan)),
+            ReloadEvent::Load(LoadEvent::Done(_)) => Ok(()),
+            ReloadEvent::Load(LoadEvent::Ended(loaded)) => {
+                loaded.map_err(|e| e.to_string()).and_then(|loaded| self.take_over(loaded))
             }
-            ReloadEvent::Load(LoadEvent::Ended(Err(error))) => self.reload_failed(error.to_string()),
-            ReloadEvent::Load(LoadEvent::Died) => self.host_bug("a loading thread"),
+            ReloadEvent::Load(LoadEvent::Died) => return self.host_bug("a loading thread"),
+        };
+        if let Err(why) = result {
+            self.reload_failed(why);
         }
     }
 
-    fn load_again(&mut self, plan: Plan) {
+    fn load_again(&mut self, plan: Plan) -> Result<(), String> {
+        if let Some(why) = self.plan.cannot_reload_to(&plan) {
+            return Err(why);
+        }
         let known = |(name, id): (&String, &GenerationId)| {
             let record = self.registry.get(*id)?;
             Some((name.clone(), (record.plan.clone(), record.loaded.clone()?)))
         };
-        let known: Known = self.registry.current().iter().filter_map(known).collect();
+        let known: Known = self.registry.current.iter().filter_map(known).collect();
         let inbox = self.inbox.clone();
         let tell = Box::new(move |event| inbox.send(Message::Reload(ReloadEvent::Load(event))));
-        match load_all(&self.runtime, &plan, known, tell) {
-            Ok(loading) => self.reloads.loads(plan, loading),
-            Err(error) => self.reload_failed(format!("no thread to load components: {error}")),
-        }
+        let loading = load_all(&self.runtime, &plan, known, tell)
+            .map_err(|error| format!("no thread to load components: {error}"))?;
+        self.reloads.step = Step::Loading(Box::new(plan), loading);
+        Ok(())
     }
 
     /// Turns the loaded components into a rollout. Loading returned unchanged components as they run.
-    fn take_over(&mut self, plan: Box<Plan>, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
-        let (mut ids, mut made) = (BTreeMap::new(), Vec::new());
-        let (mut added, mut kept) = (0, Vec::new());
+    fn take_over(&mut self, loaded: Vec<Arc<Loaded>>) -> Result<(), String> {
+        let plan = match std::mem::replace(&mut self.reloads.step, Step::RollingOut) {
+            Step::Loading(plan, _) => plan,
+            other => {
+                self.reloads.step = other;
+                return Ok(());
+            }
+        };
+        let (mut ids, mut incoming, mut kept) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (component, loaded) in plan.components.iter().zip(loaded) {
             let old = self.registry.id_of(&component.name);
             let same = |id: &GenerationId| {
                 let known = self.registry.get(*id).and_then(|record| record.loaded.as_ref());
                 known.is_some_and(|known| Arc::ptr_eq(known, &loaded))
             };
-            let id = match old.filter(same) {
-                Some(old) => {
-                    kept.push((old, Arc::new(component.clone()), loaded.clone()));
-                    old
-                }
-                None => {
-                    added += usize::from(old.is_none());
-                    let id = self.registry.add(Arc::new(component.clone()), Some(loaded));
-                    made.push((id, old));
-                    id
-                }
+            let id = if let Some(old) = old.filter(same) {
+                kept.push((old, component, loaded));
+                old
+            } else {
+                let id = self.registry.add(Arc::new(component.clone()), Some(loaded));
+                incoming.push((id, old));
+                id
             };
             ids.insert(component.name.clone(), id);
         }
         let gone = |(name, _): &(&String, &GenerationId)| !ids.contains_key(*name);
-        let removed: Vec<_> = self.registry.current().iter().filter(gone).map(|(_, id)| *id).collect();
-        let what = match (made.len() - added, added, removed.len()) {
+        let removed: Vec<_> = self.registry.current.iter().filter(gone).map(|(_, id)| *id).collect();
+        let changed = incoming.iter().filter(|(_, old)| old.is_some()).count();
+        let what = match (changed, incoming.len() - changed, removed.len()) {
             (0, 0, 0) => "no component has changed".to_owned(),
             (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
         };
-        let kept = kept
-            .into_iter()
-            .map(|(id, plan, loaded)| (id, generation_policy(&plan, Some(&loaded), &ids)))
-            .collect();
-        let policy = Some(policy(&plan.app));
+        let kept = kept.into_iter();
         let rollout = Rollout {
             incoming: Vec::new(),
             removed,
-            kept,
-            policy,
+            kept: kept.map(|(id, plan, loaded)| (id, generation_policy(plan, Some(&loaded), &ids))).collect(),
+            policy: Some(policy(&plan.app)),
             cause: Cause::Reload,
             keeps_budget: false,
         };
-        let fresh = made.iter().map(|(id, _)| *id).collect();
-        self.begin_rollout(rollout, made, PendingRollout { plan: Some(plan), ids, incoming: fresh, what })
+        self.begin_rollout(rollout, PendingRollout { plan: Some(plan), ids, incoming, what })
+    }
+
+    /// Replaces a component by a fresh generation of itself. If that cannot be prepared, the component goes on as it is.
+    pub(super) fn renew(&mut self, id: GenerationId, cause: Cause, answer: Option<Reply>) {
+        let Some(record) = self.registry.get(id) else {
+            return self.feed(Event::NothingToChange);
+        };
+        let (plan, loaded) = (record.plan.clone(), record.loaded.clone());
+        let mut ids = self.registry.current.clone();
+        let fresh = self.registry.add(plan.clone(), loaded);
+        ids.insert(plan.name.clone(), fresh);
+        let policies = |id: &GenerationId| {
+            let record = self.registry.get(*id).filter(|_| *id != fresh)?;
+            Some((*id, generation_policy(&record.plan, record.loaded.as_deref(), &ids)))
+        };
+        let kept = ids.values().filter_map(policies).collect();
+        let keeps_budget = matches!(cause, Cause::Failure(_));
+        let rollout =
+            Rollout { incoming: Vec::new(), removed: Vec::new(), kept, policy: None, cause, keeps_budget };
+        self.waiting.restart_begins(fresh, plan.name.clone(), answer);
+        let incoming = vec![(fresh, Some(id))];
+        let pending = PendingRollout { plan: None, ids, incoming, what: String::new() };
+        if let Err(why) = self.begin_rollout(rollout, pending) {
+            self.never_ready(fresh, &why);
+            self.feed(Event::NothingToChange);
+        }
     }
 
     /// Prepares the incoming generations, then lets the machine begin.
-    pub(super) fn begin_rollout(
-        &mut self,
-        mut rollout: Rollout,
-        made: Vec<(GenerationId, Option<GenerationId>)>,
-        pending: PendingRollout,
-    ) -> Result<(), String> {
-        let stale: Vec<_> =
-            made.iter().filter_map(|(_, old)| *old).chain(rollout.removed.iter().copied()).collect();
-        let (mut prepared, mut incoming) = (Vec::new(), Vec::new());
-        for (id, old) in &made {
-            let Some(record) = self.registry.get(*id) else { continue };
+    fn begin_rollout(&mut self, mut rollout: Rollout, pending: PendingRollout) -> Result<(), String> {
+        let replaced = pending.incoming.iter().filter_map(|(_, old)| *old);
+        let stale: Vec<_> = replaced.chain(rollout.removed.iter().copied()).collect();
+        let mut prepared = Vec::new();
+        for (id, replaces) in pending.incoming.iter().copied() {
+            let Some(record) = self.registry.get(id) else { continue };
             let Some(loaded) = record.loaded.clone() else { continue };
             let plan = record.plan.clone();
             // Generations of an earlier manifest count, and those of a restart that did not wait for its end.
-            let before: Vec<_> = self.alive(&plan.name).filter(|other| other != id).collect();
+            let before: Vec<_> = self.alive(&plan.name).filter(|other| *other != id).collect();
             let waits = !before.is_empty() && !loaded.kind.is_pooled && !plan.overlap;
             let policy = generation_policy(&plan, Some(&loaded), &pending.ids);
-            incoming.push(Incoming { id: *id, policy, replaces: *old, before, waits });
-            prepared.push(IncomingGeneration { id: *id, plan, loaded });
+            rollout.incoming.push(Incoming { id, policy, replaces, before, waits });
+            prepared.push(IncomingGeneration { id, plan, loaded });
         }
         let servers = self.servers.as_mut().ok_or("nothing has started yet")?;
         if let Err(error) = servers.prepare(prepared, &stale) {
-            for (id, _) in made {
-                self.registry.take_back(id);
-            }
+            pending.incoming.iter().for_each(|(id, _)| self.registry.take_back(*id));
             return Err(error.to_string());
         }
-        for (id, _) in &made {
-            let stats = servers.stats(*id);
-            if let Some(record) = self.registry.get_mut(*id) {
-                record.stats = stats;
-            }
-        }
-        rollout.incoming = incoming;
-        self.reloads.set_rollout(pending);
+        self.registry.set_stats(servers);
+        self.reloads.rollout = Some(pending);
         let before = self.machine.level();
         let actions = self.machine.roll_out(self.now, rollout);
         self.follow(before, actions);
         Ok(())
     }
 
-    /// The moment in which the fresh ones become the app.
+    /// Lets the incoming generations become the app.
     pub(super) fn switch(&mut self) {
         if let Some(servers) = self.servers.as_mut() {
             servers.switch();
         }
-        let Some(PendingRollout { plan, ids, incoming, what }) = self.reloads.take_rollout() else { return };
-        self.registry.set_current(ids);
+        let Some(PendingRollout { plan, ids, incoming, what }) = self.reloads.rollout.take() else { return };
+        self.registry.current = ids;
         let Some(plan) = plan else {
-            return incoming.into_iter().for_each(|id| self.took_over(id));
+            return incoming.into_iter().for_each(|(id, _)| self.took_over(id));
         };
         for component in &plan.components {
             if let Some(id) = self.registry.id_of(&component.name)
@@ -198,7 +260,7 @@ impl EventLoop {
 
     /// Fails a reload whose manifest is still being read or loaded: the app stops.
     pub(super) fn give_up_reading(&mut self) {
-        if self.reloads.is_preparing() {
+        if matches!(self.reloads.step, Step::Reading | Step::Loading(..)) {
             self.reload_failed("the app stops".to_owned());
         }
     }
@@ -208,51 +270,95 @@ impl EventLoop {
         if let Some(servers) = self.servers.as_mut() {
             servers.roll_back();
         }
-        let Some(pending) = self.reloads.take_rollout() else { return };
+        let Some(pending) = self.reloads.rollout.take() else { return };
         let why = match because {
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
-        // The machine has done so already, and can be at the next one.
+        // The machine has left the rollout already, and can be at the next one: it is not told again.
         if pending.plan.is_some() {
-            self.note_reload_failed(why);
+            self.reload_ended(Err(why));
         } else {
-            pending.incoming.iter().for_each(|id| self.never_ready(*id, &why));
+            pending.incoming.iter().for_each(|(id, _)| self.never_ready(*id, &why));
         }
     }
 
-    /// Returns the failure of a generation in words.
     pub(super) fn why_failed(&self, id: GenerationId) -> String {
-        let record = self.registry.get(id);
-        let failure = record.and_then(|record| record.failure.as_ref().or(record.lost.as_ref()));
+        let failure = self.registry.get(id).and_then(GenerationRecord::any_failure);
         failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
     }
 
-    /// A reload came to nothing before it changed anything.
+    /// Ends a reload that has changed nothing, and lets the machine go on.
     fn reload_failed(&mut self, why: String) {
-        self.note_reload_failed(why);
+        self.reload_ended(Err(why));
         self.feed(Event::NothingToChange);
     }
 
-    fn note_reload_failed(&mut self, why: String) {
-        log_events::reload_failed(&why);
-        self.reload_ended(Err(why));
-    }
-
     fn reload_ended(&mut self, result: Result<String, String>) {
-        let took = self.reloads.ends(self.now, &result);
-        let (told, answer) = match result {
+        let took = millis(self.now.saturating_sub(self.reloads.began));
+        self.reloads.step = Step::Idle;
+        let ok = result.is_ok();
+        let (told, answer, text) = match result {
             Ok(what) => {
-                log_events::reloaded(self.reloads.ok(), &what, took);
-                (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({} ms)", millis(took))))
+                self.reloads.ok += 1;
+                info!(reloads = self.reloads.ok, what, ms = took, "reloaded");
+                (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({took} ms)")), what)
             }
-            Err(text) => {
-                (format!("reload failed: {text}"), Err(OperatorRefusal { kind: RefusalKind::Failed, text }))
+            Err(why) => {
+                self.reloads.failed += 1;
+                error!(error = why, note = "nothing has changed", "reload failed");
+                (format!("reload failed: {why}"), refusal(RefusalKind::Failed, &why), why)
             }
         };
+        self.reloads.last = Some(ReloadResult { ok, text, at: self.now });
         self.waiting.reload_ended(&answer);
         if self.machine.level() == Level::Running {
             self.service_manager.reloaded(&told);
         }
+    }
+
+    /// Counts a restart: its fresh generation is ready, or starts when the one before it has ended.
+    fn took_over(&mut self, id: GenerationId) {
+        if let Some((_, counters)) = self.registry.with_counters(id) {
+            counters.metrics.restarts += 1;
+        }
+        self.now_ready(id);
+    }
+
+    /// Ends the restart that waits for this generation, if it is ready and has taken over.
+    pub(super) fn now_ready(&mut self, id: GenerationId) {
+        if self.machine.is_ready(id) && !self.reloads.is_on_trial(id) {
+            self.restart_ended(id, Ok(()));
+        }
+    }
+
+    /// Fails the restart that waits for this generation.
+    pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
+        self.restart_ended(id, Err(why));
+    }
+
+    fn restart_ended(&mut self, id: GenerationId, result: Result<(), &str>) {
+        let Some((component, operator)) = self.waiting.restart_ended(id) else { return };
+        let answer = match result {
+            Ok(()) => {
+                let what = format!("{component} has been restarted");
+                info!(what, "restarted");
+                Ok(what)
+            }
+            Err(error) => {
+                error!(component, error, "restart failed");
+                refusal(RefusalKind::Failed, error)
+            }
+        };
+        if let Some(operator) = operator {
+            reply(operator, answer);
+        }
+    }
+
+    /// Returns the generations of a name of which something is left, the youngest first.
+    pub(super) fn alive(&self, name: &str) -> impl Iterator<Item = GenerationId> {
+        let lives = |id: GenerationId| !matches!(self.machine.phase(id), Phase::Pending | Phase::Ended);
+        let named = self.registry.iter().rev().filter(move |(_, record)| record.plan.name == name);
+        named.map(|(id, _)| id).filter(move |id| lives(*id))
     }
 }

@@ -1,16 +1,17 @@
-//! The report of an app that has ended. `--report` writes it as JSON (`docs/report.schema.json`), and the table shows it.
+//! The report of an app that has ended, as JSON for `--report` (`docs/report.schema.json`), and as a table.
 
 use serde::Serialize;
 
 use crate::server::Counts;
-use crate::teardown::{Cause, ExitCode, GenerationId, Requester};
+use crate::teardown::ExitCode;
+use crate::text::table::aligned;
 
-/// How an app ended, and each of its components.
+/// The end of an app and of each of its components.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The app's name.
     pub app: String,
-    /// Why it stopped; `null` when all components ended by themselves and none of them was to stop the app.
+    /// The cause of its stop; `null` when all components ended by themselves and none of them was to stop the app.
     pub cause: Option<CauseReport>,
     /// The code that the process leaves with.
     pub exit_code: u8,
@@ -22,7 +23,7 @@ pub struct Report {
     pub components: Vec<ComponentReport>,
 }
 
-/// Why an app stopped.
+/// The cause of an app's stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CauseReport {
     /// `signal`, `failure`, `finished`, `request` or `host-bug`.
@@ -31,7 +32,7 @@ pub struct CauseReport {
     pub name: String,
 }
 
-/// How one component ended.
+/// The end of one component.
 #[derive(Clone, Debug, Serialize)]
 pub struct ComponentReport {
     /// Its name.
@@ -39,11 +40,11 @@ pub struct ComponentReport {
     /// The word for one piece of the work that is counted; empty where none is.
     #[serde(skip)]
     pub unit: &'static str,
-    /// Which version of it: 1 at the app's start, more with each reload, or restart by an operator.
+    /// Its version: 1 at the app's start, more with each reload, or restart by an operator.
     pub generation: u64,
-    /// Whether another generation had taken over from it before the stop.
+    /// True if another generation had taken over from it before the stop.
     pub replaced: bool,
-    /// How often it was started again after it had failed or ended.
+    /// The number of its starts after it had failed or ended.
     pub restarts: u64,
     /// Its outcome, as docs/guide/exit-codes.md names it.
     pub outcome: &'static str,
@@ -67,22 +68,6 @@ pub struct ComponentReport {
     pub http: Option<Counts>,
 }
 
-impl CauseReport {
-    /// Puts names to a cause.
-    pub fn new(cause: Cause, name_of: impl Fn(GenerationId) -> String) -> Self {
-        let (kind, name) = match cause {
-            Cause::Signal(signal) => ("signal", signal.name().to_owned()),
-            Cause::Failure(id) => ("failure", name_of(id)),
-            Cause::Finished(id) => ("finished", name_of(id)),
-            Cause::Request(Requester::Operator) => ("request", "operator".to_owned()),
-            Cause::Request(Requester::Component(id)) => ("request", name_of(id)),
-            Cause::Reload => ("reload", String::new()),
-            Cause::HostBug(what) => ("host-bug", what.to_owned()),
-        };
-        Self { kind, name }
-    }
-}
-
 impl std::fmt::Display for CauseReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.kind {
@@ -96,7 +81,7 @@ impl std::fmt::Display for CauseReport {
 }
 
 impl Report {
-    /// Returns the code that the process leaves with.
+    /// Returns [`Report::exit_code`] as a type.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode(self.exit_code)
     }
@@ -104,8 +89,48 @@ impl Report {
     /// Returns the report as one JSON document.
     ///
     /// # Errors
-    /// None that can happen: everything in it is plain data.
+    /// None that can happen.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
+}
+
+/// Returns the table at the end: a row for each component, below a line that names the cause and the exit code.
+pub fn table(report: &Report) -> String {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let head = ["component", "outcome", "drain", "hook", "in flight", "detail"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for component in &report.components {
+        let hook = match (component.hook_ms, component.hook) {
+            (Some(ms), "ok") => format!("{ms} ms"),
+            (Some(ms), other) => format!("{other}, {ms} ms"),
+            (None, "none" | "not-called") => "-".to_owned(),
+            (None, other) => other.to_owned(),
+        };
+        let asked = component.in_flight_asked.map_or("-".to_owned(), |asked| asked.to_string());
+        let mut detail: Vec<String> = component.detail.iter().cloned().collect();
+        if component.restarts > 0 {
+            detail.push(format!("{} restart{}", component.restarts, plural(component.restarts)));
+        }
+        if let Some(http) = &component.http {
+            detail.push(format!("{} {}{}", http.requests, component.unit, plural(http.requests)));
+        }
+        if component.dropped_lines > 0 {
+            detail.push(format!("{} lines dropped", component.dropped_lines));
+        }
+        rows.push([
+            match component.replaced {
+                true => format!("{} (generation {})", component.name, component.generation),
+                false => component.name.clone(),
+            },
+            component.outcome.to_owned(),
+            component.drain_ms.map_or("-".to_owned(), |ms| format!("{ms} ms")),
+            hook,
+            format!("{asked} > {}", component.in_flight_ended),
+            detail.join("; "),
+        ]);
+    }
+    let cause = report.cause.as_ref().map_or("everything ended".to_owned(), ToString::to_string);
+    let table = aligned(&rows, 2, [false; 6]);
+    format!("{}: {cause}; exit code {}\n{table}", report.app, report.exit_code)
 }

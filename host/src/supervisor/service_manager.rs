@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use crate::systemd::Notifier;
 
-/// How much longer than the hard deadline a stop may take before the manager acts.
+/// Time after the hard deadline before the manager acts.
 const SPARE: Duration = Duration::from_secs(1);
 
-/// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
     notifier: Option<Notifier>,
@@ -23,7 +22,7 @@ impl ServiceManager {
         Self { notifier, next_sign: Duration::ZERO, ready: false }
     }
 
-    /// Says once that the app is ready.
+    /// Reports once that the app is ready.
     pub(super) fn started(&mut self, app: &str, components: usize) {
         if !std::mem::replace(&mut self.ready, true) {
             self.ready(&format!("{app}: {components} components are ready"));
@@ -36,30 +35,28 @@ impl ServiceManager {
         }
     }
 
-    /// Says that a reload begins; while the app starts, that is part of the start.
+    /// Reports that a reload begins. While the app starts, a reload is part of the start.
     pub(super) fn reloading(&mut self) {
         if let Some(notifier) = self.notifier.as_mut().filter(|_| self.ready) {
             notifier.reloading();
         }
     }
 
-    /// Says that a reload has ended, one way or the other.
     pub(super) fn reloaded(&mut self, what: &str) {
         if self.ready {
             self.ready(what);
         }
     }
 
-    /// Says that the app stops, and how long that can take.
+    /// Reports that the app stops, and the longest time that this can take.
     pub(super) fn stopping(&mut self, now: Duration, longest: Duration) {
         self.next_sign = self.next_sign.min(now);
         if let Some(notifier) = &mut self.notifier {
             notifier.stopping();
-            notifier.extend(longest.saturating_add(SPARE));
         }
+        self.still_stopping(longest);
     }
 
-    /// Says how long it can still take.
     pub(super) fn still_stopping(&mut self, longest: Duration) {
         if let Some(notifier) = &mut self.notifier {
             notifier.extend(longest.saturating_add(SPARE));

@@ -1,14 +1,17 @@
-//! The app as operators see it: status and figures at one moment. Decides nothing.
+//! The app at one moment: status and figures for operators, and the report at its end. Decides nothing.
+
+use std::time::Duration;
 
 use super::event_loop::EventLoop;
 use super::generation_record::{GenerationRecord, millis};
-use super::report::CauseReport;
-use crate::admin::{ComponentStatus, LastReload, Metrics, Snapshot, Status};
+use super::registry::add_counts;
+use super::report::{CauseReport, Report};
+use crate::admin::{ComponentMetrics, ComponentStatus, LastReload, Metrics, Snapshot, Status};
 use crate::output::Channel;
-use crate::teardown::{GenerationId, Phase};
+use crate::teardown::{Cause, ExitCode, GenerationId, Phase, Requester};
 
 impl EventLoop {
-    /// Returns everything there is to tell.
+    /// Returns all that operators can see.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot { status: self.status(), metrics: self.metrics() }
     }
@@ -16,8 +19,7 @@ impl EventLoop {
     fn status(&self) -> Status {
         let now = self.runtime.clock().now();
         let because = self.not_ready_because();
-        let names = self.plan.components.iter().map(|component| component.name.as_str());
-        let components = self.registry.in_order(names);
+        let components = self.registry.in_order(&self.plan);
         Status {
             app: self.plan.app.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -28,9 +30,9 @@ impl EventLoop {
             cause: self.cause().map(|cause| cause.to_string()),
             uptime_ms: millis(now),
             left_ms: self.machine.deadlines().map(|all| millis(all.end.saturating_sub(now))),
-            reloads: self.reloads.ok(),
-            failed_reloads: self.reloads.failed(),
-            last_reload: self.reloads.last().map(|last| LastReload {
+            reloads: self.reloads.ok,
+            failed_reloads: self.reloads.failed,
+            last_reload: self.reloads.last.as_ref().map(|last| LastReload {
                 ok: last.ok,
                 text: last.text.clone(),
                 ago_ms: millis(now.saturating_sub(last.at)),
@@ -40,19 +42,16 @@ impl EventLoop {
         }
     }
 
-    fn component(
-        &self,
-        id: GenerationId,
-        record: &GenerationRecord,
-        now: std::time::Duration,
-    ) -> ComponentStatus {
+    fn component(&self, id: GenerationId, record: &GenerationRecord, now: Duration) -> ComponentStatus {
         let phase = self.machine.phase(id);
-        let line = record.link.as_ref().map(|link| link.vitals.status()).filter(|line| !line.is_empty());
-        let counters = self.registry.counters(&record.plan.name);
-        let since = record.started.filter(|_| record.lives());
+        let line = record.run.link.as_ref().map(|link| link.vitals.status()).filter(|line| !line.is_empty());
+        let counters = self.registry.counters.get(&record.plan.name);
+        let since = record.run.started.filter(|_| record.lives());
+        let is_hook_open = !record.run.hooks.open.is_empty();
+        let deadline = self.machine.deadline(id).filter(|_| phase == Phase::Asked);
         ComponentStatus {
             name: record.plan.name.clone(),
-            kind: record.kind().to_owned(),
+            kind: record.kind().map_or("", |kind| kind.name).to_owned(),
             state: match self.machine.is_ready(id) || phase != Phase::Running {
                 true => record.doing(phase).to_owned(),
                 false => "not ready".to_owned(),
@@ -60,17 +59,14 @@ impl EventLoop {
             generation: record.generation,
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
-            restarts: counters.map_or(0, |counters| counters.restarts),
+            restarts: counters.map_or(0, |counters| counters.metrics.restarts),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,
             last_failure: counters.and_then(|counters| counters.last_failure.clone()),
             addresses: self.servers.as_ref().map(|servers| servers.urls(id)).unwrap_or_default(),
-            hook_ms: record.hooks.is_open().then(|| record.hook_time(now).map(millis)).flatten(),
-            left_ms: match phase {
-                Phase::Asked => self.machine.deadline(id).map(|end| millis(end.saturating_sub(now))),
-                _ => None,
-            },
+            hook_ms: record.hook_time(now).filter(|_| is_hook_open).map(millis),
+            left_ms: deadline.map(|end| millis(end.saturating_sub(now))),
         }
     }
 
@@ -79,24 +75,69 @@ impl EventLoop {
     }
 
     fn metrics(&self) -> Metrics {
-        let component = |component: &crate::plan::ComponentPlan| {
-            let name = component.name.as_str();
-            let mine = self.registry.iter().filter(|(_, record)| record.plan.name == name);
-            let living = mine.map(|(id, record)| (record, self.instances(id)));
-            self.registry.counters(name).map(|counters| counters.metrics(name, living))
-        };
+        let names = self.plan.components.iter().map(|component| &component.name);
+        let dropped = |channel| self.options.output.host(channel).dropped();
         Metrics {
-            components: self.plan.components.iter().filter_map(component).collect(),
-            log_lines_dropped: [Channel::Stdout, Channel::Stderr]
-                .map(|channel| self.options.output.host(channel).dropped())
-                .iter()
-                .sum(),
-            reloads_ok: self.reloads.ok(),
-            reloads_failed: self.reloads.failed(),
+            components: names.filter_map(|name| self.metrics_of(name)).collect(),
+            log_lines_dropped: [Channel::Stdout, Channel::Stderr].map(dropped).iter().sum(),
+            reloads_ok: self.reloads.ok,
+            reloads_failed: self.reloads.failed,
         }
     }
 
+    fn metrics_of(&self, name: &String) -> Option<ComponentMetrics> {
+        let mut all = self.registry.counters.get(name)?.metrics.clone();
+        all.name.clone_from(name);
+        for (id, record) in self.registry.iter().filter(|(_, record)| record.plan.name == *name) {
+            add_counts(&mut all, record);
+            all.kind = record.kind().map_or("", |kind| kind.name).to_owned();
+            all.in_flight += record.in_flight_now();
+            all.instances += self.instances(id);
+            all.memory_bytes += record.memory();
+        }
+        Some(all)
+    }
+
+    /// Returns the cause of the stop, with names.
     pub(super) fn cause(&self) -> Option<CauseReport> {
-        self.machine.cause().map(|cause| CauseReport::new(cause, |id| self.name(id)))
+        let (kind, name) = match self.machine.cause()? {
+            Cause::Signal(signal) => ("signal", signal.name().to_owned()),
+            Cause::Failure(id) => ("failure", self.name(id)),
+            Cause::Finished(id) => ("finished", self.name(id)),
+            Cause::Request(Requester::Operator) => ("request", "operator".to_owned()),
+            Cause::Request(Requester::Component(id)) => ("request", self.name(id)),
+            Cause::Reload => ("reload", String::new()),
+            Cause::HostBug(what) => ("host-bug", what.to_owned()),
+        };
+        Some(CauseReport { kind, name })
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let now = self.now;
+        let components = self.registry.in_order(&self.plan).into_iter().map(|(id, record)| {
+            let replaced = self.registry.id_of(&record.plan.name) != Some(id);
+            let counters = self.registry.counters.get(&record.plan.name);
+            let restarts = counters.map_or(0, |counters| counters.metrics.restarts);
+            record.report(self.machine.outcome(id), now, replaced, restarts)
+        });
+        Report {
+            app: self.plan.app.name.clone(),
+            cause: self.cause(),
+            exit_code: self.final_code().0,
+            duration_ms: millis(now),
+            stop_ms: self.stop.began.map(|began| millis(now.saturating_sub(began))),
+            components: components.collect(),
+        }
+    }
+
+    /// Returns the exit code. A single bare file that failed by its own exit status passes that on, as users
+    /// of `wasmtime run` expect.
+    fn final_code(&self) -> ExitCode {
+        let code = self.stop.exit_code.unwrap_or_else(|| self.machine.exit_code());
+        let own = self.registry.iter().next().and_then(|(_, record)| record.run.failure.as_ref()?.exit_code);
+        match own {
+            Some(own) if self.plan.passthrough && code == ExitCode::FAILED => ExitCode(own),
+            _ => code,
+        }
     }
 }

@@ -4,12 +4,11 @@
 
 use tokio::sync::oneshot;
 
-use crate::admin::{OperatorAnswer, OperatorRefusal};
+use crate::admin::{OperatorAnswer, OperatorRefusal, RefusalKind};
 use crate::teardown::GenerationId;
 
-type Reply = oneshot::Sender<OperatorAnswer>;
+pub(super) type Reply = oneshot::Sender<OperatorAnswer>;
 
-/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct WaitingOperators {
     /// For the end of the component of this name.
@@ -34,8 +33,12 @@ pub(super) fn reply(to: Reply, answer: OperatorAnswer) {
     let _gone = to.send(answer);
 }
 
+/// Returns the answer to a request that is not carried out.
+pub(super) fn refusal<T>(kind: RefusalKind, text: impl Into<String>) -> Result<T, OperatorRefusal> {
+    Err(OperatorRefusal { kind, text: text.into() })
+}
+
 impl WaitingOperators {
-    /// Notes a client that waits for the end of a component.
     pub(super) fn wait_for_stop(&mut self, component: String, from: Reply) {
         self.stops.push((component, from));
     }
@@ -67,13 +70,13 @@ impl WaitingOperators {
         self.restarts.push(Restart { fresh, component, reply: from });
     }
 
-    /// Ends the restart that waits for this generation. Returns the component and its operator; `None` if there is no such restart.
+    /// Ends the restart that waits for this generation, if there is one. Returns the component and its operator.
     pub(super) fn restart_ended(&mut self, fresh: GenerationId) -> Option<(String, Option<Reply>)> {
         let restart = self.restarts.extract_if(.., |restart| restart.fresh == fresh).next()?;
         Some((restart.component, restart.reply))
     }
 
-    /// Refuses everything that operators wait for: the app stops.
+    /// Refuses all requests that wait: the app stops.
     pub(super) fn refuse_all(&mut self, refusal: &OperatorRefusal) {
         let reloads = self.reload.drain(..).chain(self.next_reload.drain(..));
         let restarts = self.restarts.drain(..).filter_map(|restart| restart.reply);
