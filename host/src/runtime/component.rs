@@ -76,7 +76,7 @@ impl Loaded {
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            return Err(refused(diagnose::component::import(&import.name)));
+            return Err(refused(diagnose::import(&import.name)));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             let found = format!("its imports cannot be provided: {error:#}");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use wasmparser::{Parser, Payload};
 
-use super::adapt::exported_by_world;
+use super::adapt::world_exports;
 use super::load::LARGEST;
 
 /// Returns whether a file exports one of these interfaces, in any version. What is not a regular file is not opened.
@@ -16,7 +16,7 @@ pub fn exports_any(path: &Path, interfaces: &[&str]) -> bool {
     let read = regular && File::open(path).is_ok_and(|mut file| file.read_to_end(&mut bytes).is_ok());
     let is_one = |name: &str| name.split_once('@').is_some_and(|(name, _)| interfaces.contains(&name));
     read && match Parser::is_core_wasm(&bytes) {
-        true => exported_by_world(&bytes).iter().any(|name| is_one(name)),
+        true => world_exports(&bytes, is_one),
         false => has_export(&bytes, is_one),
     }
 }

@@ -77,12 +77,12 @@ pub(super) fn find_run(
     found.sort_by(|a, b| a.version.cmp(&b.version));
     let Some(best) = found.pop() else {
         return Err(match only_types && !exports.is_empty() {
-            true => diagnose::component::wit_package(),
-            false => diagnose::component::exports(&exports),
+            true => diagnose::wit_package(),
+            false => diagnose::exports(&exports),
         });
     };
     let Some(version) = best.version.as_ref().filter(|_| best.is_known()) else {
-        return Err(diagnose::component::export_version(&best.name));
+        return Err(diagnose::export_version(&best.name));
     };
     if let Some(misfit) = best.misfit {
         let found = format!("the `{}` of its `{}` is `{misfit}`", best.export.function, best.name);

@@ -53,7 +53,7 @@ pub(super) fn says(engine: &Engine, component: &Component) -> Says {
 }
 
 /// The packages that the host defines, as prefixes of import names with the versions that link.
-const PACKAGES: [(&str, &[&str]); 12] = [
+pub(super) const PACKAGES: [(&str, &[&str]); 12] = [
     ("wasi:cli/", &["0.2.", "0.3."]),
     ("wasi:clocks/", &["0.2.", "0.3."]),
     ("wasi:random/", &["0.2.", "0.3."]),

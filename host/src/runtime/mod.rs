@@ -10,8 +10,6 @@ mod address_conflicts;
 mod cache;
 mod clock;
 mod component;
-#[cfg(feature = "adapt")]
-mod core_module;
 mod detect_kind;
 mod diagnose;
 mod engine;

@@ -5,29 +5,27 @@
 
 use std::borrow::Cow;
 
+use super::core_module::Module;
 use super::{go_memory, hidden_memory};
-use crate::runtime::core_module::Module;
 use crate::runtime::refusal::Refusal;
 
-/// The functions that the adapter calls for its pages, in this order.
+/// The functions that the adapter calls for its pages: the first that the module exports.
 const FOR_ADAPTER: &str = "cabi_realloc_adapter";
 const REALLOC: &str = "cabi_realloc";
 const START: &str = "_start";
 
-/// A module, and whether its adapter takes its pages by `memory.grow`.
 pub(super) struct Provided<'a> {
     pub(super) module: Cow<'a, [u8]>,
-    /// False: it calls an export of the module.
+    /// True: the adapter takes its pages by `memory.grow`. False: it calls an export of the module.
     pub(super) by_growing: bool,
 }
 
 /// Chooses how the adapter of a module takes its pages.
 ///
-/// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
-/// programs does not, and does not disturb an allocator that asks `memory.grow` where its own new pages are. These ask:
-/// wasi-libc (dlmalloc and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not. Nor do
-/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which overwrite the adapter's pages when they need more
-/// than a program began with: nothing in a module tells them.
+/// By `memory.grow` is the rule: unlike most programs' `cabi_realloc`, it works before the language's runtime has been
+/// initialized. It does not disturb an allocator that asks `memory.grow` where its new pages are: wasi-libc (C, C++, Swift),
+/// Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do AssemblyScript's `--runtime stub` and Kotlin,
+/// which overwrite the adapter's pages when they need more than they began with: nothing in a module tells them.
 ///
 /// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
 ///
@@ -63,8 +61,8 @@ pub(super) fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
 }
 
-/// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A program that names its tools is no such one:
-/// in C, with Binaryen's asyncify and an allocator for its host, it exports these, too.
+/// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A C program with Binaryen's asyncify and an
+/// allocator for its host has the same exports, and names its tools.
 fn exports_as_tinygo(module: &Module) -> bool {
     let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
     module.made_by.is_empty() && exported.iter().all(|name| module.has(name))

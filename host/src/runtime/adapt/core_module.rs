@@ -1,4 +1,4 @@
-//! The facts of a core module that decide how it is adapted: imports, exports, tools. Its code is not read.
+//! The facts of a core module that decide its adaptation: imports, exports, tools. Its code is not read.
 
 use std::collections::BTreeSet;
 
@@ -14,17 +14,16 @@ pub(super) struct Module {
     pub(super) exports: BTreeSet<String>,
     pub(super) has_world: bool,
     pub(super) is_threaded: bool,
-    /// Whether it is a library that is linked when it is loaded.
+    /// It is a library that is linked when it is loaded.
     pub(super) is_shared_library: bool,
-    /// Whether it has yet to be linked.
+    /// It has yet to be linked.
     pub(super) is_object: bool,
     /// The language that it was written in, and the tools that made it.
     pub(super) made_by: Vec<String>,
 }
 
 impl Module {
-    /// # Errors
-    /// When they are damaged; the text says how.
+    /// Reads the sections. The error says how they are damaged.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut module = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
