@@ -10,7 +10,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::link::Link;
-use super::orders::{Notice, NoticeCause};
+use super::orders::{Notice, NoticeCause, nanos};
 use super::state::State;
 
 mod v0_2 {
@@ -49,10 +49,6 @@ impl Pollable for StopPollable {
     async fn ready(&mut self) {
         self.0.orders.asked().await;
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Converts a notice into the type of one version.
