@@ -7,17 +7,12 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
 
-use super::adapt::Adaptation;
-use super::diagnose;
-use super::engine::Runtime;
-use super::exports::{RunExport, find_run};
-use super::hook::{HookShape, StrayHook, find_hook, stray_hooks};
-use super::imports::{self, Import, ImportState, Says};
-use super::kind::Kind;
+use super::exports::find_run;
+use super::hook::{find_hook, stray_hooks};
 use super::network::Network;
 use super::outbound::Grant;
-use super::refusal::{LoadError, Refusal};
-use super::state::State;
+use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, Refusal, RunExport, Runtime, Says};
+use super::{State, StrayHook, diagnose, imports};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.

@@ -7,11 +7,7 @@ use wasmtime::{Config, Engine, Result};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::cache::Cache;
-use super::kind::Kind;
-use super::lifecycle;
-use super::orders::RunClock;
-use super::state::State;
+use super::{Cache, Kind, RunClock, State, lifecycle};
 
 /// The interface through which adapted core modules exit with a code; see `adapt::exit_code`.
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";

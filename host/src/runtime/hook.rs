@@ -6,9 +6,8 @@ use std::fmt;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Accessor, Component, ComponentExportIndex, Func, Val};
 
-use super::orders::{Notice, NoticeCause, nanos};
-use super::refusal::Refusal;
-use super::state::State;
+use super::orders::nanos;
+use super::{Notice, NoticeCause, Refusal, State};
 use crate::text::sanitize::short_line;
 
 const HOOK: &str = "shutdown";

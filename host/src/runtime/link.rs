@@ -126,21 +126,21 @@ impl Link {
         may_enter
     }
 
-    /// Reports that the component says it is ready. Only the first time counts.
     pub(crate) fn set_ready(&self) {
-        if !self.is_ready.swap(true, Ordering::AcqRel) {
-            self.tell(InstanceEvent::Ready);
-        }
+        self.tell_once(&self.is_ready, InstanceEvent::Ready);
     }
 
     pub(super) fn set_alive(&self) {
         self.vitals.alive_nanos.store(nanos(self.clock.now()), Ordering::Release);
     }
 
-    /// Reports that the component asks for a stop of the app. Only the first time counts.
     pub(crate) fn request_stop(&self) {
-        if !self.has_requested_stop.swap(true, Ordering::AcqRel) {
-            self.tell(InstanceEvent::StopRequested);
+        self.tell_once(&self.has_requested_stop, InstanceEvent::StopRequested);
+    }
+
+    fn tell_once(&self, told: &AtomicBool, event: InstanceEvent) {
+        if !told.swap(true, Ordering::AcqRel) {
+            self.tell(event);
         }
     }
 

@@ -2,6 +2,7 @@
 //! side can give up at any time.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,10 +11,8 @@ use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
-use super::adapt::{self, Adaptation};
-use super::component::{Fingerprint, Loaded, SourceFiles};
-use super::engine::Runtime;
-use super::refusal::{LoadError, Refusal};
+use super::component::{Fingerprint, SourceFiles};
+use super::{Adaptation, LoadError, Loaded, Refusal, Runtime, adapt};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
@@ -95,7 +94,11 @@ pub(crate) fn load_all(
     let mut started = 0;
     for _ in 0..cores.min(plan.components.len()) {
         let work = work.clone();
-        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(move || work.run()) {
+        // Other components wait for the one that a dying thread has in hand.
+        let run = move || {
+            catch_unwind(AssertUnwindSafe(|| work.run())).unwrap_or_else(|_| (work.tell)(LoadEvent::Died))
+        };
+        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(run) {
             Ok(_detached) => started += 1,
             Err(error) if started == 0 => return Err(error),
             Err(_fewer_will_do) => break,
@@ -110,20 +113,8 @@ pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadE
     Loaded::new(runtime, &file.component, file.adapted, plan)
 }
 
-/// Tells of a loading thread's death: other components wait for the one that it had in hand.
-struct OnPanic<'a>(&'a Work);
-
-impl Drop for OnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0.tell)(LoadEvent::Died);
-        }
-    }
-}
-
 impl Work {
     fn run(&self) {
-        let _death = OnPanic(self);
         while !self.given_up.load(Ordering::Acquire) {
             let at = self.next.fetch_add(1, Ordering::AcqRel);
             let (Some(plan), Some(slot)) = (self.plan.components.get(at), self.slots.get(at)) else {

@@ -9,12 +9,10 @@ use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::component::Loaded;
-use super::engine::Runtime;
-use super::link::Link;
 use super::network::UdpPeers;
-use super::outbound::{HttpHooks, Outbound};
-use super::state::{Fairness, HANDLES, HOSTCALL_BYTES, Limits, State};
+use super::outbound::HttpHooks;
+use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
 /// The output of one instance.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wasmparser::Parser;
 
-use crate::runtime::refusal::Refusal;
+use crate::runtime::Refusal;
 
 /// A way to adapt a core module, of which there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

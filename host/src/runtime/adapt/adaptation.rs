@@ -17,8 +17,8 @@ use wit_component::metadata::{self, Bindgen};
 
 use super::core_module::Module;
 use super::{adapter_memory, diagnosis, exit_code};
+use crate::runtime::Refusal;
 use crate::runtime::diagnose::CALLED;
-use crate::runtime::refusal::Refusal;
 
 /// The tools that make components of modules. The last number grows when this folder makes another component of a module that
 /// could be adapted before.
@@ -55,7 +55,7 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
     }
-    let module = Module::read(bytes).map_err(|error| damaged(&error))?;
+    let module = Module::read(bytes).map_err(damaged)?;
     let adaptation = match (module.has(START), module.has_world) {
         (true, true) if exports_what_is_called(bytes) => Adaptation::Reactor,
         (true, true) => Adaptation::CommandWithWorld,
@@ -77,18 +77,16 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 /// When the module is damaged, does not fit its embedded world, or has an import that is in none.
 pub(crate) fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     // From here on, numbers in the file can be trusted. The compiler refuses a feature that is too new.
-    let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
-    valid.map_err(|error| damaged(&error.to_string()))?;
+    Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).map_err(damaged)?;
     or_refused(|| encode(bytes, adaptation))
 }
 
 /// Turns a panic into a refusal: a file that meets a bug of the adapting code must not end the app that runs already.
 fn or_refused(make: impl FnOnce() -> Result<Vec<u8>, Refusal> + UnwindSafe) -> Result<Vec<u8>, Refusal> {
-    let bug = || {
+    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| {
         let found = "its core module cannot be adapted: curfew fails at it, which is a bug in curfew";
-        Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted")
-    };
-    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| Err(bug()))
+        Err(Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted"))
+    })
 }
 
 fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
@@ -96,11 +94,11 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
-    let provided = adapter_memory::provide(bytes)?;
-    let encoded = exit_code::divert(provided.module)
+    let (provided, by_growing) = adapter_memory::provide(bytes)?;
+    let encoded = exit_code::divert(provided)
         .and_then(|module| ComponentEncoder::default().module(&module))
         .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
-        .and_then(|encoder| encoder.realloc_via_memory_grow(provided.by_growing).encode());
+        .and_then(|encoder| encoder.realloc_via_memory_grow(by_growing).encode());
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),
@@ -113,7 +111,7 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-fn damaged(error: &str) -> Refusal {
+fn damaged(error: wasmparser::Error) -> Refusal {
     Refusal::new(
         format!("it is not a valid core module: {error}"),
         "build it again; it may be cut short (`wasm-tools validate --features all FILE` tells more)",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wasmparser::{KnownCustom, Parser, Payload, TypeRef};
+use wasmparser::{CustomSectionReader, KnownCustom, Parser, Payload, TypeRef};
 
 /// The custom section that a tool embeds a world in.
 const WORLD: &str = "component-type";
@@ -24,50 +24,46 @@ pub(super) struct Module {
 
 impl Module {
     /// Reads the sections. The error says how they are damaged.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
         let mut module = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
-            let read = payload.and_then(|payload| module.take(payload));
-            read.map_err(|error| error.to_string())?;
+            match payload? {
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import?;
+                        module.is_threaded |= matches!(import.ty, TypeRef::Memory(memory) if memory.shared);
+                        module.imports.push((import.module.to_owned(), import.name.to_owned()));
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        module.is_threaded |= memory?.shared;
+                    }
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        module.exports.insert(export?.name.to_owned());
+                    }
+                }
+                Payload::CustomSection(section) => module.take_custom(&section),
+                _ => {}
+            }
         }
         Ok(module)
     }
 
-    fn take(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
-        match payload {
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    let import = import?;
-                    self.is_threaded |= matches!(import.ty, TypeRef::Memory(memory) if memory.shared);
-                    self.imports.push((import.module.to_owned(), import.name.to_owned()));
-                }
+    fn take_custom(&mut self, section: &CustomSectionReader<'_>) {
+        self.has_world |= section.name().starts_with(WORLD);
+        match section.as_known() {
+            // The section is for people: a damaged field of it does no harm.
+            KnownCustom::Producers(fields) => {
+                let values = fields.into_iter().flatten().flat_map(|field| field.values);
+                self.made_by.extend(values.flatten().map(|value| value.name.to_owned()));
             }
-            Payload::MemorySection(section) => {
-                for memory in section {
-                    self.is_threaded |= memory?.shared;
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    self.exports.insert(export?.name.to_owned());
-                }
-            }
-            Payload::CustomSection(section) => {
-                self.has_world |= section.name().starts_with(WORLD);
-                match section.as_known() {
-                    // The section is for people: a damaged field of it does no harm.
-                    KnownCustom::Producers(fields) => {
-                        let values = fields.into_iter().flatten().flat_map(|field| field.values);
-                        self.made_by.extend(values.flatten().map(|value| value.name.to_owned()));
-                    }
-                    KnownCustom::Dylink0(_) => self.is_shared_library = true,
-                    KnownCustom::Linking(_) => self.is_object = true,
-                    _ => {}
-                }
-            }
+            KnownCustom::Dylink0(_) => self.is_shared_library = true,
+            KnownCustom::Linking(_) => self.is_object = true,
             _ => {}
         }
-        Ok(())
     }
 
     pub(super) fn has(&self, export: &str) -> bool {

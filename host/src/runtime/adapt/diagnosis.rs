@@ -2,7 +2,7 @@
 //! of the tools that made it. The more telling a sign is, the earlier the code looks for it.
 
 use super::core_module::Module;
-use crate::runtime::refusal::Refusal;
+use crate::runtime::Refusal;
 
 /// Refuses a module that exports no `_start` and has no world, or imports something that is not provided.
 pub(super) fn reason(module: &Module) -> Refusal {

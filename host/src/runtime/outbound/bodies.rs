@@ -46,8 +46,7 @@ pub(super) struct EndedEarly;
 
 #[derive(Debug)]
 pub(super) struct UploadBody {
-    /// `None` only while it is dropped.
-    body: Option<WasiBody>,
+    body: WasiBody,
     touched: bool,
     complete: bool,
     /// The rest of the announced length, if any.
@@ -63,7 +62,6 @@ impl UploadBody {
         store_gone: Arc<AtomicBool>,
     ) -> (Self, oneshot::Receiver<Fate>) {
         let (fate, told) = oneshot::channel();
-        let body = Some(body);
         (Self { body, touched: false, complete: false, left: length, store_gone, fate: Some(fate) }, told)
     }
 
@@ -94,10 +92,7 @@ impl Body for UploadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, EndedEarly>>> {
         let this = self.get_mut();
         this.touched = true;
-        let Some(body) = &mut this.body else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         if this.is_store_gone() {
             return this.fail(Error::ConnectionTerminated);
         }
@@ -118,20 +113,18 @@ impl Body for UploadBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.is_store_gone() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        !self.is_store_gone() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.body.size_hint()
     }
 }
 
 impl Drop for UploadBody {
     /// A connection asks no further once it has all the bytes that were announced, or the trailers.
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else {
-            return;
-        };
+        let body = std::mem::take(&mut self.body);
         let fate = if !self.touched {
             Fate::Untouched(body)
         } else if self.complete || self.left == Some(0) || body.is_end_stream() {

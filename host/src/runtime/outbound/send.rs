@@ -185,14 +185,15 @@ async fn attempt(
     };
     let (cause, error) = (fault::describe(&*error), fault::of_request(&*error));
     let not_dialled = !dial.dialled.load(Ordering::Relaxed);
-    Err(match fate.try_recv() {
+    let (error, again) = match fate.try_recv() {
         // The guest's own failure is why the connection was given up.
-        Ok(Fate::Failed(error)) => Unanswered { error, cause, again: None },
+        Ok(Fate::Failed(error)) => (error, None),
         Ok(Fate::Untouched(body)) if not_dialled && matches!(error, Error::ConnectionTerminated) => {
-            Unanswered { error, cause, again: Some(body) }
+            (error, Some(body))
         }
-        _ => Unanswered { error, cause, again: None },
-    })
+        _ => (error, None),
+    };
+    Err(Unanswered { error, cause, again })
 }
 
 async fn connected(mut connection: CaptureConnection) {
