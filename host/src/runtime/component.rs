@@ -1,22 +1,18 @@
-//! One component, loaded: compiled, its type read, and checked as far as that is possible before it runs.
+//! One loaded component: compiled, its type read, and checked as far as that is possible before it runs.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
 
-use super::adapt::Adaptation;
-use super::diagnose;
-use super::engine::Runtime;
-use super::exports::{RunExport, find_run};
-use super::fingerprint::SourceFiles;
-use super::hook::{HookPlace, HookShape, StrayHook, find_hook, stray_hooks};
-use super::imports::{self, Import, ImportState, Says};
-use super::kind::Kind;
+use super::exports::find_run;
+use super::hook::{find_hook, stray_hooks};
 use super::network::Network;
 use super::outbound::Grant;
-use super::refusal::{LoadError, Refusal};
-use super::state::State;
+use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, Refusal, RunExport, Runtime, Says};
+use super::{State, StrayHook, diagnose, imports};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -34,7 +30,7 @@ pub struct Loaded {
     pub defaults: KindDefaults,
     /// The time at which the hook is called.
     pub timing: HookTiming,
-    /// Its imports, and whether it gets them.
+    /// Its imports, and their states.
     pub imports: Vec<Import>,
     /// The reports that it can make.
     pub says: Says,
@@ -44,7 +40,6 @@ pub struct Loaded {
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
     pub(crate) pre: InstancePre<State>,
-    hook_index: Option<ComponentExportIndex>,
     /// The files that it was made of, as they were when they were read.
     pub(super) sources: SourceFiles,
 }
@@ -59,14 +54,15 @@ impl Loaded {
     pub(super) fn new(
         runtime: &Runtime,
         component: &Component,
+        adapted: Option<Adaptation>,
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
         let ty = component.component_type();
         let engine = &runtime.engine;
         let (kind, run) = find_run(runtime, component).map_err(refused)?;
-        let hook = find_hook(engine, &ty).map_err(refused)?;
-        let stray_hooks = if hook.is_none() { stray_hooks(engine, &ty) } else { Vec::new() };
+        let hook = find_hook(component).map_err(refused)?;
+        let stray_hooks = if hook.is_none() { stray_hooks(component) } else { Vec::new() };
         let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
@@ -76,7 +72,7 @@ impl Loaded {
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            return Err(refused(diagnose::component::import(&import.name)));
+            return Err(refused(diagnose::import(&import.name)));
         }
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             let found = format!("its imports cannot be provided: {error:#}");
@@ -88,7 +84,6 @@ impl Loaded {
         })?;
         let defaults = kind.defaults(run.is_async, says.ready);
         let timing = plan.resolve(&defaults).hook;
-        let hook_index = hook.as_ref().and_then(|hook| hook_index(component, hook));
         Ok(Self {
             kind,
             run,
@@ -98,20 +93,18 @@ impl Loaded {
             timing,
             imports,
             says,
-            adapted: None,
+            adapted,
             network,
             outbound,
             pre,
-            hook_index,
             sources: SourceFiles::default(),
         })
     }
 
-    /// Checks what the plan alone cannot know: that the component has the kind, and the imports, for what is
-    /// planned.
+    /// Checks that the component has the kind and the imports for the plan.
     ///
     /// # Errors
-    /// When it is not so.
+    /// When it has not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
         (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
         let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
@@ -127,7 +120,7 @@ impl Loaded {
         } else {
             return Ok(());
         };
-        Err(LoadError::Invalid { path: plan.source.clone(), found: found.to_owned(), hint: hint.to_owned() })
+        Err(Refusal::new(found, hint).of(&plan.source))
     }
 
     /// Returns the export that is called, in an instance.
@@ -139,21 +132,43 @@ impl Loaded {
         func.ok_or_else(|| wasmtime::Error::msg("its export cannot be found"))
     }
 
-    /// Returns where `run` is in an instance.
     pub(crate) fn run_index(&self) -> ComponentExportIndex {
         self.run.index
     }
 
-    /// Returns where the hook is in an instance, if there is one.
     pub(crate) fn hook_index(&self) -> Option<ComponentExportIndex> {
-        self.hook_index
+        self.hook.as_ref()?.index
     }
 }
 
-fn hook_index(component: &Component, hook: &HookShape) -> Option<ComponentExportIndex> {
-    let parent = match &hook.place {
-        HookPlace::World => None,
-        HookPlace::Interface(name) => Some(component.get_export_index(None, name)?),
-    };
-    component.get_export_index(parent.as_ref(), "shutdown")
+/// One version of a file, as the system describes it: device, inode and size; seconds and nanoseconds of the last change of its
+/// data, and of its attributes.
+///
+/// Invariant: equal fingerprints mean equal content, as far as the system tells: no program can set the last of these times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint([u64; 3], [i64; 4]);
+
+impl Fingerprint {
+    /// Returns the fingerprint of a file. Take it before the file is read: a write in between is then seen the next time.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+        Some(Self([meta.dev(), meta.ino(), meta.size()], times))
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceFiles {
+    pub(super) component: Option<Fingerprint>,
+    /// SHA-256 of the content of its own file.
+    pub(super) digest: Option<[u8; 32]>,
+    /// Of its certificate and its key.
+    pub(super) tls: Vec<Option<Fingerprint>>,
+}
+
+impl SourceFiles {
+    pub(super) fn tls_of(plan: &ComponentPlan) -> Vec<Option<Fingerprint>> {
+        let tls = plan.http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+        tls.map(|path| Fingerprint::of(path)).collect()
+    }
 }

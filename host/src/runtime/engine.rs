@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, Result};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_config::WasiConfig;
 
-use super::cache::Cache;
-use super::clock::RunClock;
-use super::kind::Kind;
-use super::linker;
-use super::state::State;
+use super::{Cache, Kind, RunClock, State, lifecycle};
+
+/// The interface through which adapted core modules exit with a code; see `adapt::exit_code`.
+const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
 
 /// Choices of an embedder about the engine.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
     /// Keeps compiled components; `None` compiles each time.
     pub cache: Option<Cache>,
-    /// Whether a spinning guest can be interrupted. Without it a CPU-bound guest can run faster, and only the end of the
-    /// process ends it: for measurements.
+    /// Lets a spinning guest be interrupted. Without it a CPU-bound guest can run faster, and only the end of the process ends
+    /// it: for measurements.
     pub interruptible: bool,
     /// The kinds of component that can run.
     pub kinds: Vec<&'static Kind>,
@@ -41,25 +42,23 @@ impl Runtime {
     /// When this machine cannot run the code that wasmtime compiles.
     pub fn new(options: RuntimeOptions) -> Result<Self> {
         let engine = Engine::new(&config(&options))?;
-        let linker = Arc::new(linker::new(&engine)?);
-        let RuntimeOptions { cache, interruptible, kinds } = options;
         Ok(Self {
+            linker: Arc::new(linker(&engine)?),
             engine,
-            linker,
-            cache,
-            interruptible,
-            kinds: kinds.into(),
+            cache: options.cache,
+            interruptible: options.interruptible,
+            kinds: options.kinds.into(),
             clock: Arc::new(RunClock::start()),
         })
     }
 
     /// Returns the clock that all deadlines are on.
-    pub fn clock(&self) -> &Arc<RunClock> {
+    pub(crate) fn clock(&self) -> &Arc<RunClock> {
         &self.clock
     }
 
     /// Has every running store look at its orders. Takes some nanoseconds.
-    pub fn bump(&self) {
+    pub(crate) fn bump(&self) {
         self.engine.increment_epoch();
     }
 }
@@ -75,4 +74,21 @@ fn config(options: &RuntimeOptions) -> Config {
         // Only native debuggers read it, guests' backtraces do not need it; loading a component is faster without.
         .native_unwind_info(false);
     config
+}
+
+/// Returns the imports that are defined: all of WASI's cli world in 0.2 and 0.3, `wasi:http` for sending, `wasi:config`, and
+/// curfew's own packages. What a component may do with them depends on its state, not on the linker.
+fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
+    lifecycle::add_to_linker(&mut linker)?;
+    linker.instance(EXIT_CODE)?.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> {
+        // No system has statuses that are larger.
+        Err(I32Exit(i32::try_from(code).unwrap_or(i32::MAX)).into())
+    })?;
+    Ok(linker)
 }

@@ -1,44 +1,36 @@
-//! Which of its exports a component is called by, and so of which kind it is.
-//!
-//! Invariant: a handler comes before `run`, which every program has; the highest version that is known here wins, compared
-//! as versions are; what cannot be called is refused with what was found.
+//! The export that a component is called by, and so its kind. A handler comes before `run`, which every program has; the highest
+//! known version wins.
 
 use semver::Version;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
-use super::diagnose;
-use super::engine::Runtime;
 use super::hook::describe;
-use super::kind::{ExportSpec, Kind};
-use super::refusal::Refusal;
+use super::{ExportSpec, Kind, Refusal, Runtime, diagnose};
 
 /// The export that is called: a service's `run`, or the handler of requests or connections.
 #[derive(Clone, Debug)]
 pub struct RunExport {
     /// The version in its name, for instance `0.2.6`.
     pub version: String,
-    /// Whether it is an `async func`.
+    /// It is an `async func`.
     pub is_async: bool,
     /// A `wasi:cli/run` that is exported besides a handler, and never called: programs whose `main` is empty have one.
     pub unused: Option<String>,
     pub(super) index: ComponentExportIndex,
 }
 
-/// An export that could be called.
 struct Found {
     kind: &'static Kind,
     export: &'static ExportSpec,
     name: String,
-    /// `None` where it is not one.
     version: Option<Version>,
     is_async: bool,
-    /// Its type, where it cannot be called with that.
+    /// Its type, if it is a wrong one.
     misfit: Option<String>,
 }
 
 impl Found {
-    /// Whether its version is one that can be called.
     fn is_known(&self) -> bool {
         self.version.as_ref().is_some_and(|version| {
             version.major == 0 && version.pre.is_empty() && self.export.generations.contains(&version.minor)
@@ -46,7 +38,7 @@ impl Found {
     }
 }
 
-/// Returns what the component is called by.
+/// Returns the kind of a component, and the export that it is called by.
 pub(super) fn find_run(
     runtime: &Runtime,
     component: &Component,
@@ -70,19 +62,22 @@ pub(super) fn find_run(
         found.retain(|found| !found.kind.is_program);
     }
     found.sort_by_key(|found| runtime.kinds.iter().position(|kind| *kind == found.kind));
-    if let Some(several) = several_kinds(&found) {
-        return Err(Refusal::new(several, "a component is of one kind: build two, one for each"));
+    if let Some(first) = found.first().map(|found| found.kind)
+        && let Some(other) = found.iter().map(|found| found.kind).find(|kind| *kind != first)
+    {
+        let found = format!("it exports a handler of both `{}` and `{}`", first.handles, other.handles);
+        return Err(Refusal::new(found, "a component is of one kind: build two, one for each"));
     }
     // Within one kind the interface with the higher version is also the later generation.
     found.sort_by(|a, b| a.version.cmp(&b.version));
     let Some(best) = found.pop() else {
         return Err(match only_types && !exports.is_empty() {
-            true => diagnose::component::wit_package(),
-            false => diagnose::component::exports(&exports),
+            true => diagnose::wit_package(),
+            false => diagnose::exports(&exports),
         });
     };
     let Some(version) = best.version.as_ref().filter(|_| best.is_known()) else {
-        return Err(diagnose::component::export_version(&best.name));
+        return Err(diagnose::export_version(&best.name));
     };
     if let Some(misfit) = best.misfit {
         let found = format!("the `{}` of its `{}` is `{misfit}`", best.export.function, best.name);
@@ -98,19 +93,10 @@ pub(super) fn find_run(
         .ok_or_else(|| Refusal::new("its function cannot be found", "this is a bug in curfew"))
 }
 
-/// Says which two kinds the component is of, if there are two. They are named in the order in which kinds are known.
-fn several_kinds(found: &[Found]) -> Option<String> {
-    let mut kinds = found.iter().map(|found| found.kind);
-    let first = kinds.next()?;
-    let other = kinds.find(|kind| *kind != first)?;
-    Some(format!("it exports a handler of both `{}` and `{}`", first.handles, other.handles))
-}
-
 fn callable(runtime: &Runtime, name: &str, instance: &ComponentInstance) -> Option<Found> {
     let (interface, version) = name.split_once('@')?;
-    let exports =
-        |kind: &&'static Kind| kind.exports.iter().map(|export| (*kind, export)).collect::<Vec<_>>();
-    let mut known = runtime.kinds.iter().flat_map(exports);
+    let kinds = runtime.kinds.iter().copied();
+    let mut known = kinds.flat_map(|kind| kind.exports.iter().map(move |export| (kind, export)));
     let (kind, export) = known.find(|(_, export)| export.interface == interface)?;
     let ComponentItem::ComponentFunc(func) = instance.get_export(&runtime.engine, export.function)?.ty else {
         return None;

@@ -1,55 +1,34 @@
-//! The hook `shutdown` of a component: finding it in the component's type, and calling it. An unknown form is an error at
-//! load, not at the stop.
+//! The hook `shutdown` of a component: finding it in the component's type, and calling it. An unknown form is an error at load,
+//! not at the stop.
 
 use std::fmt;
 
-use wasmtime::Engine;
-use wasmtime::component::types::{Component, ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Accessor, Func, Val};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Accessor, Component, ComponentExportIndex, Func, Val};
 
-use super::orders::{Notice, NoticeCause};
-use super::refusal::Refusal;
-use super::state::State;
+use super::orders::nanos;
+use super::{Notice, NoticeCause, Refusal, State};
 use crate::text::sanitize::short_line;
 
-/// The name of the hook, at world level and in the interface.
 const HOOK: &str = "shutdown";
-/// The interface it may be in, without the version.
 const HOOK_INTERFACE: &str = "curfew:lifecycle/hook";
 const ERROR_CHARS: usize = 500;
-/// The cases that a cause may have, and whether they carry a text.
+/// The most letters by which a name that was meant as the hook's is off.
+const NEARLY: usize = 2;
+/// The cases of a cause. True: a case carries a text.
 const CAUSES: [(&str, bool); 5] =
     [("signal", true), ("failure", true), ("finished", true), ("reload", false), ("request", true)];
 
-/// The place of a hook among the exports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HookPlace {
-    /// As a function of the component itself.
-    World,
-    /// In an interface of this full name.
-    Interface(String),
-}
-
-impl fmt::Display for HookPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::World => f.write_str("at world level"),
-            Self::Interface(name) => write!(f, "in `{name}`"),
-        }
-    }
-}
-
 /// A hook of an accepted form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HookShape {
-    /// Its place among the exports.
-    pub place: HookPlace,
+    /// Its interface; `None`: it is at world level.
+    interface: Option<String>,
     /// It is an `async func`.
     pub is_async: bool,
-    /// It takes the notice.
-    pub takes_notice: bool,
-    /// It returns a `result`.
-    pub returns_result: bool,
+    takes_notice: bool,
+    returns_result: bool,
+    pub(super) index: Option<ComponentExportIndex>,
 }
 
 impl fmt::Display for HookShape {
@@ -57,50 +36,61 @@ impl fmt::Display for HookShape {
         let asyncness = if self.is_async { "async " } else { "" };
         let notice = if self.takes_notice { "notice" } else { "" };
         let result = if self.returns_result { " -> result" } else { "" };
-        write!(f, "{asyncness}func({notice}){result} {}", self.place)
+        write!(f, "{asyncness}func({notice}){result} {}", place(self.interface.as_deref()))
     }
 }
 
-fn wrong_form(place: &HookPlace, found: &str) -> Refusal {
-    Refusal::new(
-        format!(
-            "its hook `shutdown` {place} is `{found}`; accepted are `func()`, `func() -> result` and \
-             `func() -> result<_, string>`, each also `async`, and each also with one parameter `notice` of the type in \
-             `curfew:lifecycle/types`"
-        ),
-        "change the hook's type, or rename the function",
-    )
+fn place(interface: Option<&str>) -> String {
+    interface.map_or("at world level".to_owned(), |name| format!("in `{name}`"))
 }
 
 /// Returns the hook of a component, if it has one.
 ///
 /// # Errors
 /// When there are several, or it has a form that is not accepted.
-pub(super) fn find_hook(engine: &Engine, component: &Component) -> Result<Option<HookShape>, Refusal> {
+pub(super) fn find_hook(component: &Component) -> Result<Option<HookShape>, Refusal> {
+    let engine = component.engine();
     let mut found = Vec::new();
-    for (name, item) in component.exports(engine) {
+    for (name, item) in component.component_type().exports(engine) {
         match item.ty {
             ComponentItem::ComponentInstance(instance) if is_hook_interface(name) => {
                 if let Some(hook) = instance.get_export(engine, HOOK) {
-                    found.push((HookPlace::Interface(name.to_owned()), hook.ty));
+                    found.push((Some(name.to_owned()), hook.ty));
                 }
             }
-            item if name == HOOK => found.push((HookPlace::World, item)),
+            item if name == HOOK => found.push((None, item)),
             _ => {}
         }
     }
     if found.len() > 1 {
-        let hooks: Vec<_> = found.iter().map(|(place, _)| format!("`shutdown` {place}")).collect();
-        let found = format!("it exports more than one hook: {}; export one of them", hooks.join(", "));
+        let hooks = found.iter().map(|(interface, _)| format!("`shutdown` {}", place(interface.as_deref())));
+        let hooks = hooks.collect::<Vec<_>>().join(", ");
+        let found = format!("it exports more than one hook: {hooks}; export one of them");
         return Err(Refusal::new(found, "remove the others"));
     }
-    let Some((place, item)) = found.pop() else {
+    let Some((interface, item)) = found.pop() else {
         return Ok(None);
     };
-    match item {
-        ComponentItem::ComponentFunc(func) => shape(place, &func).map(Some),
-        _ => Err(wrong_form(&place, "not a function")),
-    }
+    let wrong = |found: &str| {
+        let place = place(interface.as_deref());
+        Refusal::new(
+            format!(
+                "its hook `shutdown` {place} is `{found}`; accepted are `func()`, `func() -> result` and \
+                 `func() -> result<_, string>`, each also `async`, and each also with one parameter `notice` of the type \
+                 in `curfew:lifecycle/types`"
+            ),
+            "change the hook's type, or rename the function",
+        )
+    };
+    let ComponentItem::ComponentFunc(func) = item else { return Err(wrong("not a function")) };
+    let (takes_notice, returns_result) = form(&func).ok_or_else(|| wrong(&describe(&func)))?;
+    let index = match &interface {
+        None => component.get_export_index(None, HOOK),
+        Some(name) => component
+            .get_export_index(None, name)
+            .and_then(|interface| component.get_export_index(Some(&interface), HOOK)),
+    };
+    Ok(Some(HookShape { interface, is_async: func.async_(), takes_notice, returns_result, index }))
 }
 
 /// An export that may have been meant as a hook, and is none.
@@ -112,13 +102,10 @@ pub enum StrayHook {
     Named(String),
 }
 
-/// The most letters that a name is off from the hook's and was still meant as it.
-const NEARLY: usize = 2;
-
-pub(super) fn stray_hooks(engine: &Engine, component: &Component) -> Vec<StrayHook> {
+pub(super) fn stray_hooks(component: &Component) -> Vec<StrayHook> {
     let stray = |name: &str, item: &ComponentItem| match item {
         ComponentItem::ComponentInstance(instance) if !is_hook_interface(name) => {
-            let hook = instance.get_export(engine, HOOK)?;
+            let hook = instance.get_export(component.engine(), HOOK)?;
             matches!(hook.ty, ComponentItem::ComponentFunc(_))
                 .then(|| StrayHook::InInterface(name.to_owned()))
         }
@@ -127,38 +114,35 @@ pub(super) fn stray_hooks(engine: &Engine, component: &Component) -> Vec<StrayHo
         }
         _ => None,
     };
-    component.exports(engine).filter_map(|(name, item)| stray(name, &item.ty)).collect()
+    let exports = component.component_type();
+    exports.exports(component.engine()).filter_map(|(name, item)| stray(name, &item.ty)).collect()
 }
 
 fn is_hook_interface(name: &str) -> bool {
     name == HOOK_INTERFACE || name.strip_prefix(HOOK_INTERFACE).is_some_and(|rest| rest.starts_with('@'))
 }
 
-fn shape(place: HookPlace, func: &ComponentFunc) -> Result<HookShape, Refusal> {
+/// Returns whether a hook takes a notice, and whether it returns a result; `None` for a form that is not accepted.
+fn form(func: &ComponentFunc) -> Option<(bool, bool)> {
     let params: Vec<_> = func.params().collect();
-    let results: Vec<_> = func.results().collect();
     let takes_notice = match params.as_slice() {
-        [] => Some(false),
-        [(_, ty)] if is_notice(ty) => Some(true),
-        _ => None,
+        [] => false,
+        [(_, ty)] if is_notice(ty) => true,
+        _ => return None,
     };
+    let results: Vec<_> = func.results().collect();
     let returns_result = match results.as_slice() {
-        [] => Some(false),
+        [] => false,
         [Type::Result(result)] if result.ok().is_none() => match result.err() {
-            None | Some(Type::String) => Some(true),
-            Some(_) => None,
+            None | Some(Type::String) => true,
+            Some(_) => return None,
         },
-        _ => None,
+        _ => return None,
     };
-    match (takes_notice, returns_result) {
-        (Some(takes_notice), Some(returns_result)) => {
-            Ok(HookShape { place, is_async: func.async_(), takes_notice, returns_result })
-        }
-        _ => Err(wrong_form(&place, &describe(func))),
-    }
+    Some((takes_notice, returns_result))
 }
 
-/// Returns whether this is the record `notice`: a cause of the known cases, and the grace.
+/// Returns whether this is the record `notice`.
 fn is_notice(ty: &Type) -> bool {
     let Type::Record(record) = ty else { return false };
     let fields: Vec<_> = record.fields().collect();
@@ -179,16 +163,14 @@ fn is_cause(ty: &Type) -> bool {
         })
 }
 
-/// Calls the hook of an instance. The call waits until the instance can be entered.
-///
-/// Returns the text of the error, if the hook returned one: `Err(None)` for an error without a text.
+/// Calls the hook of an instance, as soon as the instance can be entered. The inner error is the hook's own, with its text.
 ///
 /// # Errors
 /// The outer error is a trap or an exit of the guest.
 ///
 /// # Cancel safety
 /// None: dropping it leaves the instance in the middle of its hook. Drop its store, too.
-pub async fn call_hook(
+pub(crate) async fn call_hook(
     accessor: &Accessor<State>,
     hook: Func,
     shape: &HookShape,
@@ -197,14 +179,11 @@ pub async fn call_hook(
     let params = if shape.takes_notice { vec![notice_value(notice)] } else { Vec::new() };
     let mut results = if shape.returns_result { vec![Val::Bool(false)] } else { Vec::new() };
     hook.call_concurrent(accessor, &params, &mut results).await?;
-    Ok(match results.pop() {
-        Some(Val::Result(Err(None))) => Err(None),
-        Some(Val::Result(Err(Some(text)))) => match *text {
-            Val::String(text) => Err(Some(short_line(&text, ERROR_CHARS))),
-            _ => Err(None),
-        },
-        _ => Ok(()),
-    })
+    let Some(Val::Result(Err(text))) = results.pop() else { return Ok(Ok(())) };
+    Ok(Err(text.and_then(|text| match *text {
+        Val::String(text) => Some(short_line(&text, ERROR_CHARS)),
+        _ => None,
+    })))
 }
 
 fn notice_value(notice: &Notice) -> Val {
@@ -216,8 +195,8 @@ fn notice_value(notice: &Notice) -> Val {
         NoticeCause::Request(name) => ("request", Some(name)),
     };
     let cause = Val::Variant(case.to_owned(), text.map(|text| Box::new(Val::String(text.clone()))));
-    let grace = u64::try_from(notice.grace.as_nanos()).unwrap_or(u64::MAX);
-    Val::Record(vec![("cause".to_owned(), cause), ("grace".to_owned(), Val::U64(grace))])
+    let grace = Val::U64(nanos(notice.grace));
+    Val::Record(vec![("cause".to_owned(), cause), ("grace".to_owned(), grace)])
 }
 
 /// Returns the type of a function as WIT would write it.

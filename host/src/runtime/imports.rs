@@ -12,14 +12,14 @@ use crate::plan::ComponentPlan;
 pub struct Import {
     /// Its full name, for instance `wasi:cli/stdin@0.2.6`.
     pub name: String,
-    /// Whether the component gets it.
+    /// The answer to the import.
     pub state: ImportState,
 }
 
-/// Whether a component gets an import.
+/// The answer of the host to an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportState {
-    /// It does.
+    /// The component gets it.
     Given,
     /// The interface is there; this key of the manifest has to grant something in it.
     NotGranted(&'static str),
@@ -27,8 +27,8 @@ pub enum ImportState {
     Unknown,
 }
 
-/// Reports that a component can make. Its imports tell: a tool that builds a component leaves out functions that its code
-/// does not call, at least for compiled languages.
+/// Reports that a component can make, by its imports: tools leave out functions that its code does not call, at least for
+/// compiled languages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Says {
     /// That it is ready.
@@ -53,7 +53,7 @@ pub(super) fn says(engine: &Engine, component: &Component) -> Says {
 }
 
 /// The packages that the host defines, as prefixes of import names with the versions that link.
-const PACKAGES: [(&str, &[&str]); 12] = [
+pub(super) const PACKAGES: [(&str, &[&str]); 12] = [
     ("wasi:cli/", &["0.2.", "0.3."]),
     ("wasi:clocks/", &["0.2.", "0.3."]),
     ("wasi:random/", &["0.2.", "0.3."]),
@@ -89,22 +89,16 @@ fn needs_definition(engine: &Engine, item: &ComponentItem) -> bool {
         ComponentItem::ComponentInstance(instance) => {
             instance.exports(engine).any(|(_, export)| needs_definition(engine, &export.ty))
         }
-        ComponentItem::Type(_) => false,
-        ComponentItem::ComponentFunc(_)
-        | ComponentItem::CoreFunc(_)
-        | ComponentItem::Module(_)
-        | ComponentItem::Component(_)
-        | ComponentItem::Resource(_) => true,
+        item => !matches!(item, ComponentItem::Type(_)),
     }
 }
 
 fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) -> ImportState {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-    let known = PACKAGES.iter().any(|(package, versions)| {
-        interface.starts_with(package)
-            && versions.iter().any(|prefix| version.starts_with(prefix) && is_release(prefix, version))
-    });
-    if !known {
+    let links = |prefix: &&str| version.starts_with(prefix) && (*prefix == version || !version.contains('-'));
+    let known =
+        |(package, versions): &(&str, &[&str])| interface.starts_with(package) && versions.iter().any(links);
+    if !PACKAGES.iter().any(known) {
         return ImportState::Unknown;
     }
     match interface {
@@ -120,10 +114,6 @@ fn state(name: &str, plan: &ComponentPlan, network: &Network, outbound: &Grant) 
         }
         _ => ImportState::Given,
     }
-}
-
-fn is_release(prefix: &str, version: &str) -> bool {
-    prefix == version || !version.contains('-')
 }
 
 #[cfg(test)]

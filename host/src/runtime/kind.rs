@@ -5,8 +5,7 @@
 use wasmtime::component::InstancePre;
 use wasmtime::component::types::ComponentFunc;
 
-use super::refusal::Refusal;
-use super::state::State;
+use super::{Refusal, State};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
 
 /// Most instances of a sync component, each of which has one piece of work at a time.

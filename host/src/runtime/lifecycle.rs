@@ -1,5 +1,4 @@
-//! Our own package, `curfew:lifecycle`, in its two versions. It passes calls of a component on to the instance's `Link`, and
-//! decides nothing.
+//! Our own package, `curfew:lifecycle`, in its two versions: it passes calls of a component on to the instance's `Link`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use super::link::Link;
-use super::orders::{Notice, NoticeCause};
-use super::state::State;
+use super::orders::nanos;
+use super::{Link, Notice, NoticeCause, State};
+use v0_2::curfew::lifecycle::types::{Cause, Notice as TheNotice};
 
 mod v0_2 {
     wasmtime::component::bindgen!({
@@ -33,6 +32,8 @@ mod v0_3 {
             "curfew:lifecycle/host.extend-grace": async | trappable,
             default: trappable,
         },
+        // The types are the same in both versions.
+        with: { "curfew:lifecycle/types": super::v0_2::curfew::lifecycle::types },
     });
 }
 
@@ -51,30 +52,18 @@ impl Pollable for StopPollable {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+impl From<Notice> for TheNotice {
+    fn from(notice: Notice) -> Self {
+        let cause = match notice.cause {
+            NoticeCause::Signal(name) => Cause::Signal(name),
+            NoticeCause::Failure(name) => Cause::Failure(name),
+            NoticeCause::Finished(name) => Cause::Finished(name),
+            NoticeCause::Reload => Cause::Reload,
+            NoticeCause::Request(name) => Cause::Request(name),
+        };
+        Self { cause, grace: nanos(notice.grace) }
+    }
 }
-
-/// Converts a notice into the type of one version.
-macro_rules! notice_into {
-    ($version:ident) => {
-        impl From<Notice> for $version::curfew::lifecycle::types::Notice {
-            fn from(notice: Notice) -> Self {
-                use $version::curfew::lifecycle::types::Cause;
-                let cause = match notice.cause {
-                    NoticeCause::Signal(name) => Cause::Signal(name),
-                    NoticeCause::Failure(name) => Cause::Failure(name),
-                    NoticeCause::Finished(name) => Cause::Finished(name),
-                    NoticeCause::Reload => Cause::Reload,
-                    NoticeCause::Request(name) => Cause::Request(name),
-                };
-                Self { cause, grace: nanos(notice.grace) }
-            }
-        }
-    };
-}
-notice_into!(v0_2);
-notice_into!(v0_3);
 
 /// The functions that are the same in both versions.
 macro_rules! shared_functions {
@@ -115,7 +104,6 @@ macro_rules! shared_functions {
 
 mod host_0_2 {
     use super::v0_2::curfew::lifecycle::host::Host;
-    use super::v0_2::curfew::lifecycle::types::Notice as TheNotice;
     use super::*;
 
     impl Host for State {
@@ -130,7 +118,6 @@ mod host_0_2 {
 
 mod host_0_3 {
     use super::v0_3::curfew::lifecycle::host::{Host, HostWithStore};
-    use super::v0_3::curfew::lifecycle::types::Notice as TheNotice;
     use super::*;
 
     impl HostWithStore<State> for HasSelf<State> {

@@ -1,28 +1,89 @@
 //! The connection between one instance and its supervisor: orders go down, events and vitals go up.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::clock::RunClock;
-use super::instance_event::InstanceEvent;
-use super::orders::Orders;
+use super::orders::{Orders, RunClock, nanos, wait_for};
+use crate::teardown::Outcome;
 use crate::text::sanitize::short_line;
 
 const STATUS_CHARS: usize = 200;
 
+/// The failure of a component.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// The error, in one line.
+    pub(crate) summary: String,
+    pub(crate) backtrace: Option<String>,
+    /// The code that the guest left with.
+    pub(crate) exit_code: Option<u8>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)?;
+        match &self.backtrace {
+            Some(backtrace) => write!(f, "\n{backtrace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The end of a hook.
+#[derive(Clone, Debug)]
+pub(crate) enum HookResult {
+    Ok,
+    Error(Option<String>),
+    /// It trapped or exited.
+    Trapped(Failure),
+}
+
+/// Progress of an instance.
+#[derive(Debug)]
+pub(crate) enum InstanceEvent {
+    /// Its `run` has been entered.
+    Entered,
+    Ready,
+    /// Its `run` returned without an error.
+    Returned,
+    /// It failed; its end follows.
+    Failed(Failure),
+    HookStarted,
+    HookEnded(HookResult),
+    /// Nothing of it is left.
+    Ended(Outcome),
+    /// It asks for this much more time; the answer goes into the channel.
+    Extend(Duration, oneshot::Sender<Duration>),
+    /// It does not live up to its `health`; the text says how.
+    Unhealthy(String),
+    StopRequested,
+    /// The thread it ran on died, which is a bug of the host.
+    HostBug,
+    /// An event of the instance with this number, of a component with several.
+    InPool(u32, Box<InstanceEvent>),
+    /// Nothing of one instance of a pool is left.
+    Down {
+        /// The reason why it took no more requests.
+        why: &'static str,
+        requests: u64,
+        outcome: Outcome,
+    },
+    /// All requests are answered, and no more can come.
+    Drained,
+}
+
 type Tell = Box<dyn Fn(InstanceEvent) + Send + Sync>;
 
-/// One instance's end of the connection; the supervisor holds the same.
+/// The connection, which the instance and the supervisor share.
 pub struct Link {
-    /// Orders of the supervisor to the instance.
-    pub orders: Arc<Orders>,
-    /// Values that the instance updates at any time.
-    pub vitals: Arc<Vitals>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) vitals: Arc<Vitals>,
     /// Answers of the supervisor to failed instances of a pool.
-    pub restarts: RestartPermits,
+    pub(crate) restarts: RestartPermits,
     clock: Arc<RunClock>,
     is_ready: AtomicBool,
     has_requested_stop: AtomicBool,
@@ -33,13 +94,13 @@ opaque_debug!(Link);
 
 impl Link {
     /// Returns a link whose instance tells its events through `tell`, which must not block.
-    pub fn new(clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<RunClock>, tell: Tell) -> Arc<Self> {
         Self::below(None, clock, tell)
     }
 
     /// Returns the link of one instance of a component that has several. The instance has orders of its own; the
     /// component's deadline holds for it, too, and its status and memory count as the component's.
-    pub fn child(parent: &Self, tell: Tell) -> Arc<Self> {
+    pub(crate) fn child(parent: &Self, tell: Tell) -> Arc<Self> {
         Self::below(Some(parent), parent.clock.clone(), tell)
     }
 
@@ -57,7 +118,7 @@ impl Link {
     }
 
     /// Enters `run`, and reports it; false after a cut-off or an abandonment.
-    pub fn enter(&self) -> bool {
+    pub(crate) fn enter(&self) -> bool {
         let may_enter = self.orders.enter();
         if may_enter {
             self.tell(InstanceEvent::Entered);
@@ -65,42 +126,39 @@ impl Link {
         may_enter
     }
 
-    /// Reports that the component says it is ready. Only the first time counts.
-    pub fn set_ready(&self) {
-        if !self.is_ready.swap(true, Ordering::AcqRel) {
-            self.tell(InstanceEvent::Ready);
-        }
+    pub(crate) fn set_ready(&self) {
+        self.tell_once(&self.is_ready, InstanceEvent::Ready);
     }
 
     pub(super) fn set_alive(&self) {
-        let nanos = u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX);
-        self.vitals.alive_nanos.store(nanos, Ordering::Release);
+        self.vitals.alive_nanos.store(nanos(self.clock.now()), Ordering::Release);
     }
 
-    /// Reports that the component asks for a stop of the app. Only the first time counts.
-    pub fn request_stop(&self) {
-        if !self.has_requested_stop.swap(true, Ordering::AcqRel) {
-            self.tell(InstanceEvent::StopRequested);
+    pub(crate) fn request_stop(&self) {
+        self.tell_once(&self.has_requested_stop, InstanceEvent::StopRequested);
+    }
+
+    fn tell_once(&self, told: &AtomicBool, event: InstanceEvent) {
+        if !told.swap(true, Ordering::AcqRel) {
+            self.tell(event);
         }
     }
 
-    /// Asks for more time and returns what was granted.
+    /// Asks for more time, and returns the time that was granted.
     pub(super) async fn extend(&self, by: Duration) -> Duration {
         let (answer, granted) = oneshot::channel();
         self.tell(InstanceEvent::Extend(by, answer));
         granted.await.unwrap_or(Duration::ZERO)
     }
 
-    /// Reports an event to the supervisor.
-    pub fn tell(&self, event: InstanceEvent) {
+    pub(crate) fn tell(&self, event: InstanceEvent) {
         (self.tell)(event);
     }
 }
 
 /// Values of one instance, or of a component with several, that it updates at any time.
 #[derive(Debug, Default)]
-pub struct Vitals {
-    /// Time of the last `alive` on the app's clock; zero: never.
+pub(crate) struct Vitals {
     alive_nanos: AtomicU64,
     memory: AtomicU64,
     status: Mutex<String>,
@@ -108,19 +166,18 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Returns when the guest last said that it is alive, on the app's clock; zero: never.
-    pub fn alive(&self) -> Duration {
+    /// Returns the time of the last `alive` on the app's clock; zero: never.
+    pub(crate) fn alive(&self) -> Duration {
         Duration::from_nanos(self.alive_nanos.load(Ordering::Acquire))
     }
 
     /// Returns the bytes of linear memory in use.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Notes that an instance uses `now` bytes of linear memory instead of `before`.
     pub(super) fn memory_changed(&self, before: usize, now: usize) {
-        // The difference wraps around when memory shrinks; the sum is right.
+        // The difference wraps around when memory shrinks; the sum does not.
         let change = (now as u64).wrapping_sub(before as u64);
         self.memory.fetch_add(change, Ordering::Relaxed);
         if let Some(component) = &self.component {
@@ -128,8 +185,8 @@ impl Vitals {
         }
     }
 
-    /// Returns the line that the component set for status output.
-    pub fn status(&self) -> String {
+    /// Returns the line that the component has set for status output.
+    pub(crate) fn status(&self) -> String {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -144,11 +201,10 @@ impl Vitals {
 
 /// Permits to start instances again after one has failed: their number, and the pause before the last one.
 #[derive(Debug, Default)]
-pub struct RestartPermits(watch::Sender<(u64, Duration)>);
+pub(crate) struct RestartPermits(watch::Sender<(u64, Duration)>);
 
 impl RestartPermits {
-    /// Permits starts after this pause.
-    pub fn restart_after(&self, pause: Duration) {
+    pub(crate) fn restart_after(&self, pause: Duration) {
         self.0.send_modify(|(count, last)| {
             *count += 1;
             *last = pause;
@@ -159,15 +215,7 @@ impl RestartPermits {
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
-    pub async fn may_restart(&self, seen: u64) -> (u64, Duration) {
-        let mut changes = self.0.subscribe();
-        loop {
-            let (count, pause) = *changes.borrow_and_update();
-            if count > seen {
-                return (count, pause);
-            }
-            // The sender is a part of `self`: the channel cannot close while this waits.
-            let _open = changes.changed().await;
-        }
+    pub(crate) async fn may_restart(&self, seen: u64) -> (u64, Duration) {
+        wait_for(&self.0, |permits| (permits.0 > seen).then_some(*permits)).await
     }
 }

@@ -1,26 +1,23 @@
-//! Loading: files are read, compiled or taken from the cache, and checked. In parallel, on threads of its own, so that the
-//! waiting side can give up at any time.
+//! Loading: files are read, compiled or taken from the cache, and checked. It runs on threads of its own, so that the waiting
+//! side can give up at any time.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
-use sha2::{Digest, Sha256};
-
-use super::adapt::{self, Adaptation};
-use super::address_conflicts::check_sharing;
-use super::component::Loaded;
-use super::engine::Runtime;
-use super::fingerprint::{Fingerprint, SourceFiles};
-use super::refusal::{LoadError, Refusal};
+use super::component::{Fingerprint, SourceFiles};
+use super::{Adaptation, LoadError, Loaded, Refusal, Runtime, adapt};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
-pub(super) const LARGEST: u64 = 128 << 20;
+const LARGEST: u64 = 128 << 20;
 
 /// Progress of loading, told on its threads.
 #[derive(Debug)]
@@ -56,7 +53,6 @@ struct File {
 }
 
 type Compiled = Result<File, LoadError>;
-type Slot = OnceLock<Result<Arc<Loaded>, LoadError>>;
 
 struct Work {
     runtime: Runtime,
@@ -64,15 +60,15 @@ struct Work {
     known: Known,
     next: AtomicUsize,
     left: AtomicUsize,
-    slots: Vec<Slot>,
+    slots: Vec<OnceLock<Result<Arc<Loaded>, LoadError>>>,
     /// Each file is compiled once, however many components are made of it.
     files: Mutex<HashMap<PathBuf, Arc<OnceLock<Compiled>>>>,
     given_up: Arc<AtomicBool>,
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
 
-/// Loads all components of a plan on threads of its own and tells of each through `tell`. A `known` component that would
-/// run alike and whose files have not changed is given back as it is.
+/// Loads all components of a plan, and tells of each through `tell`. A `known` component that would run alike and whose files
+/// have not changed is given back as it is.
 ///
 /// # Errors
 /// When not one thread can be started.
@@ -98,7 +94,11 @@ pub(crate) fn load_all(
     let mut started = 0;
     for _ in 0..cores.min(plan.components.len()) {
         let work = work.clone();
-        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(move || work.run()) {
+        // Other components wait for the one that a dying thread has in hand.
+        let run = move || {
+            catch_unwind(AssertUnwindSafe(|| work.run())).unwrap_or_else(|_| (work.tell)(LoadEvent::Died))
+        };
+        match std::thread::Builder::new().name("curfew-load".to_owned()).spawn(run) {
             Ok(_detached) => started += 1,
             Err(error) if started == 0 => return Err(error),
             Err(_fewer_will_do) => break,
@@ -107,28 +107,14 @@ pub(crate) fn load_all(
     Ok(Loading { given_up })
 }
 
-/// Loads one component, here and now. Does not check that it has the addresses it needs.
+/// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
     let file = compile(runtime, &plan.source)?;
-    let mut loaded = Loaded::new(runtime, &file.component, plan)?;
-    loaded.adapted = file.adapted;
-    Ok(loaded)
-}
-
-/// Tells of a loading thread's death: other components wait for the one that it had in hand.
-struct OnPanic<'a>(&'a Work);
-
-impl Drop for OnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0.tell)(LoadEvent::Died);
-        }
-    }
+    Loaded::new(runtime, &file.component, file.adapted, plan)
 }
 
 impl Work {
     fn run(&self) {
-        let _death = OnPanic(self);
         while !self.given_up.load(Ordering::Acquire) {
             let at = self.next.fetch_add(1, Ordering::AcqRel);
             let (Some(plan), Some(slot)) = (self.plan.components.get(at), self.slots.get(at)) else {
@@ -149,24 +135,21 @@ impl Work {
             old.runs_like(plan, &loaded.defaults) && loaded.sources.tls == tls
         };
         let known = self.known.get(&plan.name).filter(alike).map(|(_, loaded)| loaded);
-        let fingerprint = Fingerprint::of(&plan.source).ok();
-        if let Some(known) =
-            known.filter(|known| fingerprint.is_some() && known.sources.component == fingerprint)
-        {
+        let fingerprint = Fingerprint::of(&plan.source);
+        let is_same = |known: &&Arc<Loaded>| fingerprint.is_some() && known.sources.component == fingerprint;
+        if let Some(known) = known.filter(is_same) {
             return Ok(known.clone());
         }
-        let slot = {
-            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.entry(plan.source.clone()).or_default().clone()
-        };
-        let file =
-            slot.get_or_init(|| compile(&self.runtime, &plan.source)).as_ref().map_err(Clone::clone)?;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = files.entry(plan.source.clone()).or_default().clone();
+        drop(files);
+        let file = slot.get_or_init(|| compile(&self.runtime, &plan.source));
+        let file = file.as_ref().map_err(Clone::clone)?;
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
         }
-        let mut loaded = Loaded::new(&self.runtime, &file.component, plan)?;
+        let mut loaded = Loaded::new(&self.runtime, &file.component, file.adapted, plan)?;
         loaded.check_plan(plan)?;
-        loaded.adapted = file.adapted;
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
             tracing::info!(component, %file, "{adapted}");
@@ -178,7 +161,7 @@ impl Work {
     fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {
         let all: Vec<_> =
             self.slots.iter().filter_map(|slot| slot.get().cloned()).collect::<Result<_, _>>()?;
-        check_sharing(self.plan.components.iter().zip(all.iter().map(|loaded| &**loaded)))?;
+        check_sharing(self.plan.components.iter().zip(all.iter().map(Arc::as_ref)))?;
         Ok(all)
     }
 }
@@ -187,7 +170,7 @@ impl Work {
 fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let refused = |refusal: Refusal| refusal.of(path);
-    let fingerprint = Fingerprint::of(path).ok();
+    let fingerprint = Fingerprint::of(path);
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if !meta.is_file() {
         let found = if meta.is_dir() { "it is a folder" } else { "it is not a regular file" };
@@ -232,4 +215,100 @@ fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
         ),
     };
     Err(Refusal::new(found, hint))
+}
+
+/// Checks that each component whose kind shares no address has its addresses for itself. (The checks of the plan find keys of
+/// two manifests that cannot share one.)
+///
+/// # Errors
+/// Names the first component, in the order of the plan, that has not.
+pub fn check_sharing<'a>(
+    all: impl Iterator<Item = (&'a ComponentPlan, &'a Loaded)> + Clone,
+) -> Result<(), LoadError> {
+    for (plan, loaded) in all.clone().filter(|(_, loaded)| !loaded.kind.shares_addresses) {
+        for (other, _) in all.clone().filter(|(other, _)| other.name != plan.name) {
+            // Each port 0 is a port of its own.
+            let mut own = plan.http.listen.iter().filter(|address| !address.is_any_port());
+            if let Some(address) = own.find(|address| other.http.listen.contains(address)) {
+                let found = format!(
+                    "component `{}` is of kind `{}` and listens on {address}, where `{}` listens, too",
+                    plan.name, loaded.kind.name, other.name
+                );
+                let hint = "a connection cannot be for both: give each an address of its own";
+                return Err(Refusal::new(found, hint).of(&plan.source));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a file exports one of these interfaces, in any version. Loading tells what cannot be read; what is not a
+/// regular file is not opened.
+pub fn exports_any(path: &Path, interfaces: &[&str]) -> bool {
+    let regular = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST);
+    let Some(bytes) = regular.then(|| std::fs::read(path).ok()).flatten() else { return false };
+    let is_one = |name: &str| name.split_once('@').is_some_and(|(name, _)| interfaces.contains(&name));
+    match Parser::is_core_wasm(&bytes) {
+        true => adapt::world_exports(&bytes, is_one),
+        false => has_export(&bytes, is_one),
+    }
+}
+
+/// Returns whether the component itself, not one inside it, has such an export.
+fn has_export(component: &[u8], is_it: impl Fn(&str) -> bool) -> bool {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload {
+            Ok(Payload::Version { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentExportSection(section)) if depth == 1 => {
+                if section.into_iter().flatten().any(|export| is_it(export.name.name)) {
+                    return true;
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler", "wasi:http/handler"];
+
+    fn serves(text: &str) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), wat::parse_str(text).unwrap()).unwrap();
+        exports_any(file.path(), &HANDLERS)
+    }
+
+    #[test]
+    fn only_what_the_component_itself_exports_counts() {
+        let exports = |name: &str| format!("(instance $i) (export \"{name}\" (instance $i))");
+        for (name, http) in [
+            ("wasi:http/incoming-handler@0.2.3", true),
+            ("wasi:http/handler@0.3.0", true),
+            ("wasi:cli/run@0.2.0", false),
+        ] {
+            assert_eq!(serves(&format!("(component {})", exports(name))), http, "{name}");
+            assert!(!serves(&format!("(component (component {}))", exports(name))), "{name} of one inside");
+        }
+        assert!(serves(&format!("(component (component) {})", exports("wasi:http/handler@0.3.0"))));
+        assert!(!serves("(module)"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_serves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let text = dir.path().join("text");
+        std::fs::write(&text, "wasi:http/handler@0.3.0").unwrap();
+        for path in [dir.path(), &fifo, &text, &dir.path().join("none")] {
+            assert!(!exports_any(path, &HANDLERS), "{}", path.display());
+        }
+    }
 }

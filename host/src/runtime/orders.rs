@@ -1,36 +1,57 @@
-//! Orders of the supervisor to one instance: wind down, stop, end by force.
+//! Orders of the supervisor to one instance: wind down, stop, end by force; and the clock of their deadlines.
 //!
 //! Invariant: an order is never taken back, giving one never blocks, and an instance is either entered or abandoned.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::clock::RunClock;
+/// The clock of all deadlines: the time since the start of the app, without the time during which the process was stopped
+/// (SIGSTOP to SIGCONT), so that no component loses grace that it could not use.
+#[derive(Debug)]
+pub struct RunClock {
+    start: Instant,
+    stopped_nanos: AtomicU64,
+}
 
-/// Why a component must stop, as its notice says.
+impl RunClock {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now(), stopped_nanos: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        let stopped = Duration::from_nanos(self.stopped_nanos.load(Ordering::Acquire));
+        self.start.elapsed().saturating_sub(stopped)
+    }
+
+    /// Takes `gap` out of the time that has passed.
+    pub(crate) fn take_out(&self, gap: Duration) {
+        self.stopped_nanos.fetch_add(nanos(gap), Ordering::AcqRel);
+    }
+}
+
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The cause of a stop: the name of the signal, of the component, or `operator`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoticeCause {
-    /// The process got this signal.
+pub(crate) enum NoticeCause {
     Signal(String),
-    /// This component failed.
     Failure(String),
-    /// This component ended normally.
     Finished(String),
-    /// A new version takes over.
     Reload,
-    /// `operator`, or this component, asked for it.
     Request(String),
 }
 
 /// The request to stop, as a component gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Why.
-    pub cause: NoticeCause,
-    /// Time until the cut-off, counted from the notice.
-    pub grace: Duration,
+pub(crate) struct Notice {
+    pub(crate) cause: NoticeCause,
+    /// Time from the notice to the cut-off.
+    pub(crate) grace: Duration,
 }
 
 /// The orders to one instance, or to a component with several. Later orders add to earlier ones.
@@ -38,7 +59,7 @@ pub struct Notice {
 /// # Cancel safety
 /// All futures here can be dropped and called again.
 #[derive(Debug)]
-pub struct Orders {
+pub(crate) struct Orders {
     clock: Arc<RunClock>,
     given: watch::Sender<Given>,
     component: Option<Arc<Orders>>,
@@ -60,7 +81,7 @@ enum Stop {
     Asked(Notice),
 }
 
-/// Whether `run` has been entered. Decided once.
+/// The fate of the entry into `run`. Decided once.
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Open,
@@ -82,7 +103,7 @@ impl Given {
 }
 
 impl Orders {
-    /// Returns the orders to an instance, none of them given yet. The deadline of its `component` holds for it, too.
+    /// Returns the orders to an instance. The deadline of its `component` holds for it, too.
     pub(super) fn new(clock: Arc<RunClock>, component: Option<Arc<Self>>) -> Arc<Self> {
         let given =
             Given { stop: Stop::NotPlanned, entry: Entry::Open, is_cut: false, deadline: Duration::MAX };
@@ -90,18 +111,12 @@ impl Orders {
     }
 
     /// Announces a stop of the app: the instance is not ready any more, and still serves.
-    pub fn wind_down(&self) {
-        self.given.send_if_modified(|given| {
-            let first = matches!(given.stop, Stop::NotPlanned);
-            if first {
-                given.stop = Stop::WindDown;
-            }
-            first
-        });
+    pub(crate) fn wind_down(&self) {
+        self.change_if(|given| matches!(given.stop, Stop::NotPlanned), |given| given.stop = Stop::WindDown);
     }
 
     /// Asks the instance to stop. Only the first notice counts; a later `deadline` replaces an earlier one.
-    pub fn ask(&self, notice: Notice, deadline: Duration) {
+    pub(crate) fn ask(&self, notice: Notice, deadline: Duration) {
         self.given.send_if_modified(|given| {
             given.deadline = deadline;
             let first = given.notice().is_none();
@@ -113,7 +128,7 @@ impl Orders {
     }
 
     /// Sets the time of the cut-off, on the app's clock.
-    pub fn set_deadline(&self, deadline: Duration) {
+    pub(crate) fn set_deadline(&self, deadline: Duration) {
         self.given.send_if_modified(|given| {
             given.deadline = deadline;
             false
@@ -121,64 +136,58 @@ impl Orders {
     }
 
     /// Ends the instance by force: parked code at once, running code at the next epoch.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.given.send_modify(|given| given.is_cut = true);
     }
 
     /// Ends the instance unless its `run` has been entered.
-    pub fn abandon(&self) {
-        self.given.send_if_modified(|given| {
-            let open = given.entry == Entry::Open;
-            if open {
-                given.entry = Entry::Abandoned;
-            }
-            open
-        });
+    pub(crate) fn abandon(&self) {
+        self.change_if(|given| given.entry == Entry::Open, |given| given.entry = Entry::Abandoned);
     }
 
     /// Notes that `run` is about to be entered. Returns whether it may be: not after a cut-off or an abandonment.
     pub(super) fn enter(&self) -> bool {
+        self.change_if(|given| !given.must_end(), |given| given.entry = Entry::Entered)
+    }
+
+    /// Makes a change and wakes all that wait, if `may` allows it. Returns whether it did.
+    fn change_if(&self, may: impl FnOnce(&Given) -> bool, change: impl FnOnce(&mut Given)) -> bool {
         self.given.send_if_modified(|given| {
-            let may_enter = !given.must_end();
-            if may_enter {
-                given.entry = Entry::Entered;
+            let may_change = may(given);
+            if may_change {
+                change(given);
             }
-            may_enter
+            may_change
         })
     }
 
     /// Returns whether `run` has been entered.
-    pub fn has_entered(&self) -> bool {
+    pub(crate) fn has_entered(&self) -> bool {
         self.given.borrow().entry == Entry::Entered
     }
 
     /// Returns whether the instance was given up before its `run` was entered.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.given.borrow().entry == Entry::Abandoned
     }
 
-    /// Returns whether the instance was cut off.
-    pub fn is_cut(&self) -> bool {
-        self.given.borrow().is_cut
-    }
-
     /// Returns whether the code of the instance must not run on.
-    pub fn must_trap(&self) -> bool {
+    pub(crate) fn must_trap(&self) -> bool {
         self.given.borrow().must_end()
     }
 
     /// Returns whether there is a notice.
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.given.borrow().notice().is_some()
     }
 
     /// Returns the notice, if there is one.
-    pub fn notice(&self) -> Option<Notice> {
+    pub(crate) fn notice(&self) -> Option<Notice> {
         self.given.borrow().notice().cloned()
     }
 
     /// Returns the time left until the cut-off, once the instance has been asked to stop.
-    pub fn remaining(&self) -> Option<Duration> {
+    pub(crate) fn remaining(&self) -> Option<Duration> {
         self.is_asked().then(|| self.deadline().saturating_sub(self.clock.now()))
     }
 
@@ -188,29 +197,30 @@ impl Orders {
     }
 
     /// Returns once the instance must be dropped.
-    pub async fn must_drop(&self) {
-        self.wait_for(|given| given.must_end().then_some(())).await;
+    pub(crate) async fn must_drop(&self) {
+        wait_for(&self.given, |given| given.must_end().then_some(())).await;
     }
 
     /// Returns the notice as soon as there is one.
-    pub async fn asked(&self) -> Notice {
-        self.wait_for(|given| given.notice().cloned()).await
+    pub(crate) async fn asked(&self) -> Notice {
+        wait_for(&self.given, |given| given.notice().cloned()).await
     }
 
     /// Returns once the app winds down and the instance is not asked to stop yet.
-    pub async fn winding_down(&self) {
-        self.wait_for(|given| matches!(given.stop, Stop::WindDown).then_some(())).await;
+    pub(crate) async fn winding_down(&self) {
+        wait_for(&self.given, |given| matches!(given.stop, Stop::WindDown).then_some(())).await;
     }
+}
 
-    async fn wait_for<T>(&self, found: impl Fn(&Given) -> Option<T>) -> T {
-        let mut changes = self.given.subscribe();
-        loop {
-            if let Some(found) = found(&changes.borrow_and_update()) {
-                return found;
-            }
-            // The sender is a part of `self`: the channel cannot close while this waits.
-            let _open = changes.changed().await;
+/// Waits until something is found in a watched value. Returns at once if it is there, whatever tokio's budget says.
+pub(super) async fn wait_for<T, F>(watched: &watch::Sender<T>, found: impl Fn(&T) -> Option<F>) -> F {
+    let mut changes = watched.subscribe();
+    loop {
+        if let Some(found) = found(&changes.borrow_and_update()) {
+            return found;
         }
+        // The sender outlives this wait: the channel cannot close.
+        let _open = changes.changed().await;
     }
 }
 
@@ -237,7 +247,7 @@ mod tests {
         let abandoned = orders();
         abandoned.abandon();
         assert!(!abandoned.enter());
-        assert!(abandoned.is_abandoned() && abandoned.must_trap() && !abandoned.is_cut());
+        assert!(abandoned.is_abandoned() && abandoned.must_trap() && !abandoned.given.borrow().is_cut);
         assert_eq!(abandoned.must_drop().now_or_never(), Some(()));
     }
 

@@ -1,6 +1,5 @@
-//! Why a component cannot be loaded: what was found in its file, and what its author can do.
-//!
-//! Invariant: text of a file is shown as one line of bounded length that can do nothing to a terminal.
+//! Errors of loading: a finding about a file, and an advice for its author. Invariant: text of a file is shown as one line of
+//! bounded length that can do nothing to a terminal.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use crate::text::sanitize::one_line;
 const NAME_CHARS: usize = 120;
 const TEXT_CHARS: usize = 1000;
 
-/// Why a component cannot be loaded.
+/// An error of loading.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -24,14 +23,12 @@ pub enum LoadError {
         cause: Arc<io::Error>,
     },
     /// The file is not a component that can be run.
-    #[error("{}: {}\nhint: {}", path.display(), shown(found), shown(hint))]
+    #[error("{}: {}\nhint: {}", path.display(), shown(&refusal.found), shown(&refusal.hint))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// The finding, as a sentence about "it".
-        found: String,
-        /// The advice.
-        hint: String,
+        /// The finding and the advice.
+        refusal: Refusal,
     },
     /// A name it may connect to has no address.
     #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
@@ -45,7 +42,7 @@ pub enum LoadError {
     },
 }
 
-/// Why a file or a plan is refused, and what to do.
+/// The refusal of a file or a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The finding, as a sentence about "it".
@@ -61,11 +58,11 @@ impl Refusal {
     }
 
     pub(super) fn of(self, path: &Path) -> LoadError {
-        LoadError::Invalid { path: path.to_owned(), found: self.found, hint: self.hint }
+        LoadError::Invalid { path: path.to_owned(), refusal: self }
     }
 }
 
-/// Returns a text about a file as it can be shown, whatever names the file gives to its parts.
+/// Returns a text about a file as it can be shown. Names between backquotes are cut more.
 pub(super) fn shown(text: &str) -> String {
     let line = one_line(text);
     let most = |at: usize| if at % 2 == 1 { NAME_CHARS } else { TEXT_CHARS };

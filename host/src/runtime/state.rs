@@ -1,18 +1,27 @@
 //! The data of one store: its component's grants, its limits, and its link to the supervisor.
+//!
+//! wasmtime's own limits hold for each memory. These hold for all memories and tables of an instance together, so that a
+//! component of a hundred memories gains nothing.
 
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::limits::Limits;
-use super::link::Link;
+use super::link::{Link, Vitals};
 use super::outbound::HttpHooks;
 
+const TABLE_ELEMENTS: usize = 1 << 20;
+/// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
+pub(super) const HANDLES: usize = 10_000;
+/// Bytes that the host copies out of a guest in one call.
+pub(super) const HOSTCALL_BYTES: usize = 8 << 20;
+
 /// Returns at an epoch whether the running code has to let others on its thread run.
-pub type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The data of one store.
 pub struct State {
@@ -37,5 +46,86 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.http_hooks }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Limits {
+    memory: usize,
+    memory_used: usize,
+    tables_used: usize,
+    /// The last growth that was allowed. It is handed back if it fails after all.
+    last_growth: usize,
+    vitals: Arc<Vitals>,
+}
+
+impl Limits {
+    pub(super) fn new(memory: u64, vitals: Arc<Vitals>) -> Self {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }
+    }
+
+    fn use_memory(&mut self, used: usize) {
+        self.vitals.memory_changed(self.memory_used, used);
+        self.memory_used = used;
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.use_memory(0);
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        let growth = desired.saturating_sub(current);
+        let used = self.memory_used.saturating_add(growth);
+        let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        self.last_growth = if allowed { growth } else { 0 };
+        if allowed {
+            self.use_memory(used);
+        }
+        Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        let growth = std::mem::take(&mut self.last_growth);
+        self.use_memory(self.memory_used.saturating_sub(growth));
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        let used = self.tables_used.saturating_add(desired.saturating_sub(current));
+        let allowed = used <= TABLE_ELEMENTS && maximum.is_none_or(|most| desired <= most);
+        if allowed {
+            self.tables_used = used;
+        }
+        Ok(allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_together_stay_below_the_limit() {
+        let mut limits = Limits::new(100, Arc::default());
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
+        assert!(limits.memory_growing(0, 40, None).unwrap());
+        assert!(!limits.memory_growing(40, 41, None).unwrap());
+    }
+
+    #[test]
+    fn a_growth_that_fails_is_handed_back() {
+        let mut limits = Limits::new(100, Arc::default());
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(limits.memory_growing(0, 100, None).unwrap());
+        assert!(!limits.memory_growing(100, 101, None).unwrap());
+        limits.memory_grow_failed(wasmtime::Error::msg("refused anyway")).unwrap();
+        assert!(!limits.memory_growing(100, 101, None).unwrap(), "a refusal hands nothing back");
     }
 }

@@ -1,6 +1,5 @@
 //! Making the store of one instance: its WASI context from the plan's grants, its limits, and its interruption.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,49 +9,32 @@ use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::component::Loaded;
-use super::engine::Runtime;
-use super::limits::{HANDLES, HOSTCALL_BYTES, Limits};
-use super::link::Link;
 use super::network::UdpPeers;
-use super::outbound::{HttpHooks, Outbound};
-use super::state::{Fairness, State};
+use super::outbound::HttpHooks;
+use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
-/// Standard output and standard error of one instance.
-pub struct Stdio {
-    /// Its standard output.
-    pub stdout: Box<dyn StdoutStream + Sync>,
-    /// Its standard error.
-    pub stderr: Box<dyn StdoutStream + Sync>,
+/// The output of one instance.
+pub(crate) struct Stdio {
+    pub(crate) stdout: Box<dyn StdoutStream + Sync>,
+    pub(crate) stderr: Box<dyn StdoutStream + Sync>,
 }
 
-/// The parts of a store, besides its component.
-pub struct StoreParts {
-    /// Where its output goes.
-    pub stdio: Stdio,
-    /// Its connection to the supervisor.
-    pub link: Arc<Link>,
-    /// The client of its thread, for the requests that it sends.
-    pub outbound: Outbound,
-    /// Asked at each epoch, when others share its thread.
-    pub fairness: Option<Fairness>,
-}
-
-opaque_debug!(Stdio, StoreParts);
-
-/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and each entry
-/// looks at the orders first.
+/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and each entry looks at
+/// the orders first. `outbound` is the client of its thread; `fairness` is there if others share its thread.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.
-pub fn new_store(
+pub(crate) fn new_store(
     runtime: &Runtime,
     loaded: &Loaded,
     plan: &ComponentPlan,
-    parts: StoreParts,
+    stdio: Stdio,
+    link: Arc<Link>,
+    outbound: Outbound,
+    fairness: Option<Fairness>,
 ) -> Result<Store<State>> {
-    let StoreParts { stdio, link, outbound, fairness } = parts;
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
     let state = State {
@@ -61,7 +43,7 @@ pub fn new_store(
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table,
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
-        limits: Limits::new(plan.memory, Some(link.vitals.clone())),
+        limits: Limits::new(plan.memory, link.vitals.clone()),
         link,
         fairness,
     };
@@ -88,14 +70,11 @@ pub fn new_store(
     Ok(store)
 }
 
-/// Returns the name of the file without its path, as other hosts name a program.
-fn program(plan: &ComponentPlan) -> Cow<'_, str> {
-    plan.source.file_name().map_or(Cow::Borrowed(plan.name.as_str()), OsStr::to_string_lossy)
-}
-
 fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.arg(program(plan)).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
+    // Other hosts, too, name a program by its file without the path.
+    let program = plan.source.file_name().map_or(plan.name.as_str().into(), OsStr::to_string_lossy);
+    wasi.arg(program).args(&plan.args).stdout(stdio.stdout).stderr(stdio.stderr);
     for (key, value) in &plan.env {
         wasi.env(key, value);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wasmparser::Parser;
 
-use crate::runtime::refusal::Refusal;
+use crate::runtime::Refusal;
 
 /// A way to adapt a core module, of which there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,6 @@ impl fmt::Display for Adaptation {
 
 pub(crate) const MADE_BY: &str = "none";
 
-/// Refuses a core module.
 pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
@@ -34,8 +33,8 @@ pub(crate) fn adapt(_: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal
     match adaptation {}
 }
 
-pub(crate) fn exported_by_world(_: &[u8]) -> Vec<String> {
-    Vec::new()
+pub(crate) fn world_exports(_: &[u8], _: impl Fn(&str) -> bool) -> bool {
+    false
 }
 
 #[cfg(test)]

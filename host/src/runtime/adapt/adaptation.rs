@@ -1,7 +1,7 @@
-//! Core modules become components while they are loaded: WASI preview 1 is translated by wasmtime's adapters.
+//! Core modules become components while they are loaded: wasmtime's adapters translate WASI preview 1.
 //!
-//! Invariant: the same module always becomes the same component, and [`MADE_BY`] names the tools that it depends on; so a
-//! compiled one can be kept under the content of its file. `diagnose::module` explains a module that cannot be adapted.
+//! Invariant: the same module always becomes the same component, which depends on the tools in [`MADE_BY`] only. The cache
+//! keeps a compiled one under the content of its file.
 
 use std::fmt;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -12,24 +12,22 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wasmparser::{Parser, Validator, WasmFeatures};
-use wit_component::{ComponentEncoder, metadata};
+use wit_component::ComponentEncoder;
+use wit_component::metadata::{self, Bindgen};
 
-use super::{adapter_memory, exit_code};
-use crate::runtime::core_module::Module;
-use crate::runtime::diagnose;
-use crate::runtime::refusal::Refusal;
+use super::core_module::Module;
+use super::{adapter_memory, diagnosis, exit_code};
+use crate::runtime::Refusal;
+use crate::runtime::diagnose::CALLED;
 
-/// The tools that make components of modules; with another version of one, a module becomes another component. The last
-/// number grows when this folder makes another component of a module that could be adapted before.
-pub(crate) const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 6";
+/// The tools that make components of modules. The last number grows when this folder makes another component of a module that
+/// could be adapted before.
+pub(crate) const MADE_BY: &str = "wit-component 0.254.2, adapters 48.0.8, own changes 7";
 
 const START: &str = "_start";
 const MEMORY: &str = "memory";
-/// The interface that the command adapter exports, and those that make a component something else than a command.
-const CALLED: [&str; 4] =
-    ["wasi:cli/run@", "wasi:http/incoming-handler@", "wasi:http/handler@", "curfew:lifecycle/tcp-handler@"];
 
-/// How a core module becomes a component.
+/// The way in which a core module becomes a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adaptation {
     /// It is a program: its `_start` becomes `wasi:cli/run`.
@@ -52,23 +50,23 @@ impl fmt::Display for Adaptation {
     }
 }
 
-/// Returns how a file becomes a component, `None` if it is one. Reads its sections, not its code.
+/// Returns the way in which a file becomes a component, `None` if it is one. Reads its sections, not its code.
 pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
     if !Parser::is_core_wasm(bytes) {
         return Ok(None);
     }
-    let module = Module::read(bytes).map_err(|error| damaged(&error))?;
+    let module = Module::read(bytes).map_err(damaged)?;
     let adaptation = match (module.has(START), module.has_world) {
         (true, true) if exports_what_is_called(bytes) => Adaptation::Reactor,
         (true, true) => Adaptation::CommandWithWorld,
         (false, true) => Adaptation::Reactor,
         (true, false) => Adaptation::Command,
-        (false, false) => return Err(diagnose::module::reason(&module)),
+        (false, false) => return Err(diagnosis::reason(&module)),
     };
     match foreign_import(&module) {
         Some(refusal) => Err(refusal),
         // WASI preview 1 passes all data through it.
-        None if !module.has(MEMORY) => Err(diagnose::module::without_memory()),
+        None if !module.has(MEMORY) => Err(diagnosis::without_memory()),
         None => Ok(Some(adaptation)),
     }
 }
@@ -79,18 +77,16 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
 /// When the module is damaged, does not fit its embedded world, or has an import that is in none.
 pub(crate) fn adapt(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     // From here on, numbers in the file can be trusted. The compiler refuses a feature that is too new.
-    let valid = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes);
-    valid.map_err(|error| damaged(&error.to_string()))?;
+    Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).map_err(damaged)?;
     or_refused(|| encode(bytes, adaptation))
 }
 
 /// Turns a panic into a refusal: a file that meets a bug of the adapting code must not end the app that runs already.
 fn or_refused(make: impl FnOnce() -> Result<Vec<u8>, Refusal> + UnwindSafe) -> Result<Vec<u8>, Refusal> {
-    let bug = || {
+    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| {
         let found = "its core module cannot be adapted: curfew fails at it, which is a bug in curfew";
-        Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted")
-    };
-    catch_unwind(make).unwrap_or_else(|_told_by_the_hook| Err(bug()))
+        Err(Refusal::new(found, "build it for WASI 0.2, target `wasm32-wasip2`: then it is not adapted"))
+    })
 }
 
 fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
@@ -98,12 +94,11 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Command | Adaptation::CommandWithWorld => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
-    let provided = adapter_memory::provide(bytes)?;
-    let encoded = ComponentEncoder::default()
-        .module(&exit_code::divert(&provided.module))
+    let (provided, by_growing) = adapter_memory::provide(bytes)?;
+    let encoded = exit_code::divert(provided)
+        .and_then(|module| ComponentEncoder::default().module(&module))
         .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
-        .and_then(|encoder| encoder.adapter(exit_code::MODULE, &exit_code::adapter()?))
-        .and_then(|encoder| encoder.realloc_via_memory_grow(provided.by_growing).encode());
+        .and_then(|encoder| encoder.realloc_via_memory_grow(by_growing).encode());
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),
@@ -116,23 +111,24 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-fn damaged(error: &str) -> Refusal {
+fn damaged(error: wasmparser::Error) -> Refusal {
     Refusal::new(
         format!("it is not a valid core module: {error}"),
         "build it again; it may be cut short (`wasm-tools validate --features all FILE` tells more)",
     )
 }
 
-/// Whether the embedded world itself exports what the host calls: the command adapter would add a second export.
+/// Returns whether the embedded world itself exports what the host calls: the command adapter would add a second export.
 fn exports_what_is_called(bytes: &[u8]) -> bool {
-    exported_by_world(bytes).iter().any(|name| CALLED.iter().any(|called| name.starts_with(called)))
+    let is_called = |name: &str| CALLED.iter().any(|(called, _)| *called == name);
+    world_exports(bytes, |name| name.split_once('@').is_some_and(|(name, _)| is_called(name)))
 }
 
-/// Returns the exports of the world that is embedded in a module; a damaged world is refused when the component is made.
-pub(crate) fn exported_by_world(bytes: &[u8]) -> Vec<String> {
-    let Ok((_, bindgen)) = metadata::decode(bytes) else { return Vec::new() };
-    let Some(world) = bindgen.resolve.worlds.get(bindgen.world) else { return Vec::new() };
-    world.exports.keys().map(|key| bindgen.resolve.name_world_key(key)).collect()
+/// Returns whether the embedded world has such an export. A damaged world is refused later, by [`adapt`].
+pub(crate) fn world_exports(bytes: &[u8], is_it: impl Fn(&str) -> bool) -> bool {
+    let Ok((_, Bindgen { resolve, world, .. })) = metadata::decode(bytes) else { return false };
+    let exports = resolve.worlds.get(world).into_iter().flat_map(|world| world.exports.keys());
+    exports.map(|key| resolve.name_world_key(key)).any(|name| is_it(&name))
 }
 
 /// Refuses an import that is provided nowhere. For a module with a world, the encoder checks the other imports.
@@ -143,10 +139,10 @@ fn foreign_import(module: &Module) -> Option<Refusal> {
         .imports
         .iter()
         .find(|(from, function)| from == PREVIEW_1 && !FUNCTIONS.has(function))
-        .map(|(_, function)| diagnose::module::extension(function));
+        .map(|(_, function)| diagnosis::extension(function));
     extension.or_else(|| match module.has_world {
-        true => diagnose::module::known_import(module),
-        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnose::module::reason(module)),
+        true => diagnosis::known_import(module),
+        false => module.import_from(|from| from != PREVIEW_1).map(|_| diagnosis::reason(module)),
     })
 }
 

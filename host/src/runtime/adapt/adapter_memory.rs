@@ -1,46 +1,35 @@
 //! Memory for the preview-1 adapter inside the memory of its program: two pages, for good.
 //!
-//! Invariant: a program whose runtime is known to take all memory for its own gets no adapter with pages in it. `go_memory`
-//! makes room in a Go program, `hidden_memory` keeps grown pages from an allocator.
+//! Invariant: a program whose runtime is known to take all memory gets no adapter with pages in it. `go_memory` makes room in a
+//! Go program, `hidden_memory` hides grown pages from an allocator.
 
 use std::borrow::Cow;
 
+use super::core_module::Module;
 use super::{go_memory, hidden_memory};
-use crate::runtime::core_module::Module;
-use crate::runtime::refusal::Refusal;
+use crate::runtime::Refusal;
 
-/// The functions that the adapter calls for its pages, in this order.
+/// The functions that the adapter calls for its pages: the first that the module exports.
 const FOR_ADAPTER: &str = "cabi_realloc_adapter";
 const REALLOC: &str = "cabi_realloc";
 const START: &str = "_start";
 
-/// A module, and whether its adapter takes its pages by `memory.grow`.
-pub(super) struct Provided<'a> {
-    pub(super) module: Cow<'a, [u8]>,
-    /// False: it calls an export of the module.
-    pub(super) by_growing: bool,
-}
-
-/// Chooses how the adapter of a module takes its pages.
+/// Chooses the way in which the adapter of a module takes its pages. True: by `memory.grow`. False: it calls an export of the
+/// module, which is returned changed for this.
 ///
-/// By `memory.grow` is the rule: it works before the language's runtime has been initialized, which `cabi_realloc` of most
-/// programs does not, and does not disturb an allocator that asks `memory.grow` where its own new pages are. These ask:
-/// wasi-libc (dlmalloc and emmalloc; so C, C++, Swift), Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not. Nor do
-/// AssemblyScript's `--runtime stub` and the allocator of Kotlin, which overwrite the adapter's pages when they need more
-/// than a program began with: nothing in a module tells them.
+/// By `memory.grow` is the rule: unlike most programs' `cabi_realloc`, it works before the language's runtime has been
+/// initialized. It does not disturb an allocator that asks `memory.grow` where its new pages are: wasi-libc (C, C++, Swift),
+/// Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do AssemblyScript's `--runtime stub` and Kotlin,
+/// which overwrite the adapter's pages when they need more than they began with: nothing in a module tells them.
 ///
 /// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
 ///
 /// # Errors
 /// When the two would overwrite each other.
-pub(super) fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
-    // A damaged module has been refused before.
+pub(super) fn provide(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, bool), Refusal> {
     let module = Module::read(bytes).unwrap_or_default();
-    let grown = || {
-        let module = hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from);
-        Provided { module, by_growing: true }
-    };
-    let asked = Provided { module: bytes.into(), by_growing: false };
+    let grown = || (hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from), true);
+    let asked = (bytes.into(), false);
     if module.has(FOR_ADAPTER) {
         return Ok(asked);
     }
@@ -56,15 +45,15 @@ pub(super) fn provide(bytes: &[u8]) -> Result<Provided<'_>, Refusal> {
     }
     // Preferred to an export of its author: that may be Go code, which cannot run in the middle of a call of the host.
     match go_memory::reserve(bytes, FOR_ADAPTER) {
-        Some(reserved) => Ok(Provided { module: reserved.into(), by_growing: false }),
+        Some(reserved) => Ok((reserved.into(), false)),
         None if module.has(REALLOC) => Ok(asked),
         None if says_go => Err(go()),
         None => Ok(grown()),
     }
 }
 
-/// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A program that names its tools is no such one:
-/// in C, with Binaryen's asyncify and an allocator for its host, it exports these, too.
+/// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A C program with Binaryen's asyncify and an
+/// allocator for its host has the same exports, and names its tools.
 fn exports_as_tinygo(module: &Module) -> bool {
     let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
     module.made_by.is_empty() && exported.iter().all(|name| module.has(name))
@@ -107,7 +96,7 @@ mod tests {
         };
         let functions = exports.iter().map(|name| format!("(func (export \"{name}\"))")).collect::<String>();
         let module = format!("(module (memory 1) {functions} (@custom \"producers\" \"{maker}\"))");
-        provide(&wat::parse_str(module).unwrap()).map(|provided| provided.by_growing)
+        provide(&wat::parse_str(module).unwrap()).map(|(_, by_growing)| by_growing)
     }
 
     #[test]
@@ -120,7 +109,7 @@ mod tests {
         assert_eq!(provided("Go", &[FOR_ADAPTER]), Ok(false));
         assert_eq!(provided("Go", &[]), Err(go()));
         let carries_go = "(module (memory 1) (data (i32.const 8) \"\\f1\\ff\\ff\\ff\\00\\00\\01\\08\"))";
-        assert!(provide(&wat::parse_str(carries_go).unwrap()).unwrap().by_growing, "it is not of Go itself");
+        assert!(provide(&wat::parse_str(carries_go).unwrap()).unwrap().1, "it is not of Go itself");
         assert_eq!(provided("TinyGo", &[REALLOC]), Ok(false));
         assert_eq!(provided("TinyGo", &[]), Err(tinygo(true)));
         let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];

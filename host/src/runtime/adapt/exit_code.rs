@@ -1,76 +1,91 @@
 //! Keeps the exit status of a WASI preview-1 program: the adapters know `exit` of WASI 0.2 only, which tells success from
 //! failure and no more.
 //!
-//! Invariant: of a program's imports only `proc_exit` is changed: it goes to a small adapter of our own, which calls the
-//! host (`linker`).
+//! Invariant: of a program's imports only `proc_exit` is changed: it becomes a function of the host (`engine`).
 
-use wasm_encoder::{
-    CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection, Module,
-    TypeSection, ValType,
-};
-use wasmparser::{Parser, Payload};
+use std::borrow::Cow;
+
+use wasm_encoder::EntityType;
+use wasmparser::{Import, Payload};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The module that the adapter stands for. Its name is as long as the one that it replaces.
-pub(super) const MODULE: &str = "curfew_proc_exit_codes";
-const PREVIEW_1: &str = "wasi_snapshot_preview1";
-const _: () = assert!(MODULE.len() == PREVIEW_1.len());
+use super::sections::{Change, encoded, rewrite};
 
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
+const EXIT: &str = "curfew:adapter/exit@1.0.0";
 const WIT: &str = "package curfew:adapter@1.0.0;
 interface exit { with-code: func(code: u32); }
 world adapter { import exit; }";
 
-/// Returns the adapter: it exports `proc_exit`, and passes the code on to the host.
-pub(super) fn adapter() -> anyhow::Result<Vec<u8>> {
-    let (mut types, mut imports, mut functions) =
-        (TypeSection::new(), ImportSection::new(), FunctionSection::new());
-    types.ty().function([ValType::I32], []);
-    imports.import("curfew:adapter/exit@1.0.0", "with-code", EntityType::Function(0));
-    functions.function(0);
-    let (mut exports, mut code, mut proc_exit) =
-        (ExportSection::new(), CodeSection::new(), Function::new([]));
-    exports.export("proc_exit", ExportKind::Func, 1);
-    proc_exit.instructions().local_get(0).call(0).unreachable().end();
-    code.function(&proc_exit);
-    let mut module = Module::new();
-    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
-    let mut bytes = module.finish();
+/// Returns the module with its `proc_exit` imported from the host, and with a world that has the import; unchanged if it has
+/// no `proc_exit`. AssemblyScript has two.
+pub(super) fn divert(module: Cow<'_, [u8]>) -> anyhow::Result<Cow<'_, [u8]>> {
+    let mut diverts = false;
+    let diverted = rewrite(&module, 0, |payload| {
+        let Payload::ImportSection(section) = payload else { return Some(Change::Keep) };
+        let mut imports = Vec::new();
+        for import in section.clone().into_imports() {
+            let Import { module, name, ty } = import.ok()?;
+            let is_exit = (module, name) == (PREVIEW_1, "proc_exit");
+            let (module, name) = if is_exit { (EXIT, "with-code") } else { (module, name) };
+            let ty = EntityType::try_from(ty).ok()?;
+            imports.push([encoded(module), encoded(name), encoded(&ty)].concat());
+            diverts |= is_exit;
+        }
+        Some(Change::Replace(imports))
+    });
+    let Some(mut diverted) = diverted.filter(|_| diverts) else { return Ok(module) };
     let mut resolve = Resolve::default();
     let package = resolve.push_str("adapter.wit", WIT)?;
     let world = resolve.select_world(&[package], None)?;
-    embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)?;
-    Ok(bytes)
+    embed_component_metadata(&mut diverted, &resolve, world, StringEncoding::UTF8)?;
+    Ok(diverted.into())
 }
 
-/// Returns the module with its `proc_exit` imported from [`MODULE`]; unchanged if it has none.
-pub(super) fn divert(module: &[u8]) -> Vec<u8> {
-    let mut diverted = module.to_vec();
-    for at in places(module).unwrap_or_default() {
-        if let Some(name) = diverted.get_mut(at..at + MODULE.len()) {
-            name.copy_from_slice(MODULE.as_bytes());
-        }
-    }
-    diverted
-}
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::{Component, Linker};
+    use wasmtime::{Engine, Store};
+    use wasmtime_wasi::I32Exit;
 
-/// Returns where the file has the module name of each import of `proc_exit` (AssemblyScript has two), unless the import
-/// of another function uses the same bytes.
-fn places(module: &[u8]) -> wasmparser::Result<Vec<usize>> {
-    let place = |name: &str| name.as_ptr().addr().wrapping_sub(module.as_ptr().addr());
-    let (mut exits, mut others) = (Vec::new(), Vec::new());
-    for payload in Parser::new(0).parse_all(module) {
-        if let Payload::ImportSection(section) = payload? {
-            for import in section.into_imports() {
-                let import = import?;
-                match (import.module, import.name) {
-                    (PREVIEW_1, "proc_exit") => exits.push(place(import.module)),
-                    (other, _) => others.push(place(other)),
-                }
+    use super::super::{adapt, plan};
+    use super::*;
+
+    #[test]
+    fn each_exit_brings_its_code_to_the_host() {
+        let text = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+            (import \"wasi_snapshot_preview1\" \"sched_yield\" (func (result i32)))
+            (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $again (param i32)))
+            (memory (export \"memory\") 1) (func (export \"go\")) (func (export \"_start\") (call FUNCTION (i32.const 42))))";
+        for (function, world) in [("$exit", ""), ("$again", ""), ("$again", "export go: func();")] {
+            let mut module = wat::parse_str(text.replace("FUNCTION", function)).unwrap();
+            if !world.is_empty() {
+                let mut resolve = Resolve::default();
+                let wit = format!("package my:app; world app {{ {world} }}");
+                let package = resolve.push_str("app.wit", &wit).unwrap();
+                let world = resolve.select_world(&[package], None).unwrap();
+                embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF16).unwrap();
             }
-            break;
+            let component = adapt(&module, plan(&module).unwrap().unwrap()).unwrap();
+            let engine = Engine::default();
+            let component = Component::new(&engine, component).unwrap();
+            let mut linker = Linker::new(&engine);
+            let mut exit = linker.instance(EXIT).unwrap();
+            exit.func_wrap("with-code", |_, (code,): (u32,)| -> wasmtime::Result<()> {
+                Err(I32Exit(i32::try_from(code).unwrap()).into())
+            })
+            .unwrap();
+            linker.define_unknown_imports_as_traps(&component).unwrap();
+            let mut store = Store::new(&engine, ());
+            let instance = linker.instantiate(&mut store, &component).unwrap();
+            let ty = component.component_type();
+            let run = ty.exports(&engine).find(|(name, _)| name.starts_with("wasi:cli/run"));
+            let interface = component.get_export_index(None, run.unwrap().0).unwrap();
+            let run = component.get_export_index(Some(&interface), "run").unwrap();
+            let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut store, run).unwrap();
+            let error = run.call(&mut store, ()).unwrap_err();
+            assert_eq!(error.downcast_ref::<I32Exit>().map(|exit| exit.0), Some(42), "{function}: {error:?}");
         }
     }
-    exits.retain(|exit| !others.contains(exit));
-    Ok(exits)
 }

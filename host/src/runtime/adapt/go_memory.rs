@@ -1,19 +1,13 @@
 //! Makes room for the adapter in the memory of a Go program.
 //!
-//! Go's runtime takes for its heap all memory behind `runtime.firstmoduledata.end`, and when that grows it does not ask where
-//! the new pages are (`sbrk` in its `mem_wasm.go`). So `end` is moved two pages up, and a function that is added to the
-//! module hands out the pages in between.
-//!
-//! Invariant: a module is changed only if exactly one word in it can be `end`.
+//! Go's heap is all memory behind `runtime.firstmoduledata.end`. When memory grows, Go's runtime does not ask where the new
+//! pages are (`sbrk` in its `mem_wasm.go`). So `end` moves two pages up, and an added function hands out the pages in
+//! between. Invariant: a module is changed only if exactly one word in it can be `end`.
 
-use std::ops::Range;
+use wasm_encoder::{BlockType, Function, MemoryType};
+use wasmparser::{Data, DataKind, Operator, Parser, Payload};
 
-use wasm_encoder::{
-    ConstExpr, Encode, Function, GlobalType, MemorySection, MemoryType, RawSection, SectionId, ValType,
-};
-use wasmparser::{BinaryReader, DataKind, Operator, Parser, Payload, TypeRef};
-
-use super::indices::Indices;
+use super::sections::{Change, Layout, encoded, global, rewrite};
 
 const PAGE: u64 = 64 << 10;
 /// A page for the adapter's stack, one for its state.
@@ -27,160 +21,91 @@ const WORD: usize = 8;
 /// The words of `moduledata` from `noptrdata` to `end`.
 const WORDS: usize = 11;
 
-/// Returns the module with pages for its adapter and a function of this name that hands them out. `None` if the begin of
-/// its heap is not found.
+/// The type of the added function: `(i32, i32, i32, i32) -> i32`.
+const HAND_OUT: [u8; 8] = [0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f];
+
+/// Returns the module with pages for its adapter and a function `name` that hands them out; `None` if the begin of its heap
+/// is not found.
 pub(super) fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
-    let layout = Layout::read(module)?;
-    let (at, end) = layout.find_end(module)?;
-    let first = end.next_multiple_of(PAGE);
-    let room = Room { first: u32::try_from(first).ok()?, behind: u32::try_from(first + PAGES * PAGE).ok()? };
+    let Layout { types, functions, globals, memory } = Layout::read(module)?;
+    let (at, end) = find_end(module, memory.initial)?;
+    let room = end.next_multiple_of(PAGE);
+    let behind = room + PAGES * PAGE;
     let mut moved = module.to_vec();
-    moved.get_mut(at..at + WORD)?.copy_from_slice(&u64::from(room.behind).to_le_bytes());
-    layout.extend(&moved, &room, name)
+    moved.get_mut(at..at + WORD)?.copy_from_slice(&behind.to_le_bytes());
+    let (room, behind) = (u32::try_from(room).ok()?.cast_signed(), u32::try_from(behind).ok()?.cast_signed());
+    let minimum = memory.initial.checked_add(PAGES)?;
+    if memory.maximum.is_some_and(|maximum| maximum < minimum) {
+        return None;
+    }
+    rewrite(&moved, 5, |payload| {
+        let item = match payload {
+            Payload::MemorySection(_) => {
+                let larger = MemoryType { minimum, ..memory.into() };
+                return Some(Change::Replace(vec![encoded(&larger)]));
+            }
+            Payload::TypeSection(_) => HAND_OUT.to_vec(),
+            Payload::FunctionSection(_) => encoded(&types),
+            Payload::GlobalSection(_) => global(room),
+            Payload::ExportSection(_) => [encoded(name), vec![0], encoded(&functions)].concat(),
+            Payload::CodeSectionStart { .. } => encoded(&hand_out(globals, behind)),
+            _ => return Some(Change::Keep),
+        };
+        Some(Change::Append(vec![item]))
+    })
 }
 
-/// Whether a module may have the table of functions that Go's runtime needs. The table stays when a tool has stripped the
-/// names of tools; a program that carries a Go program with it has it, too.
+/// Returns whether a module may have the table of functions that Go's runtime needs. Tools that strip names of tools keep the
+/// table. A program that carries a Go program with it has it, too.
 pub(super) fn is_likely(module: &[u8]) -> bool {
     // Since Go 1.20: the magic number, two zeros, the size of an instruction and of a pointer.
     const PCLNTAB: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
     module.windows(PCLNTAB.len()).any(|bytes| bytes == PCLNTAB)
 }
 
-struct Room {
-    first: u32,
-    behind: u32,
-}
-
-struct Segment {
-    address: u64,
-    bytes: Range<usize>,
-}
-
-#[derive(Default)]
-struct Layout {
-    indices: Indices,
-    memory: Option<wasmparser::MemoryType>,
-    segments: Vec<Segment>,
-}
-
-impl Layout {
-    fn read(module: &[u8]) -> Option<Self> {
-        let mut layout = Self::default();
-        for payload in Parser::new(0).parse_all(module) {
-            layout.take(payload.ok()?)?;
-        }
-        Some(layout)
-    }
-
-    fn take(&mut self, payload: Payload<'_>) -> Option<()> {
-        self.indices.count(&payload)?;
-        match payload {
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    // Go has its own memory.
-                    if let TypeRef::Memory(_) = import.ok()?.ty {
-                        return None;
-                    }
-                }
-            }
-            Payload::MemorySection(section) => {
-                let mut memories = section.into_iter();
-                self.memory = Some(memories.next()?.ok()?);
-                return memories.next().is_none().then_some(());
-            }
-            Payload::DataSection(section) => {
-                for data in section {
-                    let data = data.ok()?;
-                    // Go has only segments at fixed addresses of its one memory.
-                    let DataKind::Active { memory_index: 0, offset_expr } = data.kind else { return None };
-                    let Ok(Operator::I32Const { value }) = offset_expr.get_operators_reader().read() else {
-                        return None;
-                    };
-                    let address = u64::from(value.cast_unsigned());
-                    let begin = data.range.end - data.data.len();
-                    self.segments.push(Segment { address, bytes: begin..data.range.end });
-                }
-            }
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// Returns where in the file `end` is, and what it is.
-    fn find_end(&self, module: &[u8]) -> Option<(usize, u64)> {
-        let pages = self.memory?.initial;
-        let memory = pages.checked_mul(PAGE).filter(|size| *size <= 1 << 32)?;
-        let last = self.segments.iter().map(|segment| segment.address + segment.bytes.len() as u64).max()?;
-        let mut found = None;
-        for segment in &self.segments {
-            let to_first_word = segment.address.next_multiple_of(WORD as u64) - segment.address;
-            let bytes = module.get(segment.bytes.clone())?.get(usize::try_from(to_first_word).ok()?..);
-            let words: Vec<_> = bytes.unwrap_or_default().as_chunks::<WORD>().0.iter().collect();
-            for (index, words) in words.windows(WORDS).enumerate() {
-                let value = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(**word));
-                let end = value(WORDS - 1);
-                if end < last || end > memory || !are_of_moduledata(value, pages) {
-                    continue;
-                }
-                let at = segment.bytes.end - bytes.map_or(0, <[u8]>::len) + (index + WORDS - 1) * WORD;
-                if found.replace((at, end)).is_some() {
-                    return None;
-                }
-            }
-        }
-        found
-    }
-
-    /// Returns the module with the function that hands out the room, and memory for it.
-    fn extend(&self, module: &[u8], room: &Room, name: &str) -> Option<Vec<u8>> {
-        let mut extended = wasm_encoder::Module::new();
-        let mut added = 0;
-        for payload in Parser::new(0).parse_all(module) {
-            let Some((id, range)) = payload.ok()?.as_section() else { continue };
-            let section = module.get(range)?;
-            let item = match id {
-                id if id == SectionId::Memory as u8 => {
-                    extended.section(&self.larger_memory()?);
-                    continue;
-                }
-                // (i32, i32, i32, i32) -> i32
-                id if id == SectionId::Type as u8 => vec![0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f],
-                id if id == SectionId::Function as u8 => encoded(&self.indices.types),
-                id if id == SectionId::Global as u8 => next_page(room),
-                id if id == SectionId::Export as u8 => {
-                    let mut export = encoded(name);
-                    export.push(0);
-                    self.indices.functions.encode(&mut export);
-                    export
-                }
-                id if id == SectionId::Code as u8 => encoded(&hand_out(self.indices.globals, room)),
-                id => {
-                    extended.section(&RawSection { id, data: section });
-                    continue;
-                }
+/// Returns the segments of a module with their addresses. Go has only segments at fixed addresses of its one memory.
+fn segments(module: &[u8]) -> Option<Vec<(u64, Data<'_>)>> {
+    let mut segments = Vec::new();
+    for payload in Parser::new(0).parse_all(module) {
+        let Payload::DataSection(section) = payload.ok()? else { continue };
+        for data in section {
+            let data = data.ok()?;
+            let DataKind::Active { memory_index: 0, offset_expr } = &data.kind else { return None };
+            let Ok(Operator::I32Const { value }) = offset_expr.get_operators_reader().read() else {
+                return None;
             };
-            added += 1;
-            extended.section(&RawSection { id, data: &with_item(section, &item)? });
+            segments.push((u64::from(value.cast_unsigned()), data));
         }
-        (added == 5).then(|| extended.finish())
     }
-
-    fn larger_memory(&self) -> Option<MemorySection> {
-        let memory = self.memory?;
-        let minimum = memory.initial.checked_add(PAGES)?;
-        let is_plain = !memory.memory64 && !memory.shared && memory.page_size_log2.is_none();
-        if !is_plain || memory.maximum.is_some_and(|maximum| maximum < minimum) {
-            return None;
-        }
-        let mut section = MemorySection::new();
-        let maximum = memory.maximum;
-        section.memory(MemoryType { minimum, maximum, memory64: false, shared: false, page_size_log2: None });
-        Some(section)
-    }
+    Some(segments)
 }
 
-/// Whether these words can be what Go's linker writes: `noptrdata`, `enoptrdata`, `data`, `edata`, `bss`, `ebss`,
+/// Returns the offset of `end` in the file, and its value.
+fn find_end(module: &[u8], pages: u64) -> Option<(usize, u64)> {
+    let memory = pages.checked_mul(PAGE).filter(|size| *size <= 1 << 32)?;
+    let segments = segments(module)?;
+    let last = segments.iter().map(|(address, data)| address + data.data.len() as u64).max()?;
+    let mut found = None;
+    for (address, data) in &segments {
+        let to_first_word = usize::try_from(address.next_multiple_of(WORD as u64) - address).ok()?;
+        let bytes = data.data.get(to_first_word..).unwrap_or_default();
+        let words: Vec<_> = bytes.as_chunks::<WORD>().0.iter().collect();
+        for (index, words) in words.windows(WORDS).enumerate() {
+            let value = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(**word));
+            let end = value(WORDS - 1);
+            if end < last || end > memory || !are_of_moduledata(value, pages) {
+                continue;
+            }
+            let at = data.range.end - bytes.len() + (index + WORDS - 1) * WORD;
+            if found.replace((at, end)).is_some() {
+                return None;
+            }
+        }
+    }
+    found
+}
+
+/// Returns whether these words can be what Go's linker writes: `noptrdata`, `enoptrdata`, `data`, `edata`, `bss`, `ebss`,
 /// `noptrbss`, `enoptrbss`, `covctrs`, `ecovctrs` and `end`. The last section ends where all does; the counters of
 /// `go build -cover` are in it.
 fn are_of_moduledata(word: impl Fn(usize) -> u64, pages: u64) -> bool {
@@ -195,14 +120,8 @@ fn are_of_moduledata(word: impl Fn(usize) -> u64, pages: u64) -> bool {
         && ((end + SLACK) / PAGE == pages || (edata + OLD_SLACK) / PAGE == pages)
 }
 
-fn next_page(room: &Room) -> Vec<u8> {
-    let mut global = encoded(&GlobalType { val_type: ValType::I32, mutable: true, shared: false });
-    ConstExpr::i32_const(room.first.cast_signed()).encode(&mut global);
-    global
-}
-
-/// The function: it hands out single new pages, as the adapter wants them, and traps when it is asked for anything else.
-fn hand_out(global: u32, room: &Room) -> Function {
+/// The added function: it hands out single new pages, as the adapter wants them, and traps on any other request.
+fn hand_out(next: u32, behind: i32) -> Function {
     const BYTES: i32 = 64 << 10;
     let mut function = Function::new([]);
     function
@@ -212,37 +131,20 @@ fn hand_out(global: u32, room: &Room) -> Function {
         .i32_const(BYTES)
         .i32_ne()
         .i32_or()
-        .global_get(global)
-        .i32_const(room.behind.cast_signed())
+        .global_get(next)
+        .i32_const(behind)
         .i32_eq()
         .i32_or()
-        .if_(wasm_encoder::BlockType::Empty)
+        .if_(BlockType::Empty)
         .unreachable()
         .end()
-        .global_get(global)
-        .global_get(global)
+        .global_get(next)
+        .global_get(next)
         .i32_const(BYTES)
         .i32_add()
-        .global_set(global)
+        .global_set(next)
         .end();
     function
-}
-
-fn encoded(item: &(impl Encode + ?Sized)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    item.encode(&mut bytes);
-    bytes
-}
-
-/// A section that is a list, with one more item.
-fn with_item(section: &[u8], item: &[u8]) -> Option<Vec<u8>> {
-    let mut reader = BinaryReader::new(section, 0);
-    let count = reader.read_var_u32().ok()?;
-    let items = section.get(reader.original_position()..)?;
-    let mut longer = encoded(&count.checked_add(1)?);
-    longer.extend_from_slice(items);
-    longer.extend_from_slice(item);
-    Some(longer)
 }
 
 #[cfg(test)]
@@ -278,7 +180,7 @@ mod tests {
         for pages in [since_1_24(), old] {
             let reserved = reserve(&module(&MODULEDATA, pages, ""), "room").unwrap();
             let layout = Layout::read(&reserved).unwrap();
-            assert_eq!(layout.memory.unwrap().initial, pages + 2);
+            assert_eq!(layout.memory.initial, pages + 2);
             let end = u64::try_from(FIRST).unwrap() + 2 * PAGE;
             assert!(reserved.windows(WORD).any(|word| word == end.to_le_bytes()));
 

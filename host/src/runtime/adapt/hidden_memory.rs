@@ -1,210 +1,105 @@
 //! Hides the memory of the adapter from a module's own allocator.
 //!
 //! The adapter gets its pages when the module first calls WASI, behind all memory of the module. An allocator that begins
-//! later and takes "all there is" would take these too, and overwrite them. Such are that of wasi-libc before 2023, which is in
-//! older C and Rust and comes with Debian's clang, and AssemblyScript's.
-//!
-//! Invariant: at its first looks a module sees the memory that it was linked with; after these, or after it has grown it, all
-//! that there is.
+//! later and takes "all there is" would overwrite them. Two do: wasi-libc before 2023, in older C and Rust and with Debian's
+//! clang, and AssemblyScript's. Invariant: at its first looks a module sees the memory that it was linked with; later, or
+//! after it has grown it, all that there is.
 //!
 //! Limits: a valid module that looks, and then insists that `memory.grow` goes on from there, finds the adapter's pages in
-//! between. It cannot be told from an allocator that would overwrite them (many modules do not name their tools), and a trap is
-//! the lesser harm. Instructions move in the file, so DWARF is left out: backtraces have names of functions, and no lines.
+//! between. It cannot be told from an allocator that would overwrite them, and a trap is the lesser harm. Instructions move in
+//! the file, so DWARF is left out: backtraces have names of functions, and no lines.
 
-use std::convert::Infallible;
+use wasm_encoder::{BlockType, Encode, Function, Instruction, ValType};
+use wasmparser::{BinaryReader, CodeSectionReader, FunctionBody, Operator, Payload};
 
-use wasm_encoder::reencode::{self, Reencode, utils};
-use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, Function, FunctionSection, GlobalSection, GlobalType, Instruction,
-};
-use wasm_encoder::{TypeSection, ValType};
-use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use super::sections::{Change, Layout, encoded, global, rewrite};
 
-use super::indices::Indices;
-
-/// Looks of an allocator when it begins: wasi-libc's once, AssemblyScript's twice.
+/// Looks of an allocator when it begins: one of wasi-libc's, two of AssemblyScript's.
 const LOOKS: i32 = 2;
-
 const DWARF: &str = ".debug_";
+/// The types of the added functions: `() -> i32` and `(i32) -> i32`.
+const SIZE: [u8; 4] = [0x60, 0, 1, 0x7f];
+const GROW: [u8; 5] = [0x60, 1, 0x7f, 1, 0x7f];
 
-type Result<T> = std::result::Result<T, reencode::Error<Infallible>>;
-
-/// Returns the module with the memory hidden, or `None` if nothing in it has to be changed, or can be.
+/// Returns the module with the memory hidden, `None` if it needs no change or cannot have it.
 pub(super) fn hide(module: &[u8]) -> Option<Vec<u8>> {
-    let counts = Counts::of(module)?;
-    let mut hider = Hider {
-        initial: counts.initial.filter(|_| counts.is_needed)?,
-        grow: counts.indices.functions.checked_add(1)?,
-        grow_type: counts.indices.types.checked_add(1)?,
-        counts,
-    };
-    let mut hidden = wasm_encoder::Module::new();
-    // A module that cannot be written again is refused when it is adapted.
-    hider.parse_core_module(&mut hidden, Parser::new(0), module).ok()?;
-    Some(hidden.finish())
-}
-
-#[derive(Default)]
-struct Counts {
-    indices: Indices,
-    has_globals: bool,
-    /// The pages it was linked with, if it has one plain memory of its own.
-    initial: Option<i32>,
-    is_needed: bool,
-}
-
-impl Counts {
-    fn of(module: &[u8]) -> Option<Self> {
-        let mut counts = Self::default();
-        for payload in Parser::new(0).parse_all(module) {
-            counts.take(payload.ok()?)?;
-        }
-        counts.is_needed &= counts.has_globals;
-        Some(counts)
-    }
-
-    fn take(&mut self, payload: Payload<'_>) -> Option<()> {
-        self.indices.count(&payload)?;
-        match payload {
-            Payload::GlobalSection(_) => self.has_globals = true,
-            Payload::MemorySection(section) => {
-                let memories: Vec<_> = section.into_iter().collect::<wasmparser::Result<_>>().ok()?;
-                self.initial = match memories.as_slice() {
-                    [only] if !only.memory64 && !only.shared => i32::try_from(only.initial).ok(),
-                    _ => None,
-                };
+    let Layout { types, functions, globals, memory } = Layout::read(module)?;
+    let initial = i32::try_from(memory.initial).ok()?;
+    let grow = functions.checked_add(1)?;
+    let mut looks = false;
+    let hidden = rewrite(module, 3, |payload| {
+        Some(match payload {
+            Payload::TypeSection(_) => Change::Append(vec![SIZE.to_vec(), GROW.to_vec()]),
+            Payload::FunctionSection(_) => {
+                Change::Append(vec![encoded(&types), encoded(&types.checked_add(1)?)])
             }
-            Payload::CodeSectionEntry(body) => {
-                self.is_needed |= looks_at_memory(&body).ok()?;
+            Payload::GlobalSection(_) => Change::Append(vec![global(LOOKS)]),
+            Payload::CodeSectionStart { range, .. } => {
+                let code = BinaryReader::new(module.get(range.clone())?, range.start);
+                let mut bodies = Vec::new();
+                for body in CodeSectionReader::new(code).ok()? {
+                    let body = body.ok()?;
+                    let diverted = divert(&body, functions, grow).ok()?;
+                    looks |= diverted.is_some();
+                    bodies.push(encoded(diverted.as_deref().unwrap_or(body.as_bytes())));
+                }
+                bodies.extend([size_function(globals, initial), grow_function(globals)]);
+                Change::Replace(bodies)
             }
-            _ => {}
-        }
-        Some(())
-    }
+            Payload::CustomSection(section) if section.name().starts_with(DWARF) => Change::LeaveOut,
+            _ => Change::Keep,
+        })
+    });
+    hidden.filter(|_| looks)
 }
 
-fn looks_at_memory(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
-    for operator in body.get_operators_reader()? {
-        if matches!(operator?, Operator::MemorySize { .. } | Operator::MemoryGrow { .. }) {
-            return Ok(true);
-        }
+/// Returns a body that calls these functions instead of looking at the memory; `None` if it does not look.
+fn divert(body: &FunctionBody<'_>, size: u32, grow: u32) -> wasmparser::Result<Option<Vec<u8>>> {
+    let (bytes, start) = (body.as_bytes(), body.range().start);
+    let (mut diverted, mut copied) = (Vec::new(), 0);
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        let at = operators.original_position() - start;
+        let function = match operators.read()? {
+            Operator::MemorySize { .. } => size,
+            Operator::MemoryGrow { .. } => grow,
+            _ => continue,
+        };
+        diverted.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
+        Instruction::Call(function).encode(&mut diverted);
+        copied = operators.original_position() - start;
     }
-    Ok(false)
+    diverted.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    Ok((copied > 0).then_some(diverted))
 }
 
-/// Writes the module again, with two functions and one global behind its own.
-struct Hider {
-    counts: Counts,
-    initial: i32,
-    /// The second of the functions, and its type.
-    grow: u32,
-    grow_type: u32,
+/// The global `counter` is the number of looks left that see only the module's first memory.
+fn size_function(counter: u32, initial: i32) -> Vec<u8> {
+    let mut size = Function::new([]);
+    size.instructions()
+        .global_get(counter)
+        .if_(BlockType::Result(ValType::I32))
+        .global_get(counter)
+        .i32_const(1)
+        .i32_sub()
+        .global_set(counter)
+        .i32_const(initial)
+        .else_()
+        .memory_size(0)
+        .end()
+        .end();
+    encoded(&size)
 }
 
-impl Hider {
-    /// The global that counts the looks left that see only the module's first memory.
-    fn looks(&self) -> u32 {
-        self.counts.indices.globals
-    }
-
-    fn size(&self) -> u32 {
-        self.counts.indices.functions
-    }
-}
-
-impl Reencode for Hider {
-    type Error = Infallible;
-
-    fn parse_custom_section(
-        &mut self,
-        module: &mut wasm_encoder::Module,
-        section: wasmparser::CustomSectionReader<'_>,
-    ) -> Result<()> {
-        match section.name().starts_with(DWARF) {
-            true => Ok(()),
-            false => utils::parse_custom_section(self, module, section),
-        }
-    }
-
-    fn parse_type_section(
-        &mut self,
-        types: &mut TypeSection,
-        section: wasmparser::TypeSectionReader<'_>,
-    ) -> Result<()> {
-        utils::parse_type_section(self, types, section)?;
-        types.ty().function([], [ValType::I32]);
-        types.ty().function([ValType::I32], [ValType::I32]);
-        Ok(())
-    }
-
-    fn parse_function_section(
-        &mut self,
-        functions: &mut FunctionSection,
-        section: wasmparser::FunctionSectionReader<'_>,
-    ) -> Result<()> {
-        utils::parse_function_section(self, functions, section)?;
-        functions.function(self.counts.indices.types).function(self.grow_type);
-        Ok(())
-    }
-
-    fn parse_global_section(
-        &mut self,
-        globals: &mut GlobalSection,
-        section: wasmparser::GlobalSectionReader<'_>,
-    ) -> Result<()> {
-        utils::parse_global_section(self, globals, section)?;
-        let flag = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
-        globals.global(flag, &ConstExpr::i32_const(LOOKS));
-        Ok(())
-    }
-
-    fn parse_code_section(
-        &mut self,
-        code: &mut CodeSection,
-        section: wasmparser::CodeSectionReader<'_>,
-    ) -> Result<()> {
-        utils::parse_code_section(self, code, section)?;
-        let mut size = Function::new([]);
-        size.instruction(&Instruction::GlobalGet(self.looks()))
-            .instruction(&Instruction::If(BlockType::Result(ValType::I32)))
-            .instruction(&Instruction::GlobalGet(self.looks()))
-            .instruction(&Instruction::I32Const(1))
-            .instruction(&Instruction::I32Sub)
-            .instruction(&Instruction::GlobalSet(self.looks()))
-            .instruction(&Instruction::I32Const(self.initial))
-            .instruction(&Instruction::Else)
-            .instruction(&Instruction::MemorySize(0))
-            .instruction(&Instruction::End)
-            .instruction(&Instruction::End);
-        let mut grow = Function::new([]);
-        grow.instruction(&Instruction::I32Const(0))
-            .instruction(&Instruction::GlobalSet(self.looks()))
-            .instruction(&Instruction::LocalGet(0))
-            .instruction(&Instruction::MemoryGrow(0))
-            .instruction(&Instruction::End);
-        code.function(&size).function(&grow);
-        Ok(())
-    }
-
-    fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Result<()> {
-        if !looks_at_memory(&body)? {
-            code.raw(body.as_bytes());
-            return Ok(());
-        }
-        utils::parse_function_body(self, code, body)
-    }
-
-    fn instruction<'a>(&mut self, operator: Operator<'a>) -> Result<Instruction<'a>> {
-        match operator {
-            Operator::MemorySize { .. } => Ok(Instruction::Call(self.size())),
-            Operator::MemoryGrow { .. } => Ok(Instruction::Call(self.grow)),
-            other => utils::instruction(self, other),
-        }
-    }
+fn grow_function(counter: u32) -> Vec<u8> {
+    let mut grow = Function::new([]);
+    grow.instructions().i32_const(0).global_set(counter).local_get(0).memory_grow(0).end();
+    encoded(&grow)
 }
 
 #[cfg(test)]
 mod tests {
+    use wasmparser::Parser;
     use wasmtime::{Engine, Instance, Module, Store};
 
     use super::*;

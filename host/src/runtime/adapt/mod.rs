@@ -3,10 +3,12 @@
 
 mod adaptation;
 mod adapter_memory;
+mod core_module;
+mod diagnosis;
 mod exit_code;
 mod go_memory;
 mod hidden_memory;
-mod indices;
+mod sections;
 
 pub use adaptation::Adaptation;
-pub(crate) use adaptation::{MADE_BY, adapt, exported_by_world, plan};
+pub(crate) use adaptation::{MADE_BY, adapt, plan, world_exports};

@@ -1,23 +1,40 @@
-//! The pool of connections for requests of guests, one for each thread.
+//! The client for requests of guests, one for each thread: its pool of connections, and the steps to a new one. These are
+//! look-up, TCP and TLS, all within the time of the request that asks for it; an error says which of them failed.
 //!
-//! Invariant: a client lives on one runtime. Its connections are tasks of the runtime that first used it; on another one,
-//! requests would wait for tasks that are not polled any more.
+//! Invariant: a client lives on the one runtime whose tasks its connections are. Elsewhere, requests would wait for tasks that
+//! are not polled any more.
 
-use std::sync::{Arc, OnceLock};
+use std::future::ready;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use http::Uri;
+use http::uri::Scheme;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
+use tokio::net::TcpStream;
+use tower_service::Service;
 
-use super::connector::Connector;
-use super::tls::Tls;
-use super::upload::UploadBody;
+use super::bodies::UploadBody;
 
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_PER_ORIGIN: usize = 32;
+/// Idle time of a connection after which the system asks whether its other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Largest header section of an answer over HTTP/2; over HTTP/1.1 hyper stops at about 400 KiB and 100 headers.
 const HEADER_BYTES: u32 = 64 << 10;
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Tls = Arc<ClientConfig>;
 pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 
 /// The client of all instances on one thread. Cheap to clone, and free until the first request.
@@ -25,31 +42,26 @@ pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 /// It must be used on one runtime only. Dropping the runtime drops every connection, and waits only for a look-up of a name
 /// under way: end it with `shutdown_timeout`.
 #[derive(Clone, Default)]
-pub struct Outbound {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    client: OnceLock<OutboundClient>,
-    tls: Tls,
-}
+pub(crate) struct Outbound(Arc<OnceLock<OutboundClient>>);
 
 opaque_debug!(Outbound);
 
 impl Outbound {
     #[cfg(test)]
-    pub(super) fn with_tls(config: rustls::ClientConfig) -> Self {
-        let tls = Tls::Given(Arc::new(super::tls::offer_protocols(config)));
-        Self { shared: Arc::new(Shared { client: OnceLock::new(), tls }) }
+    pub(super) fn with_tls(config: ClientConfig) -> Self {
+        Self(Arc::new(build(Some(offer_protocols(config))).into()))
     }
 
     pub(super) fn client(&self) -> &OutboundClient {
-        self.shared.client.get_or_init(|| build(self.shared.tls.clone()))
+        self.0.get_or_init(|| build(None))
     }
 }
 
-fn build(tls: Tls) -> OutboundClient {
+fn build(tls: Option<Tls>) -> OutboundClient {
+    let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(KEEPALIVE));
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(IDLE_PER_ORIGIN)
@@ -60,5 +72,132 @@ fn build(tls: Tls) -> OutboundClient {
         .set_host(true)
         // Of any method: the connection was found closed before a byte of the request was written to it.
         .retry_canceled_requests(true)
-        .build(Connector::new(tls))
+        .build(Connector { http, tls })
+}
+
+/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. The first `https` request reads them.
+static SYSTEM: LazyLock<Result<Tls, String>> = LazyLock::new(|| {
+    let loaded = tls_builder()
+        .map_err(|error| error.to_string())
+        .and_then(|builder| builder.with_native_roots().map_err(|error| error.to_string()));
+    loaded.map(|builder| offer_protocols(builder.with_no_client_auth())).inspect_err(|error| {
+        let hint = "install the system's ca-certificates, or set SSL_CERT_FILE";
+        tracing::error!(error, hint, "no root certificates: guests cannot send https requests");
+    })
+});
+
+/// Names the crypto provider: a build with another one beside it would have no default.
+pub(super) fn tls_builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+}
+
+fn offer_protocols(mut config: ClientConfig) -> Tls {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+tokio::task_local! {
+    /// The request that is being sent: the client hands its connector the address only.
+    pub(super) static DIAL: Arc<Dial>;
+}
+
+/// State shared by a request and the connection that is made for it.
+#[derive(Debug)]
+pub(super) struct Dial {
+    timeout: Duration,
+    /// A connection was begun for this request: if not, it was given one that had served before.
+    pub(super) dialled: AtomicBool,
+    looking_up: AtomicBool,
+}
+
+impl Dial {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("the name cannot be looked up: {0}")]
+    Name(io::Error),
+    #[error("the look-up took too long")]
+    NameTimeout,
+    #[error("the connection took too long")]
+    Timeout,
+    #[error("no root certificates: {0}")]
+    NoRoots(&'static str),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    http: HttpConnector<Resolver>,
+    /// `None`: with the certificates of the system.
+    tls: Option<Tls>,
+}
+
+impl Connector {
+    fn connect(&mut self, uri: Uri) -> BoxFuture<'static, Result<Stream, BoxError>> {
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            let connecting = self.http.call(uri);
+            return Box::pin(async move { Ok(MaybeHttpsStream::Http(connecting.await?)) });
+        }
+        match self.tls.as_ref().map_or_else(|| SYSTEM.as_ref(), Ok) {
+            Ok(config) => HttpsConnector::from((self.http.clone(), config.clone())).call(uri),
+            Err(error) => Box::pin(ready(Err(DialError::NoRoots(error).into()))),
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Stream, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.http.poll_ready(context).map_err(Into::into)
+    }
+
+    /// Called within the request's own task, the first time that it is polled: `DIAL` is set. The connection may go on
+    /// without the request, when another one became free first.
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Ok(dial) = DIAL.try_with(Arc::clone) else {
+            return self.connect(uri);
+        };
+        dial.dialled.store(true, Ordering::Relaxed);
+        let connecting = DIAL.scope(dial.clone(), self.connect(uri));
+        Box::pin(async move {
+            match tokio::time::timeout(dial.timeout, connecting).await {
+                Ok(result) => result,
+                Err(_) if dial.looking_up.load(Ordering::Relaxed) => Err(DialError::NameTimeout.into()),
+                Err(_) => Err(DialError::Timeout.into()),
+            }
+        })
+    }
+}
+
+/// The system's resolver, on the runtime's blocking threads. A look-up cannot be cancelled: the end of the runtime must
+/// not wait for those threads for ever, and counts them as leaked.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = <GaiResolver as Service<Name>>::Response;
+    type Error = DialError;
+    type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        self.0.poll_ready(context).map_err(DialError::Name)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let looking_up = self.0.call(name);
+        Box::pin(async move {
+            let tell = |now| DIAL.try_with(|dial| dial.looking_up.store(now, Ordering::Relaxed)).ok();
+            tell(true);
+            let found = looking_up.await.map_err(DialError::Name);
+            tell(false);
+            found
+        })
+    }
 }

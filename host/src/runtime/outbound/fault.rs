@@ -1,6 +1,5 @@
-//! From errors of the client to the error codes of `wasi:http`, which are those of RFC 9209.
-//!
-//! Invariant: pure, and it logs nothing: a guest may provoke errors as often as it likes.
+//! From errors of the client to the error codes of `wasi:http`, which are those of RFC 9209. Nothing is logged: a guest may
+//! provoke errors as often as it likes.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -9,7 +8,7 @@ use nix::errno::Errno;
 use rustls::pki_types::InvalidDnsNameError;
 use wasmtime_wasi_http::Error;
 
-use super::connector::DialError;
+use super::client::DialError;
 
 /// The kind of a connection's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +20,7 @@ pub(super) enum Lost {
 
 impl Lost {
     pub(super) fn of(error: &hyper::Error) -> Self {
-        let io = find_io(error).map(io::Error::kind);
-        match io {
+        match find_io(error).map(io::Error::kind) {
             _ if error.is_timeout() => Self::Late,
             Some(ErrorKind::TimedOut) => Self::Late,
             Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => Self::Malformed,
@@ -50,11 +48,7 @@ pub(super) fn of_request(error: &(dyn StdError + 'static)) -> Error {
     }
     match find::<hyper::Error>(error) {
         Some(error) if error.is_parse_too_large() => Error::HttpResponseHeaderSectionSize(None),
-        Some(error) => match Lost::of(error) {
-            Lost::Closed => Error::ConnectionTerminated,
-            Lost::Late => Error::ConnectionReadTimeout,
-            Lost::Malformed => Error::HttpProtocolError,
-        },
+        Some(error) => of_connection(error, Error::ConnectionTerminated),
         None => Error::ConnectionTerminated,
     }
 }
@@ -63,8 +57,12 @@ pub(super) fn of_body(error: &hyper::Error) -> Error {
     if let Some(error) = find::<rustls::Error>(error) {
         return of_tls(error);
     }
+    of_connection(error, Error::HttpResponseIncomplete)
+}
+
+fn of_connection(error: &hyper::Error, closed: Error) -> Error {
     match Lost::of(error) {
-        Lost::Closed => Error::HttpResponseIncomplete,
+        Lost::Closed => closed,
         Lost::Late => Error::ConnectionReadTimeout,
         Lost::Malformed => Error::HttpProtocolError,
     }

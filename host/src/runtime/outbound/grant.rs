@@ -18,7 +18,7 @@ const ORIGIN_CHARS: usize = 255;
 
 #[derive(Debug)]
 pub(in crate::runtime) struct Grant {
-    component: String,
+    pub(super) component: String,
     allowed: Arc<[Origin]>,
     refused: Mutex<HashSet<String>>,
 }
@@ -34,10 +34,6 @@ struct RequestOrigin<'a> {
 impl Grant {
     pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
         Self { component: component.to_owned(), allowed: allowed.into(), refused: Mutex::default() }
-    }
-
-    pub(super) fn component(&self) -> &str {
-        &self.component
     }
 
     pub(in crate::runtime) fn is_empty(&self) -> bool {

@@ -3,18 +3,14 @@
 //! Invariants: nothing leaves the process that `outbound-http` does not allow, not even a look-up of the name; a request
 //! whose body did not arrive in full never looks complete to its receiver, nor does such a response to the guest.
 
+mod bodies;
 mod client;
-mod connector;
-mod download;
 mod fault;
 mod grant;
-mod hooks;
 mod send;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod upload;
 
-pub use client::Outbound;
+pub(crate) use client::Outbound;
 pub(super) use grant::Grant;
-pub(super) use hooks::HttpHooks;
+pub(super) use send::HttpHooks;

@@ -1,12 +1,12 @@
-//! Sending one request, and sending it again where that is safe.
+//! The `wasi:http` of one store: sending a request, and sending it again where that is safe.
 //!
-//! Invariant: a request is sent again only when no server can have acted on it, or when its method allows that and a
-//! kept connection was closed under it: a server may close an idle connection in the very moment it is used.
+//! Invariants: after a store is dropped, bodies under way count as incomplete. A request is sent again only when no server can have acted on it, or when its method allows that and a kept
+//! connection was closed under it: a server may close an idle connection at the moment of its use.
 
 use std::error::Error as StdError;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
@@ -15,13 +15,14 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as CodeP3;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::client::OutboundClient;
-use super::connector::{DIAL, Dial};
-use super::download::DownloadBody;
-use super::fault;
-use super::upload::{Fate, UploadBody};
+use super::bodies::{DownloadBody, Fate, UploadBody};
+use super::client::{DIAL, Dial, Outbound, OutboundClient};
+use super::fault::{self, Lost};
+use super::grant::Grant;
 
 /// Longest making of a connection, where the guest says nothing.
 const CONNECT: Duration = Duration::from_secs(60);
@@ -32,15 +33,83 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Number of times that a request is sent again when kept connections turn out to be closed.
 const RETRIES: usize = 3;
 
+#[derive(Debug)]
+pub(in crate::runtime) struct HttpHooks {
+    grant: Arc<Grant>,
+    outbound: Outbound,
+    store_gone: Arc<AtomicBool>,
+}
+
+/// The end of sending a request's body.
+type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl HttpHooks {
+    pub(in crate::runtime) fn new(grant: Arc<Grant>, outbound: Outbound) -> Self {
+        Self { grant, outbound, store_gone: Arc::default() }
+    }
+}
+
+impl Drop for HttpHooks {
+    fn drop(&mut self) {
+        self.store_gone.store(true, Ordering::Release);
+    }
+}
+
+impl WasiHttpHooks for HttpHooks {
+    /// The client sets it, for HTTP/1.1; HTTP/2 has `:authority`.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // The guest's end of reading the response, which only the server could want to know.
+        _answer_read: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, BodySent), Error>> + Send> {
+        let checked = self.grant.check(&request);
+        let (grant, outbound) = (self.grant.clone(), self.outbound.clone());
+        let store_gone = self.store_gone.clone();
+        Box::new(async move {
+            checked?;
+            let host = request.uri().authority().map(ToString::to_string);
+            let sent = send(outbound.client(), request, Waits::new(options), &store_gone).await;
+            let (answer, fate) = sent.map_err(|(error, cause)| {
+                tracing::debug!(component = grant.component, host, cause, "outbound request failed");
+                error
+            })?;
+            let sent: BodySent = Box::new(async move { fate.await.map_or(Ok(()), Fate::into_result) });
+            Ok((answer, sent))
+        })
+    }
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> CodeP2 {
+        match Lost::of(error) {
+            Lost::Closed => CodeP2::ConnectionTerminated,
+            Lost::Late => CodeP2::ConnectionReadTimeout,
+            Lost::Malformed => CodeP2::HttpProtocolError,
+        }
+    }
+
+    fn p3_error_from_hyper(&mut self, error: &hyper::Error) -> CodeP3 {
+        match Lost::of(error) {
+            Lost::Closed => CodeP3::ConnectionTerminated,
+            Lost::Late => CodeP3::ConnectionReadTimeout,
+            Lost::Malformed => CodeP3::HttpProtocolError,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+struct Waits {
     connect: Duration,
     first_byte: Duration,
     between_bytes: Duration,
 }
 
 impl Waits {
-    pub(super) fn new(options: Option<RequestOptions>) -> Self {
+    fn new(options: Option<RequestOptions>) -> Self {
         let options = options.unwrap_or_default();
         let wait = |asked: Option<Duration>, default| asked.unwrap_or(default).min(LONGEST);
         Self {
@@ -52,7 +121,7 @@ impl Waits {
 }
 
 /// A response, and the channel for the fate of the request's body, which may still be under way.
-pub(super) type Answered = (Response<WasiBody>, oneshot::Receiver<Fate>);
+type Answered = (Response<WasiBody>, oneshot::Receiver<Fate>);
 
 struct Unanswered {
     error: Error,
@@ -65,7 +134,7 @@ struct Unanswered {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
-pub(super) async fn send(
+async fn send(
     client: &OutboundClient,
     request: Request<WasiBody>,
     waits: Waits,
@@ -115,14 +184,16 @@ async fn attempt(
         }
     };
     let (cause, error) = (fault::describe(&*error), fault::of_request(&*error));
-    Err(match fate.try_recv() {
+    let not_dialled = !dial.dialled.load(Ordering::Relaxed);
+    let (error, again) = match fate.try_recv() {
         // The guest's own failure is why the connection was given up.
-        Ok(Fate::Failed(error)) => Unanswered { error, cause, again: None },
-        Ok(Fate::Untouched(body)) if !dial.has_dialled() && matches!(error, Error::ConnectionTerminated) => {
-            Unanswered { error, cause, again: Some(body) }
+        Ok(Fate::Failed(error)) => (error, None),
+        Ok(Fate::Untouched(body)) if not_dialled && matches!(error, Error::ConnectionTerminated) => {
+            (error, Some(body))
         }
-        _ => Unanswered { error, cause, again: None },
-    })
+        _ => (error, None),
+    };
+    Err(Unanswered { error, cause, again })
 }
 
 async fn connected(mut connection: CaptureConnection) {

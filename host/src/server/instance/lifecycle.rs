@@ -14,7 +14,7 @@ use super::failure::{GuestEnd, could_not_start, exited, guest_end, is_in};
 use crate::plan::{ComponentPlan, HookTiming};
 use crate::runtime::{
     Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Loaded, Notice, NoticeCause, Outbound,
-    Runtime, State, Stdio, StoreParts, call_hook, new_store,
+    Runtime, State, Stdio, call_hook, new_store,
 };
 use crate::server::generation::stats::RunInFlight;
 use crate::teardown::Outcome;
@@ -235,8 +235,8 @@ async fn enter<W: KindWork>(
     progress: &Progress,
 ) -> wasmtime::Result<()> {
     let InstanceSpec { runtime, loaded, plan, link, outbound, run: _ } = spec;
-    let (link, outbound, fairness) = (link.clone(), outbound.clone(), work.fairness());
-    let mut store = new_store(runtime, loaded, plan, StoreParts { stdio, link, outbound, fairness })?;
+    let (shared, outbound, fairness) = (link.clone(), outbound.clone(), work.fairness());
+    let mut store = new_store(runtime, loaded, plan, stdio, shared, outbound, fairness)?;
     if spec.link.orders.must_trap() {
         return Ok(());
     }

@@ -15,7 +15,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::super::{Outbound, tls};
+use super::super::Outbound;
+use super::super::client::tls_builder;
 use super::harness::{fetch, full, get, hooks, on_runtime, send};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -31,7 +32,7 @@ impl Authority {
     fn outbound(&self) -> Outbound {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
-        Outbound::with_tls(tls::builder().unwrap().with_root_certificates(roots).with_no_client_auth())
+        Outbound::with_tls(tls_builder().unwrap().with_root_certificates(roots).with_no_client_auth())
     }
 
     /// What a server of this name, or address, presents.

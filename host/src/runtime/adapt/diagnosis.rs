@@ -1,20 +1,18 @@
-//! Why a core module cannot be adapted: what it was built for, and how to build it for WASI, in the terms of the tools that
-//! made it.
-//!
-//! Invariant: every module gets exactly one answer; the more telling a sign, the earlier it is looked for.
+//! Refusals of core modules that cannot be adapted: what a module was built for, and how to build it for WASI, in the terms
+//! of the tools that made it. The more telling a sign is, the earlier the code looks for it.
 
-use crate::runtime::core_module::Module;
-use crate::runtime::refusal::Refusal;
+use super::core_module::Module;
+use crate::runtime::Refusal;
 
 /// Refuses a module that exports no `_start` and has no world, or imports something that is not provided.
-pub(in crate::runtime) fn reason(module: &Module) -> Refusal {
+pub(super) fn reason(module: &Module) -> Refusal {
     not_linked(module)
         .or_else(|| known_import(module))
         .or_else(|| module.imports.iter().find(|(from, _)| from != "wasi_snapshot_preview1").map(unknown))
         .unwrap_or_else(|| no_start(module))
 }
 
-pub(in crate::runtime) fn extension(function: &str) -> Refusal {
+pub(super) fn extension(function: &str) -> Refusal {
     Refusal::new(
         format!("it imports `{function}` of `wasi_snapshot_preview1`, which WASI preview 1 does not have"),
         "some other hosts have such extensions (sockets of WasmEdge, for instance): build it without; \
@@ -22,7 +20,7 @@ pub(in crate::runtime) fn extension(function: &str) -> Refusal {
     )
 }
 
-pub(in crate::runtime) fn without_memory() -> Refusal {
+pub(super) fn without_memory() -> Refusal {
     let found = "it is a core module that does not export its `memory`";
     Refusal::new(
         found,
@@ -42,7 +40,7 @@ fn not_linked(module: &Module) -> Option<Refusal> {
 }
 
 /// Refuses a module that was built for something else, if its imports tell.
-pub(in crate::runtime) fn known_import(module: &Module) -> Option<Refusal> {
+pub(super) fn known_import(module: &Module) -> Option<Refusal> {
     let imports = |is_it: fn(&str) -> bool| module.import_from(is_it).is_some();
     let env =
         |is_it: fn(&str) -> bool| module.imports.iter().any(|(from, name)| from == "env" && is_it(name));

@@ -1,24 +1,11 @@
-//! Why a component cannot be run that was built for another world, or for a version of WASI that is not here.
-//!
-//! Invariant: only names are looked at; `exports` finds what can be called, `imports` what is provided.
+//! Refusals of components that were built for another world, or for a version of WASI that is not here. They look at names
+//! only; `exports` finds what can be called, `imports` what is provided.
 
 use semver::Version;
 
-use crate::runtime::refusal::Refusal;
+use super::imports::PACKAGES;
+use super::refusal::Refusal;
 
-/// The packages that have an interface of this host, in some version.
-const OURS: [&str; 10] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:config/",
-    "wasi:filesystem/",
-    "wasi:http/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-    "curfew:lifecycle/",
-    "curfew:adapter/",
-];
 /// Other hosts of components, by their packages.
 const OTHERS: [(&str, &str); 8] = [
     ("fermyon:", "Spin"),
@@ -31,7 +18,7 @@ const OTHERS: [(&str, &str); 8] = [
     ("wasix:", "Wasmer"),
 ];
 /// The interfaces that the host calls, and a version of each that it knows.
-const CALLED: [(&str, &str); 4] = [
+pub(super) const CALLED: [(&str, &str); 4] = [
     ("wasi:cli/run", "0.2.0"),
     ("wasi:http/incoming-handler", "0.2.0"),
     ("wasi:http/handler", "0.3.0"),
@@ -41,7 +28,7 @@ const WHAT_IS_CALLED: &str = "curfew calls `wasi:cli/run`, `wasi:http/incoming-h
                               `curfew:lifecycle/tcp-handler`: build it as a command, or for one of these";
 
 /// Refuses a component that exports nothing that the host calls.
-pub(in crate::runtime) fn exports(names: &[String]) -> Refusal {
+pub(super) fn exports(names: &[String]) -> Refusal {
     if names.is_empty() {
         return Refusal::new(
             "it exports nothing",
@@ -51,18 +38,18 @@ pub(in crate::runtime) fn exports(names: &[String]) -> Refusal {
     }
     let found = |start: &str| names.iter().find(|name| name.starts_with(start));
     for (interface, version) in CALLED {
-        if let Some(name) = found(interface) {
-            return match name.split_once('@') {
-                None => without_version("exports", name, version),
-                Some(_) => Refusal::new(
+        match found(interface) {
+            None => {}
+            Some(name) if !name.contains('@') => return without_version("exports", name, version),
+            Some(name) => {
+                return Refusal::new(
                     format!("it exports `{name}`, and not the function in it that is called"),
                     format!("build it with the WIT of `{interface}@{version}` as it was published"),
-                ),
-            };
+                );
+            }
         }
     }
-    if let Some((prefix, host)) = OTHERS.iter().find(|(prefix, _)| found(prefix).is_some()) {
-        let name = found(prefix).map_or("", String::as_str);
+    if let Some((name, host)) = OTHERS.iter().find_map(|(prefix, host)| Some((found(prefix)?, host))) {
         return Refusal::new(
             format!(
                 "it exports `{name}`: it is built for {host}, and has neither `wasi:cli/run` nor a handler of `wasi:http`"
@@ -92,22 +79,21 @@ pub(in crate::runtime) fn exports(names: &[String]) -> Refusal {
     )
 }
 
-pub(in crate::runtime) fn wit_package() -> Refusal {
+pub(super) fn wit_package() -> Refusal {
     Refusal::new(
         "it is a WIT package in binary form: it has types, and no code",
         "give the component that is built with it",
     )
 }
 
-pub(in crate::runtime) fn export_version(name: &str) -> Refusal {
+pub(super) fn export_version(name: &str) -> Refusal {
     wrong_version("exports", name)
         .unwrap_or_else(|| Refusal::new(format!("it exports `{name}`"), WHAT_IS_CALLED))
 }
 
-pub(in crate::runtime) fn import(name: &str) -> Refusal {
-    if let Some(refusal) =
-        OURS.iter().find(|ours| name.starts_with(**ours)).and_then(|_| wrong_version("imports", name))
-    {
+pub(super) fn import(name: &str) -> Refusal {
+    let is_ours = PACKAGES.iter().any(|(ours, _)| package(ours) == package(name));
+    if let Some(refusal) = is_ours.then(|| wrong_version("imports", name)).flatten() {
         return refusal;
     }
     if let Some((_, host)) = OTHERS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
@@ -128,6 +114,10 @@ pub(in crate::runtime) fn import(name: &str) -> Refusal {
     Refusal::new(format!("it imports `{name}`, which this host does not provide"), hint)
 }
 
+fn package(name: &str) -> &str {
+    name.split_once('/').map_or("", |(package, _)| package)
+}
+
 fn without_version(verb: &str, name: &str, version: &str) -> Refusal {
     Refusal::new(
         format!("it {verb} `{name}` without a version"),
@@ -135,7 +125,7 @@ fn without_version(verb: &str, name: &str, version: &str) -> Refusal {
     )
 }
 
-/// Refuses a name for its version, if that is unknown.
+/// Refuses a name whose version is unknown.
 fn wrong_version(verb: &str, name: &str) -> Option<Refusal> {
     const AGAIN: &str = "build it again with bindings and tools of today, for WASI 0.2.x or 0.3.x";
     let Some((interface, text)) = name.split_once('@') else {

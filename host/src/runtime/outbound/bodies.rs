@@ -1,22 +1,28 @@
-//! The body of a request on its way out, watched.
+//! The bodies of a request on its way out and of a response on its way in.
 //!
-//! Invariant: a body that the guest did not finish never ends as if it had. Its channels just close when its store is
-//! dropped, which wasmtime's body takes for its end: the receiver would see a short request that looks complete.
+//! Invariants: an upload that the guest did not finish never ends as if it had. (wasmtime's body takes closed channels, which a
+//! dropped store leaves, for its end: the receiver would see a short request that looks complete.) A download times out only
+//! while the guest waits for it.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::fault;
 
 #[derive(Debug)]
 pub(super) enum Fate {
     Sent,
-    /// The connection asked for none of it: it has no content, or the request was never begun.
+    /// The connection asked for none of it: it is empty, or the request was never begun.
     Untouched(WasiBody),
     Failed(Error),
     /// The connection took no more of it.
@@ -40,11 +46,10 @@ pub(super) struct EndedEarly;
 
 #[derive(Debug)]
 pub(super) struct UploadBody {
-    /// `None` only while it is dropped.
-    body: Option<WasiBody>,
+    body: WasiBody,
     touched: bool,
     complete: bool,
-    /// The rest of the announced length, when one was announced.
+    /// The rest of the announced length, if any.
     left: Option<u64>,
     store_gone: Arc<AtomicBool>,
     fate: Option<oneshot::Sender<Fate>>,
@@ -57,7 +62,6 @@ impl UploadBody {
         store_gone: Arc<AtomicBool>,
     ) -> (Self, oneshot::Receiver<Fate>) {
         let (fate, told) = oneshot::channel();
-        let body = Some(body);
         (Self { body, touched: false, complete: false, left: length, store_gone, fate: Some(fate) }, told)
     }
 
@@ -88,10 +92,7 @@ impl Body for UploadBody {
     ) -> Poll<Option<Result<Frame<Bytes>, EndedEarly>>> {
         let this = self.get_mut();
         this.touched = true;
-        let Some(body) = &mut this.body else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         if this.is_store_gone() {
             return this.fail(Error::ConnectionTerminated);
         }
@@ -112,20 +113,18 @@ impl Body for UploadBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.is_store_gone() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        !self.is_store_gone() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.body.size_hint()
     }
 }
 
 impl Drop for UploadBody {
     /// A connection asks no further once it has all the bytes that were announced, or the trailers.
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else {
-            return;
-        };
+        let body = std::mem::take(&mut self.body);
         let fate = if !self.touched {
             Fate::Untouched(body)
         } else if self.complete || self.left == Some(0) || body.is_end_stream() {
@@ -134,5 +133,59 @@ impl Drop for UploadBody {
             Fate::Cut
         };
         self.tell(fate);
+    }
+}
+
+/// A response's body, with the guest's limit between two pieces of it.
+#[derive(Debug)]
+pub(super) struct DownloadBody {
+    body: Incoming,
+    between_bytes: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl DownloadBody {
+    pub(super) fn new(body: Incoming, between_bytes: Duration) -> Self {
+        Self { body, between_bytes, timer: None, waiting: false }
+    }
+
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let wait = self.between_bytes;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(wait)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            timer.as_mut().reset(Instant::now() + wait);
+        }
+        timer.as_mut().poll(context)
+    }
+}
+
+impl Body for DownloadBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                this.waiting = false;
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| fault::of_body(&error))))
+            }
+            Poll::Pending => {
+                ready!(this.poll_timer(context));
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
