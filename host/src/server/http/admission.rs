@@ -3,15 +3,16 @@
 //! Invariant: what a guest reads of its client's address, and of its request's id, a client cannot have made up, unless
 //! the manifest trusts the proxy in front.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -60,8 +61,7 @@ pub(crate) fn admit(
     if content_length(&parts.headers).is_some_and(|length| length > most) {
         return Err(RequestError::TooLarge);
     }
-    let uri = std::mem::take(&mut parts.uri);
-    parts.uri = full_uri(connection, uri, &parts.headers, parts.version)?;
+    complete_uri(&mut parts, connection.is_tls)?;
     describe_client(connection.forwarded.clone(), generation.plan.http.forwarded, &mut parts.headers);
     parts.headers.insert(REQUEST_ID, id.clone());
     if body.is_end_stream() {
@@ -86,31 +86,27 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     offers.flat_map(|offers| offers.split(',')).any(|offer| offer.trim().eq_ignore_ascii_case("websocket"))
 }
 
-/// Puts together what HTTP/1 says in several places.
-fn full_uri(
-    connection: &Connection,
-    uri: Uri,
-    headers: &HeaderMap,
-    version: Version,
-) -> Result<Uri, RequestError> {
-    let mut hosts = headers.get_all(HOST).iter();
+/// Puts together the parts of a URI that HTTP/1 has in several places.
+fn complete_uri(request: &mut request::Parts, is_tls: bool) -> Result<(), RequestError> {
+    let mut hosts = request.headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
         return Err(RequestError::BadRequest);
     }
-    let mut parts = uri.into_parts();
+    let mut parts = std::mem::take(&mut request.uri).into_parts();
     if parts.authority.is_none() {
         let authority = match host {
             Some(host) => Authority::try_from(host.as_bytes()),
             // HTTP/1.0 had no hosts.
-            None if version < Version::HTTP_11 => Ok(Authority::from_static("localhost")),
+            None if request.version < Version::HTTP_11 => Ok(Authority::from_static("localhost")),
             None => return Err(RequestError::BadRequest),
         };
         parts.authority = Some(authority.map_err(|_| RequestError::BadRequest)?);
     }
-    parts.scheme = Some(if connection.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
+    request.uri = Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)?;
+    Ok(())
 }
 
 /// A client's body on its way to the guest.
@@ -157,19 +153,16 @@ impl Body for RequestBody {
 
 /// Describes a client to its guest: `own` is its `forwarded` header.
 fn describe_client(own: HeaderValue, mode: Forwarded, headers: &mut HeaderMap) {
-    match mode {
-        Forwarded::Append => {
-            headers.append(FORWARDED, own);
-        }
-        Forwarded::Replace => {
-            let claims = |name: &&HeaderName| name.as_str().starts_with(CLAIM) || *name == REAL_IP;
-            let claimed: Vec<_> = headers.keys().filter(claims).cloned().collect();
-            for name in claimed {
-                headers.remove(name);
-            }
-            headers.insert(FORWARDED, own);
-        }
+    if mode == Forwarded::Append {
+        headers.append(FORWARDED, own);
+        return;
     }
+    let claims = |name: &&HeaderName| name.as_str().starts_with(CLAIM) || *name == REAL_IP;
+    let claimed: Vec<_> = headers.keys().filter(claims).cloned().collect();
+    for name in claimed {
+        headers.remove(name);
+    }
+    headers.insert(FORWARDED, own);
 }
 
 /// Returns the client's id of a request if it can be used in a log, else a new one.
@@ -183,11 +176,9 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// Returns an id that no other request has: a part by chance for the process, and a number.
 fn new_id() -> HeaderValue {
-    use std::hash::{BuildHasher, RandomState};
-    static PROCESS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
     let number = NEXT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX);
-    HeaderValue::try_from(format!("{process:016x}{number:08x}"))
+    HeaderValue::try_from(format!("{:016x}{number:08x}", *PROCESS))
         .unwrap_or_else(|_| HeaderValue::from_static("none"))
 }

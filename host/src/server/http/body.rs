@@ -3,6 +3,7 @@
 //! Invariant: an answer that was cut short never looks complete: it ends in an error, and its connection visibly
 //! breaks off. wasmtime ends both kinds in the same way; what tells them apart is whether the instance is dead.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -101,28 +102,20 @@ pub(crate) enum BodyError {
     Guest(wasmtime_wasi_http::Error),
 }
 
-/// The body of any answer.
+/// The body of any answer: its first bytes, then the rest.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
-    source: Source,
+    head: Option<Bytes>,
+    /// The first bytes are all there are. The guest may still do something behind them.
+    is_whole: bool,
+    rest: Option<Box<GuestStream>>,
     /// Tells how the request ended when the body is dropped.
     entry: RequestInFlight,
 }
 
-#[derive(Debug)]
-enum Source {
-    /// All bytes there are; and what the guest still does behind them, if anything.
-    Whole(
-        Option<Bytes>,
-        #[expect(dead_code, reason = "kept for what its drop does")] Option<Box<GuestStream>>,
-    ),
-    Stream(Box<GuestStream>),
-}
-
-/// An answer that a guest is still writing: first what was read of it, then the rest.
+/// The part of an answer that a guest is still writing.
 #[derive(Debug)]
 struct GuestStream {
-    head: Option<Bytes>,
     next: Option<Result<Frame<Bytes>, BodyError>>,
     body: Option<WasiBody>,
     instance: Arc<InstanceHandle>,
@@ -132,9 +125,6 @@ struct GuestStream {
 
 impl GuestStream {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(head) = self.head.take() {
-            return Poll::Ready(Some(Ok(Frame::data(head))));
-        }
         if let Some(next) = self.next.take() {
             return Poll::Ready(Some(next));
         }
@@ -176,7 +166,7 @@ pub(crate) async fn sink(mut body: WasiBody) {
 
 /// Returns the body of an answer that is there as a whole.
 fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
-    ResponseBody { source: Source::Whole(Some(bytes), None), entry }
+    ResponseBody { head: Some(bytes), is_whole: true, rest: None, entry }
 }
 
 /// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
@@ -212,11 +202,9 @@ pub(crate) async fn of_guest(
         }
     };
     let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
-    let bytes = if is_whole { head.take() } else { None };
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let stream = Box::new(GuestStream { head, next, body, instance, _interest: interest });
-    let source = if is_whole { Source::Whole(bytes, Some(stream)) } else { Source::Stream(stream) };
-    ResponseBody { source, entry }
+    let rest = Some(Box::new(GuestStream { next, body, instance, _interest: interest }));
+    ResponseBody { head, is_whole, rest, entry }
 }
 
 /// Returns the bytes of an answer so far; copies only if they come in several pieces.
@@ -229,15 +217,8 @@ fn joined(before: Option<Bytes>, bytes: Bytes) -> Bytes {
 
 /// Lets all other tasks of the thread run once.
 async fn turn() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    poll_fn(|context| Poll::Ready(context.waker().clone())).await.wake();
+    futures::pending!();
 }
 
 impl Body for ResponseBody {
@@ -249,15 +230,13 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Whole(bytes, _) => {
-                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
-                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
-            }
-            Source::Stream(stream) => stream.poll(context),
+        let frame = match (this.head.take(), &mut this.rest) {
+            (Some(head), _) if !this.is_whole || !head.is_empty() => Poll::Ready(Some(Ok(Frame::data(head)))),
+            (_, Some(rest)) if !this.is_whole => rest.poll(context),
+            _ => Poll::Ready(None),
         };
         match &frame {
-            Poll::Ready(Some(Ok(frame))) => this.entry.count(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Ok(frame))) => this.entry.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
             Poll::Ready(Some(Err(_))) => this.entry.cut_short(),
             Poll::Ready(None) => this.entry.complete(),
             Poll::Pending => {}
@@ -266,16 +245,16 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.source, Source::Whole(bytes, _) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        self.is_whole && self.head.as_ref().is_none_or(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Stream(stream) => match (&stream.head, &stream.next, &stream.body) {
-                (None, None, Some(body)) => body.size_hint(),
-                _ => SizeHint::default(),
-            },
+        if self.is_whole {
+            return SizeHint::with_exact(self.head.as_ref().map_or(0, Bytes::len) as u64);
+        }
+        match (&self.head, self.rest.as_deref()) {
+            (None, Some(GuestStream { next: None, body: Some(body), .. })) => body.size_hint(),
+            _ => SizeHint::default(),
         }
     }
 }
@@ -283,7 +262,7 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A body in one piece goes out with the head.
-        if let Source::Whole(None, _) = &self.source {
+        if self.is_whole && self.head.is_none() {
             self.entry.complete();
         }
     }

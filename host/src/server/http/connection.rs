@@ -150,7 +150,8 @@ pub(crate) struct RequestInFlight {
     connection: Arc<Connection>,
     started: Instant,
     status: u16,
-    bytes: u64,
+    /// Bytes of the answer's body.
+    pub(super) bytes: u64,
     /// `ClientLeft` as long as the end of its answer has not been reached.
     end: Ending,
     logged: Option<Box<LoggedRequest>>,
@@ -189,11 +190,6 @@ impl RequestInFlight {
         if bodiless {
             self.end = Ending::Complete;
         }
-    }
-
-    /// Counts bytes of the answer.
-    pub(crate) fn count(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
     }
 
     /// Notes that the answer is complete.

@@ -91,11 +91,8 @@ async fn pass(
     id: &HeaderValue,
     entry: &mut RequestInFlight,
 ) -> Result<Passed, RequestError> {
-    let admitted = admit(connection, &generation, request, id);
-    let submitted = admitted.and_then(|(request, upload)| {
-        let waiting = submit(connection, generation, request, entry, false)?;
-        Ok((waiting, upload))
-    });
+    let submitted = admit(connection, &generation, request, id)
+        .and_then(|(request, upload)| Ok((submit(connection, generation, request, entry, false)?, upload)));
     connection.request_taken();
     let (mut waiting, upload) = submitted?;
     let answer = loop {

@@ -73,7 +73,7 @@ impl Thread {
         let ticker = Arc::new(FairnessTicker::default());
         let watch = ticker.clone();
         let run = move || {
-            if catch_unwind(AssertUnwindSafe(|| run(&runtime, &watch, received))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| run(runtime, watch, received))).is_err() {
                 died();
             }
         };
@@ -87,19 +87,10 @@ impl Thread {
     }
 }
 
-fn run(
-    runtime: &Runtime,
-    ticker: &Arc<FairnessTicker>,
-    mut tasks: UnboundedReceiver<BoxFuture<'static, ()>>,
-) {
-    let executor = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-        Ok(executor) => executor,
-        Err(error) => {
-            tracing::error!(%error, "nothing can be served");
-            return;
-        }
-    };
-    let (runtime, ticker) = (runtime.clone(), ticker.clone());
+fn run(runtime: Runtime, ticker: Arc<FairnessTicker>, mut tasks: UnboundedReceiver<BoxFuture<'static, ()>>) {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let told = |error: &io::Error| tracing::error!(%error, "nothing can be served");
+    let Ok(executor) = executor.inspect_err(told) else { return };
     executor.block_on(async {
         let mut running = JoinSet::new();
         running.spawn(async move { ticker.watch(&runtime).await });

@@ -17,12 +17,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::kind::TCP;
 use super::pipe::{Conversation, Reader, Writer, pipe};
-use super::relay::{ByteCounts, Traffic};
+use super::relay::Traffic;
 use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending};
-use crate::server::connection::stream::{LINGER, STRAGGLE, Transport, linger};
+use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
 use crate::server::generation::generation::Generation;
 use crate::server::generation::state::Call;
 use crate::server::pool::job::{Claim, Interest, Job, Work};
@@ -79,13 +79,9 @@ async fn begin(mut arrival: Arrival, stream: Stream) -> io::Result<()> {
 }
 
 async fn greet<S: Transport>(arrival: Arrival, stream: S) {
-    match &arrival.tls {
-        None => attend(arrival, stream).await,
-        Some(tls) => {
-            if let Some(stream) = shake_hands(&arrival, tls, stream).await {
-                attend(arrival, stream).await;
-            }
-        }
+    let Some(tls) = arrival.tls.clone() else { return attend(arrival, stream).await };
+    if let Some(stream) = shake_hands(&arrival, &tls, stream).await {
+        attend(arrival, stream).await;
     }
 }
 
@@ -109,9 +105,10 @@ async fn attend<S: Transport>(arrival: Arrival, stream: S) {
     let Arrival { address, limits, accepted, intake, .. } = arrival;
     drop(intake);
     let mut call = in_flight.generation.state.watch();
-    let bytes = in_flight.bytes.clone();
+    let meter = in_flight.meter.clone();
+    let stream = MeteredStream::new(stream, meter.clone());
     let (idle, enough) = (limits.idle_timeout, Notify::new());
-    let traffic = Traffic { bytes: &bytes, call: call.clone(), accepted, idle, enough };
+    let traffic = Traffic { meter: &meter, call: call.clone(), accepted, idle, enough };
     let (mut stream, ending, lingers) = traffic.pass(stream, input, output).await;
     in_flight.ending = ending;
     if ending != Ending::Complete {
@@ -164,7 +161,7 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
 struct ConnectionInFlight {
     /// The generation that serves it.
     generation: Arc<Generation>,
-    bytes: Arc<ByteCounts>,
+    meter: Arc<Meter>,
     address: Arc<Address>,
     worker: usize,
     client: String,
@@ -179,7 +176,7 @@ impl ConnectionInFlight {
         generation.stats.began(*worker);
         Self {
             generation,
-            bytes: Arc::default(),
+            meter: Arc::default(),
             address: address.clone(),
             worker: *worker,
             client: peer.clone(),
@@ -201,14 +198,13 @@ impl Drop for ConnectionInFlight {
     fn drop(&mut self) {
         let (took, end) = (self.started.elapsed(), self.ending);
         if let Some(log) = self.address.access.as_ref() {
-            let (received, sent) = self.bytes.both();
             log.write(&AccessRecord {
                 component: Some(&self.generation.plan.name),
                 client: &self.client,
                 request: None,
                 status: 0,
-                received,
-                sent,
+                received: self.meter.read(),
+                sent: self.meter.written(),
                 took,
                 end,
             });

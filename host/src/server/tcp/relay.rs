@@ -7,7 +7,6 @@
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::pipe::{Found, PipeEnd, Reader, Writer};
 use crate::server::connection::access_log::Ending;
-use crate::server::connection::stream::{LAST_LOOK, Transport};
+use crate::server::connection::stream::{LAST_LOOK, Meter, Transport};
 use crate::server::generation::state::Call;
 
 /// Most bytes that are read of a socket at once.
@@ -34,26 +33,10 @@ const STILL_COMING: Duration = Duration::from_millis(50);
 /// Most that is read of a client after its component was asked to stop: more than a socket's own buffer holds.
 const LAST_BYTES: u64 = 8 << 20;
 
-/// Byte counts of one connection.
-#[derive(Debug, Default)]
-pub(crate) struct ByteCounts {
-    /// Bytes from the client.
-    received: AtomicU64,
-    /// Bytes to the client.
-    sent: AtomicU64,
-}
-
-impl ByteCounts {
-    /// Returns the bytes from the client, and those to it.
-    pub(crate) fn both(&self) -> (u64, u64) {
-        (self.received.load(Relaxed), self.sent.load(Relaxed))
-    }
-}
-
 /// One connection, while bytes pass.
 pub(crate) struct Traffic<'a> {
-    /// Counted here.
-    pub(crate) bytes: &'a ByteCounts,
+    /// The meter of its stream.
+    pub(crate) meter: &'a Meter,
     /// The order to the generation.
     pub(crate) call: Receiver<Call>,
     /// The time of its acceptance.
@@ -94,7 +77,7 @@ impl Traffic<'_> {
         let mut call = self.call.clone();
         let (ending, fed) = {
             let mut feed = pin!(self.feed(&mut read, input));
-            let mut send = pin!(send(&mut write, output, self.bytes));
+            let mut send = pin!(send(&mut write, output));
             let mut quiet = pin!(self.quiet());
             let mut fed = None;
             loop {
@@ -113,7 +96,7 @@ impl Traffic<'_> {
         let lingers = match fed {
             Some(Fed::ByClient) => false,
             // It has all that was sent before, or will have it: only an answer to the end could be lost.
-            Some(Fed::ByHost(sent)) => self.bytes.both().1 > sent,
+            Some(Fed::ByHost(sent)) => self.meter.written() > sent,
             Some(Fed::Unwanted | Fed::Lost) | None => true,
         };
         (read.unsplit(write), ending, lingers)
@@ -130,10 +113,10 @@ impl Traffic<'_> {
                 step = self.step(read, &input) => if let Err(end) = step { return end; },
             }
         }
-        let (received, sent) = self.bytes.both();
-        let most = received.saturating_add(LAST_BYTES);
+        let sent = self.meter.written();
+        let most = self.meter.read().saturating_add(LAST_BYTES);
         let until = Instant::now() + STILL_COMING;
-        while self.bytes.both().0 < most && poll_fn(|context| input.poll_room(context)).await.is_some() {
+        while self.meter.read() < most && poll_fn(|context| input.poll_room(context)).await.is_some() {
             let step = match Instant::now() < until {
                 true => timeout(LAST_LOOK, self.step(read, &input)).await.ok(),
                 // Nothing to read is the answer here, and must not be one of tokio's budget.
@@ -156,7 +139,7 @@ impl Traffic<'_> {
             _ = call.wait_for(|call| *call >= Call::Finish) => {}
             () = self.enough.notified() => return,
         }
-        let has_spoken = poll_fn(|_| if self.bytes.both().0 > 0 { Poll::Ready(()) } else { Poll::Pending });
+        let has_spoken = poll_fn(|_| if self.meter.read() > 0 { Poll::Ready(()) } else { Poll::Pending });
         tokio::select! {
             biased;
             // Looked at again after each read.
@@ -186,7 +169,6 @@ impl Traffic<'_> {
                     Err(Fed::ByClient)
                 }
                 (Ok(()), bytes) => {
-                    self.bytes.received.fetch_add(bytes.len() as u64, Relaxed);
                     // There is room: this is the only writer.
                     input.write(bytes);
                     Ok(())
@@ -198,24 +180,24 @@ impl Traffic<'_> {
 
     /// Has the input end after a while without a byte, and returns after another.
     async fn quiet(&self) {
-        still(self.bytes, self.idle).await;
+        still(self.meter, self.idle).await;
         self.enough.notify_one();
-        still(self.bytes, self.idle).await;
+        still(self.meter, self.idle).await;
     }
 }
 
 /// Returns when no byte has passed for so long, or up to half as long again.
-async fn still(bytes: &ByteCounts, idle: Duration) {
+async fn still(meter: &Meter, idle: Duration) {
     let mut looks = 0;
     while looks < 2 {
-        let before = bytes.both();
+        let before = (meter.read(), meter.written());
         sleep(idle / 2).await;
-        looks = if before == bytes.both() { looks + 1 } else { 0 };
+        looks = if before == (meter.read(), meter.written()) { looks + 1 } else { 0 };
     }
 }
 
 /// Sends the guest's output, and tells the client that it was all.
-async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: Reader, bytes: &ByteCounts) -> Ending {
+async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: Reader) -> Ending {
     let mut unflushed = false;
     let ending = poll_fn(|context| {
         loop {
@@ -229,10 +211,9 @@ async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: Reader, bytes: &Byte
                         Poll::Ready(Err(_reset)) => (0, Poll::Ready(0)),
                         Poll::Pending => (0, Poll::Pending),
                     });
-                    match ready!(written) {
-                        0 => return Poll::Ready(Ending::ClientLeft),
-                        written => bytes.sent.fetch_add(written as u64, Relaxed),
-                    };
+                    if ready!(written) == 0 {
+                        return Poll::Ready(Ending::ClientLeft);
+                    }
                     unflushed = true;
                 }
                 Poll::Ready(Found::PipeEnd(PipeEnd::Finished)) => return Poll::Ready(Ending::Complete),
