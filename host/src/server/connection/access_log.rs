@@ -1,67 +1,69 @@
-//! The access log: one line for each request that has ended, on standard output.
+//! The access log: one line on standard output for each request, or connection of kind `tcp`, that has ended.
 //!
 //! Invariant: writing never waits; a reader that does not read costs lines, which are counted with the output's.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Version};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output::Source;
 use crate::plan::AccessLogFormat;
 
+/// The end of an answer, or of a connection of kind `tcp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All of it was sent.
+    Complete,
+    /// The guest failed, was cut off or was never there, or the client took nothing for too long.
+    CutShort,
+    /// The client left before.
+    ClientLeft,
+}
+
+impl Ending {
+    /// Returns its word in logs and metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CutShort => "cut-short",
+            Self::ClientLeft => "client-left",
+        }
+    }
+}
+
 /// A request as the access log has it. Kept only with an access log.
 #[derive(Debug)]
 pub(crate) struct LoggedRequest {
-    /// Its method.
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) target: String,
-    /// Its version.
     pub(crate) version: Version,
-    /// Its id.
     pub(crate) id: HeaderValue,
-    /// Its user agent.
     pub(crate) agent: Option<HeaderValue>,
 }
 
-/// The end of a request, as the access log has it.
+/// One line of the access log.
 #[derive(Debug)]
-pub(crate) struct RequestRecord<'a> {
-    /// The component that was to serve it; none had its route otherwise.
+pub(crate) struct AccessRecord<'a> {
+    /// The component that was to serve it; `None` if none had its route.
     pub(crate) component: Option<&'a str>,
     /// The client's address.
     pub(crate) client: &'a str,
-    /// The request.
-    pub(crate) seen: &'a LoggedRequest,
+    /// The request; `None` for a connection.
+    pub(crate) request: Option<&'a LoggedRequest>,
     /// The answer's status; 0 when there was none.
     pub(crate) status: u16,
-    /// Bytes of the answer's body.
-    pub(crate) bytes: u64,
-    /// From the arrival of the head to the end of the answer.
-    pub(crate) took: std::time::Duration,
-    /// `complete`, `cut-short` (by the host or its guest), or `client-left`.
-    pub(crate) end: &'static str,
-}
-
-/// A connection that has ended, as the access log has it.
-#[derive(Debug)]
-pub(crate) struct ConnectionRecord<'a> {
-    /// The component.
-    pub(crate) component: &'a str,
-    /// The client's address.
-    pub(crate) client: &'a str,
-    /// Bytes from the client.
+    /// Bytes from the client of a connection.
     pub(crate) received: u64,
-    /// Bytes to the client.
+    /// Bytes to the client: of a request those of the answer's body.
     pub(crate) sent: u64,
-    /// From its acceptance to its end.
+    /// From the arrival of the head, or the acceptance, to the end.
     pub(crate) took: Duration,
-    /// `complete`, `cut-short` or `client-left`.
-    pub(crate) end: &'static str,
+    pub(crate) end: Ending,
 }
 
-/// Where ended requests are written, and how.
+/// Where ended requests and connections are written, and how.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     source: Source,
@@ -71,82 +73,65 @@ pub(crate) struct AccessLog {
 impl AccessLog {
     /// Returns the log in this format, if there is to be one.
     pub(crate) fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
-        match format {
-            AccessLogFormat::Off => None,
-            AccessLogFormat::Text => Some(Self { source, json: false }),
-            AccessLogFormat::Json => Some(Self { source, json: true }),
-        }
+        let json = format == AccessLogFormat::Json;
+        (format != AccessLogFormat::Off).then_some(Self { source, json })
     }
 
     /// Writes one line.
-    pub(crate) fn write(&self, request: &RequestRecord<'_>) {
+    pub(crate) fn write(&self, record: &AccessRecord<'_>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line =
-            if self.json { as_json(request, now.as_secs_f64()) } else { as_text(request, now.as_secs()) };
-        self.source.push(line.into_bytes());
-    }
-}
-
-impl AccessLog {
-    /// Writes one line for a connection of kind `tcp`.
-    pub(crate) fn write_connection(&self, closed: &ConnectionRecord<'_>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ConnectionRecord { component, client, received, sent, took, end } = closed;
-        let line = if self.json {
-            let value = json!({
-                "time": (now.as_secs_f64() * 1000.0).round() / 1000.0,
-                "component": component,
-                "client": client,
-                "protocol": "tcp",
-                "received": received,
-                "bytes": sent,
-                "ms": (took.as_secs_f64() * 1_000_000.0).round() / 1000.0,
-                "end": end,
-            });
-            format!("{value}\n")
-        } else {
-            // As of a request, as far as there is anything to say.
-            let (date, ms) = (date(now.as_secs()), took.as_secs_f64() * 1000.0);
-            format!("{client} - - [{date}] \"TCP\" 0 {sent} \"-\" \"-\" {component} {ms:.3} {end} -\n")
+        let mut line = match self.json {
+            true => as_json(record, now.as_secs_f64()).to_string(),
+            false => as_text(record, now.as_secs()),
         };
+        line.push('\n');
         self.source.push(line.into_bytes());
     }
 }
 
-fn as_json(request: &RequestRecord<'_>, time: f64) -> String {
-    let RequestRecord { component, client, seen, status, bytes, took, end } = request;
-    let agent = seen.agent.as_ref().map(|agent| plain(agent.as_bytes()));
-    let value = json!({
+fn as_json(record: &AccessRecord<'_>, time: f64) -> Value {
+    let AccessRecord { component, client, request, status, received, sent, took, end } = record;
+    let mut value = json!({
         "time": (time * 1000.0).round() / 1000.0,
         "component": component,
         "client": client,
-        "method": seen.method.as_str(),
-        "target": plain(seen.target.as_bytes()),
-        "version": format!("{:?}", seen.version),
-        "status": status,
-        "bytes": bytes,
+        "bytes": sent,
         "ms": (took.as_secs_f64() * 1_000_000.0).round() / 1000.0,
-        "end": end,
-        "id": plain(seen.id.as_bytes()),
-        "agent": agent,
+        "end": end.word(),
     });
-    format!("{value}\n")
+    let more = match request {
+        Some(request) => json!({
+            "method": request.method.as_str(),
+            "target": plain(request.target.as_bytes()),
+            "version": format!("{:?}", request.version),
+            "status": status,
+            "id": plain(request.id.as_bytes()),
+            "agent": request.agent.as_ref().map(|agent| plain(agent.as_bytes())),
+        }),
+        None => json!({ "protocol": "tcp", "received": received }),
+    };
+    if let (Value::Object(all), Value::Object(mut more)) = (&mut value, more) {
+        all.append(&mut more);
+    }
+    value
 }
 
-/// The combined log format of the common servers, and behind it component, milliseconds, how the answer ended, and id.
-fn as_text(request: &RequestRecord<'_>, seconds: u64) -> String {
-    let RequestRecord { component, client, seen, status, bytes, took, end } = request;
-    let agent = seen.agent.as_ref().map_or(b"-".as_slice(), |agent| agent.as_bytes());
-    let component = component.unwrap_or("-");
+/// The combined log format of the common servers, and behind it component, milliseconds, how it ended, and id. A
+/// connection has the same fields, as far as there is anything to say.
+fn as_text(record: &AccessRecord<'_>, seconds: u64) -> String {
+    let AccessRecord { component, client, request, status, sent, took, end, .. } = record;
+    let (line, agent, id) = match request {
+        Some(LoggedRequest { method, target, version, id, agent }) => (
+            format!("{method} {} {version:?}", quoted(target.as_bytes())),
+            quoted(agent.as_ref().map_or(b"-", HeaderValue::as_bytes)),
+            quoted(id.as_bytes()),
+        ),
+        None => ("TCP".to_owned(), "-".to_owned(), "-".to_owned()),
+    };
+    let (date, component, end) = (date(seconds), component.unwrap_or("-"), end.word());
     let ms = took.as_secs_f64() * 1000.0;
     format!(
-        "{client} - - [{}] \"{} {} {:?}\" {status} {bytes} \"-\" \"{}\" {component} {ms:.3} {end} {}\n",
-        date(seconds),
-        seen.method,
-        quoted(seen.target.as_bytes()),
-        seen.version,
-        quoted(agent),
-        quoted(seen.id.as_bytes()),
+        "{client} - - [{date}] \"{line}\" {status} {sent} \"-\" \"{agent}\" {component} {ms:.3} {end} {id}"
     )
 }
 

@@ -1,7 +1,5 @@
 //! Parts of a connection that do not depend on its kind: the stream, TLS, the lingering close, the access log.
 
 pub(super) mod access_log;
-pub(super) mod linger;
-pub(super) mod metered_stream;
+pub(super) mod stream;
 pub(super) mod tls;
-pub(super) mod transport;

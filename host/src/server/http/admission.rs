@@ -1,44 +1,52 @@
-//! Whether a request may pass, and what its guest is told of it and of its client.
+//! Admission of requests, and the headers that tell a guest of its request and of its client.
 //!
 //! Invariant: what a guest reads of its client's address, and of its request's id, a client cannot have made up, unless
-//! the manifest trusts whoever is in front.
+//! the manifest trusts the proxy in front.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::body::RequestError;
 use super::connection::Connection;
-use super::error_response::RequestError;
-use super::forwarded::describe_client;
-use super::request_id::REQUEST_ID;
+use crate::plan::Forwarded;
 use crate::server::generation::generation::Generation;
 
-/// A request as its guest will see it, and what becomes of its body, if it has one.
+/// The header that carries a request's id.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that a client may give.
+const LONGEST_ID: usize = 128;
+/// Beginning of the headers by which proxies describe a client. A client could send them, too: guests get them only if the
+/// manifest says so.
+const CLAIM: &str = "x-forwarded-";
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// A request as its guest will see it, and the progress of its body, if it has one.
 pub(crate) type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
 
 /// Progress of a request's body.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
-    /// It is larger than allowed.
     pub(crate) too_large: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
 }
 
-/// Lets a request pass, or not.
+/// Lets a request pass.
 ///
 /// # Errors
-/// Why it may not.
+/// The reason why it may not.
 pub(crate) fn admit(
     connection: &Arc<Connection>,
     generation: &Generation,
@@ -50,12 +58,10 @@ pub(crate) fn admit(
         return Err(RequestError::Upgrade);
     }
     let most = generation.plan.http.limits.body_size.unwrap_or(u64::MAX);
-    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > most) {
+    if content_length(&parts.headers).is_some_and(|length| length > most) {
         return Err(RequestError::TooLarge);
     }
-    let uri = std::mem::take(&mut parts.uri);
-    parts.uri = full_uri(connection, uri, &parts.headers, parts.version)?;
+    complete_uri(&mut parts, connection.is_tls)?;
     describe_client(connection.forwarded.clone(), generation.plan.http.forwarded, &mut parts.headers);
     parts.headers.insert(REQUEST_ID, id.clone());
     if body.is_end_stream() {
@@ -68,6 +74,11 @@ pub(crate) fn admit(
     Ok((Request::from_parts(parts, body.boxed_unsync()), Some(upload)))
 }
 
+/// Returns the length that a message says its body has.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// WebSocket cannot be passed on: `wasi:http` has no upgrades. Other offers may be ignored, and some clients make
 /// them with each request.
 fn wants_upgrade(headers: &HeaderMap) -> bool {
@@ -75,31 +86,27 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     offers.flat_map(|offers| offers.split(',')).any(|offer| offer.trim().eq_ignore_ascii_case("websocket"))
 }
 
-/// Puts together what HTTP/1 says in several places.
-fn full_uri(
-    connection: &Connection,
-    uri: Uri,
-    headers: &HeaderMap,
-    version: Version,
-) -> Result<Uri, RequestError> {
-    let mut hosts = headers.get_all(HOST).iter();
+/// Puts together the parts of a URI that HTTP/1 has in several places.
+fn complete_uri(request: &mut request::Parts, is_tls: bool) -> Result<(), RequestError> {
+    let mut hosts = request.headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     if second.is_some() {
         return Err(RequestError::BadRequest);
     }
-    let mut parts = uri.into_parts();
+    let mut parts = std::mem::take(&mut request.uri).into_parts();
     if parts.authority.is_none() {
         let authority = match host {
             Some(host) => Authority::try_from(host.as_bytes()),
             // HTTP/1.0 had no hosts.
-            None if version < Version::HTTP_11 => Ok(Authority::from_static("localhost")),
+            None if request.version < Version::HTTP_11 => Ok(Authority::from_static("localhost")),
             None => return Err(RequestError::BadRequest),
         };
         parts.authority = Some(authority.map_err(|_| RequestError::BadRequest)?);
     }
-    parts.scheme = Some(if connection.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)
+    request.uri = Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)?;
+    Ok(())
 }
 
 /// A client's body on its way to the guest.
@@ -108,15 +115,6 @@ struct RequestBody {
     left: u64,
     upload: Arc<Upload>,
     connection: Option<Arc<Connection>>,
-}
-
-impl RequestBody {
-    fn ended(&mut self) {
-        self.upload.ended.store(true, Ordering::Release);
-        if let Some(connection) = self.connection.take() {
-            connection.body_ended();
-        }
-    }
 }
 
 impl Body for RequestBody {
@@ -128,19 +126,17 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let size = match &frame {
-            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
-            Some(Err(_)) => 0,
-            None => {
-                self.ended();
-                0
-            }
-        };
-        match self.left.checked_sub(size) {
-            Some(left) => self.left = left,
-            None => {
+        if let Some(Ok(frame)) = &frame {
+            let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+            let Some(left) = self.left.checked_sub(size) else {
                 self.upload.too_large.store(true, Ordering::Release);
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
+            };
+            self.left = left;
+        } else if frame.is_none() {
+            self.upload.ended.store(true, Ordering::Release);
+            if let Some(connection) = self.connection.take() {
+                connection.body_ended();
             }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
@@ -153,4 +149,36 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Describes a client to its guest: `own` is its `forwarded` header.
+fn describe_client(own: HeaderValue, mode: Forwarded, headers: &mut HeaderMap) {
+    if mode == Forwarded::Append {
+        headers.append(FORWARDED, own);
+        return;
+    }
+    let claims = |name: &&HeaderName| name.as_str().starts_with(CLAIM) || *name == REAL_IP;
+    let claimed: Vec<_> = headers.keys().filter(claims).cloned().collect();
+    for name in claimed {
+        headers.remove(name);
+    }
+    headers.insert(FORWARDED, own);
+}
+
+/// Returns the client's id of a request if it can be used in a log, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let usable = |id: &&HeaderValue| {
+        let bytes = id.as_bytes();
+        !bytes.is_empty() && bytes.len() <= LONGEST_ID && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    headers.get(&REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_id)
+}
+
+/// Returns an id that no other request has: a part by chance for the process, and a number.
+fn new_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX);
+    HeaderValue::try_from(format!("{:016x}{number:08x}", *PROCESS))
+        .unwrap_or_else(|_| HeaderValue::from_static("none"))
 }

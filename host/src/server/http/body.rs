@@ -1,19 +1,22 @@
-//! Bodies on their way: a guest's answer to its client, a client's request to the guest.
+//! Answers on their way to the client: a guest's, and those that the host gives itself when no guest does.
 //!
 //! Invariant: an answer that was cut short never looks complete: it ends in an error, and its connection visibly
 //! breaks off. wasmtime ends both kinds in the same way; what tells them apart is whether the instance is dead.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::WasiBody;
 
-use super::in_flight::RequestInFlight;
+use super::connection::RequestInFlight;
 use crate::server::instance::handle::InstanceHandle;
 use crate::server::pool::job::Interest;
 
@@ -25,6 +28,68 @@ const TURNS: usize = 64;
 /// trap, and end an instance that could go on.
 const SINK_BYTES: usize = 1 << 20;
 const SINK_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+/// Seconds after which a client may try again.
+const RETRY_SECONDS: &str = "1";
+
+/// Why a request is not answered by its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestError {
+    BadRequest,
+    NoRoute,
+    TooLarge,
+    Upgrade,
+    GuestError,
+    Failed,
+    NoInstance,
+    Busy,
+    Stopping,
+    /// No answer came in time, and the client had not sent all of its request.
+    SlowClient,
+    Timeout,
+}
+
+impl RequestError {
+    /// Returns the status of the answer, and the reason in words for the client: nothing of the inside.
+    fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "its host is missing, doubled or no host"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no component is routed here"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"),
+            Self::Upgrade => {
+                (StatusCode::NOT_IMPLEMENTED, "upgrades (as for WebSocket) and CONNECT are not supported")
+            }
+            Self::GuestError => (StatusCode::INTERNAL_SERVER_ERROR, "the component answered with an error"),
+            Self::Failed => (StatusCode::BAD_GATEWAY, "the component failed"),
+            Self::NoInstance => (StatusCode::BAD_GATEWAY, "the component could not be started"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "all instances are busy"),
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the component stops"),
+            Self::SlowClient => (StatusCode::REQUEST_TIMEOUT, "the request was not sent in time"),
+            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "the component took too long"),
+        }
+    }
+
+    fn text(self) -> String {
+        let (status, reason) = self.answer();
+        format!("{status}: {reason}\n")
+    }
+}
+
+/// Returns the answer of the host. `bodiless`: it ends with its head.
+pub(crate) fn error_response(
+    refused: RequestError,
+    mut entry: RequestInFlight,
+    bodiless: bool,
+) -> Response<ResponseBody> {
+    let (status, _) = refused.answer();
+    entry.answered(status.as_u16(), bodiless);
+    let mut response = Response::new(whole(refused.text().into(), entry));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    }
+    response
+}
 
 /// Why an answer ends before it is complete.
 #[derive(Debug, thiserror::Error)]
@@ -37,42 +102,29 @@ pub(crate) enum BodyError {
     Guest(wasmtime_wasi_http::Error),
 }
 
-/// The body of any answer.
+/// The body of any answer: its first bytes, then the rest.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
-    source: Source,
-    /// Says how the request ended when the body is dropped.
-    entry: Option<RequestInFlight>,
+    head: Option<Bytes>,
+    /// The first bytes are all there are. The guest may still do something behind them.
+    is_whole: bool,
+    rest: Option<Box<GuestStream>>,
+    /// Tells how the request ended when the body is dropped.
+    entry: RequestInFlight,
 }
 
-#[derive(Debug)]
-enum Source {
-    /// All bytes there are; and what the guest still does behind them, if anything.
-    Whole(
-        Option<Bytes>,
-        #[expect(dead_code, reason = "kept for what its drop does")] Option<Box<GuestStream>>,
-    ),
-    Stream(Box<GuestStream>),
-}
-
-/// An answer that a guest is still writing: first what was read of it, then the rest.
+/// The part of an answer that a guest is still writing.
 #[derive(Debug)]
 struct GuestStream {
-    head: Option<Bytes>,
     next: Option<Result<Frame<Bytes>, BodyError>>,
     body: Option<WasiBody>,
     instance: Arc<InstanceHandle>,
-    /// Whether the rest is read on when the client leaves.
-    sink: bool,
     /// Dropped last: the request is live until the body is gone.
     _interest: Interest,
 }
 
 impl GuestStream {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(head) = self.head.take() {
-            return Poll::Ready(Some(Ok(Frame::data(head))));
-        }
         if let Some(next) = self.next.take() {
             return Poll::Ready(Some(next));
         }
@@ -91,13 +143,14 @@ impl GuestStream {
 
 impl Drop for GuestStream {
     fn drop(&mut self) {
-        if let Some(body) = self.body.take().filter(|_| self.sink && !self.instance.is_dead()) {
+        // A sync guest cannot stand it when its client leaves.
+        if let Some(body) = self.body.take().filter(|_| !self.instance.is_async && !self.instance.is_dead()) {
             tokio::spawn(sink(body));
         }
     }
 }
 
-/// Reads an answer that nobody wants any more, up to a bound.
+/// Reads an answer whose client has left, up to a bound.
 pub(crate) async fn sink(mut body: WasiBody) {
     let _over = tokio::time::timeout(SINK_TIME, async {
         let mut read = 0;
@@ -111,47 +164,36 @@ pub(crate) async fn sink(mut body: WasiBody) {
     .await;
 }
 
-/// Returns the body of an answer that the host gives itself.
-pub(crate) fn whole(bytes: Bytes, entry: Option<RequestInFlight>) -> ResponseBody {
-    ResponseBody { source: Source::Whole(Some(bytes), None), entry }
+/// Returns the body of an answer that is there as a whole.
+fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
+    ResponseBody { head: Some(bytes), is_whole: true, rest: None, entry }
 }
 
 /// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
-/// write and not several; else as the guest writes it. `sink` says that the guest cannot stand it when its client
-/// leaves. An answer that has the `length` it announced is whole, whatever the guest does behind it.
+/// write and not several; else as the guest writes it. An answer that has the `length` it announced is whole, whatever
+/// the guest does behind it.
 pub(crate) async fn of_guest(
     mut body: WasiBody,
     length: Option<u64>,
     instance: Arc<InstanceHandle>,
     interest: Interest,
     entry: RequestInFlight,
-    sink: bool,
 ) -> ResponseBody {
-    let mut head = Head::default();
+    let (mut head, mut size) = (None, 0);
     let mut turns = 0;
     let next = loop {
         match body.frame().now_or_never() {
-            Some(Some(Ok(frame))) if frame.is_data() && head.len() < ONE_WRITE => {
-                head.push(frame);
-                if length == Some(head.len() as u64) {
-                    let bytes = head.take();
-                    let rest = GuestStream {
-                        head: None,
-                        next: None,
-                        body: Some(body),
-                        instance,
-                        sink,
-                        _interest: interest,
-                    };
-                    return ResponseBody {
-                        source: Source::Whole(bytes, Some(Box::new(rest))),
-                        entry: Some(entry),
-                    };
+            Some(Some(Ok(frame))) if frame.is_data() && size < ONE_WRITE => {
+                let bytes = frame.into_data().unwrap_or_default();
+                size += bytes.len();
+                head = Some(joined(head, bytes));
+                if length == Some(size as u64) {
+                    break None;
                 }
             }
             Some(Some(frame)) => break Some(frame.map_err(BodyError::Guest)),
             Some(None) if instance.is_dead() => break Some(Err(BodyError::CutShort)),
-            Some(None) => return whole(head.take().unwrap_or_default(), Some(entry)),
+            Some(None) => return whole(head.unwrap_or_default(), entry),
             None if turns < TURNS && !instance.turn.waits() => {
                 turns += 1;
                 turn().await;
@@ -159,52 +201,24 @@ pub(crate) async fn of_guest(
             None => break None,
         }
     };
+    let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let stream = GuestStream { head: head.take(), next, body, instance, sink, _interest: interest };
-    ResponseBody { source: Source::Stream(Box::new(stream)), entry: Some(entry) }
+    let rest = Some(Box::new(GuestStream { next, body, instance, _interest: interest }));
+    ResponseBody { head, is_whole, rest, entry }
 }
 
-/// Lets everybody else on the thread run once.
+/// Returns the bytes of an answer so far; copies only if they come in several pieces.
+fn joined(before: Option<Bytes>, bytes: Bytes) -> Bytes {
+    let Some(before) = before.filter(|before| !before.is_empty()) else { return bytes };
+    let mut all = BytesMut::from(before);
+    all.extend_from_slice(&bytes);
+    all.freeze()
+}
+
+/// Lets all other tasks of the thread run once.
 async fn turn() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// The first bytes of an answer; copied only if they come in several pieces.
-#[derive(Default)]
-struct Head {
-    first: Option<Bytes>,
-    joined: BytesMut,
-}
-
-impl Head {
-    fn len(&self) -> usize {
-        self.first.as_ref().map_or(0, Bytes::len) + self.joined.len()
-    }
-
-    fn push(&mut self, frame: Frame<Bytes>) {
-        let Ok(bytes) = frame.into_data() else { return };
-        if self.len() == 0 {
-            self.first = Some(bytes);
-            return;
-        }
-        if let Some(first) = self.first.take() {
-            self.joined.extend_from_slice(&first);
-        }
-        self.joined.extend_from_slice(&bytes);
-    }
-
-    fn take(&mut self) -> Option<Bytes> {
-        let joined = std::mem::take(&mut self.joined);
-        self.first.take().or_else(|| (!joined.is_empty()).then(|| joined.freeze()))
-    }
+    poll_fn(|context| Poll::Ready(context.waker().clone())).await.wake();
+    futures::pending!();
 }
 
 impl Body for ResponseBody {
@@ -216,34 +230,31 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Whole(bytes, _) => {
-                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
-                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
-            }
-            Source::Stream(stream) => stream.poll(context),
+        let frame = match (this.head.take(), &mut this.rest) {
+            (Some(head), _) if !this.is_whole || !head.is_empty() => Poll::Ready(Some(Ok(Frame::data(head)))),
+            (_, Some(rest)) if !this.is_whole => rest.poll(context),
+            _ => Poll::Ready(None),
         };
-        if let (Poll::Ready(frame), Some(entry)) = (&frame, this.entry.as_mut()) {
-            match frame {
-                Some(Ok(frame)) => entry.count(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(_)) => entry.cut_short(),
-                None => entry.complete(),
-            }
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => this.entry.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
+            Poll::Ready(Some(Err(_))) => this.entry.cut_short(),
+            Poll::Ready(None) => this.entry.complete(),
+            Poll::Pending => {}
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.source, Source::Whole(bytes, _) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        self.is_whole && self.head.as_ref().is_none_or(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Stream(stream) => match (&stream.head, &stream.next, &stream.body) {
-                (None, None, Some(body)) => body.size_hint(),
-                _ => SizeHint::default(),
-            },
+        if self.is_whole {
+            return SizeHint::with_exact(self.head.as_ref().map_or(0, Bytes::len) as u64);
+        }
+        match (&self.head, self.rest.as_deref()) {
+            (None, Some(GuestStream { next: None, body: Some(body), .. })) => body.size_hint(),
+            _ => SizeHint::default(),
         }
     }
 }
@@ -251,8 +262,28 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A body in one piece goes out with the head.
-        if let (Source::Whole(None, _), Some(entry)) = (&self.source, self.entry.as_mut()) {
-            entry.complete();
+        if self.is_whole && self.head.is_none() {
+            self.entry.complete();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_begins_with_its_status() {
+        use RequestError::*;
+        let all = [
+            BadRequest, NoRoute, TooLarge, Upgrade, GuestError, Failed, NoInstance, Busy, Stopping,
+            SlowClient, Timeout,
+        ];
+        for refused in all {
+            let (status, _) = refused.answer();
+            let head = format!("{} {}: ", status.as_u16(), status.canonical_reason().unwrap());
+            assert!(refused.text().starts_with(&head), "{refused:?}");
+            assert!(refused.text().ends_with('\n'), "{refused:?}");
         }
     }
 }

@@ -1,70 +1,75 @@
-//! State of one client's HTTP connection, as its requests and whoever serves it share it.
+//! State of one client's HTTP connection, and of each request on it from its arrival to the end of its answer.
+//!
+//! Invariant: each request is counted in once and out once.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use http::HeaderValue;
 use tokio::sync::Notify;
 
-use super::forwarded::forwarded_for;
 use crate::plan::LimitsPlan;
-use crate::server::address::address::{Address, Intake, Stage};
-use crate::server::connection::metered_stream::Meter;
+use crate::server::address::acceptor::{Accepted, Stream};
+use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
+use crate::server::connection::access_log::{AccessRecord, Ending, LoggedRequest};
+use crate::server::connection::stream::Meter;
+use crate::server::generation::generation::Generation;
 use crate::server::worker::workers::Workers;
 
-/// State of one connection.
+/// State of one connection, as its requests and the code that serves it share it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Where it came in.
-    pub(crate) address: Arc<Address>,
+    /// The address where it came in.
+    pub(super) address: Arc<Address>,
     /// The client's address.
-    pub(crate) client: String,
-    /// On whose threads it is served.
-    pub(crate) host: Arc<Workers>,
-    /// On which of them: that of this slot.
-    pub(crate) worker: usize,
+    client: String,
+    /// The threads that serve it.
+    pub(super) host: Arc<Workers>,
+    /// The slot of its thread.
+    pub(super) worker: usize,
     /// The `forwarded` header for guests.
-    pub(crate) forwarded: HeaderValue,
+    pub(super) forwarded: HeaderValue,
     /// Its limits, as its address had them when it came.
-    pub(crate) limits: LimitsPlan,
-    /// Whether TLS is spoken on it.
-    pub(crate) is_tls: bool,
-    pub(crate) meter: Arc<Meter>,
+    pub(super) limits: LimitsPlan,
+    pub(super) is_tls: bool,
+    pub(super) meter: Arc<Meter>,
+    /// Requests without their whole answer.
     in_flight: AtomicUsize,
-    /// Read when the last request ended.
-    pub(crate) mark: AtomicUsize,
+    /// Bytes that had been read when the last request ended.
+    pub(super) mark: AtomicU64,
+    /// An answer has broken off.
     pub(super) broke_off: AtomicBool,
+    /// Bodies of requests that have begun and not ended.
     pub(super) bodies: AtomicUsize,
+    /// It brings one request at a time.
     pub(super) serial: AtomicBool,
     pub(super) drains: AtomicBool,
-    /// Whether its address drained before it could bring a request.
+    /// Its address drained before it could bring a request.
     pub(super) is_late: AtomicBool,
     pub(super) first_request: Notify,
     intake: Mutex<Option<Intake>>,
 }
 
 impl Connection {
-    /// Returns a connection on which nothing has come in yet.
+    /// Returns a connection on which nothing has come in yet, and what is left of it as it was accepted.
     pub(super) fn new(
-        address: Arc<Address>,
-        client: String,
-        host: Arc<Workers>,
+        accepted: Accepted,
         worker: usize,
         is_tls: bool,
-        intake: Intake,
-    ) -> Self {
-        let limits = address.routing().limits;
-        Self {
+    ) -> (Arc<Self>, Stream, CountedConnection) {
+        let Accepted { stream, client, address, host, intake, counted } = accepted;
+        let connection = Self {
             forwarded: forwarded_for(&client, is_tls),
+            limits: address.routing().limits,
             address,
             client,
             host,
             worker,
-            limits,
             is_tls,
             meter: Arc::default(),
             in_flight: AtomicUsize::new(0),
-            mark: AtomicUsize::new(0),
+            mark: AtomicU64::new(0),
             broke_off: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
             serial: AtomicBool::new(true),
@@ -72,30 +77,12 @@ impl Connection {
             is_late: AtomicBool::new(false),
             first_request: Notify::new(),
             intake: Mutex::new(Some(intake)),
-        }
+        };
+        (Arc::new(connection), stream, counted)
     }
 
-    /// Notes that a request has arrived.
-    pub(crate) fn request_began(&self) {
-        self.in_flight.fetch_add(1, SeqCst);
-        if self.is_late.load(SeqCst) {
-            self.first_request.notify_one();
-        }
-    }
-
-    /// Notes that a request has its answer, or never will.
-    pub(crate) fn request_ended(&self) {
-        self.mark.store(usize::try_from(self.meter.read()).unwrap_or(usize::MAX), SeqCst);
-        self.in_flight.fetch_sub(1, SeqCst);
-    }
-
-    /// Notes that an answer breaks off.
-    pub(crate) fn answer_broke_off(&self) {
-        self.broke_off.store(true, SeqCst);
-    }
-
-    /// Notes that a request's body begins, or ends.
-    pub(crate) fn body_began(&self) {
+    /// Notes that a request's body begins.
+    pub(super) fn body_began(&self) {
         // Of several on an HTTP/1 connection those before were read: only the last one counts.
         if self.is_serial() {
             self.bodies.store(1, SeqCst)
@@ -104,23 +91,19 @@ impl Connection {
         }
     }
 
-    pub(crate) fn body_ended(&self) {
+    /// Notes that a request's body has ended.
+    pub(super) fn body_ended(&self) {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
     /// Returns the requests without their whole answer.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(SeqCst)
     }
 
-    /// Returns whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight() == 0 && !self.meter.is_blocked()
-    }
-
-    /// Returns whether clients are told to come back on another connection.
-    pub(crate) fn winds_down(&self) -> bool {
-        self.address.stage() >= Stage::Delay
+    /// Returns true if it brings one request at a time.
+    pub(super) fn is_serial(&self) -> bool {
+        self.serial.load(SeqCst)
     }
 
     /// Notes that its address drains. An HTTP/1 connection brings no more requests when it has one: the answer
@@ -130,18 +113,13 @@ impl Connection {
         if self.in_flight() > 0 {
             self.request_taken();
         } else {
-            // Whatever a guest left unread was read behind it, or the connection would not be here any more.
+            // Bytes that a guest left unread were read behind it, or the connection would not be here any more.
             self.bodies.store(0, SeqCst);
         }
     }
 
-    /// Returns whether it brings one request at a time.
-    pub(crate) fn is_serial(&self) -> bool {
-        self.serial.load(SeqCst)
-    }
-
     /// Notes that a request was handed over.
-    pub(crate) fn request_taken(&self) {
+    pub(super) fn request_taken(&self) {
         if self.drains.load(SeqCst) && self.is_serial() {
             self.release_intake();
         }
@@ -149,5 +127,110 @@ impl Connection {
 
     pub(super) fn release_intake(&self) {
         drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Returns the `forwarded` header of a client at this address.
+fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
+    let proto = if tls { "https" } else { "http" };
+    // RFC 7239: an address with colons stands in brackets and quotes, a client without an address is unknown.
+    let node = match client.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(address)) => address.to_string(),
+        Ok(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
+        Err(_) => "unknown".to_owned(),
+    };
+    HeaderValue::try_from(format!("for={node};proto={proto}"))
+        .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+}
+
+/// One request under way. Dropping it is its end.
+#[derive(Debug)]
+pub(crate) struct RequestInFlight {
+    generation: Option<Arc<Generation>>,
+    connection: Arc<Connection>,
+    started: Instant,
+    status: u16,
+    /// Bytes of the answer's body.
+    pub(super) bytes: u64,
+    /// `ClientLeft` as long as the end of its answer has not been reached.
+    end: Ending,
+    logged: Option<Box<LoggedRequest>>,
+}
+
+impl RequestInFlight {
+    /// Counts a request in.
+    pub(crate) fn begin(
+        generation: Option<Arc<Generation>>,
+        connection: Arc<Connection>,
+        logged: Option<LoggedRequest>,
+    ) -> Self {
+        connection.in_flight.fetch_add(1, SeqCst);
+        if connection.is_late.load(SeqCst) {
+            connection.first_request.notify_one();
+        }
+        if let Some(generation) = &generation {
+            generation.stats.began(connection.worker);
+        }
+        let (started, end, logged) = (Instant::now(), Ending::ClientLeft, logged.map(Box::new));
+        Self { generation, connection, started, status: 0, bytes: 0, end, logged }
+    }
+
+    /// Counts it for another component from now on.
+    pub(crate) fn move_to(&mut self, generation: &Arc<Generation>) {
+        generation.stats.began(self.connection.worker);
+        if let Some(before) = self.generation.replace(generation.clone()) {
+            before.stats.moved_on(self.connection.worker);
+            before.request_ended();
+        }
+    }
+
+    /// Notes the status. `bodiless` answers are complete with their head.
+    pub(crate) fn answered(&mut self, status: u16, bodiless: bool) {
+        self.status = status;
+        if bodiless {
+            self.end = Ending::Complete;
+        }
+    }
+
+    /// Notes that the answer is complete.
+    pub(crate) fn complete(&mut self) {
+        if self.end == Ending::ClientLeft {
+            self.end = Ending::Complete;
+        }
+    }
+
+    /// Notes that the answer breaks off.
+    pub(crate) fn cut_short(&mut self) {
+        self.end = Ending::CutShort;
+        self.connection.broke_off.store(true, SeqCst);
+    }
+}
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        let connection = &self.connection;
+        if self.end == Ending::ClientLeft && connection.address.stage() == Stage::Cut {
+            self.end = Ending::CutShort;
+        }
+        if let (Some(request), Some(log)) = (self.logged.as_deref(), connection.address.access.as_ref()) {
+            log.write(&AccessRecord {
+                component: self.generation.as_ref().map(|generation| generation.plan.name.as_str()),
+                client: &connection.client,
+                request: Some(request),
+                status: self.status,
+                received: 0,
+                sent: self.bytes,
+                took,
+                end: self.end,
+            });
+        }
+        connection.mark.store(connection.meter.read(), SeqCst);
+        connection.in_flight.fetch_sub(1, SeqCst);
+        // Behind everything else: its component may end with it.
+        if let Some(generation) = &self.generation {
+            generation.stats.ended(connection.worker, self.status, took, self.end == Ending::CutShort);
+            generation.request_ended();
+        }
     }
 }

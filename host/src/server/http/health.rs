@@ -1,14 +1,14 @@
 //! Health checks: the host sends a request of its own at intervals, through the same queue and instances as any other.
 //!
-//! Invariant: it is told once, after so many bad answers in a row as the plan says; and it leaves nothing behind but what
-//! any client that leaves does.
+//! Invariant: a failure is told once, after so many bad answers in a row as the plan says.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::channel::oneshot;
+use futures::future::{BoxFuture, Fuse};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{sleep, timeout};
@@ -23,30 +23,27 @@ use crate::text::units::format_duration;
 /// The client's name, as the guest sees it.
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");
 
-/// See the module's documentation.
-pub(crate) struct Health(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
+/// The health checks of one generation. They end with the first failure.
+pub(crate) struct Health(Fuse<BoxFuture<'static, String>>);
 
 impl Health {
-    /// Returns what asks a component, if its plan says so.
+    /// Returns the checks of a generation, if its plan has any.
     pub(crate) fn new(plan: Option<&HealthPlan>, pool: Arc<Pool>) -> Self {
         let asked = plan.and_then(|plan| Some((plan.clone(), plan.path.clone()?)));
-        Self(asked.map(|(plan, path)| Box::pin(ask_on(plan, path, pool)) as _))
+        Self(asked.map_or_else(Fuse::terminated, |(plan, path)| ask_on(plan, path, pool).boxed().fuse()))
     }
 
-    /// Returns what asks nobody.
+    /// Returns no checks.
     pub(crate) fn none() -> Self {
-        Self(None)
+        Self(Fuse::terminated())
     }
 
-    /// Returns what is wrong, once it is; only once.
+    /// Returns the failure, once; nothing before and after it.
     ///
     /// # Cancel safety
-    /// Can be dropped and called again. While it is not called, nobody is asked.
+    /// Can be dropped and called again. While it is not called, no request is sent.
     pub(crate) async fn failed(&mut self) -> String {
-        let Some(asking) = self.0.as_mut() else { return std::future::pending().await };
-        let what = asking.await;
-        self.0 = None;
-        what
+        (&mut self.0).await
     }
 }
 
@@ -94,7 +91,7 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
         }
     };
     let status = response.status();
-    // A sync guest that writes to nobody would trap, also when nobody asks any more.
+    // A sync guest traps when it writes an answer that is not read.
     tokio::spawn(sink(response.into_body()));
     match status.is_server_error() {
         true => Err(format!("the answer is {status}")),

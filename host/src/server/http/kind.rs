@@ -6,29 +6,22 @@ use crate::server::generation::protocol::Protocol;
 use crate::server::generation::stats::REQUEST;
 use crate::server::instance::handler::HandlerIndex;
 
-const FORM: &str = "build it for `wasi:http` 0.2.x or 0.3.x as it was published";
+const fn handler(interface: &'static str, generations: &'static [u64]) -> ExportSpec {
+    ExportSpec {
+        interface,
+        function: "handle",
+        generations,
+        // `check_export` says what is wrong.
+        fits: |_| true,
+        form: "build it for `wasi:http` 0.2.x or 0.3.x as it was published",
+    }
+}
 
-/// See the module's documentation.
+/// Kind `http`.
 pub(crate) static HTTP: Kind = Kind {
     name: "http",
     handles: "wasi:http",
-    exports: &[
-        ExportSpec {
-            interface: "wasi:http/incoming-handler",
-            function: "handle",
-            generations: &[2],
-            // `check_export` says what is wrong.
-            fits: |_| true,
-            form: FORM,
-        },
-        ExportSpec {
-            interface: "wasi:http/handler",
-            function: "handle",
-            generations: &[3],
-            fits: |_| true,
-            form: FORM,
-        },
-    ],
+    exports: &[handler("wasi:http/incoming-handler", &[2]), handler("wasi:http/handler", &[3])],
     is_program: false,
     is_pooled: true,
     shares_addresses: true,

@@ -3,12 +3,7 @@
 pub(super) mod admission;
 pub(super) mod body;
 pub(super) mod connection;
-pub(super) mod error_response;
-pub(super) mod forwarded;
 pub(super) mod health;
-pub(super) mod in_flight;
 pub(super) mod kind;
 pub(super) mod request;
-pub(super) mod request_id;
 pub(super) mod serve;
-pub(super) mod timeouts;

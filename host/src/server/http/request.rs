@@ -1,5 +1,6 @@
-//! One request: whose it is, whether it may pass, what its guest is told of it, and what its client gets when the
-//! guest has no answer. Invariant: each request gets one answer, or its connection breaks off visibly.
+//! One request: its generation, its guest's answer, and what its client gets when the guest has none.
+//!
+//! Invariant: each request gets one answer, or its connection breaks off visibly.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,20 +8,18 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::channel::oneshot;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::admit;
-use super::body::{ResponseBody, of_guest};
-use super::connection::Connection;
-use super::error_response::{RequestError, error_response};
-use super::in_flight::RequestInFlight;
+use super::admission::{REQUEST_ID, admit, content_length, request_id};
+use super::body::{RequestError, ResponseBody, error_response, of_guest};
+use super::connection::{Connection, RequestInFlight};
 use super::kind::HTTP;
-use super::request_id::{REQUEST_ID, request_id};
+use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
@@ -41,9 +40,15 @@ pub(crate) async fn handle(
     let version = request.version();
     let bodiless = request.method() == Method::HEAD;
     let id = request_id(request.headers());
-    let seen = connection.address.access.is_some().then(|| seen(&request, &id));
+    let logged = connection.address.access.is_some().then(|| LoggedRequest {
+        method: request.method().clone(),
+        target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+        version,
+        id: id.clone(),
+        agent: request.headers().get(USER_AGENT).cloned(),
+    });
     let generation = route(&connection, &request);
-    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), seen);
+    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), logged);
     let answered = match generation {
         Some(generation) => pass(&connection, generation, request, &id, &mut entry).await,
         None => Err(RequestError::NoRoute),
@@ -53,25 +58,20 @@ pub(crate) async fn handle(
             let (parts, body) = response.into_parts();
             let bodiless = bodiless || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
             entry.answered(parts.status.as_u16(), bodiless);
-            let sink = !instance.is_async;
-            let length =
-                parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-            let body = of_guest(body, length, instance, interest, entry, sink).await;
+            let length = content_length(&parts.headers);
+            let body = of_guest(body, length, instance, interest, entry).await;
             Response::from_parts(parts, body)
         }
-        Err(refused) => {
-            entry.answered(refused.status().as_u16(), bodiless);
-            error_response(refused, entry)
-        }
+        Err(refused) => error_response(refused, entry, bodiless),
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    if version < Version::HTTP_2 && connection.winds_down() {
+    if version < Version::HTTP_2 && connection.address.stage() >= Stage::Delay {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
 
-/// Returns who serves a request.
+/// Returns the generation that serves a request.
 fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generation>> {
     let named = request.uri().host();
     let host = named.or_else(|| request.headers().get(HOST)?.to_str().ok());
@@ -79,18 +79,6 @@ fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generat
     let generation = routing.routes.find(host, request.uri().path());
     // A component of another kind can have taken the address over.
     generation.filter(|generation| generation.loaded.kind == &HTTP).cloned()
-}
-
-fn seen(request: &Request<Incoming>, id: &HeaderValue) -> LoggedRequest {
-    let target = request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string);
-    let agent = request.headers().get(USER_AGENT).cloned();
-    LoggedRequest {
-        method: request.method().clone(),
-        target,
-        version: request.version(),
-        id: id.clone(),
-        agent,
-    }
 }
 
 type Passed = (wasmtime_wasi_http::handler::Response, Arc<InstanceHandle>, Interest);
@@ -103,11 +91,8 @@ async fn pass(
     id: &HeaderValue,
     entry: &mut RequestInFlight,
 ) -> Result<Passed, RequestError> {
-    let admitted = admit(connection, &generation, request, id);
-    let submitted = admitted.and_then(|(request, upload)| {
-        let waiting = submit(connection, generation, request, entry, false)?;
-        Ok((waiting, upload))
-    });
+    let submitted = admit(connection, &generation, request, id)
+        .and_then(|(request, upload)| Ok((submit(connection, generation, request, entry, false)?, upload)));
     connection.request_taken();
     let (mut waiting, upload) = submitted?;
     let answer = loop {
@@ -148,7 +133,7 @@ async fn pass(
     }
 }
 
-/// Hands a request in. If its component takes no more, it goes to whoever has taken over meanwhile.
+/// Hands a request in. If its generation takes no more, it goes to the one that has taken over meanwhile.
 fn submit(
     connection: &Connection,
     mut generation: Arc<Generation>,
@@ -200,25 +185,22 @@ impl Waiting {
         let limit = self.generation.plan.http.request_timeout;
         let mut waits_until = Instant::now() + limit;
         loop {
-            match timeout_at(waits_until.into(), &mut self.answer).await {
+            let late = match timeout_at(waits_until.into(), &mut self.answer).await {
                 Ok(answer) => return Ok(answer),
-                Err(late) => {
-                    let taken = self.interest.as_ref().and_then(|interest| interest.0.taken_at());
-                    match taken.map(|taken| taken + limit).filter(|until| *until > waits_until) {
-                        Some(until) => waits_until = until,
-                        None => return Err(late),
-                    }
-                }
-            }
+                Err(late) => late,
+            };
+            let taken = self.interest.as_ref().and_then(|interest| interest.0.taken_at());
+            let until = taken.map(|taken| taken + limit).filter(|until| *until > waits_until);
+            waits_until = until.ok_or(late)?;
         }
     }
 
-    /// Returns the request if nobody took it and it was given back.
+    /// Returns the request if no instance took it and it was given back.
     fn returned(&self) -> Option<Request<WasiBody>> {
         self.interest.as_ref()?.0.returned()
     }
 
-    /// Returns who took it, if anybody did.
+    /// Returns the instance that took it, if one did.
     fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest)> {
         let interest = self.interest.take()?;
         Some((interest.0.taker()?.clone(), interest))
@@ -236,7 +218,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Returns whether the guest answered with an error, as it may.
+/// Returns true if the guest answered with an error, as it may.
 fn is_error_code(error: &wasmtime::Error) -> bool {
     use wasmtime_wasi_http::{p2, p3};
     error.downcast_ref::<p3::bindings::http::types::ErrorCode>().is_some()

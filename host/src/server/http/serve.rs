@@ -1,54 +1,49 @@
-//! Serving one client's HTTP connection from its acceptance to its end.
+//! Serving one client's HTTP connection from its acceptance to its end, and how long the client may take. Requests
+//! themselves are in `request`.
 //!
 //! Invariant (I8): when its address drains, an idle connection is closed at once, before a byte of another request is
-//! read; one with requests in flight lives until they are answered; and no client holds the stop up by sending
-//! slowly. Requests themselves are in `request`.
+//! read; one with requests in flight lives until they are answered; and no client holds the stop up by sending slowly.
 
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use http::Version;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
 use super::request::handle;
-use super::timeouts::Timeouts;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::Stage;
-use crate::server::connection::linger::{LAST_LOOK, LINGER, STRAGGLE, linger};
-use crate::server::connection::metered_stream::{HttpVersion, Meter, MeteredStream};
-use crate::server::connection::transport::Transport;
+use crate::server::connection::stream::{
+    LAST_LOOK, LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger,
+};
 use crate::server::worker::workers::ConnectionSlot;
 
 /// Streams at a time on one HTTP/2 connection.
 const STREAMS: u32 = 256;
-/// How often an HTTP/2 client is asked whether it is still there.
+/// Interval at which an HTTP/2 client is asked for a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Least time between two looks at a client.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection, and breaks off what is in flight.
 pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
-    let Accepted { stream, client, address, host, intake, counted } = accepted;
-    let tls = address.routing().tls.clone();
-    let connection = Arc::new(Connection::new(address, client, host, worker, tls.is_some(), intake));
-    let stream = match stream {
-        Stream::Tcp(stream) => TcpStream::from_std(stream).map(|stream| (Some(stream), None)),
-        Stream::Unix(stream) => UnixStream::from_std(stream).map(|stream| (None, Some(stream))),
-    };
-    match stream {
-        Ok((Some(stream), _)) => begin(&connection, tls, stream).await,
-        Ok((None, Some(stream))) => begin(&connection, tls, stream).await,
-        Ok((None, None)) => {}
-        Err(error) => tracing::debug!(%error, "a connection cannot be served"),
+    let tls = accepted.address.routing().tls.clone();
+    let (connection, stream, counted) = Connection::new(accepted, worker, tls.is_some());
+    if let Err(error) = begin(&connection, tls, stream).await {
+        tracing::debug!(%error, "a connection cannot be served");
     }
     drop(connection);
     // The order matters: the end of the last connection makes others count the worker's.
@@ -56,38 +51,37 @@ pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlo
     drop(counted);
 }
 
-async fn begin<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
-    match tls {
-        None => converse(connection, stream, None).await,
-        Some(tls) => {
-            if let Some(stream) = greet(connection, &tls, stream).await {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let protocol = if is_http2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
-                converse(connection, stream, Some(protocol)).await;
-            }
-        }
+async fn begin(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: Stream) -> io::Result<()> {
+    match stream {
+        Stream::Tcp(stream) => greet(connection, tls, TcpStream::from_std(stream)?).await,
+        Stream::Unix(stream) => greet(connection, tls, UnixStream::from_std(stream)?).await,
+    }
+    Ok(())
+}
+
+async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
+    let Some(tls) = tls else { return converse(connection, stream, None).await };
+    if let Some(stream) = shake_hands(connection, &tls, stream).await {
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        converse(connection, stream, Some(version)).await;
     }
 }
 
 /// Shakes hands. A client that is at it when its address drains has a little time left; one that has not said a word
 /// has none.
-async fn greet<S: Transport>(
+async fn shake_hands<S: Transport>(
     connection: &Connection,
     tls: &TlsAcceptor,
     stream: S,
 ) -> Option<TlsStream<MeteredStream<S>>> {
-    let mut stage = connection.address.watch();
     let meter = Arc::new(Meter::default());
     let limit = connection.limits.header_timeout;
     let mut greeting = pin!(timeout(limit, tls.accept(MeteredStream::new(stream, meter.clone()))));
-    let last_look = async {
-        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        sleep(LAST_LOOK).await;
-    };
     tokio::select! {
         biased;
         greeted = &mut greeting => return greeted.ok()?.ok(),
-        () = last_look => {}
+        () = last_look(connection) => {}
     }
     if meter.read() == 0 {
         return None;
@@ -96,39 +90,38 @@ async fn greet<S: Transport>(
     timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
-async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, protocol: Option<HttpVersion>) {
+/// Returns once the address drains and the socket was looked at since: a new socket has to be looked at first.
+async fn last_look(connection: &Connection) {
+    drop(connection.address.watch().wait_for(|stage| *stage >= Stage::Drain).await);
+    sleep(LAST_LOOK).await;
+}
+
+async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, version: Option<Version>) {
     let mut wire = MeteredStream::new(stream, connection.meter.clone());
-    let mut timeouts = Timeouts::new(connection.clone());
-    let protocol = match protocol {
-        Some(protocol) => protocol,
-        None => match sniff(connection, &mut wire, &mut timeouts).await {
-            Some(protocol) => protocol,
-            None => return,
-        },
+    let mut timeouts = Timeouts::new(connection);
+    let version = match version {
+        Some(version) => Some(version),
+        None => sniff(connection, &mut wire, &mut timeouts).await,
     };
-    match protocol {
-        HttpVersion::Http1 => converse1(connection, wire, timeouts).await,
-        HttpVersion::Http2 => converse2(connection, wire, timeouts).await,
+    match version {
+        Some(Version::HTTP_2) => converse2(connection, wire, timeouts).await,
+        Some(_) => converse1(connection, wire, timeouts).await,
+        None => {}
     }
 }
 
-/// Finds out what the client speaks; `None` when it has left, or was given up before it said a word.
+/// Finds out what the client speaks; `None` when it has left, or was given up before it said a word. Requests that have
+/// come before the address drains are served.
 async fn sniff<S: Transport>(
     connection: &Connection,
     wire: &mut MeteredStream<S>,
-    timeouts: &mut Timeouts,
-) -> Option<HttpVersion> {
-    let mut stage = connection.address.watch();
-    // Requests that have come before the address drains are served. A new socket has to be looked at first.
-    let last_look = async {
-        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        sleep(LAST_LOOK).await;
-    };
+    timeouts: &mut Timeouts<'_>,
+) -> Option<Version> {
     tokio::select! {
         biased;
         sniffed = wire.sniff() => return sniffed.ok().flatten(),
         _ = timeouts.give_up() => return None,
-        () = last_look => {}
+        () = last_look(connection) => {}
     }
     if connection.meter.read() == 0 {
         return None;
@@ -144,19 +137,18 @@ async fn sniff<S: Transport>(
 async fn converse1<S: Transport>(
     connection: &Arc<Connection>,
     wire: MeteredStream<S>,
-    mut timeouts: Timeouts,
+    mut timeouts: Timeouts<'_>,
 ) {
-    let limits = connection.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
     let mut conversation = http1::Builder::new()
-        .max_buf_size(limits.header_size)
+        .max_buf_size(connection.limits.header_size)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http1::Connection::graceful_shutdown(conversation);
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
-    let unfinished = !connection.is_idle();
-    let stream = conversation.into_parts().io.into_inner().into_inner();
+    let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
+    let stream = conversation.into_parts().io.into_inner().stream;
     if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
         // HTTP/1.0 has no other sign that an answer is whole than the end of its connection.
         stream.reset();
@@ -170,17 +162,16 @@ async fn converse1<S: Transport>(
 async fn converse2<S: Transport>(
     connection: &Arc<Connection>,
     wire: MeteredStream<S>,
-    mut timeouts: Timeouts,
+    mut timeouts: Timeouts<'_>,
 ) {
     connection.serial.store(false, SeqCst);
-    let limits = connection.limits;
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
     let conversation = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .adaptive_window(true)
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(connection.limits.header_size).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE)
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http2::Connection::graceful_shutdown(conversation);
@@ -193,7 +184,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     mut conversation: Pin<&mut C>,
     end: impl Fn(Pin<&mut C>),
-    timeouts: &mut Timeouts,
+    timeouts: &mut Timeouts<'_>,
 ) -> Option<hyper::Result<()>> {
     let mut stage = connection.address.watch();
     tokio::select! {
@@ -220,7 +211,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     timeouts.hurry();
     let late = async {
         sleep(STRAGGLE).await;
-        // With a request under way an HTTP/2 connection stays, but nobody has to wait for another one.
+        // With a request under way an HTTP/2 connection stays, but no stop has to wait for another one.
         connection.release_intake();
         std::future::pending().await
     };
@@ -230,5 +221,82 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => None,
         _ = timeouts.give_up() => None,
         () = late => None,
+    }
+}
+
+/// The time that a client has: for the head of a request, for its answer, and between two requests.
+///
+/// Invariant: a connection with a request in flight is never given up here, unless its client takes nothing of the
+/// answer. One timer for each connection, whatever its requests: timers for each request would cost more than
+/// serving some of them.
+#[derive(Debug)]
+struct Timeouts<'a> {
+    connection: &'a Connection,
+    /// Since when it is as it is now.
+    since: Instant,
+    state: ClientState,
+    hurried: bool,
+    /// At the last look: bytes read, bytes read when the last request had ended, bytes written.
+    seen: (u64, u64, u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientState {
+    Idle,
+    /// Part of a head has come.
+    Head,
+    Busy,
+    /// There is an answer that the client does not take.
+    Blocked,
+}
+
+impl<'a> Timeouts<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { connection, since: Instant::now(), state: ClientState::Idle, hurried: false, seen: (0, 0, 0) }
+    }
+
+    /// Gives the client little time: its address drains.
+    fn hurry(&mut self) {
+        self.hurried = true;
+        self.since = Instant::now();
+    }
+
+    /// Returns when the client has taken too long: true if it was idle, with nothing begun.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again; it goes on where it was.
+    async fn give_up(&mut self) -> bool {
+        let (connection, limits) = (self.connection, self.connection.limits);
+        loop {
+            let meter = &connection.meter;
+            let seen = (meter.read(), connection.mark.load(SeqCst), meter.written());
+            let state = match (meter.is_blocked(), connection.in_flight() > 0) {
+                (true, _) => ClientState::Blocked,
+                (false, true) => ClientState::Busy,
+                (false, false) if seen.0 > seen.1 && connection.is_serial() => ClientState::Head,
+                (false, false) => ClientState::Idle,
+            };
+            // A head that comes byte by byte is not new with each byte; any byte between requests is.
+            let moved = (seen.1, seen.2) != (self.seen.1, self.seen.2)
+                || (seen.0 != self.seen.0 && state == ClientState::Idle);
+            if state != self.state || moved {
+                self.since = Instant::now();
+            }
+            (self.state, self.seen) = (state, seen);
+            let limit = match state {
+                ClientState::Busy => Duration::MAX,
+                ClientState::Head | ClientState::Idle if self.hurried => STRAGGLE,
+                ClientState::Head => limits.header_timeout,
+                ClientState::Idle | ClientState::Blocked => limits.idle_timeout,
+            };
+            let left = limit.saturating_sub(self.since.elapsed());
+            if left.is_zero() {
+                return state == ClientState::Idle;
+            }
+            // Its state can change at any time: half the shortest limit is early enough to see that.
+            let shortest = limits.header_timeout.min(limits.idle_timeout);
+            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
+            sleep(left.min(look).max(LOOK)).await;
+        }
     }
 }

@@ -9,33 +9,25 @@ use crate::server::address::acceptor::Acceptor;
 use crate::server::address::address::Address;
 use crate::server::generation::generation::Generation;
 
-/// The name of an address across generations.
+/// The name of an address across generations. All components that name the same address share it, but one whose port the
+/// system chose belongs to its component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
-    /// One that everybody who names it means.
-    Shared(ListenAddress),
-    /// One whose port the system chose: it belongs to the name of its component.
-    Own {
-        /// The component's name.
-        component: String,
-        /// As the plan has it.
-        address: ListenAddress,
-        /// Which one of several that are written in the same way.
-        nth: usize,
-    },
+pub(crate) struct Key {
+    /// The component's name, if the address is its own.
+    component: Option<String>,
+    /// The address as the plan has it.
+    pub(crate) listen: ListenAddress,
+    /// The place among a component's own addresses that are written in the same way.
+    nth: usize,
 }
 
-/// Returns the addresses of a component.
-pub(crate) fn keys(plan: &ComponentPlan) -> Vec<(Key, ListenAddress)> {
-    let mut keys: Vec<(Key, ListenAddress)> = Vec::new();
-    for address in &plan.http.listen {
-        let key = if address.is_any_port() {
-            let nth = keys.iter().filter(|(_, other)| other == address).count();
-            Key::Own { component: plan.name.clone(), address: address.clone(), nth }
-        } else {
-            Key::Shared(address.clone())
-        };
-        keys.push((key, address.clone()));
+/// Returns the keys of a component's addresses.
+pub(crate) fn keys(plan: &ComponentPlan) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for listen in &plan.http.listen {
+        let is_own = listen.is_any_port();
+        let nth = keys.iter().filter(|other| is_own && other.listen == *listen).count();
+        keys.push(Key { component: is_own.then(|| plan.name.clone()), listen: listen.clone(), nth });
     }
     keys
 }
@@ -54,12 +46,12 @@ impl Rollover<'_> {
         self.stale.contains(&member.id) || self.fresh.iter().any(|fresh| fresh.plan.name == member.plan.name)
     }
 
-    /// Returns whether somebody on an address goes.
+    /// Returns true if one of these generations on an address goes.
     pub(crate) fn touches(&self, members: &[Arc<Generation>]) -> bool {
         members.iter().any(|member| self.goes(member))
     }
 
-    /// Returns who is on an address after it, given who is now, and who comes.
+    /// Returns the generations on an address after it, given those on it now, and those that come.
     pub(crate) fn after(
         &self,
         members: &[Arc<Generation>],
@@ -69,7 +61,7 @@ impl Rollover<'_> {
     }
 }
 
-/// Takes those away who go; who comes takes the place of the one of its name, or the next one at the end.
+/// Takes those away that go; one that comes takes the place of the one of its name, or the next one at the end.
 fn exchange<T: Clone>(
     now: &[T],
     come: &[T],
@@ -83,23 +75,18 @@ fn exchange<T: Clone>(
     after
 }
 
-/// Returns whether everything that a socket on `part` hears belongs to an address, too.
-pub(crate) fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
-    match (address, part) {
-        (ListenAddress::Ip(address), ListenAddress::Ip(part)) => {
-            address == part
-                || (address.ip().is_unspecified()
-                    && ListenAddress::Ip(*address).overlaps(&ListenAddress::Ip(*part)))
-        }
-        (address, part) => address == part,
-    }
+/// Returns true if all that a socket on `part` hears belongs to an address, too.
+fn covers(address: &ListenAddress, part: &ListenAddress) -> bool {
+    let is_every = matches!(address, ListenAddress::Ip(address) if address.ip().is_unspecified());
+    address == part || is_every && address.overlaps(part)
 }
 
 /// Closes the acceptors of an address that are no part of its address.
-pub(crate) fn close_others((key, shared): (&Key, &Arc<Address>)) {
-    let Key::Shared(address) = key else { return };
-    let others = |acceptor: &&Arc<Acceptor>| !covers(address, &acceptor.listens_on);
-    shared.acceptors().iter().filter(others).for_each(|acceptor| acceptor.close());
+pub(crate) fn close_others(key: &Key, shared: &Address) {
+    let is_other = |acceptor: &&Arc<Acceptor>| !covers(&key.listen, &acceptor.listens_on);
+    if key.component.is_none() {
+        shared.acceptors().iter().filter(is_other).for_each(|acceptor| acceptor.close());
+    }
 }
 
 #[cfg(test)]
@@ -129,13 +116,14 @@ mod tests {
             .remove(0);
         let listen = ["127.0.0.1:0", "127.0.0.1:80", "127.0.0.1:0"];
         plan.http.listen = listen.map(|text| parse_listen_address(text).unwrap()).into();
-        let before: Vec<_> = keys(&plan).into_iter().map(|(key, _)| key).collect();
-        assert!(before[0] != before[2] && before[1] == Key::Shared(plan.http.listen[1].clone()));
+        let before = keys(&plan);
+        let shared = Key { component: None, listen: plan.http.listen[1].clone(), nth: 0 };
+        assert!(before[0] != before[2] && before[1] == shared);
         plan.http.listen.swap(0, 1);
-        let after: Vec<_> = keys(&plan).into_iter().map(|(key, _)| key).collect();
+        let after = keys(&plan);
         assert_eq!(after, [before[1].clone(), before[0].clone(), before[2].clone()]);
         plan.name = "other".to_owned();
-        assert_ne!(keys(&plan)[1].0, before[0], "it belongs to its component");
+        assert_ne!(keys(&plan)[1], before[0], "it belongs to its component");
     }
 
     #[test]

@@ -1,245 +1,123 @@
 //! The addresses of an app, and the generations on them: the server of the kinds that the host listens for.
 //!
 //! Invariant: an address that cannot be had is told before any component has started or been asked to stop; the switch is the one
-//! moment of change. Accepting and controlling happen on the thread in `thread`.
+//! moment of change.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
 use super::assignment::{Key, Rollover, close_others, keys};
-use super::protocols::{protocol, serve};
-use super::thread::{Order, Thread};
+use crate::fail_point;
 use crate::plan::ListenAddress;
-use crate::runtime::{InstanceEvent, Runtime};
-use crate::server::address::acceptor::{Acceptor, PendingAcceptor};
+use crate::runtime::{InstanceEvent, Kind, Runtime};
+use crate::server::address::acceptor::{Accepted, Acceptor, PendingAcceptor, Serve, ServeFuture};
 use crate::server::address::address::{Address, Stage};
 use crate::server::address::listener::Listener;
 use crate::server::address::routing::Routing;
 use crate::server::connection::access_log::AccessLog;
 use crate::server::connection::tls::tls_acceptor;
-use crate::server::generation::controller::ControllerParts;
+use crate::server::generation::controller::{Controller, ControllerParts};
 use crate::server::generation::generation::{Generation, Inputs};
+use crate::server::generation::protocol::Protocol;
 use crate::server::generation::stats::Stats;
 use crate::server::instance::failure::could_not_start;
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
+use crate::server::worker::fairness::FairnessTicker;
 use crate::server::worker::worker::SharedParts;
-use crate::server::worker::workers::Workers;
+use crate::server::worker::workers::{ConnectionSlot, Workers};
+use crate::server::{http, tcp};
 use crate::teardown::{GenerationId, Outcome};
+
+/// The kinds that the host listens for, and the code that serves connections of each.
+static PROTOCOLS: [(&Protocol, Serve); 2] = [
+    (&http::kind::PROTOCOL, |accepted, worker, slot| Box::pin(http::serve::serve(accepted, worker, slot))),
+    (&tcp::kind::PROTOCOL, |accepted, worker, slot| Box::pin(tcp::connection::serve(accepted, worker, slot))),
+];
+
+fn protocol(kind: Option<&'static Kind>) -> Option<&'static (&'static Protocol, Serve)> {
+    PROTOCOLS.iter().find(|(protocol, _)| Some(protocol.kind) == kind)
+}
+
+/// Serves a connection to its end, as the kind does that is on its address now.
+fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) -> ServeFuture {
+    match protocol(accepted.address.routing().kind()) {
+        Some((_, serve)) => serve(accepted, worker, slot),
+        // An address without a generation has no connections.
+        None => Box::pin(async {}),
+    }
+}
+
+/// Longest time that an address that was just given up may take to close.
+const CLOSES_WITHIN: Duration = Duration::from_millis(250);
+
+/// The one thread that accepts connections, controls the generations and watches for guests that compute for long. It
+/// runs no guest code. Dropping this is the order to end.
+struct Thread {
+    /// Acceptors and controllers that it is to run.
+    tasks: UnboundedSender<BoxFuture<'static, ()>>,
+    ticker: Arc<FairnessTicker>,
+}
+
+impl Thread {
+    /// Starts it. `died` is called if it panics.
+    fn start(runtime: Runtime, died: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
+        let (tasks, received) = unbounded_channel();
+        let ticker = Arc::new(FairnessTicker::default());
+        let watch = ticker.clone();
+        let run = move || {
+            if catch_unwind(AssertUnwindSafe(|| run(runtime, watch, received))).is_err() {
+                died();
+            }
+        };
+        std::thread::Builder::new().name("curfew-http".to_owned()).spawn(run)?;
+        Ok(Self { tasks, ticker })
+    }
+
+    /// Has it run a task. If it is gone, its death has been told.
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let _gone = self.tasks.send(Box::pin(task));
+    }
+}
+
+fn run(runtime: Runtime, ticker: Arc<FairnessTicker>, mut tasks: UnboundedReceiver<BoxFuture<'static, ()>>) {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let told = |error: &io::Error| tracing::error!(%error, "nothing can be served");
+    let Ok(executor) = executor.inspect_err(told) else { return };
+    executor.block_on(async {
+        let mut running = JoinSet::new();
+        running.spawn(async move { ticker.watch(&runtime).await });
+        fail_point::reach("front");
+        loop {
+            tokio::select! {
+                task = tasks.recv() => match task {
+                    Some(task) => drop(running.spawn(task)),
+                    None => return,
+                },
+                Some(done) = running.join_next() => {
+                    if let Err(error) = done && let Ok(panic) = error.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                }
+            }
+        }
+    });
+}
 
 /// One generation.
 struct Place {
     generation: Arc<Generation>,
     addresses: Vec<Arc<Address>>,
-    inputs: Mutex<Option<Inputs>>,
+    /// The inputs of its controller, until it starts.
+    inputs: Option<Inputs>,
 }
-
-/// All addresses of an app, and the generations on them. Dropping it ends its thread, and whatever is served.
-pub(crate) struct Ingress {
-    runtime: Runtime,
-    access: Option<Arc<AccessLog>>,
-    died: Arc<dyn Fn() + Send + Sync>,
-    thread: Option<Thread>,
-    places: BTreeMap<GenerationId, Place>,
-    addresses: BTreeMap<Key, Arc<Address>>,
-    /// The threads of each component, by its name, as long as it has any.
-    workers: BTreeMap<String, Weak<Workers>>,
-    prepared: Option<Prepared>,
-}
-
-impl Ingress {
-    /// Returns an ingress that serves nothing. Its thread starts with the first listener.
-    pub(crate) fn new(parts: &ServerParts) -> Self {
-        Self {
-            runtime: parts.runtime.clone(),
-            access: parts.access.clone(),
-            died: parts.died.clone(),
-            thread: None,
-            places: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            prepared: None,
-        }
-    }
-
-    /// Lets all addresses go the way their components have it.
-    fn release(&self) {
-        self.addresses.values().for_each(|address| address.release());
-    }
-}
-
-impl Server for Ingress {
-    /// Binds every address that is new, reads certificates, makes the fresh components. Accepts nothing new yet. The
-    /// `stale` ones are those that the fresh ones take over from, or that go away: after the switch they have no address
-    /// any more. A fresh one takes over from any other of its name, too.
-    ///
-    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its components do: others
-    /// are about to take over. What was prepared before and has not been switched to is taken back first.
-    ///
-    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
-    ///
-    /// # Errors
-    /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
-    fn prepare(
-        &mut self,
-        incoming: Vec<IncomingGeneration>,
-        outgoing: &[GenerationId],
-    ) -> Result<(), PrepareError> {
-        self.roll_back();
-        if self.thread.is_none() && !incoming.is_empty() {
-            let thread = Thread::start(self.runtime.clone(), self.died.clone());
-            self.thread = Some(thread.map_err(PrepareError::Thread)?);
-        }
-        let made: Vec<_> = incoming.into_iter().filter_map(|incoming| self.make(incoming)).collect();
-        let components: Vec<_> = made.iter().map(|(component, _)| component.clone()).collect();
-        let prepared = self.arrange(&Rollover { fresh: &components, stale: outgoing });
-        match prepared {
-            Ok(prepared) => {
-                self.settle(made, prepared);
-                Ok(())
-            }
-            Err(error) => {
-                self.release();
-                components.iter().for_each(|component| {
-                    component.workers.leave(component.id);
-                });
-                Err(error)
-            }
-        }
-    }
-
-    /// All that was prepared takes over, in one step for each address: no client is refused or reset. Addresses without
-    /// a component close, as in a drain. Connections stay; their next requests go to whoever serves then.
-    ///
-    /// At the app's start it is called right after [`Ingress::prepare`]: an address accepts then as soon as all its
-    /// components have started. On a later switch all fresh ones have started already.
-    fn switch(&mut self) {
-        let Some(Prepared { fresh: _, openings, created, swaps, moves, closings }) = self.prepared.take()
-        else {
-            return;
-        };
-        for (from, to) in &moves {
-            if let Some(address) = self.addresses.remove(from) {
-                self.addresses.insert(to.clone(), address);
-            }
-        }
-        let mut acceptors = Vec::with_capacity(openings.len());
-        for (mut opening, beside) in openings {
-            acceptors.push((opening.acceptor.clone(), opening.address.clone()));
-            if let Err(error) = opening.listener.listen_beside(&beside) {
-                tracing::error!(address = %opening.acceptor.listens_on, %error, "nobody can connect here");
-            }
-            opening.address.acceptors().push(opening.acceptor.clone());
-            if let Some(thread) = &self.thread {
-                thread.order(Order::Open(Box::new(opening)));
-            }
-        }
-        for (address, routing) in swaps {
-            address.swap(routing);
-        }
-        for (key, address) in created {
-            address.look();
-            self.addresses.insert(key, address);
-        }
-        // The new sockets listen already. The log tells so before the old ones close: that is the order of events.
-        for (acceptor, address) in acceptors.iter().filter(|(_, address)| address.is_open()) {
-            acceptor.announce(address);
-        }
-        for address in moves.iter().filter_map(|(_, to)| Some((to, self.addresses.get(to)?))) {
-            close_others(address);
-        }
-        self.release();
-        for key in closings {
-            if let Some(address) = self.addresses.remove(&key) {
-                address.raise(Stage::Drain);
-            }
-        }
-    }
-
-    /// Takes back what was prepared: new listeners are closed, nothing else is changed. Fresh components that were
-    /// started are ended by the supervisor through their links. A stop of the app that comes before the switch calls this
-    /// first: addresses that wait for a switch do not drain.
-    fn roll_back(&mut self) {
-        let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
-        created.iter().for_each(|(_, address)| address.raise(Stage::Drain));
-        drop(openings);
-        self.release();
-        for id in fresh {
-            if self.places.get(&id).is_some_and(|place| !place.generation.state.is_started()) {
-                self.forget(id);
-            }
-        }
-    }
-
-    /// A second start of a generation changes nothing.
-    fn start(&mut self, id: GenerationId, parts: StartParts) {
-        let StartParts { link, make_stdio, grace } = parts;
-        let Some(place) = self.places.get(&id) else { return };
-        let inputs = place.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Some(inputs), Some(thread)) = (inputs, self.thread.as_ref()) else { return };
-        let generation = place.generation.clone();
-        let handler = match (generation.protocol.handler)(&generation.loaded) {
-            Ok(handler) => handler,
-            // Loading has found it: this is a bug, told like any failed start.
-            Err(error) => {
-                link.tell(InstanceEvent::Failed(could_not_start(&error)));
-                return link.tell(InstanceEvent::Ended(Outcome::Failed));
-            }
-        };
-        generation.state.set_started();
-        let parts = Arc::new(SharedParts {
-            runtime: self.runtime.clone(),
-            loaded: generation.loaded.clone(),
-            plan: generation.plan.clone(),
-            pool: generation.pool.clone(),
-            handler,
-            grace,
-        });
-        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
-        let parts = ControllerParts { generation, addresses, link, make_stdio, ticker, parts };
-        thread.order(Order::Control(Box::new((parts, inputs))));
-    }
-
-    /// Forgets a component that has ended.
-    fn forget(&mut self, id: GenerationId) {
-        if let Some(place) = self.places.remove(&id) {
-            place.generation.workers.leave(id);
-        }
-        self.workers.retain(|_, workers| workers.strong_count() > 0);
-        self.addresses.retain(|_, address| address.stage() < Stage::Drain || !address.acceptors().is_empty());
-    }
-
-    /// Removes what would outlast the process: its thread may not get to it any more.
-    fn leave(&self) {
-        for address in self.addresses.values() {
-            address.acceptors().iter().for_each(|acceptor| acceptor.remove_file());
-        }
-    }
-
-    /// Returns the counts of a component.
-    fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
-        self.places.get(&id).map(|place| place.generation.stats.clone())
-    }
-
-    /// Returns how many instances of a component are alive.
-    fn instances(&self, id: GenerationId) -> usize {
-        self.places.get(&id).map_or(0, |place| place.generation.alive.load(Ordering::Relaxed))
-    }
-
-    /// Returns the addresses on which a component is, as users write them; none when others have taken over.
-    fn urls(&self, id: GenerationId) -> Vec<String> {
-        let addresses = self.places.get(&id).map(|place| place.addresses.as_slice()).unwrap_or_default();
-        addresses
-            .iter()
-            .filter(|address| address.routing().has(id))
-            .flat_map(|address| address.urls())
-            .collect()
-    }
-}
-
-/// How long an address that was just given up may take to close.
-const CLOSES_WITHIN: Duration = Duration::from_millis(250);
 
 /// The changes that wait for their switch.
 #[derive(Default)]
@@ -260,17 +138,212 @@ struct Prepared {
 /// An address that goes on as another one.
 type Heir = (Key, Arc<Address>);
 
-/// An address with those who come there.
+/// An address with the generations that come there.
 struct Wanted {
     key: Key,
-    listen: ListenAddress,
     come: Vec<Arc<Generation>>,
 }
 
+/// All addresses of an app, and the generations on them. Dropping it ends its thread, and all that is served.
+pub(crate) struct Ingress {
+    runtime: Runtime,
+    access: Option<Arc<AccessLog>>,
+    died: Arc<dyn Fn() + Send + Sync>,
+    thread: Option<Thread>,
+    places: BTreeMap<GenerationId, Place>,
+    addresses: BTreeMap<Key, Arc<Address>>,
+    /// The threads of each component, by its name, as long as it has any.
+    workers: BTreeMap<String, Weak<Workers>>,
+    prepared: Option<Prepared>,
+}
+
+impl Server for Ingress {
+    /// Binds every address that is new, reads certificates, makes the fresh generations. Accepts nothing new yet. A fresh
+    /// one takes over from any other of its name.
+    ///
+    /// Until the switch, or until it is taken back, none of these addresses drains, whatever its generations do: others
+    /// are about to take over.
+    ///
+    /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
+    ///
+    /// # Errors
+    /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
+    fn prepare(
+        &mut self,
+        incoming: Vec<IncomingGeneration>,
+        outgoing: &[GenerationId],
+    ) -> Result<(), PrepareError> {
+        self.roll_back();
+        if self.thread.is_none() && !incoming.is_empty() {
+            let thread = Thread::start(self.runtime.clone(), self.died.clone());
+            self.thread = Some(thread.map_err(PrepareError::Thread)?);
+        }
+        let made: Vec<_> = incoming.into_iter().filter_map(|incoming| self.make(incoming)).collect();
+        let fresh: Vec<_> = made.iter().map(|(generation, _)| generation.clone()).collect();
+        match self.arrange(&Rollover { fresh: &fresh, stale: outgoing }) {
+            Ok(prepared) => {
+                self.settle(made, prepared);
+                Ok(())
+            }
+            Err(error) => {
+                self.release();
+                for generation in fresh {
+                    generation.workers.leave(generation.id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// All that was prepared takes over, in one step for each address: no client is refused or reset. Addresses without
+    /// a generation close, as in a drain. Connections stay; their next requests go to the generation that serves then.
+    ///
+    /// At the app's start it is called right after [`Server::prepare`]: an address accepts then as soon as all its
+    /// generations have started. On a later switch all fresh ones have started already.
+    fn switch(&mut self) {
+        let Some(Prepared { fresh: _, openings, created, swaps, moves, closings }) = self.prepared.take()
+        else {
+            return;
+        };
+        for (from, to) in &moves {
+            if let Some(address) = self.addresses.remove(from) {
+                self.addresses.insert(to.clone(), address);
+            }
+        }
+        let mut acceptors = Vec::with_capacity(openings.len());
+        for (mut opening, beside) in openings {
+            acceptors.push((opening.acceptor.clone(), opening.address.clone()));
+            if let Err(error) = opening.listener.listen_beside(&beside) {
+                tracing::error!(address = %opening.acceptor.listens_on, %error, "nobody can connect here");
+            }
+            opening.address.acceptors().push(opening.acceptor.clone());
+            if let Some(thread) = &self.thread {
+                thread.run(opening.accept());
+            }
+        }
+        for (address, routing) in swaps {
+            address.swap(routing);
+        }
+        for (key, address) in created {
+            address.look();
+            self.addresses.insert(key, address);
+        }
+        // The new sockets listen already. The log tells so before the old ones close: that is the order of events.
+        for (acceptor, address) in acceptors.iter().filter(|(_, address)| address.is_open()) {
+            acceptor.announce(address);
+        }
+        for (_, to) in &moves {
+            if let Some(address) = self.addresses.get(to) {
+                close_others(to, address);
+            }
+        }
+        self.release();
+        for key in closings {
+            if let Some(address) = self.addresses.remove(&key) {
+                address.raise(Stage::Drain);
+            }
+        }
+    }
+
+    /// New listeners are closed, nothing else is changed. A stop of the app that comes before the switch calls this
+    /// first: addresses that wait for a switch do not drain.
+    fn roll_back(&mut self) {
+        let Some(Prepared { fresh, openings, created, .. }) = self.prepared.take() else { return };
+        created.iter().for_each(|(_, address)| address.raise(Stage::Drain));
+        drop(openings);
+        self.release();
+        for id in fresh {
+            if self.places.get(&id).is_some_and(|place| !place.generation.state.is_started()) {
+                self.forget(id);
+            }
+        }
+    }
+
+    /// A second start of a generation changes nothing.
+    fn start(&mut self, id: GenerationId, parts: StartParts) {
+        let StartParts { link, make_stdio, grace } = parts;
+        let Some(place) = self.places.get_mut(&id) else { return };
+        let (Some(inputs), Some(thread)) = (place.inputs.take(), self.thread.as_ref()) else { return };
+        let generation = place.generation.clone();
+        let handler = match (generation.protocol.handler)(&generation.loaded) {
+            Ok(handler) => handler,
+            // Loading has found it: this is a bug, told like any failed start.
+            Err(error) => {
+                link.tell(InstanceEvent::Failed(could_not_start(&error)));
+                return link.tell(InstanceEvent::Ended(Outcome::Failed));
+            }
+        };
+        generation.state.set_started();
+        let parts = Arc::new(SharedParts {
+            runtime: self.runtime.clone(),
+            loaded: generation.loaded.clone(),
+            plan: generation.plan.clone(),
+            pool: generation.pool.clone(),
+            handler,
+            grace,
+        });
+        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
+        let parts = ControllerParts { generation, addresses, link, make_stdio, ticker, parts };
+        thread.run(Controller::control(parts, inputs));
+    }
+
+    fn forget(&mut self, id: GenerationId) {
+        if let Some(place) = self.places.remove(&id) {
+            place.generation.workers.leave(id);
+        }
+        self.workers.retain(|_, workers| workers.strong_count() > 0);
+        self.addresses.retain(|_, address| address.stage() < Stage::Drain || !address.acceptors().is_empty());
+    }
+
+    /// Removes the files of sockets: its thread may not get to it any more.
+    fn leave(&self) {
+        for address in self.addresses.values() {
+            address.acceptors().iter().for_each(|acceptor| acceptor.remove_file());
+        }
+    }
+
+    fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
+        self.places.get(&id).map(|place| place.generation.stats.clone())
+    }
+
+    fn instances(&self, id: GenerationId) -> usize {
+        self.places.get(&id).map_or(0, |place| place.generation.alive.load(Ordering::Relaxed))
+    }
+
+    /// Returns none when others have taken over.
+    fn urls(&self, id: GenerationId) -> Vec<String> {
+        let addresses = self.places.get(&id).map(|place| place.addresses.as_slice()).unwrap_or_default();
+        addresses
+            .iter()
+            .filter(|address| address.routing().has(id))
+            .flat_map(|address| address.urls())
+            .collect()
+    }
+}
+
 impl Ingress {
+    /// Returns an ingress that serves nothing. Its thread starts with the first listener.
+    pub(crate) fn new(parts: &ServerParts) -> Self {
+        Self {
+            runtime: parts.runtime.clone(),
+            access: parts.access.clone(),
+            died: parts.died.clone(),
+            thread: None,
+            places: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            prepared: None,
+        }
+    }
+
+    /// Lets all addresses go the way their generations have it.
+    fn release(&self) {
+        self.addresses.values().for_each(|address| address.release());
+    }
+
     fn make(&mut self, incoming: IncomingGeneration) -> Option<(Arc<Generation>, Inputs)> {
         let IncomingGeneration { id, plan, loaded } = incoming;
-        let protocol = protocol(loaded.kind)?;
+        let (protocol, _) = protocol(Some(loaded.kind))?;
         let name = plan.name.clone();
         let known = self.workers.get(&name).and_then(|workers| workers.upgrade());
         let mut workers = known.unwrap_or_else(|| Workers::new(name.clone()));
@@ -283,12 +356,11 @@ impl Ingress {
     fn arrange(&mut self, change: &Rollover<'_>) -> Result<Prepared, PrepareError> {
         let wanted = wanted(change.fresh);
         let is_wanted = |key: &Key| wanted.iter().any(|wanted| wanted.key == *key);
-        let concerned =
-            |key: &Key, address: &Address| is_wanted(key) || change.touches(&address.routing().members);
-        self.addresses
-            .iter()
-            .filter(|(key, address)| concerned(key, address))
-            .for_each(|(_, address)| address.claim());
+        for (key, address) in &self.addresses {
+            if is_wanted(key) || change.touches(&address.routing().members) {
+                address.claim();
+            }
+        }
         self.let_close(&wanted);
         let mut prepared = Prepared::default();
         for (key, address) in self.addresses.iter().filter(|(key, _)| !is_wanted(key)) {
@@ -318,7 +390,7 @@ impl Ingress {
     fn let_close(&mut self, wanted: &[Wanted]) {
         let closed = |address: &Arc<Address>| address.stage() >= Stage::Drain;
         let overlaps = |acceptor: &Arc<Acceptor>| {
-            wanted.iter().any(|wanted| acceptor.listens_on.overlaps(&wanted.listen))
+            wanted.iter().any(|wanted| acceptor.listens_on.overlaps(&wanted.key.listen))
         };
         let waits = |address: &&Arc<Address>| closed(address) && address.acceptors().iter().any(overlaps);
         self.addresses.values().filter(waits).for_each(|address| address.wait_closed(CLOSES_WITHIN));
@@ -333,18 +405,19 @@ impl Ingress {
         change: &Rollover<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), PrepareError> {
-        let Wanted { key, listen, come } = wanted;
-        let (beside, heir) = self.left_beside(&listen, prepared);
-        let is_open = heir.is_some() && beside.iter().any(|acceptor| acceptor.listens_on == listen);
-        let listeners = match &listen {
+        let Wanted { key, come } = wanted;
+        let listen = &key.listen;
+        let (beside, heir) = self.left_beside(listen, prepared);
+        let is_open = heir.is_some() && beside.iter().any(|acceptor| acceptor.listens_on == *listen);
+        let listeners = match listen {
             ListenAddress::Activated(name) => Listener::activated(name),
             _ if is_open => Ok(Vec::new()),
-            _ if beside.is_empty() => Listener::bind(&listen).map(|listener| vec![listener]),
-            _ => Listener::bind_beside(&listen, &beside).map(|listener| vec![listener]),
+            _ if beside.is_empty() => Listener::bind(listen).map(|listener| vec![listener]),
+            _ => Listener::bind_beside(listen, &beside).map(|listener| vec![listener]),
         };
         let listeners = listeners.map_err(|cause| PrepareError::Bind {
             component: come.first().map(|first| first.plan.name.clone()).unwrap_or_default(),
-            address: listen,
+            address: listen.clone(),
             cause,
         })?;
         let address = match heir {
@@ -361,9 +434,9 @@ impl Ingress {
                 address
             }
         };
-        let openings =
-            listeners.into_iter().map(|listener| (PendingAcceptor::new(&address, listener), beside.clone()));
-        prepared.openings.extend(openings);
+        for listener in listeners {
+            prepared.openings.push((PendingAcceptor::new(&address, listener), beside.clone()));
+        }
         Ok(())
     }
 
@@ -371,9 +444,8 @@ impl Ingress {
     fn left_beside(&self, listen: &ListenAddress, prepared: &Prepared) -> (Vec<Arc<Acceptor>>, Option<Heir>) {
         let acceptors = |key: &Key| {
             let address = self.addresses.get(key)?;
-            let acceptors = address.acceptors().clone();
-            let beside: Vec<_> =
-                acceptors.into_iter().filter(|acceptor| acceptor.listens_on.overlaps(listen)).collect();
+            let mut beside = address.acceptors().clone();
+            beside.retain(|acceptor| acceptor.listens_on.overlaps(listen));
             (!beside.is_empty()).then(|| (address.clone(), beside))
         };
         let heir = prepared.closings.iter().find_map(|key| Some((key.clone(), acceptors(key)?.0)));
@@ -404,33 +476,27 @@ impl Ingress {
 
     /// Keeps what was prepared until its switch.
     fn settle(&mut self, made: Vec<(Arc<Generation>, Inputs)>, mut prepared: Prepared) {
-        for (component, inputs) in made {
-            let is_on = |routing: &Routing| routing.has(component.id);
-            let created = prepared
-                .created
-                .iter()
-                .map(|(_, address)| address)
-                .filter(|address| is_on(&address.routing()));
-            let swapped =
-                prepared.swaps.iter().filter(|(_, routing)| is_on(routing)).map(|(address, _)| address);
-            let addresses = swapped.chain(created).cloned().collect();
-            let id = component.id;
-            self.places
-                .insert(id, Place { generation: component, addresses, inputs: Mutex::new(Some(inputs)) });
+        for (generation, inputs) in made {
+            let id = generation.id;
+            let swapped = prepared.swaps.iter().filter(|(_, routing)| routing.has(id));
+            let created = prepared.created.iter().filter(|(_, address)| address.routing().has(id));
+            let addresses = swapped.map(|(address, _)| address).chain(created.map(|(_, address)| address));
+            let addresses = addresses.cloned().collect();
+            self.places.insert(id, Place { generation, addresses, inputs: Some(inputs) });
             prepared.fresh.push(id);
         }
         self.prepared = Some(prepared);
     }
 }
 
-/// Returns the addresses of these components, each once, with those who share it.
+/// Returns the addresses of these generations, each once, with those that share it.
 fn wanted(fresh: &[Arc<Generation>]) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
-    for component in fresh {
-        for (key, listen) in keys(&component.plan) {
+    for generation in fresh {
+        for key in keys(&generation.plan) {
             match all.iter_mut().find(|wanted| wanted.key == key) {
-                Some(wanted) => wanted.come.push(component.clone()),
-                None => all.push(Wanted { key, listen, come: vec![component.clone()] }),
+                Some(wanted) => wanted.come.push(generation.clone()),
+                None => all.push(Wanted { key, come: vec![generation.clone()] }),
             }
         }
     }

@@ -2,7 +2,5 @@
 
 pub(super) mod assignment;
 pub(super) mod ingress;
-pub(super) mod protocols;
 #[cfg(test)]
 mod tests;
-pub(super) mod thread;

@@ -4,7 +4,6 @@
 
 use std::future::poll_fn;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::try_join;
 use tokio::sync::watch;
@@ -28,12 +27,11 @@ enum RunState {
     Failed,
 }
 
-/// See the module's documentation.
+/// The work of one instance.
 #[derive(Default)]
 pub(crate) struct RunLoop {
-    /// Whether the notice had come when `run` returned.
-    asked_first: OnceLock<bool>,
-    failed: AtomicBool,
+    /// The result of `run`, and true if the notice had come before it.
+    ended: OnceLock<(Result<(), ()>, bool)>,
 }
 
 impl KindWork for RunLoop {
@@ -62,10 +60,10 @@ impl KindWork for RunLoop {
 
 impl SingleWork for RunLoop {
     fn outcome(&self, outcome: Outcome, link: &Link) -> Outcome {
-        let asked_first = || self.asked_first.get().copied().unwrap_or_else(|| link.orders.is_asked());
+        let (result, asked_first) = self.ended.get().copied().unwrap_or((Ok(()), link.orders.is_asked()));
         match outcome {
-            Outcome::Stopped | Outcome::HookFailed if self.failed.load(Ordering::Acquire) => Outcome::Failed,
-            Outcome::Stopped if !asked_first() => Outcome::Finished,
+            Outcome::Stopped | Outcome::HookFailed if result.is_err() => Outcome::Failed,
+            Outcome::Stopped if !asked_first => Outcome::Finished,
             other => other,
         }
     }
@@ -80,14 +78,13 @@ impl RunLoop {
         state: watch::Sender<RunState>,
     ) -> wasmtime::Result<()> {
         let (result,) = run.call_concurrent(accessor, ()).await?;
-        let _first = self.asked_first.set(life.is_asked());
+        let _first = self.ended.set((result, life.is_asked()));
         match result {
             Ok(()) => {
                 life.returned();
                 state.send_replace(RunState::Returned);
             }
             Err(()) => {
-                self.failed.store(true, Ordering::Release);
                 life.fail(returned_error());
                 state.send_replace(RunState::Failed);
             }
@@ -103,21 +100,18 @@ async fn hook(
     mut state: watch::Receiver<RunState>,
 ) -> wasmtime::Result<()> {
     let Some(func) = life.hook() else { return Ok(()) };
-    tokio::select! {
-        biased;
-        _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
-        () = life.asked() => {}
-    }
-    if life.timing() == HookTiming::AfterDrain {
-        let end = state.wait_for(|state| *state != RunState::UnderWay).await;
-        if end.map_or(RunState::Failed, |state| *state) == RunState::Failed {
-            return Ok(());
+    let mut ended = state.clone();
+    let due = async {
+        life.asked().await;
+        if life.timing() == HookTiming::AfterDrain {
+            drop(ended.wait_for(|state| *state != RunState::UnderWay).await);
         }
-    }
+        poll_fn(|context| accessor.poll_ready_for_concurrent_call(func, context)).await;
+    };
     tokio::select! {
         biased;
         _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
-        () = poll_fn(|context| accessor.poll_ready_for_concurrent_call(func, context)) => {}
+        () = due => {}
     }
     life.call_hook(accessor).await
 }

@@ -1,8 +1,9 @@
 //! A TCP connection from its acceptance to its end.
 //!
-//! Invariant: it is handed in once, and is in flight for its component from then until its guest and its client are done
-//! with it; what was cut short is reset, never closed like a whole answer. What passes meanwhile is not here.
+//! Invariant: it is handed in once, counted in once and out once, and in flight for its component from then until its guest
+//! and its client are done with it; what was cut short is reset, never closed like a whole answer.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -14,23 +15,19 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::in_flight::{ConnectionInFlight, Ending};
 use super::kind::TCP;
 use super::pipe::{Conversation, Reader, Writer, pipe};
-use super::relay::{Passed, Traffic};
+use super::relay::Traffic;
 use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
-use crate::server::connection::linger::{LINGER, STRAGGLE, linger};
-use crate::server::connection::transport::Transport;
+use crate::server::connection::access_log::{AccessRecord, Ending};
+use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
 use crate::server::generation::generation::Generation;
 use crate::server::generation::state::Call;
 use crate::server::pool::job::{Claim, Interest, Job, Work};
 use crate::server::pool::pool::SubmitError;
 use crate::server::worker::workers::{ConnectionSlot, Workers};
-
-/// The peer's name on a unix socket.
-const UNIX_CLIENT: &str = "unix";
 
 /// A connection that has not been handed in yet.
 struct Arrival {
@@ -38,6 +35,7 @@ struct Arrival {
     host: Arc<Workers>,
     worker: usize,
     peer: String,
+    tls: Option<TlsAcceptor>,
     limits: LimitsPlan,
     accepted: Instant,
     /// It can bring itself.
@@ -49,47 +47,46 @@ struct Arrival {
 /// # Cancel safety
 /// Dropping it closes the connection, and ends it for its guest.
 pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
-    let Accepted { stream, client: _, address, host, intake, counted } = accepted;
+    let Accepted { stream, client, address, host, intake, counted } = accepted;
     let (tls, limits) = {
         let routing = address.routing();
         (routing.tls.clone(), routing.limits)
     };
-    let arrive = |peer| Arrival { address, host, worker, peer, limits, accepted: Instant::now(), intake };
-    match stream {
-        Stream::Tcp(stream) => match TcpStream::from_std(stream) {
-            Ok(stream) => match stream.peer_addr() {
-                Ok(mut peer) => {
-                    peer.set_ip(peer.ip().to_canonical());
-                    begin(arrive(peer.to_string()), tls, stream).await;
-                }
-                // It has left already.
-                Err(_unconnected) => {}
-            },
-            Err(error) => tracing::debug!(%error, "a connection cannot be served"),
-        },
-        Stream::Unix(stream) => match UnixStream::from_std(stream) {
-            Ok(stream) => begin(arrive(UNIX_CLIENT.to_owned()), tls, stream).await,
-            Err(error) => tracing::debug!(%error, "a connection cannot be served"),
-        },
+    let accepted = Instant::now();
+    let arrival = Arrival { address, host, worker, peer: client, tls, limits, accepted, intake };
+    if let Err(error) = begin(arrival, stream).await {
+        tracing::debug!(%error, "a connection cannot be served");
     }
     // The order matters: the end of the last connection makes others count the worker's.
     drop(slot);
     drop(counted);
 }
 
-async fn begin<S: Transport>(arrival: Arrival, tls: Option<TlsAcceptor>, stream: S) {
-    match tls {
-        None => attend(arrival, stream).await,
-        Some(tls) => {
-            if let Some(stream) = greet(&arrival, &tls, stream).await {
-                attend(arrival, stream).await;
+async fn begin(mut arrival: Arrival, stream: Stream) -> io::Result<()> {
+    match stream {
+        Stream::Tcp(stream) => {
+            let stream = TcpStream::from_std(stream)?;
+            // Without a peer it has left already.
+            if let Ok(mut peer) = stream.peer_addr() {
+                peer.set_ip(peer.ip().to_canonical());
+                arrival.peer = peer.to_string();
+                greet(arrival, stream).await;
             }
         }
+        Stream::Unix(stream) => greet(arrival, UnixStream::from_std(stream)?).await,
+    }
+    Ok(())
+}
+
+async fn greet<S: Transport>(arrival: Arrival, stream: S) {
+    let Some(tls) = arrival.tls.clone() else { return attend(arrival, stream).await };
+    if let Some(stream) = shake_hands(&arrival, &tls, stream).await {
+        attend(arrival, stream).await;
     }
 }
 
 /// Shakes hands. A client that is at it when its address drains has a little time left.
-async fn greet<S: Transport>(arrival: &Arrival, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<S>> {
+async fn shake_hands<S: Transport>(arrival: &Arrival, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<S>> {
     let mut stage = arrival.address.watch();
     let mut greeting = pin!(timeout(arrival.limits.header_timeout, tls.accept(stream)));
     tokio::select! {
@@ -100,33 +97,20 @@ async fn greet<S: Transport>(arrival: &Arrival, tls: &TlsAcceptor, stream: S) ->
     timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
-/// A connection that was handed in.
-struct Handed {
-    in_flight: ConnectionInFlight,
-    interest: Interest,
-    input: Writer,
-    output: Reader,
-}
-
 async fn attend<S: Transport>(arrival: Arrival, stream: S) {
-    let Some(handed) = hand_in(&arrival) else {
+    let Some((mut in_flight, interest, input, output)) = hand_in(&arrival) else {
         stream.reset();
         return;
     };
     let Arrival { address, limits, accepted, intake, .. } = arrival;
     drop(intake);
-    let Handed { mut in_flight, interest, input, output } = handed;
     let mut call = in_flight.generation.state.watch();
-    let bytes = in_flight.bytes.clone();
-    let traffic = Traffic {
-        bytes: &bytes,
-        call: call.clone(),
-        accepted,
-        idle: limits.idle_timeout,
-        enough: Notify::new(),
-    };
-    let (mut stream, Passed { ending, lingers }) = traffic.pass(stream, input, output).await;
-    in_flight.ended(ending);
+    let meter = in_flight.meter.clone();
+    let stream = MeteredStream::new(stream, meter.clone());
+    let (idle, enough) = (limits.idle_timeout, Notify::new());
+    let traffic = Traffic { meter: &meter, call: call.clone(), accepted, idle, enough };
+    let (mut stream, ending, lingers) = traffic.pass(stream, input, output).await;
+    in_flight.ending = ending;
     if ending != Ending::Complete {
         stream.reset();
         return;
@@ -144,8 +128,8 @@ async fn attend<S: Transport>(arrival: Arrival, stream: S) {
     }
 }
 
-/// Hands a connection in to whoever serves its address now. `None`: nobody takes it.
-fn hand_in(arrival: &Arrival) -> Option<Handed> {
+/// Hands a connection in to the generation that serves its address now. `None`: no generation takes it.
+fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, Reader)> {
     let serves = || -> Option<Arc<Generation>> {
         let first = arrival.address.routing().members.first().cloned();
         first.filter(|member| member.loaded.kind == &TCP)
@@ -153,9 +137,7 @@ fn hand_in(arrival: &Arrival) -> Option<Handed> {
     let (input, from_client) = pipe();
     let (to_client, output) = pipe();
     let mut talk = Conversation { peer: arrival.peer.clone(), input: from_client, output: to_client };
-    let generation = serves()?;
-    let mut in_flight =
-        ConnectionInFlight::begin(generation, arrival.address.clone(), arrival.worker, arrival.peer.clone());
+    let mut in_flight = ConnectionInFlight::begin(serves()?, arrival);
     loop {
         let generation = in_flight.generation.clone();
         let claim = Claim::new(&generation.pool);
@@ -163,7 +145,7 @@ fn hand_in(arrival: &Arrival) -> Option<Handed> {
         let home = Arc::ptr_eq(&arrival.host, &generation.workers).then_some(arrival.worker);
         let job = Job { work: Work::Connection(talk), claim, has_waited: false };
         let refused = match generation.pool.submit(home, job) {
-            Ok(()) => return Some(Handed { in_flight, interest, input, output }),
+            Ok(()) => return Some((in_flight, interest, input, output)),
             Err((SubmitError::QueueFull, _)) => return None,
             Err((SubmitError::Stopped, job)) => *job,
         };
@@ -171,5 +153,64 @@ fn hand_in(arrival: &Arrival) -> Option<Handed> {
         let other = serves().filter(|other| !Arc::ptr_eq(other, &generation))?;
         in_flight.move_to(other);
         talk = again;
+    }
+}
+
+/// One connection under way. Dropping it is its end.
+#[derive(Debug)]
+struct ConnectionInFlight {
+    /// The generation that serves it.
+    generation: Arc<Generation>,
+    meter: Arc<Meter>,
+    address: Arc<Address>,
+    worker: usize,
+    client: String,
+    started: Instant,
+    ending: Ending,
+}
+
+impl ConnectionInFlight {
+    /// Counts a connection in.
+    fn begin(generation: Arc<Generation>, arrival: &Arrival) -> Self {
+        let Arrival { address, worker, peer, .. } = arrival;
+        generation.stats.began(*worker);
+        Self {
+            generation,
+            meter: Arc::default(),
+            address: address.clone(),
+            worker: *worker,
+            client: peer.clone(),
+            started: Instant::now(),
+            ending: Ending::CutShort,
+        }
+    }
+
+    /// Counts it for another component from now on.
+    fn move_to(&mut self, generation: Arc<Generation>) {
+        generation.stats.began(self.worker);
+        let before = std::mem::replace(&mut self.generation, generation);
+        before.stats.moved_on(self.worker);
+        before.request_ended();
+    }
+}
+
+impl Drop for ConnectionInFlight {
+    fn drop(&mut self) {
+        let (took, end) = (self.started.elapsed(), self.ending);
+        if let Some(log) = self.address.access.as_ref() {
+            log.write(&AccessRecord {
+                component: Some(&self.generation.plan.name),
+                client: &self.client,
+                request: None,
+                status: 0,
+                received: self.meter.read(),
+                sent: self.meter.written(),
+                took,
+                end,
+            });
+        }
+        // Behind everything else: its component may end with it.
+        self.generation.stats.connection_ended(self.worker, end.word(), took, end == Ending::CutShort);
+        self.generation.request_ended();
     }
 }

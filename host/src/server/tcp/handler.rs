@@ -1,7 +1,7 @@
 //! The guest's side of a connection: its handler is called, and its two streams are tied to the pipes.
 //!
 //! Invariant: an output that its guest has not ended itself is broken, never finished; a connection holds its place in
-//! its instance until its output has ended, whoever has left.
+//! its instance until its output has ended, also if its client has left.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use wasmtime::component::{
     Accessor, Destination, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer,
 };
 
-use super::pipe::{Conversation, Found, Reader, Room, Writer};
+use super::pipe::{Conversation, Found, Reader, Writer};
 use crate::runtime::State;
 use crate::server::instance::handler::TcpFunc;
 use crate::server::pool::job::Claim;
@@ -60,17 +60,16 @@ impl<D: 'static> StreamProducer<D> for Input {
         destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let found = self.0.as_ref().map(|reader| reader.poll_found(context));
-        let (Some(reader), Some(Poll::Ready(Found::Bytes))) = (&self.0, found) else {
-            return match found {
-                Some(Poll::Pending) if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
-                Some(Poll::Pending) => Poll::Pending,
-                Some(Poll::Ready(_)) | None => {
-                    self.0 = None;
-                    Poll::Ready(Ok(StreamResult::Dropped))
-                }
-            };
-        };
+        let Some(reader) = &self.0 else { return Poll::Ready(Ok(StreamResult::Dropped)) };
+        match reader.poll_found(context) {
+            Poll::Ready(Found::Bytes) => {}
+            Poll::Ready(Found::PipeEnd(_)) => {
+                self.0 = None;
+                return Poll::Ready(Ok(StreamResult::Dropped));
+            }
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+        }
         if destination.remaining(&mut store) == Some(0) {
             // A read of zero bytes asks whether there are any.
             return Poll::Ready(Ok(StreamResult::Completed));
@@ -101,17 +100,16 @@ impl<D: 'static> StreamConsumer<D> for Output {
         source: Source<'_, Self::Item>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let room = self.writer.as_ref().map(|writer| writer.poll_room(context));
-        let (Some(writer), Some(Poll::Ready(Room::Bytes(_)))) = (&self.writer, room) else {
-            return match room {
-                Some(Poll::Pending) if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
-                Some(Poll::Pending) => Poll::Pending,
-                Some(Poll::Ready(_)) | None => {
-                    self.writer = None;
-                    Poll::Ready(Ok(StreamResult::Dropped))
-                }
-            };
-        };
+        let Some(writer) = &self.writer else { return Poll::Ready(Ok(StreamResult::Dropped)) };
+        match writer.poll_room(context) {
+            Poll::Ready(Some(_)) => {}
+            Poll::Ready(None) => {
+                self.writer = None;
+                return Poll::Ready(Ok(StreamResult::Dropped));
+            }
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+        }
         let mut source = source.as_direct(store);
         if !source.remaining().is_empty() {
             let moved = writer.write(source.remaining());

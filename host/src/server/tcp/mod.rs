@@ -2,9 +2,6 @@
 
 pub(super) mod connection;
 pub(super) mod handler;
-pub(super) mod in_flight;
 pub(super) mod kind;
 pub(super) mod pipe;
-#[cfg(test)]
-mod pipe_tests;
 pub(super) mod relay;

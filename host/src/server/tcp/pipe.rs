@@ -14,7 +14,7 @@ const LOW: usize = CAPACITY / 2;
 /// Memory that an empty pipe may keep.
 const KEPT: usize = 4 << 10;
 
-/// How what went in has ended.
+/// The end of what went in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PipeEnd {
     /// All of it was written.
@@ -26,19 +26,9 @@ pub(crate) enum PipeEnd {
 /// A reader's find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Bytes.
     Bytes,
     /// Nothing more will come.
     PipeEnd(PipeEnd),
-}
-
-/// A writer's find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// So many bytes, at least one.
-    Bytes(usize),
-    /// The reader is gone.
-    Closed,
 }
 
 #[derive(Debug, Default)]
@@ -50,11 +40,11 @@ struct State {
     writer: Option<Waker>,
 }
 
-/// Where bytes go in. Dropping it before [`Writer::finish`] breaks the pipe.
+/// The end where bytes go in. Dropping it before [`Writer::finish`] breaks the pipe.
 #[derive(Debug)]
 pub(crate) struct Writer(Arc<Mutex<State>>);
 
-/// Where they come out. Dropping it closes the pipe.
+/// The end where they come out. Dropping it closes the pipe.
 #[derive(Debug)]
 pub(crate) struct Reader(Arc<Mutex<State>>);
 
@@ -68,44 +58,42 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes without the lock: whoever is woken may take it at once.
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
+/// Wakes without the lock: the woken task may take it at once.
+fn wake(state: MutexGuard<'_, State>, waker: Option<Waker>) {
+    drop(state);
+    waker.into_iter().for_each(Waker::wake);
 }
 
 impl Writer {
-    /// Returns how much can be written, as soon as there is room.
-    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Room> {
+    /// Returns the bytes that can be written, as soon as there is room; `None` when the reader is gone.
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<usize>> {
         let mut state = lock(&self.0);
-        match CAPACITY - state.bytes.len().min(CAPACITY) {
-            _ if state.closed => Poll::Ready(Room::Closed),
+        match CAPACITY.saturating_sub(state.bytes.len()) {
+            _ if state.closed => Poll::Ready(None),
             0 => {
                 state.writer = Some(context.waker().clone());
                 Poll::Pending
             }
-            room => Poll::Ready(Room::Bytes(room)),
+            room => Poll::Ready(Some(room)),
         }
     }
 
     /// Writes as much as there is room for, and returns how much that was.
     pub(crate) fn write(&self, bytes: &[u8]) -> usize {
         let mut state = lock(&self.0);
-        let room = CAPACITY - state.bytes.len().min(CAPACITY);
+        let room = CAPACITY.saturating_sub(state.bytes.len());
         let (taken, _) = bytes.split_at(bytes.len().min(room));
         if state.closed {
             return bytes.len();
         }
         state.bytes.extend(taken);
         let reader = state.reader.take().filter(|_| !taken.is_empty());
-        drop(state);
-        wake(reader);
+        wake(state, reader);
         taken.len()
     }
 
     /// Notes that all was written.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(&self) {
         self.end(PipeEnd::Finished);
     }
 
@@ -113,8 +101,7 @@ impl Writer {
         let mut state = lock(&self.0);
         state.end.get_or_insert(end);
         let reader = state.reader.take();
-        drop(state);
-        wake(reader);
+        wake(state, reader);
     }
 }
 
@@ -138,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// Returns once whoever wrote is gone with more to say, whatever of it is here still.
+    /// Returns once the pipe is broken, also if bytes are here still.
     pub(crate) fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.0);
         if state.end == Some(PipeEnd::Broken) {
@@ -148,7 +135,7 @@ impl Reader {
         Poll::Pending
     }
 
-    /// Shows the next bytes, not all of them as a rule, to somebody who says how many were used up.
+    /// Shows the next bytes, not all of them as a rule, to `take`, which returns how many were used up.
     pub(crate) fn read<T>(&self, take: impl FnOnce(&[u8]) -> (usize, T)) -> T {
         let mut state = lock(&self.0);
         let (taken, result) = take(state.bytes.as_slices().0);
@@ -157,10 +144,8 @@ impl Reader {
         if state.bytes.is_empty() && state.bytes.capacity() > KEPT {
             state.bytes = VecDeque::new();
         }
-        let room = state.bytes.len() <= LOW;
-        let writer = if room { state.writer.take() } else { None };
-        drop(state);
-        wake(writer);
+        let writer = if state.bytes.len() <= LOW { state.writer.take() } else { None };
+        wake(state, writer);
         result
     }
 }
@@ -171,8 +156,7 @@ impl Drop for Reader {
         state.closed = true;
         state.bytes = VecDeque::new();
         let writer = state.writer.take();
-        drop(state);
-        wake(writer);
+        wake(state, writer);
     }
 }
 
@@ -185,4 +169,67 @@ pub(crate) struct Conversation {
     pub(crate) input: Reader,
     /// Bytes for the client.
     pub(crate) output: Writer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(writer: &Writer) -> Poll<Option<usize>> {
+        writer.poll_room(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn found(reader: &Reader) -> Poll<Found> {
+        reader.poll_found(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn take(reader: &Reader, most: usize) -> Vec<u8> {
+        reader.read(|bytes| {
+            let taken = &bytes[..most.min(bytes.len())];
+            (taken.len(), taken.to_vec())
+        })
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_and_before_the_end() {
+        let (writer, reader) = pipe();
+        assert_eq!(found(&reader), Poll::Pending);
+        assert_eq!(writer.write(b"one "), 4);
+        assert_eq!(writer.write(b"two"), 3);
+        writer.finish();
+        let mut all = Vec::new();
+        while found(&reader) == Poll::Ready(Found::Bytes) {
+            all.extend(take(&reader, 2));
+        }
+        assert_eq!(all, b"one two");
+        assert_eq!(found(&reader), Poll::Ready(Found::PipeEnd(PipeEnd::Finished)));
+    }
+
+    #[test]
+    fn it_holds_so_much_and_no_more() {
+        let (writer, reader) = pipe();
+        let many = vec![7; CAPACITY + 1];
+        assert_eq!(writer.write(&many), CAPACITY);
+        assert_eq!((writer.write(b"x"), room(&writer)), (0, Poll::Pending));
+        assert_eq!(take(&reader, 5).len(), 5);
+        assert_eq!(room(&writer), Poll::Ready(Some(5)));
+    }
+
+    #[test]
+    fn who_is_dropped_in_the_middle_breaks_it() {
+        let (writer, reader) = pipe();
+        writer.write(b"half");
+        drop(writer);
+        assert_eq!(take(&reader, 9), b"half");
+        assert_eq!(found(&reader), Poll::Ready(Found::PipeEnd(PipeEnd::Broken)));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_reader_that_is_gone() {
+        let (writer, reader) = pipe();
+        writer.write(b"for nobody");
+        drop(reader);
+        assert_eq!(room(&writer), Poll::Ready(None));
+        assert_eq!(writer.write(b"more"), 4);
+    }
 }

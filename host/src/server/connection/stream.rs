@@ -1,0 +1,215 @@
+//! The stream under a connection: its byte counts, how it is reset, and how it is read when its answer is sent.
+//!
+//! Invariant: bytes pass unchanged and in order; the meter is right, also for what hyper reads and writes.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use http::Version;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+use crate::server::address::address::{Address, Stage};
+
+/// Time that a connection without a request in flight has when its address drains.
+pub(crate) const STRAGGLE: Duration = Duration::from_secs(1);
+/// How long a socket is looked at when its address drains: what has come to it until then is known when the thread has asked
+/// the system once more. A timer fires behind that. A task that only yields can be woken before, by something else.
+pub(crate) const LAST_LOOK: Duration = Duration::from_millis(1);
+/// Time for which a client that still sends is read, unless the app drains.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes that are read of it.
+const LINGER_BYTES: usize = 64 << 20;
+/// The first bytes of an HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Most bytes that are read ahead at once.
+const AHEAD: usize = 4096;
+
+/// A stream whose closing can be made visible to a client that takes any end for the end of an answer.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Has the stream reset when it is dropped.
+    fn reset(&self);
+}
+
+impl Transport for TcpStream {
+    fn reset(&self) {
+        // Without it the client sees an end, as it would of a whole answer: nothing better can be done.
+        let _best_effort = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Transport for UnixStream {
+    fn reset(&self) {
+        let _best_effort = socket2::SockRef::from(self).shutdown(Shutdown::Read);
+    }
+}
+
+impl<S: Transport> Transport for MeteredStream<S> {
+    fn reset(&self) {
+        self.stream.reset();
+    }
+}
+
+impl<S: Transport> Transport for TlsStream<S> {
+    fn reset(&self) {
+        self.get_ref().0.reset();
+    }
+}
+
+/// Reads what the client still sends, for so long at most: closing at once would make the system take the answer back.
+/// nginx calls it `lingering_close`. It ends with its address at the latest.
+pub(crate) async fn linger(address: &Address, most: Duration, mut stream: impl Transport) {
+    let mut stage = address.watch();
+    let read_on = timeout(most, async {
+        let mut waste = vec![0; 16 << 10];
+        let mut read = 0;
+        while let Ok(some @ 1..) = stream.read(&mut waste).await {
+            read += some;
+            if read > LINGER_BYTES {
+                return;
+            }
+        }
+    });
+    tokio::select! {
+        _over = read_on => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+    }
+}
+
+/// Byte counts of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    read: AtomicU64,
+    written: AtomicU64,
+    blocked: AtomicBool,
+}
+
+impl Meter {
+    /// Returns the bytes that came in.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Relaxed)
+    }
+
+    /// Returns the bytes that went out.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// Returns true while something waits to be written that the client does not take.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Relaxed)
+    }
+
+    fn note_blocked<T>(&self, poll: Poll<T>) -> Poll<T> {
+        if poll.is_pending() != self.is_blocked() {
+            self.blocked.store(poll.is_pending(), Relaxed);
+        }
+        poll
+    }
+
+    fn note_written(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &poll {
+            self.written.fetch_add(*written as u64, Relaxed);
+        }
+        self.note_blocked(poll)
+    }
+}
+
+/// A stream with its meter.
+#[derive(Debug)]
+pub(crate) struct MeteredStream<S> {
+    pub(crate) stream: S,
+    ahead: BytesMut,
+    meter: Arc<Meter>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
+    /// Wraps a stream.
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
+        Self { stream, ahead: BytesMut::new(), meter }
+    }
+
+    /// Reads ahead until it is clear whether the client speaks HTTP/1 or HTTP/2. `None`: it has left.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub(crate) async fn sniff(&mut self) -> io::Result<Option<Version>> {
+        loop {
+            let known = self.ahead.len().min(PREFACE.len());
+            let is_http2 = self.ahead.get(..known) == PREFACE.get(..known);
+            if !is_http2 || known == PREFACE.len() {
+                return Ok(Some(if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 }));
+            }
+            self.ahead.reserve(AHEAD);
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
+                return Ok(None);
+            }
+            self.meter.read.store(self.ahead.len() as u64, Relaxed);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.has_remaining() {
+            let most = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(most));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.meter.read.fetch_add(read as u64, Relaxed);
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.meter.note_written(poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.meter.note_written(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(context);
+        self.meter.note_blocked(poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
