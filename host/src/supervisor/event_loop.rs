@@ -24,7 +24,7 @@ use super::startup_progress::StartupProgress;
 use super::stop_progress::StopProgress;
 use super::suspension::SuspensionWatch;
 use super::waiting_operators::WaitingOperators;
-use crate::admin::{Admin, AdminParts};
+use crate::admin::Admin;
 use crate::plan::Plan;
 use crate::runtime::Runtime;
 use crate::server::Servers;
@@ -163,9 +163,9 @@ impl EventLoop {
             return Ok(());
         }
         let inbox = self.inbox.clone();
-        let died = Box::new(move || inbox.send(super::inbox::Message::HostBug("the thread for operators")));
+        let died = move || inbox.send(super::inbox::Message::HostBug("the thread for operators"));
         let operator = Arc::new(self.inbox.clone());
-        self.admin = Some(Admin::start(AdminParts { control, admin, operator, died })?);
+        self.admin = Some(Admin::start(control, admin, operator, died)?);
         Ok(())
     }
 
