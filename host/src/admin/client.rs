@@ -1,14 +1,13 @@
 //! The client's end of the control socket: one request, one answer.
 //!
-//! Invariant: an answer is at most [`MOST_BYTES`] long and harmless to a terminal; only an order has no time limit.
+//! Invariant: an answer is at most [`MOST_BYTES`] long and harmless to a terminal. Only an order has no time limit.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -16,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::text::sanitize;
 
-/// Longest wait for the answer to a question. The app itself answers within five seconds.
+/// Longest wait for the answer to a question. The app answers within five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const MOST_BYTES: usize = 64 << 20;
@@ -76,7 +75,7 @@ impl ControlClient {
         Self { path }
     }
 
-    /// Sends a question, and returns the document of the answer, which is harmless to a terminal.
+    /// Sends a question, and returns the document of the answer.
     ///
     /// # Errors
     /// When there is no answer within ten seconds, or it is an error.
@@ -102,12 +101,18 @@ impl ControlClient {
     }
 
     async fn exchange(&self, method: Method, target: &str) -> Result<String, ControlClientError> {
-        let stream = UnixStream::connect(&self.path).await.map_err(|cause| self.unreachable(cause))?;
+        let path = self.path.clone();
+        let stream = UnixStream::connect(&self.path).await.map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ControlClientError::NotRunning { path }
+            }
+            _ => ControlClientError::Unreachable { path, cause },
+        })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| ControlClientError::Disconnected)?;
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(target).header(http::header::HOST, "curfew");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|_| ControlClientError::Disconnected)?;
+        let request = request.body(String::new()).map_err(|_| ControlClientError::Disconnected)?;
         let answer = sender.send_request(request).await.map_err(|_| ControlClientError::Disconnected)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
@@ -118,16 +123,6 @@ impl ControlClient {
         }
         let told = field(&document, "error").unwrap_or_else(|| format!("the app answers {status}"));
         Err(ControlClientError::Refused(sanitize::lines(&told)))
-    }
-
-    fn unreachable(&self, cause: io::Error) -> ControlClientError {
-        let path = self.path.clone();
-        match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ControlClientError::NotRunning { path }
-            }
-            _ => ControlClientError::Unreachable { path, cause },
-        }
     }
 }
 
@@ -142,7 +137,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
 
-    use super::super::{Admin, AdminParts, Operator, OperatorRefusal, OperatorRequest, RefusalKind};
+    use super::super::{Admin, Operator, OperatorOrder, OperatorRefusal, OperatorRequest, RefusalKind};
     use super::*;
 
     /// Reloads, and refuses the rest with a text that a terminal would obey.
@@ -152,8 +147,10 @@ mod tests {
         fn ask(&self, request: OperatorRequest) {
             let text = "stopping\u{1b}[2J".to_owned();
             let _gone = match request {
-                OperatorRequest::Reload(answer) => answer.send(Ok("2 components\u{9b}1m".to_owned())),
-                OperatorRequest::Stop { answer, .. } | OperatorRequest::Restart { answer, .. } => {
+                OperatorRequest::Order(OperatorOrder::Reload, answer) => {
+                    answer.send(Ok("2 components\u{9b}1m".to_owned()))
+                }
+                OperatorRequest::Order(_, answer) => {
                     answer.send(Err(OperatorRefusal { kind: RefusalKind::Stopping, text }))
                 }
                 OperatorRequest::Snapshot(answer) => {
@@ -171,13 +168,7 @@ mod tests {
     fn what_an_app_says_comes_back_harmless() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        let parts = AdminParts {
-            control: Some(path.clone()),
-            admin: None,
-            operator: Arc::new(Reloads),
-            died: Box::new(|| {}),
-        };
-        let _admin = Admin::start(parts).unwrap();
+        let _admin = Admin::start(Some(path.clone()), None, Arc::new(Reloads), || {}).unwrap();
         let client = ControlClient::new(path);
         run(async {
             assert_eq!(client.post("/reload").await.unwrap(), "2 components 1m");

@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
-use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,12 +30,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how much, is read of a client that still sends when it has its answer: if the host closed at once,
 /// the system would reset the connection and the answer would be lost.
 const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: u64 = 1 << 20;
 
 /// A client's place among the connections of one listener.
 #[derive(Debug, Default)]
 pub(super) struct ClientSlot {
-    has_request: Arc<AtomicBool>,
+    has_request: AtomicBool,
     evicted: Notify,
 }
 
@@ -51,17 +50,12 @@ impl ClientSlot {
         self.evicted.notify_one();
     }
 
-    async fn evicted(&self) {
-        self.evicted.notified().await;
-        if self.has_request() {
-            std::future::pending::<()>().await;
+    /// Returns when the client is evicted, or the listener closes, before it has sent a request.
+    async fn ends_idle(&self, mut closing: watch::Receiver<bool>) {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => {}
+            () = self.evicted.notified() => {}
         }
-    }
-
-    /// Returns when the listener closes before the client has sent a request.
-    async fn closed_idle(&self, closing: &mut watch::Receiver<bool>) {
-        // The guard that is returned with the value would keep the sender waiting.
-        let _closed = closing.wait_for(|closing| *closing).await.is_ok();
         if self.has_request() {
             std::future::pending::<()>().await;
         }
@@ -69,13 +63,8 @@ impl ClientSlot {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(
-    stream: S,
-    router: Arc<Router>,
-    scope: AccessScope,
-    mut closing: watch::Receiver<bool>,
-    slot: Arc<ClientSlot>,
-) where
+pub(super) async fn serve<S>(stream: S, router: Arc<Router>, scope: AccessScope, slot: Arc<ClientSlot>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let answered = Notify::new();
@@ -92,32 +81,31 @@ pub(super) async fn serve<S>(
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     // A client that has closed its sending side still gets its answer.
     builder.keep_alive(false).half_close(true);
-    let quiet = QuietStream { stream, has_request: slot.has_request.clone() };
+    let quiet = QuietStream { stream, slot: slot.clone() };
     let mut connection = builder.serve_connection(TokioIo::new(quiet), service);
+    let unread = async {
+        answered.notified().await;
+        sleep(READ_TIMEOUT).await;
+    };
     let result = tokio::select! {
         biased;
         result = poll_fn(|context| Pin::new(&mut connection).poll_without_shutdown(context)) => result,
-        () = unread(&answered) => return,
-        () = slot.closed_idle(&mut closing) => return,
-        () = slot.evicted() => return,
+        () = unread => return,
+        () = slot.ends_idle(router.closing.clone()) => return,
     };
     let mut stream = connection.into_parts().io.into_inner().stream;
     if let Err(cause) = &result
         && !slot.has_request()
+        && !matches!(timeout(LINGER, refuse(&mut stream, cause)).await, Ok(Ok(())))
     {
-        let refused = timeout(LINGER, refuse(&mut stream, cause)).await;
-        if !matches!(refused, Ok(Ok(()))) {
-            return;
-        }
+        return;
     }
+    let linger = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
     // A client that is gone is no error.
-    let _gone = timeout(LINGER, linger(&mut stream)).await;
-}
-
-/// Returns when the client has had its time to read the answer.
-async fn unread(answered: &Notify) {
-    answered.notified().await;
-    sleep(READ_TIMEOUT).await;
+    let _gone = timeout(LINGER, linger).await;
 }
 
 /// Answers bytes that hyper could not read as a request.
@@ -134,35 +122,18 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) ->
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     let (head, body) = error_response(status, message).into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in &head.headers {
         bytes.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
     }
-    bytes.push_str("\r\n");
-    stream.write_all(bytes.as_bytes()).await?;
-    stream.write_all(&body).await
-}
-
-/// Closes the sending side, and reads what the client still sends.
-async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-    stream.shutdown().await?;
-    let mut buffer = vec![0; 4096];
-    let mut read = 0;
-    while read < LINGER_BYTES {
-        match stream.read(&mut buffer).await? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(())
+    stream.write_all(format!("{bytes}\r\n{body}").as_bytes()).await
 }
 
 /// The stream under a connection. It discards writes until there is a request: until then hyper writes only its own
 /// answers to malformed requests, without a body; [`refuse`] sends better ones. Hyper has no option for that.
 struct QuietStream<S> {
     stream: S,
-    has_request: Arc<AtomicBool>,
+    slot: Arc<ClientSlot>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for QuietStream<S> {
@@ -181,7 +152,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for QuietStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.has_request.load(Relaxed) {
+        if self.slot.has_request() {
             Pin::new(&mut self.stream).poll_write(context, bytes)
         } else {
             Poll::Ready(Ok(bytes.len()))

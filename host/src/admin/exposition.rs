@@ -15,9 +15,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::metrics::{ComponentMetrics, Durations, Times};
+use super::metrics::{ComponentMetrics, Times};
 use super::request::Snapshot;
-use crate::server::{BUCKETS_MICROS, CLASSES, ENDS};
+use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ENDS, REQUEST, Unit};
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -34,8 +34,7 @@ pub(super) fn encode(snapshot: Box<Snapshot>) -> Result<String, fmt::Error> {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_app(&mut encoder, self)?;
-        encode_requests(&mut encoder, &self.metrics.components)?;
-        encode_connections(&mut encoder, &self.metrics.components)?;
+        WORK.iter().try_for_each(|work| work.encode(&mut encoder, &self.metrics.components))?;
         encode_components(&mut encoder, &self.metrics.components)
     }
 }
@@ -50,112 +49,110 @@ fn encode_app(encoder: &mut DescriptorEncoder<'_>, Snapshot { status, metrics }:
     let stopping = status.level != "running";
     let reloads =
         [([("result", "ok")], metrics.reloads_ok), ([("result", "failed")], metrics.reloads_failed)];
-    gauges(encoder, "curfew_build_info", "The version of curfew; always 1.", [(build, 1_u32)])?;
-    gauges(encoder, "curfew_app_info", "The app's name; always 1.", [(app, 1_u32)])?;
-    gauges(encoder, "curfew_uptime_seconds", "Time since the app's start.", [(NONE, uptime)])?;
-    gauges(encoder, "curfew_ready", "1 if the app is ready, else 0.", [(NONE, u32::from(status.ready))])?;
-    gauges(encoder, "curfew_stopping", "1 once a stop has begun, else 0.", [(NONE, u32::from(stopping))])?;
-    counters(encoder, "curfew_reloads", "Ended reloads, by their result.", reloads)?;
-    gauges(
-        encoder,
-        "curfew_last_reload_successful",
-        "0 if the last reload failed, else 1.",
-        [(NONE, u32::from(last_ok))],
-    )?;
-    counters(
-        encoder,
-        "curfew_log_lines_dropped",
-        "Lines of the log and the access log that were not read in time.",
-        [(NONE, metrics.log_lines_dropped)],
-    )
+    gauges(encoder, ("curfew_build_info", "The version of curfew; always 1."), [(build, 1_u32)])?;
+    gauges(encoder, ("curfew_app_info", "The app's name; always 1."), [(app, 1_u32)])?;
+    gauges(encoder, ("curfew_uptime_seconds", "Time since the app's start."), [(NONE, uptime)])?;
+    gauges(encoder, ("curfew_ready", "1 if the app is ready, else 0."), [(NONE, u32::from(status.ready))])?;
+    gauges(encoder, ("curfew_stopping", "1 once a stop has begun, else 0."), [(NONE, u32::from(stopping))])?;
+    counters(encoder, ("curfew_reloads", "Ended reloads, by their result."), reloads)?;
+    let head = ("curfew_last_reload_successful", "0 if the last reload failed, else 1.");
+    gauges(encoder, head, [(NONE, u32::from(last_ok))])?;
+    let head =
+        ("curfew_log_lines_dropped", "Lines of the log and the access log that were not read in time.");
+    counters(encoder, head, [(NONE, metrics.log_lines_dropped)])
 }
 
-fn encode_requests(encoder: &mut DescriptorEncoder<'_>, components: &[ComponentMetrics]) -> fmt::Result {
-    let counted = || components.iter().filter_map(|one| Some((one.name.as_str(), one.requests.as_ref()?)));
-    let ended = counted().map(|(name, requests)| (name, requests.classes, &requests.durations)).collect();
-    let aborted = counted().map(|(name, requests)| ([("component", name)], requests.aborted));
-    let total = ("curfew_requests", "Ended requests, by the class of their status.");
-    let duration =
-        ("curfew_request_duration_seconds", "Time from a request's head to the end of its answer.");
-    encode_ended(encoder, total, duration, ("class", CLASSES), ended)?;
-    counters(
-        encoder,
-        "curfew_requests_aborted",
-        "Answers that were cut short because their instance failed or was cut off.",
-        aborted,
-    )
+/// Name and help text of a family.
+type Head = (&'static str, &'static str);
+
+/// The families of one unit of work. Only components that count in this unit have samples.
+struct WorkFamilies {
+    unit: &'static Unit,
+    /// The label of [`ended`](Self::ended), and its values.
+    label: (&'static str, &'static [&'static str]),
+    ended: Head,
+    duration: Head,
+    aborted: Option<Head>,
 }
 
-fn encode_connections(encoder: &mut DescriptorEncoder<'_>, components: &[ComponentMetrics]) -> fmt::Result {
-    let counted = components.iter().filter_map(|one| Some((one.name.as_str(), one.connections.as_ref()?)));
-    let ended = counted.map(|(name, connections)| (name, connections.ends, &connections.durations)).collect();
-    let total = ("curfew_connections", "Connections that have ended, by how they ended.");
-    let duration = ("curfew_connection_duration_seconds", "Time from a connection's acceptance to its end.");
-    encode_ended(encoder, total, duration, ("end", ENDS), ended)
-}
+static WORK: [WorkFamilies; 2] = [
+    WorkFamilies {
+        unit: &REQUEST,
+        label: ("class", &CLASSES),
+        ended: ("curfew_requests", "Ended requests, by the class of their status."),
+        duration: ("curfew_request_duration_seconds", "Time from a request's head to the end of its answer."),
+        aborted: Some((
+            "curfew_requests_aborted",
+            "Answers that were cut short because their instance failed or was cut off.",
+        )),
+    },
+    WorkFamilies {
+        unit: &CONNECTION,
+        label: ("end", &ENDS),
+        ended: ("curfew_connections", "Connections that have ended, by how they ended."),
+        duration: ("curfew_connection_duration_seconds", "Time from a connection's acceptance to its end."),
+        aborted: None,
+    },
+];
 
-/// Writes the counters of something that ended, by a label with these values, and the histogram of its durations. Each has
-/// a name and a help text.
-fn encode_ended<const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    total: (&str, &str),
-    duration: (&str, &str),
-    (label, values): (&'static str, [&'static str; N]),
-    ended: Vec<(&str, [u64; N], &Durations)>,
-) -> fmt::Result {
-    let by_value = ended.iter().flat_map(|(name, counts, _)| {
-        let counts = values.into_iter().zip(*counts);
-        counts.map(move |(value, count)| ([("component", *name), (label, value)], count))
-    });
-    counters(encoder, total.0, total.1, by_value)?;
-    let durations = ended.iter().map(|(name, _, durations)| ([("component", *name)], *durations));
-    family(encoder, duration.0, duration.1, MetricType::Histogram, durations, |metric, durations| {
-        let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
-        let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
-        let count = durations.buckets.iter().sum();
-        metric.encode_histogram::<NoLabelSet>(durations.micros as f64 / 1e6, count, &buckets, None)
-    })
+impl WorkFamilies {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>, all: &[ComponentMetrics]) -> fmt::Result {
+        let counted = all.iter().filter_map(|one| Some((component(one), one.work.get(self.unit.word)?)));
+        let (label, ends) = self.label;
+        let ended = counted.clone().flat_map(|([component], work)| {
+            let count = move |end| work.ended.get(end).copied().unwrap_or_default();
+            ends.iter().map(move |end| ([component, (label, *end)], count(end)))
+        });
+        counters(encoder, self.ended, ended)?;
+        family(encoder, self.duration, MetricType::Histogram, counted.clone(), |metric, work| {
+            let bounds = BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+            let buckets: Vec<(f64, u64)> = bounds.zip(work.buckets).collect();
+            let count = work.buckets.iter().sum();
+            metric.encode_histogram::<NoLabelSet>(work.micros as f64 / 1e6, count, &buckets, None)
+        })?;
+        let aborted = counted.map(|(component, work)| (component, work.aborted));
+        self.aborted.map_or(Ok(()), |head| counters(encoder, head, aborted))
+    }
 }
 
 fn encode_components(encoder: &mut DescriptorEncoder<'_>, all: &[ComponentMetrics]) -> fmt::Result {
-    let of_each = |value: fn(&ComponentMetrics) -> u64| {
-        all.iter().map(move |one| ([("component", one.name.as_str())], value(one)))
-    };
     let kinds =
         all.iter().map(|one| ([("component", one.name.as_str()), ("kind", one.kind.as_str())], 1_u32));
-    gauges(encoder, "curfew_component_info", "The kind of each component; always 1.", kinds)?;
-    for (name, help, value) in GAUGES {
-        gauges(encoder, name, help, of_each(value))?;
+    gauges(encoder, ("curfew_component_info", "The kind of each component; always 1."), kinds)?;
+    for (head, value) in GAUGES {
+        gauges(encoder, head, all.iter().map(|one| (component(one), value(one))))?;
     }
-    for (name, help, value) in COUNTERS {
-        counters(encoder, name, help, of_each(value))?;
+    for (head, value) in COUNTERS {
+        counters(encoder, head, all.iter().map(|one| (component(one), value(one))))?;
     }
     Ok(())
 }
 
-/// Name, help and value of a metric that each component has.
-type ComponentMetric = (&'static str, &'static str, fn(&ComponentMetrics) -> u64);
+/// Returns the labels of a metric that each component has.
+fn component(one: &ComponentMetrics) -> [(&'static str, &str); 1] {
+    [("component", &one.name)]
+}
 
-const GAUGES: [ComponentMetric; 3] = [
-    ("curfew_in_flight", "Requests or connections under way; of a service its `run`.", |one| one.in_flight),
-    ("curfew_instances", "Instances that are alive.", |one| one.instances),
-    ("curfew_memory_bytes", "Linear memory of the instances.", |one| one.memory_bytes),
+/// A metric that each component has.
+type ComponentMetric<T> = (Head, fn(&ComponentMetrics) -> T);
+
+const GAUGES: [ComponentMetric<u64>; 3] = [
+    (("curfew_in_flight", "Requests or connections under way; of a service its `run`."), |one| one.in_flight),
+    (("curfew_instances", "Instances that are alive."), |one| one.instances),
+    (("curfew_memory_bytes", "Linear memory of the instances."), |one| one.memory_bytes),
 ];
 
-/// The encoder adds `_total` to each name.
-const COUNTERS: [ComponentMetric; 5] = [
-    ("curfew_instances_started", "Instances that were started.", |one| one.instances_started),
-    ("curfew_restarts", "Restarts after a failure or an end, or by an operator.", |one| one.restarts),
-    ("curfew_traps", "Instances that trapped, exited with an error, or could not start.", |one| one.traps),
-    ("curfew_cut_offs", "Times that the component was cut off.", |one| one.cut_offs),
-    ("curfew_output_lines_dropped", "Lines of output that were not read in time.", |one| one.dropped_lines),
+const COUNTERS: [ComponentMetric<u64>; 5] = [
+    (("curfew_instances_started", "Instances that were started."), |one| one.instances_started),
+    (("curfew_restarts", "Restarts after a failure or an end, or by an operator."), |one| one.restarts),
+    (("curfew_traps", "Instances that trapped, exited with an error, or could not start."), |one| one.traps),
+    (("curfew_cut_offs", "Times that the component was cut off."), |one| one.cut_offs),
+    (("curfew_output_lines_dropped", "Lines of output that were not read in time."), |one| one.dropped_lines),
 ];
 
-type ComponentSummary = (&'static str, &'static str, fn(&ComponentMetrics) -> Times);
-
-const SUMMARIES: [ComponentSummary; 2] = [
-    ("curfew_drain_seconds", "From the notice until nothing was in flight any more.", |one| one.drain),
-    ("curfew_hook_seconds", "Time that the hook took.", |one| one.hook),
+const SUMMARIES: [ComponentMetric<Times>; 2] = [
+    (("curfew_drain_seconds", "From the notice until nothing was in flight any more."), |one| one.drain),
+    (("curfew_hook_seconds", "Time that the hook took."), |one| one.hook),
 ];
 
 /// The label set of a metric without labels.
@@ -164,47 +161,42 @@ const NONE: [(&str, &str); 0] = [];
 /// Writes one family: its head, then a sample for each label set.
 fn family<L: EncodeLabelSet, V>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    (name, help): Head,
     kind: MetricType,
-    samples: impl IntoIterator<Item = (L, V)>,
+    samples: impl Iterator<Item = (L, V)>,
     encode: impl Fn(&mut MetricEncoder<'_>, V) -> fmt::Result,
 ) -> fmt::Result {
-    let mut samples = samples.into_iter().peekable();
+    let mut samples = samples.peekable();
     if samples.peek().is_none() {
         return Ok(());
     }
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in samples {
-        encode(&mut family.encode_family(&labels)?, value)?;
-    }
-    Ok(())
+    samples.try_for_each(|(labels, value)| encode(&mut family.encode_family(&labels)?, value))
 }
 
 /// Writes counters. The encoder adds `_total` to the name.
 fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    head: Head,
     samples: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
-    family(encoder, name, help, MetricType::Counter, samples, |metric, value| {
+    family(encoder, head, MetricType::Counter, samples.into_iter(), |metric, value| {
         metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)
     })
 }
 
 fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    head: Head,
     samples: impl IntoIterator<Item = (L, V)>,
 ) -> fmt::Result {
-    family(encoder, name, help, MetricType::Gauge, samples, |metric, value| metric.encode_gauge(&value))
+    let encode = |metric: &mut MetricEncoder<'_>, value| metric.encode_gauge(&value);
+    family(encoder, head, MetricType::Gauge, samples.into_iter(), encode)
 }
 
 /// Writes the summaries, which have a sum and a count. Names of components need no escapes.
 fn encode_summaries(text: &mut String, components: &[ComponentMetrics]) -> fmt::Result {
-    for (name, help, times) in SUMMARIES {
+    for ((name, help), times) in SUMMARIES {
         for (place, component) in components.iter().enumerate() {
             if place == 0 {
                 write!(text, "# HELP {name} {help}\n# TYPE {name} summary\n")?;

@@ -10,7 +10,6 @@
 
 pub mod client;
 mod connection;
-mod error;
 mod exposition;
 mod metrics;
 mod request;
@@ -19,8 +18,10 @@ mod server;
 mod socket;
 mod status;
 
-pub use error::{AdminError, ControlSocketProblem};
-pub use metrics::{ComponentMetrics, ConnectionMetrics, Durations, Metrics, RequestMetrics, Times};
-pub use request::{Operator, OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind, Snapshot};
-pub use server::{Admin, AdminParts};
+pub use metrics::{ComponentMetrics, Metrics, Times, WorkMetrics};
+pub use request::{
+    Operator, OperatorAnswer, OperatorOrder, OperatorRefusal, OperatorRequest, RefusalKind, Snapshot,
+};
+pub use server::{Admin, AdminError};
+pub use socket::ControlSocketProblem;
 pub use status::{ComponentStatus, LastReload, Status};

@@ -1,7 +1,6 @@
 //! Requests that the control socket and the admin listener hand to the app, and the answers.
 //!
-//! Invariant: handing over never waits. Each request carries the channel for its answer; a channel that is dropped
-//! without an answer counts as a refusal.
+//! Invariant: handing over never waits. A channel that is dropped without an answer counts as a refusal.
 
 use tokio::sync::oneshot;
 
@@ -14,29 +13,31 @@ pub trait Operator: Send + Sync + 'static {
     fn ask(&self, request: OperatorRequest);
 }
 
-/// A question or an order. If the client is gone when the answer comes, the order still stands.
+/// A question or an order, with the channel for its answer. An order stands even if its client has left.
 #[derive(Debug)]
 pub enum OperatorRequest {
     /// The state of the app. To be answered at once, also while the app stops.
     Snapshot(oneshot::Sender<Box<Snapshot>>),
-    /// Stop the app, or one component of it.
+    /// An order. Answered when it is carried out, or refused.
+    Order(OperatorOrder, oneshot::Sender<OperatorAnswer>),
+}
+
+/// Orders of operators.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OperatorOrder {
+    /// Stop the app, or one component of it. Carried out when the app's stop has begun, or the component has ended.
     Stop {
         /// The component; `None` is the app.
         component: Option<String>,
         /// For the app: skip its `drain-delay`, or end the one that is under way. For a component: no grace.
         now: bool,
-        /// Answered when the stop of the app has begun, or when the component has ended.
-        answer: oneshot::Sender<OperatorAnswer>,
     },
-    /// Read the manifest again. Answered when the new version has taken over, or the reload failed and changed
-    /// nothing.
-    Reload(oneshot::Sender<OperatorAnswer>),
+    /// Read the manifest again. A reload that fails changes nothing.
+    Reload,
     /// Replace one component by a fresh generation of itself.
     Restart {
         /// The component.
         component: String,
-        /// Answered when the fresh generation has taken over, or has failed.
-        answer: oneshot::Sender<OperatorAnswer>,
     },
 }
 

@@ -9,26 +9,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::exposition;
-use super::request::{Operator, OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind, Snapshot};
+use super::request::{Operator, OperatorOrder, OperatorRefusal, OperatorRequest, RefusalKind, Snapshot};
+use super::status::Status;
 use crate::text::sanitize;
 
 /// Longest wait for an answer that the control thread gives at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of a request's body. No request needs one, but some clients send one.
 const BODY_BYTES: usize = 64 << 10;
-/// How long a body may take to come in.
+/// Longest time in which a body comes in.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
+/// The type of a text for people.
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// The requests that a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,86 +43,38 @@ pub(super) enum AccessScope {
 }
 
 /// An answer to a client.
-pub(super) type HttpResponse = Response<Full<Bytes>>;
+pub(super) type HttpResponse = Response<String>;
 
 /// Answers the requests of both listeners.
 pub(super) struct Router {
-    operator: Arc<dyn Operator>,
-    closing: watch::Receiver<bool>,
-}
-
-/// An error of the client.
-#[derive(Debug)]
-struct RequestError {
-    status: StatusCode,
-    message: String,
-    /// The methods that the path takes, where the method was wrong.
-    allow: Option<&'static str>,
-}
-
-impl RequestError {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), allow: None }
-    }
-
-    fn response(self) -> HttpResponse {
-        let mut response = error_response(self.status, &self.message);
-        if let Some(methods) = self.allow {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-        }
-        response
-    }
+    pub(super) operator: Arc<dyn Operator>,
+    /// True when the listeners close.
+    pub(super) closing: watch::Receiver<bool>,
 }
 
 /// A well-formed request.
 #[derive(Debug, PartialEq, Eq)]
-enum Endpoint<'a> {
+enum Endpoint {
     Livez,
     Readyz,
     Status,
     Metrics,
-    Stop { component: Option<&'a str>, now: bool },
-    Reload,
-    Restart { component: &'a str },
+    Order(OperatorOrder),
 }
 
 impl Router {
-    /// Returns a router that asks this operator until `closing` says true.
-    pub(super) fn new(operator: Arc<dyn Operator>, closing: watch::Receiver<bool>) -> Self {
-        Self { operator, closing }
-    }
-
     /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>, scope: AccessScope) -> HttpResponse
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub(super) async fn answer(&self, request: Request<Incoming>, scope: AccessScope) -> HttpResponse {
         let (head, body) = request.into_parts();
-        if let Err(error) = discard(body).await {
-            return error.response();
-        }
-        match parse(&head.method, &head.uri, scope) {
-            Ok(endpoint) => self.dispatch(endpoint).await,
-            Err(error) => error.response(),
-        }
-    }
-
-    async fn dispatch(&self, endpoint: Endpoint<'_>) -> HttpResponse {
-        match endpoint {
-            Endpoint::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "alive\n".to_owned()),
-            Endpoint::Readyz => self.snapshot(|snapshot| ready(&snapshot)).await,
-            Endpoint::Status => self.snapshot(|snapshot| status(&snapshot)).await,
-            Endpoint::Metrics => self.snapshot(metrics).await,
-            Endpoint::Stop { component, now } => {
-                let component = component.map(str::to_owned);
-                self.order(|answer| OperatorRequest::Stop { component, now, answer }).await
+        match discard(body).await.and_then(|()| parse(&head.method, &head.uri, scope)) {
+            Ok(Endpoint::Livez) => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
+            Ok(Endpoint::Readyz) => self.snapshot(|snapshot| ready(&snapshot.status)).await,
+            Ok(Endpoint::Status) => {
+                self.snapshot(|snapshot| document(StatusCode::OK, &snapshot.status)).await
             }
-            Endpoint::Reload => self.order(OperatorRequest::Reload).await,
-            Endpoint::Restart { component } => {
-                let component = component.to_owned();
-                self.order(|answer| OperatorRequest::Restart { component, answer }).await
-            }
+            Ok(Endpoint::Metrics) => self.snapshot(metrics).await,
+            Ok(Endpoint::Order(order)) => self.order(order).await,
+            Err(refusal) => *refusal,
         }
     }
 
@@ -131,11 +86,8 @@ impl Router {
         }
     }
 
-    async fn order(
-        &self,
-        request: impl FnOnce(oneshot::Sender<OperatorAnswer>) -> OperatorRequest,
-    ) -> HttpResponse {
-        match self.ask(request).await {
+    async fn order(&self, order: OperatorOrder) -> HttpResponse {
+        match self.ask(|answer| OperatorRequest::Order(order, answer)).await {
             Some(Ok(done)) => document(StatusCode::OK, &json!({ "done": done })),
             Some(Err(OperatorRefusal { kind, text })) => {
                 let status = match kind {
@@ -162,23 +114,24 @@ impl Router {
     }
 }
 
-fn parse<'a>(method: &Method, uri: &'a http::Uri, scope: AccessScope) -> Result<Endpoint<'a>, RequestError> {
-    let (endpoint, is_order) = match uri.path() {
-        "/livez" => (Endpoint::Livez, false),
-        "/readyz" => (Endpoint::Readyz, false),
-        "/status" => (Endpoint::Status, false),
-        "/metrics" => (Endpoint::Metrics, false),
-        "/stop" => (Endpoint::Stop { component: None, now: false }, true),
-        "/reload" => (Endpoint::Reload, true),
-        "/restart" => (Endpoint::Restart { component: "" }, true),
+fn parse(method: &Method, uri: &http::Uri, scope: AccessScope) -> Result<Endpoint, Box<HttpResponse>> {
+    let endpoint = match uri.path() {
+        "/livez" => Endpoint::Livez,
+        "/readyz" => Endpoint::Readyz,
+        "/status" => Endpoint::Status,
+        "/metrics" => Endpoint::Metrics,
+        "/stop" => Endpoint::Order(OperatorOrder::Stop { component: None, now: false }),
+        "/reload" => Endpoint::Order(OperatorOrder::Reload),
+        "/restart" => Endpoint::Order(OperatorOrder::Restart { component: String::new() }),
         _ => {
             let orders = if scope == AccessScope::Control { ", POST /stop, /reload, /restart" } else { "" };
             let message = format!("there are GET /livez, /readyz, /status, /metrics{orders}");
-            return Err(RequestError::new(StatusCode::NOT_FOUND, message));
+            return Err(refusal(StatusCode::NOT_FOUND, &message));
         }
     };
+    let is_order = matches!(endpoint, Endpoint::Order(_));
     if is_order && scope == AccessScope::Admin {
-        return Err(RequestError::new(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
+        return Err(refusal(StatusCode::FORBIDDEN, "orders are taken on the control socket only"));
     }
     let (fits, allowed) = match is_order {
         true => (method == Method::POST, "POST"),
@@ -186,79 +139,65 @@ fn parse<'a>(method: &Method, uri: &'a http::Uri, scope: AccessScope) -> Result<
     };
     if !fits {
         let message = format!("{} takes {allowed}", uri.path());
-        return Err(RequestError {
-            allow: Some(allowed),
-            ..RequestError::new(StatusCode::METHOD_NOT_ALLOWED, message)
-        });
-    }
-    with_query(endpoint, uri.query().unwrap_or(""))
-        .map_err(|message| RequestError::new(StatusCode::BAD_REQUEST, message))
-}
-
-/// Reads the query of an order. Questions ignore theirs: probes add things to it.
-fn with_query<'a>(mut endpoint: Endpoint<'a>, query: &'a str) -> Result<Endpoint<'a>, &'static str> {
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (&mut endpoint, key, value) {
-            (Endpoint::Livez | Endpoint::Readyz | Endpoint::Status | Endpoint::Metrics, ..) => {}
-            (Endpoint::Stop { now, .. }, "now", "1" | "") => *now = true,
-            (Endpoint::Stop { now, .. }, "now", "0") => *now = false,
-            (Endpoint::Stop { component, .. }, "component", name) if !name.is_empty() => {
-                *component = Some(name)
-            }
-            (Endpoint::Restart { component }, "component", name) => *component = name,
-            (Endpoint::Stop { .. }, ..) => return Err("/stop takes now=1 and component=NAME"),
-            (Endpoint::Restart { .. }, ..) => return Err("/restart takes component=NAME"),
-            (Endpoint::Reload, ..) => return Err("/reload takes nothing"),
-        }
+        let mut refusal = refusal(StatusCode::METHOD_NOT_ALLOWED, &message);
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        return Err(refusal);
     }
     match endpoint {
-        Endpoint::Restart { component: "" } => Err("/restart needs component=NAME"),
-        endpoint => Ok(endpoint),
+        Endpoint::Order(order) => with_query(order, uri.query().unwrap_or(""))
+            .map(Endpoint::Order)
+            .map_err(|message| refusal(StatusCode::BAD_REQUEST, message)),
+        // Probes add things to the query of a question.
+        question => Ok(question),
+    }
+}
+
+/// Reads the query of an order.
+fn with_query(mut order: OperatorOrder, query: &str) -> Result<OperatorOrder, &'static str> {
+    use OperatorOrder::{Reload, Restart, Stop};
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (&mut order, key, value) {
+            (Stop { now, .. }, "now", "1" | "") => *now = true,
+            (Stop { now, .. }, "now", "0") => *now = false,
+            (Stop { component, .. }, "component", name) if !name.is_empty() => {
+                *component = Some(name.to_owned());
+            }
+            (Restart { component }, "component", name) => name.clone_into(component),
+            (Stop { .. }, ..) => return Err("/stop takes now=1 and component=NAME"),
+            (Restart { .. }, ..) => return Err("/restart takes component=NAME"),
+            (Reload, ..) => return Err("/reload takes nothing"),
+        }
+    }
+    match order {
+        Restart { component } if component.is_empty() => Err("/restart needs component=NAME"),
+        order => Ok(order),
     }
 }
 
 /// Reads a body to its end. Closing a connection with unread bytes resets it, and the answer would be lost.
-async fn discard<B>(body: B) -> Result<(), RequestError>
-where
-    B: Body<Data: Send> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let too_large = || RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
+async fn discard(body: Incoming) -> Result<(), Box<HttpResponse>> {
+    let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Err(too_large());
     }
-    let mut body = std::pin::pin!(Limited::new(body, BODY_BYTES));
-    let read = async {
-        while let Some(frame) = body.frame().await {
-            frame?;
-        }
-        Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
-    };
-    match timeout(BODY_LIMIT, read).await {
-        Ok(Ok(())) => Ok(()),
+    match timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES).collect()).await {
+        Ok(Ok(_unused)) => Ok(()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => {
-            Err(RequestError::new(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced"))
-        }
-        Err(_) => Err(RequestError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
+        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body breaks off, or is not as announced")),
+        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5s")),
     }
 }
 
-fn ready(snapshot: &Snapshot) -> HttpResponse {
-    if snapshot.status.ready {
-        return text(StatusCode::OK, "text/plain; charset=utf-8", "ready\n".to_owned());
+fn ready(status: &Status) -> HttpResponse {
+    if status.ready {
+        return text(StatusCode::OK, PLAIN, "ready\n".to_owned());
     }
-    let mut reasons: Vec<String> =
-        snapshot.status.not_ready_because.iter().map(|reason| sanitize::one_line(reason)).collect();
-    if reasons.is_empty() {
-        reasons.push("not ready".to_owned());
-    }
-    text(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", reasons.join("\n") + "\n")
-}
-
-fn status(snapshot: &Snapshot) -> HttpResponse {
-    document(StatusCode::OK, &snapshot.status)
+    let reasons = match status.not_ready_because.as_slice() {
+        [] => "not ready\n".to_owned(),
+        reasons => reasons.iter().map(|reason| sanitize::one_line(reason) + "\n").collect(),
+    };
+    text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, reasons)
 }
 
 fn metrics(snapshot: Box<Snapshot>) -> HttpResponse {
@@ -266,6 +205,10 @@ fn metrics(snapshot: Box<Snapshot>) -> HttpResponse {
         Ok(metrics) => text(StatusCode::OK, exposition::CONTENT_TYPE, metrics),
         Err(cause) => error_response(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug in curfew: {cause}")),
     }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Box<HttpResponse> {
+    Box::new(error_response(status, message))
 }
 
 /// Returns an error as a response.
@@ -280,7 +223,7 @@ fn document(status: StatusCode, value: &impl Serialize) -> HttpResponse {
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> HttpResponse {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -295,8 +238,11 @@ mod tests {
 
     fn parsed(method: &str, target: &str, scope: AccessScope) -> Result<String, u16> {
         let uri = target.parse().unwrap();
-        let endpoint = parse(&method.parse().unwrap(), &uri, scope);
-        endpoint.map(|endpoint| format!("{endpoint:?}")).map_err(|error| error.status.as_u16())
+        match parse(&method.parse().unwrap(), &uri, scope) {
+            Ok(Endpoint::Order(order)) => Ok(format!("{order:?}")),
+            Ok(question) => Ok(format!("{question:?}")),
+            Err(refusal) => Err(refusal.status().as_u16()),
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The two listening sockets: the control socket as a file that only its owner can use, and the admin address.
 //!
-//! Invariant: the control socket is never open to other users, not for a moment. The file of a living process is never
-//! removed, and that of a dead one is replaced.
+//! Invariant: the control socket is never open to other users. The file of a living process is never removed, that of a dead
+//! one is replaced.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
@@ -15,17 +15,35 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::error::ControlSocketProblem;
 use crate::stale_socket::{self, SocketPath};
 
 /// Connections that the system queues.
 const BACKLOG: i32 = 128;
 
+/// Reasons why a control socket cannot be bound. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlSocketProblem {
+    /// A process listens there, or is about to.
+    #[error(
+        "another process listens there; does this app run already? (`curfew status --control PATH` tells)"
+    )]
+    Taken,
+    /// The path names something else.
+    #[error("there is a file of that name which is no socket; remove it, or choose another path")]
+    NoSocket,
+    /// The folder does not exist.
+    #[error("its folder does not exist")]
+    NoFolder,
+    /// The error of the system.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
 /// The file of a control socket. Dropping it removes the file, unless another process has put its own there. Drop it
 /// before the listener, which keeps the file's inode number from being used again.
 #[derive(Debug)]
 pub(super) struct ControlFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Device and inode of the file.
     identity: (u64, u64),
 }
@@ -49,11 +67,6 @@ impl ControlFile {
         let file = Self { path: path.to_owned(), identity };
         socket.listen(BACKLOG)?;
         Ok((file, socket.into()))
-    }
-
-    /// Returns the path.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -86,8 +99,8 @@ fn claim(folder: &Path, name: &OsStr) -> Result<UnixListener, ControlSocketProbl
     })
 }
 
-/// Binds the admin address. From then on clients can connect.
-pub(super) fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds the admin address, and returns it with the port that it got. From then on clients can connect.
+pub(super) fn bind_admin(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -95,7 +108,8 @@ pub(super) fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListene
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = TcpListener::from(socket);
+    Ok((listener.local_addr()?, listener))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A component's stdout or stderr, as WASI sees it.
 //!
-//! Invariant: a write has its effect before it returns, with no task in between: a guest may trap right after it. A
-//! prefixed stream is always ready and never fails; a stream that passes through loses nothing, its guest waits.
+//! Invariant: a write has its effect before it returns: a guest may trap right after it. A prefixed stream is always ready,
+//! never fails, and pushes whole lines of bounded length; its bytes stay as they are (colours, tabs, invalid UTF-8), except
+//! that `\r\n` ends a line as `\n`. A stream that passes through loses nothing: its guest waits.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,32 +16,29 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::lines::Lines;
-use super::queue::{QueueRoom, Source};
+use super::queue::Source;
 
+/// Most bytes that a guest may write at once.
 const PERMIT_BYTES: usize = 64 * 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
 #[derive(Clone)]
-pub(crate) struct GuestStream {
-    shared: Arc<Shared>,
-}
+pub(crate) struct GuestStream(Target);
 
-enum Shared {
-    Prefixed(Mutex<Lines>),
+#[derive(Clone)]
+enum Target {
+    Prefixed(Arc<Mutex<Lines>>),
     Passthrough(Source),
 }
 
-impl Shared {
-    fn lines(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-        lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn ready(&self) {
+impl Target {
+    /// Takes all bytes into the lines of a prefixed stream. Returns the source of one that passes through, which takes none.
+    fn feed(&self, bytes: &[u8]) -> Option<&Source> {
         match self {
-            Shared::Prefixed(_) => {}
-            Shared::Passthrough(source) => source.ready().await,
+            Target::Prefixed(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).feed(bytes),
+            Target::Passthrough(source) => return Some(source),
         }
+        None
     }
 }
 
@@ -49,44 +47,44 @@ opaque_debug!(GuestStream);
 impl GuestStream {
     /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.
     pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
-        GuestStream { shared: Arc::new(Shared::Prefixed(Mutex::new(Lines::new(source, name)))) }
+        GuestStream(Target::Prefixed(Arc::new(Mutex::new(Lines::new(source, name)))))
     }
 
     /// Bytes as they are; without room the guest waits, without a reader its stream is closed.
     pub(crate) fn passthrough(source: Source) -> GuestStream {
-        GuestStream { shared: Arc::new(Shared::Passthrough(source)) }
+        GuestStream(Target::Passthrough(source))
     }
 
     /// To be called at the instance's end: a line without its newline goes out.
     pub(crate) fn finish(&self) {
-        if let Shared::Prefixed(lines) = &*self.shared {
-            Shared::lines(lines).finish();
+        if let Target::Prefixed(lines) = &self.0 {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).finish();
         }
     }
 }
 
 impl IsTerminal for GuestStream {
     fn is_terminal(&self) -> bool {
-        match &*self.shared {
+        match &self.0 {
             // A guest that draws on a terminal does not know of the prefixes.
-            Shared::Prefixed(_) => false,
-            Shared::Passthrough(source) => source.is_terminal(),
+            Target::Prefixed(_) => false,
+            Target::Passthrough(source) => source.is_terminal(),
         }
     }
 }
 
 impl StdoutStream for GuestStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(AsyncHandle { shared: self.shared.clone(), waiting: None })
+        Box::new(AsyncHandle { target: self.0.clone(), waiting: None })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(PollHandle { shared: self.shared.clone(), permit: 0 })
+        Box::new(PollHandle { target: self.0.clone(), permit: 0 })
     }
 }
 
 struct AsyncHandle {
-    shared: Arc<Shared>,
+    target: Target,
     /// The wait for room that is under way: it keeps its place among the waiters.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
@@ -94,34 +92,25 @@ struct AsyncHandle {
 impl AsyncWrite for AsyncHandle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let handle = self.get_mut();
-        let source = match &*handle.shared {
-            Shared::Prefixed(lines) => {
-                Shared::lines(lines).feed(bytes);
-                return Poll::Ready(Ok(bytes.len()));
-            }
-            Shared::Passthrough(source) => source,
+        let source = match handle.target.feed(bytes) {
+            Some(source) if !bytes.is_empty() => source,
+            _ => return Poll::Ready(Ok(bytes.len())),
         };
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
         loop {
             if let Some(waiting) = &mut handle.waiting {
                 ready!(waiting.as_mut().poll(cx));
                 handle.waiting = None;
             }
-            match source.room() {
-                QueueRoom::Gone => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                QueueRoom::Bytes(room) if room > 0 => {
-                    let taken = bytes.get(..room).unwrap_or(bytes);
-                    // Another stream may have used the room up since: then there is a wait after all.
-                    if source.offer(taken.to_vec()) {
-                        return Poll::Ready(Ok(taken.len()));
-                    }
-                }
-                QueueRoom::Bytes(_) => {
-                    let source = source.clone();
-                    handle.waiting = Some(Box::pin(async move { source.ready().await }));
-                }
+            let room = source.room().ok_or(io::ErrorKind::BrokenPipe)?;
+            if room == 0 {
+                let source = source.clone();
+                handle.waiting = Some(Box::pin(async move { source.ready().await }));
+                continue;
+            }
+            let taken = bytes.get(..room).unwrap_or(bytes);
+            // Another stream may have used the room up since: then there is a wait after all.
+            if source.offer(taken.to_vec()) {
+                return Poll::Ready(Ok(taken.len()));
             }
         }
     }
@@ -136,7 +125,7 @@ impl AsyncWrite for AsyncHandle {
 }
 
 struct PollHandle {
-    shared: Arc<Shared>,
+    target: Target,
     /// Bytes that the last `check_write` allowed and no `write` has used yet.
     permit: usize,
 }
@@ -144,20 +133,16 @@ struct PollHandle {
 #[async_trait]
 impl Pollable for PollHandle {
     async fn ready(&mut self) {
-        self.shared.ready().await;
+        if let Target::Passthrough(source) = &self.target {
+            source.ready().await;
+        }
     }
 }
 
 #[async_trait]
 impl OutputStream for PollHandle {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let source = match &*self.shared {
-            Shared::Prefixed(lines) => {
-                Shared::lines(lines).feed(&bytes);
-                return Ok(());
-            }
-            Shared::Passthrough(source) => source,
-        };
+        let Some(source) = self.target.feed(&bytes) else { return Ok(()) };
         let Some(left) = self.permit.checked_sub(bytes.len()) else {
             return Err(StreamError::trap("write exceeds what check-write allowed"));
         };
@@ -165,12 +150,10 @@ impl OutputStream for PollHandle {
         if bytes.is_empty() || source.push_permitted(bytes.into()) {
             return Ok(());
         }
-        match source.room() {
-            QueueRoom::Gone => Err(StreamError::Closed),
-            QueueRoom::Bytes(_) => {
-                Err(StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::StorageFull).into()))
-            }
-        }
+        Err(match source.room() {
+            None => StreamError::Closed,
+            Some(_) => StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::StorageFull).into()),
+        })
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -179,16 +162,105 @@ impl OutputStream for PollHandle {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        let room = match &*self.shared {
-            Shared::Prefixed(_) => PERMIT_BYTES,
-            Shared::Passthrough(source) => match source.room() {
-                QueueRoom::Bytes(room) => room.min(PERMIT_BYTES),
-                QueueRoom::Gone => return Err(StreamError::Closed),
-            },
+        self.permit = match &self.target {
+            Target::Prefixed(_) => PERMIT_BYTES,
+            Target::Passthrough(source) => source.room().ok_or(StreamError::Closed)?.min(PERMIT_BYTES),
         };
-        self.permit = room;
-        Ok(room)
+        Ok(self.permit)
     }
+}
+
+/// Longer lines are cut here and go on as a next line: one without an end must not be kept in memory for ever.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+/// The most that an empty line buffer keeps allocated.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// A component's bytes made into prefixed lines.
+struct Lines {
+    source: Source,
+    prefix: Vec<u8>,
+    partial: Vec<u8>,
+    /// Lines dropped since the last one that found room.
+    lost: u64,
+}
+
+impl Lines {
+    fn new(source: Source, name: &str) -> Lines {
+        Lines { source, prefix: format!("{name} | ").into_bytes(), partial: Vec::new(), lost: 0 }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match piece.split_last() {
+                Some((b'\n', text)) => {
+                    self.extend(text);
+                    if self.partial.last() == Some(&b'\r') {
+                        self.partial.pop();
+                    }
+                    self.end_line();
+                }
+                _ => self.extend(piece),
+            }
+        }
+    }
+
+    /// Sends out a line that has no newline yet, and reports losses since the last line.
+    fn finish(&mut self) {
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+        if self.lost > 0 && self.source.offer(self.loss_line()) {
+            self.lost = 0;
+        }
+    }
+
+    fn extend(&mut self, mut text: &[u8]) {
+        // Cut only when more text is there: a line of just the limit gets no empty line after it.
+        while self.partial.len() + text.len() > MAX_LINE_BYTES {
+            let (head, tail) = text.split_at(MAX_LINE_BYTES - self.partial.len());
+            self.partial.extend_from_slice(head);
+            let rest = self.partial.split_off(whole_characters(&self.partial));
+            self.end_line();
+            self.partial.extend_from_slice(&rest);
+            text = tail;
+        }
+        self.partial.extend_from_slice(text);
+    }
+
+    fn end_line(&mut self) {
+        let mut line = if self.lost > 0 { self.loss_line() } else { Vec::new() };
+        line.reserve_exact(self.prefix.len() + self.partial.len() + 1);
+        line.extend_from_slice(&self.prefix);
+        line.extend_from_slice(&self.partial);
+        line.push(b'\n');
+        self.lost = if self.source.push(line) { 0 } else { self.lost + 1 };
+        self.partial.clear();
+        self.partial.shrink_to(KEPT_BYTES);
+    }
+
+    fn loss_line(&self) -> Vec<u8> {
+        let mut line = self.prefix.clone();
+        line.extend_from_slice(
+            format!("[curfew: {} lines dropped: nobody read them]\n", self.lost).as_bytes(),
+        );
+        line
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // The end of an instance may not have been told.
+        self.finish();
+    }
+}
+
+/// Returns how much of a full buffer can go out without cutting a UTF-8 character in two.
+fn whole_characters(bytes: &[u8]) -> usize {
+    // No character has more than four bytes.
+    let tail = bytes.get(bytes.len().saturating_sub(4)..).unwrap_or_default();
+    let rest = tail.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let is_cut = std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+    bytes.len() - if is_cut { rest.len() } else { 0 }
 }
 
 #[cfg(test)]
@@ -199,7 +271,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::fd::Channel;
-    use super::super::testing::{over_pipes, read_to_end};
+    use super::super::tests::{over_pipes, read_to_end, stderr_of};
     use super::*;
 
     fn block_on<F: Future>(future: F) -> F::Output {
@@ -313,5 +385,76 @@ mod tests {
         assert!((4..=10).contains(&taken), "{taken}");
         assert!(matches!(results.last(), Some(Err(StreamError::LastOperationFailed(_)))));
         assert!(!output.flush(Duration::ZERO));
+    }
+
+    fn lines_of(pieces: &[&[u8]]) -> String {
+        let (output, pipes) = over_pipes();
+        let mut lines = Lines::new(output.source(Channel::Stderr, 1024 * 1024), "web");
+        let reader = thread::spawn({
+            let output = output.clone();
+            move || stderr_of(output, pipes)
+        });
+        for piece in pieces {
+            lines.feed(piece);
+        }
+        drop((lines, output));
+        reader.join().unwrap()
+    }
+
+    #[test]
+    fn every_line_gets_the_name_and_a_partial_one_its_end() {
+        assert_eq!(lines_of(&[b"a\nb", b"c\r", b"\n\n", b"d\re"]), "web | a\nweb | bc\nweb | \nweb | d\re\n");
+        assert_eq!(lines_of(&[]), "");
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_at_the_limit() {
+        let chunk = vec![b'x'; 10_000];
+        let text = lines_of(&[chunk.as_slice(); 20]);
+        let lengths: Vec<usize> = text.lines().map(|l| l.strip_prefix("web | ").unwrap().len()).collect();
+        assert_eq!(lengths, [MAX_LINE_BYTES, MAX_LINE_BYTES, MAX_LINE_BYTES, 200_000 - 3 * MAX_LINE_BYTES]);
+    }
+
+    #[test]
+    fn a_line_of_just_the_limit_is_one_line() {
+        let mut line = vec![b'x'; MAX_LINE_BYTES];
+        line.push(b'\n');
+        assert_eq!(lines_of(&[&line, b"y\n"]).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_cut_leaves_characters_whole() {
+        let line = "x".to_owned() + &"€".repeat(MAX_LINE_BYTES / 3 + 10);
+        let text = lines_of(&[line.as_bytes()]);
+        assert!(!text.contains('\u{FFFD}'));
+        assert_eq!(text.matches('€').count(), MAX_LINE_BYTES / 3 + 10);
+        assert_eq!(whole_characters(b"\xff\xff\xff\xff\xff"), 5);
+        assert_eq!(whole_characters(b"\x80\x80\x80\x80\x80"), 5);
+        assert_eq!(whole_characters("ab€".as_bytes()), 5);
+        assert_eq!(whole_characters(b"ab\xe2\x82"), 2);
+    }
+
+    #[test]
+    fn what_was_lost_is_said_where_it_was_lost() {
+        let (output, pipes) = over_pipes();
+        let source = output.source(Channel::Stderr, 100 * 1024);
+        let mut lines = Lines::new(source.clone(), "web");
+        for _ in 0..1000 {
+            lines.feed(&[b'x'; 1000]);
+            lines.feed(b"\n");
+        }
+        let lost = source.dropped();
+        assert!(lost > 0);
+        let reader = thread::spawn({
+            let output = output.clone();
+            move || stderr_of(output, pipes)
+        });
+        assert!(output.flush(Duration::from_secs(10)));
+        lines.feed(b"after\n");
+        drop((lines, source, output));
+        let text = reader.join().unwrap();
+        let tail: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(tail[0], "web | after");
+        assert_eq!(tail[1], format!("web | [curfew: {lost} lines dropped: nobody read them]"));
     }
 }

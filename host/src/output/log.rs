@@ -1,10 +1,12 @@
-//! The host's own log: tracing events made into lines on stderr.
+//! The host's own lines on stderr: its log, panics (bugs of the host), and the progress on a terminal.
 //!
-//! Invariant: one event is one push to the host's source, so that no event is torn and none waits; text and JSON carry
-//! the same fields.
+//! Invariant: one line is one push to the host's source: none is torn, and none waits. Text and JSON carry the same fields. The
+//! panic hook locks nothing that its own thread may hold.
 
-use std::fmt;
-use std::io;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{fmt, io, thread};
 
 use tracing::dispatcher::{self, SetGlobalDefaultError};
 use tracing::level_filters::LevelFilter;
@@ -12,7 +14,7 @@ use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -32,15 +34,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// A log is installed already, by this or by another library.
-pub type LogInstalled = SetGlobalDefaultError;
-
 /// Sends every event of this process whose target begins with `curfew` to stderr. At level `TRACE` other libraries'
 /// events come too. Colours only on a terminal, and not when `NO_COLOR` is set.
 ///
 /// # Errors
 /// When there is a log already.
-pub fn init_logging(output: &Output, format: LogFormat, level: LevelFilter) -> Result<(), LogInstalled> {
+pub fn init_logging(
+    output: &Output,
+    format: LogFormat,
+    level: LevelFilter,
+) -> Result<(), SetGlobalDefaultError> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = output.is_terminal(Channel::Stderr) && !plain;
     dispatcher::set_global_default(dispatch(output, format, level, ansi))
@@ -51,7 +54,8 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     if level == LevelFilter::TRACE {
         targets = targets.with_default(level);
     }
-    let lines = HostLines { output: output.clone() };
+    let output = output.clone();
+    let lines = move || HostLines(output.clone());
     // Errors inside the formatter would go to std's stderr.
     let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(lines);
     let registry = tracing_subscriber::registry().with(targets);
@@ -64,7 +68,7 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     }
 }
 
-pub(super) fn timestamp() -> String {
+fn timestamp() -> String {
     let mut text = String::new();
     // Only the text buffer could fail, and it does not.
     let _ = Millis.format_time(&mut Writer::new(&mut text));
@@ -78,10 +82,8 @@ impl FormatTime for Millis {
         let mut text = String::new();
         SystemTime.format_time(&mut Writer::new(&mut text))?;
         // The library writes microseconds: `…56.123456Z`.
-        match text.strip_suffix('Z').and_then(|t| t.get(..t.len().checked_sub(3)?)) {
-            Some(millis) => write!(writer, "{millis}Z"),
-            None => writer.write_str(&text),
-        }
+        text.truncate(text.len().saturating_sub("456Z".len()));
+        write!(writer, "{text}Z")
     }
 }
 
@@ -119,24 +121,13 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-#[derive(Clone)]
-struct HostLines {
-    output: Output,
-}
-
-impl<'a> MakeWriter<'a> for HostLines {
-    type Writer = HostLines;
-
-    fn make_writer(&'a self) -> HostLines {
-        self.clone()
-    }
-}
+struct HostLines(Output);
 
 impl io::Write for HostLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let line = [self.output.line_start(), bytes].concat();
+        let line = [self.0.line_start(), bytes].concat();
         // A line without room is counted by the source; to the log it was written.
-        self.output.host(Channel::Stderr).push(line);
+        self.0.host(Channel::Stderr).push(line);
         Ok(bytes.len())
     }
 
@@ -145,9 +136,90 @@ impl io::Write for HostLines {
     }
 }
 
+const PANIC: &str = "panic: this is a bug in curfew";
+
+/// Installs the panic hook for the whole process; `RUST_BACKTRACE` is honoured.
+pub fn install_panic_hook(output: &Output, format: LogFormat) {
+    let output = output.clone();
+    panic::set_hook(Box::new(move |info| {
+        let line = [output.line_start(), &panic_line(info, format)].concat();
+        let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
+        output.host(Channel::Stderr).push_in_panic(line, is_writer);
+    }));
+}
+
+/// By hand, not by tracing: the panic may come from inside an event.
+fn panic_line(info: &PanicHookInfo<'_>, format: LogFormat) -> Vec<u8> {
+    let time = timestamp();
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let at = info.location().map(ToString::to_string).unwrap_or_default();
+    let reason = info.payload_as_str().unwrap_or("no message");
+    let trace = Backtrace::capture();
+    let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+    let line = match format {
+        LogFormat::Text => {
+            let trace = trace.map(|trace| format!("\n{}", trace.trim_end())).unwrap_or_default();
+            format!("{time} ERROR {PANIC} thread={thread:?} at={at:?} reason={reason:?}{trace}")
+        }
+        LogFormat::Json => {
+            let mut object = serde_json::json!({
+                "timestamp": time, "level": "ERROR", "message": PANIC,
+                "thread": thread, "at": at, "reason": reason,
+            });
+            if let (Some(trace), Some(fields)) = (trace, object.as_object_mut()) {
+                fields.insert("backtrace".to_owned(), trace.into());
+            }
+            object.to_string()
+        }
+    };
+    (line + "\n").into_bytes()
+}
+
+/// A progress line; dropping it clears it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// `None` without a terminal.
+    output: Option<Output>,
+    total: u64,
+    done: AtomicU64,
+}
+
+impl Progress {
+    /// A line for `total` steps; silent unless `is_terminal`.
+    pub(crate) fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
+        let output = is_terminal.then(|| output.clone());
+        output.iter().for_each(|output| output.show_progress(true));
+        Progress { output, total, done: AtomicU64::new(0) }
+    }
+
+    /// Draws the next step, with the name of its subject.
+    pub(crate) fn step(&self, name: &str) {
+        let done = self.done.fetch_add(1, Relaxed) + 1;
+        self.draw(&format!("compiling {done}/{} {name}", self.total));
+    }
+
+    fn draw(&self, text: &str) {
+        if let Some(output) = &self.output {
+            // No wrapping, and the cursor stays in front, where a log line wipes the text. One piece: nothing comes between.
+            let line = format!("\x1b[?7l\r\x1b[2K{text}\x1b[K\x1b[?7h\r");
+            output.host(Channel::Stderr).push(line.into_bytes());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.draw("");
+        self.output.iter().for_each(|output| output.show_progress(false));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{over_pipes, stderr_of};
+    use std::sync::{Mutex, PoisonError};
+
+    use super::super::tests::{over_pipes, pipes, silent, stderr_of};
     use super::*;
 
     fn logged(format: LogFormat, level: LevelFilter, ansi: bool, log: impl FnOnce()) -> String {
@@ -184,5 +256,93 @@ mod tests {
     fn the_level_holds_and_only_trace_lets_others_in() {
         assert_eq!(logged(LogFormat::Text, LevelFilter::WARN, false, two_events), "");
         assert_eq!(logged(LogFormat::Text, LevelFilter::TRACE, false, two_events).lines().count(), 2);
+    }
+
+    /// The hook is the process's: tests that install it take turns.
+    static HOOK: Mutex<()> = Mutex::new(());
+
+    fn with_hook(output: &Output, format: LogFormat, act: impl FnOnce()) {
+        let _turn = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = panic::take_hook();
+        install_panic_hook(output, format);
+        act();
+        panic::set_hook(before);
+    }
+
+    fn panics(name: &str) {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(|| panic!("told \"so\""));
+        assert!(thread.unwrap().join().is_err());
+    }
+
+    #[test]
+    fn a_panic_is_one_line_through_the_writer() {
+        let (output, pipes) = over_pipes();
+        with_hook(&output, LogFormat::Text, || panics("some-task"));
+        let text = stderr_of(output, pipes);
+        let line = text.lines().find(|l| l.contains("some-task")).unwrap();
+        assert!(line.contains(" ERROR panic: ") && line.contains("reason=\"told \\\"so\\\"\""), "{line}");
+        assert!(line.contains("log.rs:"), "{line}");
+    }
+
+    #[test]
+    fn a_panic_is_an_object_in_a_json_log() {
+        let (output, pipes) = over_pipes();
+        with_hook(&output, LogFormat::Json, || panics("json-task"));
+        let text = stderr_of(output, pipes);
+        let line = text.lines().find(|l| l.contains("json-task")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&value["level"], &value["reason"]), (&"ERROR".into(), &"told \"so\"".into()));
+    }
+
+    #[test]
+    fn a_panic_while_nobody_reads_blocks_nothing() {
+        let (output, pipes) = over_pipes();
+        let host = output.host(Channel::Stderr);
+        // Again and again, for the pipe itself swallows some until it is full.
+        loop {
+            while host.push(vec![b'x'; 4096]) || host.push(vec![b'x']) {}
+            let lost = host.dropped();
+            with_hook(&output, LogFormat::Text, || panics("unheard"));
+            if host.dropped() > lost {
+                break;
+            }
+        }
+        drop(pipes);
+    }
+
+    #[test]
+    fn the_stderr_writers_own_panic_is_heard() {
+        let (ours, pipes) = pipes();
+        let output = Output::spawn(ours.0, ours.1, silent(), Some("stderr-writer")).unwrap();
+        with_hook(&output, LogFormat::Text, || {
+            assert!(output.host(Channel::Stderr).push(b"a line\n".to_vec()));
+            assert!(output.flush(std::time::Duration::from_secs(10)));
+        });
+        let text = stderr_of(output, pipes);
+        assert!(text.contains("the fail point `curfew-stderr`") && text.ends_with("a line\n"), "{text}");
+    }
+
+    #[test]
+    fn nothing_without_a_terminal() {
+        let (output, pipes) = over_pipes();
+        let progress = Progress::new(&output, 2, false);
+        progress.step("web");
+        drop(progress);
+        assert_eq!(stderr_of(output, pipes), "");
+    }
+
+    #[test]
+    fn each_step_is_drawn_and_the_end_clears() {
+        let (output, pipes) = over_pipes();
+        let progress = Progress::new(&output, 2, true);
+        progress.step("web");
+        progress.step("queue");
+        assert_eq!(output.line_start(), b"\r\x1b[2K");
+        drop(progress);
+        assert_eq!(output.line_start(), b"");
+        let text = stderr_of(output, pipes);
+        assert!(text.contains("compiling 1/2 web\x1b[K"), "{text:?}");
+        assert!(text.contains("compiling 2/2 queue\x1b[K"), "{text:?}");
+        assert!(text.ends_with("\r\x1b[2K\x1b[K\x1b[?7h\r"), "{text:?}");
     }
 }

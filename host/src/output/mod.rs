@@ -10,20 +10,16 @@
 
 mod fd;
 mod guest;
-mod lines;
 mod log;
-mod panic;
-mod progress;
 mod queue;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod writer;
 
 pub use fd::Channel;
 pub(crate) use guest::GuestStream;
-pub use log::{LogFormat, LogInstalled, init_logging};
-pub use panic::install_panic_hook;
-pub(crate) use progress::Progress;
+pub(crate) use log::Progress;
+pub use log::{LogFormat, init_logging, install_panic_hook};
 pub(crate) use queue::GUEST_QUOTA;
 pub use queue::Source;
-pub use writer::{OnWriterDeath, Output};
+pub use writer::Output;

@@ -36,29 +36,16 @@ struct Account {
     lost: AtomicU64,
 }
 
-/// Room for a source that waits instead of dropping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QueueRoom {
-    /// 0 means wait.
-    Bytes(usize),
-    /// Nothing will be written any more.
-    Gone,
-}
-
 struct Chunk {
     bytes: Vec<u8>,
-    account: Arc<Account>,
-}
-
-struct InBatch {
-    len: usize,
     account: Arc<Account>,
 }
 
 #[derive(Default)]
 struct QueueState {
     chunks: VecDeque<Chunk>,
-    batch: Vec<InBatch>,
+    /// Chunks that the writer writes now.
+    batch: Vec<Chunk>,
     /// Cost of all chunks of components, queued or in the batch.
     held: usize,
     /// Chunks that ever came in, and chunks that were written or lost: the difference is what a flush waits for.
@@ -87,8 +74,8 @@ impl QueueState {
         self.chunks.push_back(Chunk { bytes, account: account.clone() });
     }
 
-    fn release(&mut self, account: &Account, len: usize, written: bool) {
-        let cost = len + CHUNK_OVERHEAD;
+    fn release(&mut self, Chunk { bytes, account }: Chunk, written: bool) {
+        let cost = bytes.len() + CHUNK_OVERHEAD;
         account.queued.fetch_sub(cost, Relaxed);
         if !account.reserved {
             self.held = self.held.saturating_sub(cost);
@@ -102,7 +89,7 @@ impl QueueState {
     fn no_reader(&mut self) {
         self.gone = true;
         for chunk in std::mem::take(&mut self.chunks) {
-            self.release(&chunk.account, chunk.bytes.len(), false);
+            self.release(chunk, false);
         }
     }
 }
@@ -171,7 +158,7 @@ impl Queue {
             && let Some(chunk) = state.chunks.pop_front()
         {
             batch.extend_from_slice(&chunk.bytes);
-            state.batch.push(InBatch { len: chunk.bytes.len(), account: chunk.account });
+            state.batch.push(chunk);
         }
     }
 
@@ -182,8 +169,9 @@ impl Queue {
             Wrote::Refused(n) | Wrote::Gone(n) => n,
         };
         for chunk in std::mem::take(&mut state.batch) {
-            state.release(&chunk.account, chunk.len, chunk.len <= out);
-            out = out.saturating_sub(chunk.len);
+            let len = chunk.bytes.len();
+            state.release(chunk, len <= out);
+            out = out.saturating_sub(len);
         }
         if let Wrote::Gone(_) = wrote {
             state.no_reader();
@@ -245,7 +233,7 @@ impl Queue {
             };
             let wrote = fd::write_by(self.fd.as_fd(), &chunk.bytes, until);
             let mut state = self.lock();
-            state.release(&chunk.account, chunk.bytes.len(), wrote == Wrote::All);
+            state.release(chunk, wrote == Wrote::All);
             match wrote {
                 Wrote::All => {}
                 Wrote::Refused(_) => return false,
@@ -261,7 +249,7 @@ impl Queue {
 /// A share of one stream. Clones share its quota and its count of losses.
 #[derive(Clone)]
 pub struct Source {
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     account: Arc<Account>,
 }
 
@@ -286,10 +274,6 @@ impl Source {
 
     pub(super) fn is_terminal(&self) -> bool {
         self.queue.fd.is_terminal()
-    }
-
-    pub(super) fn queue(&self) -> &Arc<Queue> {
-        &self.queue
     }
 
     /// `push` that counts no loss.
@@ -331,12 +315,11 @@ impl Source {
         taken
     }
 
-    pub(super) fn room(&self) -> QueueRoom {
+    /// Returns the bytes that there is room for; `None` if nothing will be written any more.
+    pub(super) fn room(&self) -> Option<usize> {
         let state = self.queue.lock();
-        if state.gone || state.dead {
-            return QueueRoom::Gone;
-        }
-        QueueRoom::Bytes(state.room(&self.account, 0).saturating_sub(CHUNK_OVERHEAD))
+        let room = state.room(&self.account, 0).saturating_sub(CHUNK_OVERHEAD);
+        (!state.gone && !state.dead).then_some(room)
     }
 
     /// Resolves when there is room again, or when there will never be any.
@@ -344,7 +327,7 @@ impl Source {
         loop {
             // Made before the look, so that no wake-up is missed in between.
             let changed = self.queue.room.notified();
-            if self.room() != QueueRoom::Bytes(0) {
+            if self.room() != Some(0) {
                 return;
             }
             changed.await;

@@ -16,12 +16,10 @@ use nix::sys::signal::SigSet;
 use super::fd::{self, Channel};
 use super::queue::{HOST_QUOTA, Queue, Source};
 use crate::fail_point;
+use crate::text::units::MAX_DURATION;
 
 /// Called on a dying writer thread with its name, when the queue is already marked dead.
-pub type OnWriterDeath = Box<dyn Fn(&'static str) + Send + Sync>;
-
-/// Longer than any deadline, short enough to be added to any clock.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) type OnWriterDeath = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// The process's two output streams. When the last clone is gone, queued lines are still written.
 #[derive(Clone)]
@@ -38,8 +36,8 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stdout.queue().close();
-        self.stderr.queue().close();
+        self.stdout.queue.close();
+        self.stderr.queue.close();
     }
 }
 
@@ -53,14 +51,6 @@ impl Output {
     pub fn start(on_death: OnWriterDeath) -> io::Result<Output> {
         let (out, err) = (Channel::Stdout.descriptor()?, Channel::Stderr.descriptor()?);
         Output::spawn(out, err, on_death, fail_point::armed().as_deref())
-    }
-
-    /// [`start`](Self::start) over any two descriptors.
-    ///
-    /// # Errors
-    /// When a thread can not be started.
-    pub fn over(stdout: OwnedFd, stderr: OwnedFd, on_death: OnWriterDeath) -> io::Result<Output> {
-        Output::spawn(stdout, stderr, on_death, None)
     }
 
     pub(super) fn spawn(
@@ -108,7 +98,7 @@ impl Output {
 
     /// Blocks, at most `within`, until all that was pushed before this call is written or lost; false if time ran out.
     pub fn flush(&self, within: Duration) -> bool {
-        let until = Instant::now() + within.min(FOR_EVER);
+        let until = Instant::now() + within.min(MAX_DURATION);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.
         let stdout = self.queue(Channel::Stdout).flush(until);
         let stderr = self.queue(Channel::Stderr).flush(until);
@@ -135,7 +125,7 @@ impl Output {
     }
 
     fn queue(&self, channel: Channel) -> &Arc<Queue> {
-        self.host(channel).queue()
+        &self.host(channel).queue
     }
 }
 
@@ -158,7 +148,7 @@ fn write_until_closed(queue: &Queue, fails: bool) {
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::testing::{over_pipes, read_to_end, silent};
+    use super::super::tests::{over_pipes, read_to_end, silent};
     use super::*;
 
     #[test]
@@ -246,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_dead_writer_is_told_of_and_flush_does_its_work() {
-        let (ours, pipes) = super::super::testing::pipes();
+        let (ours, pipes) = super::super::tests::pipes();
         let (tell, told) = mpsc::channel();
         let on_death: OnWriterDeath = Box::new(move |name| tell.send(name).unwrap());
         let output = Output::spawn(ours.0, ours.1, on_death, Some("stderr-writer")).unwrap();
@@ -262,8 +252,8 @@ mod tests {
     #[test]
     fn a_full_disk_loses_what_it_refuses_and_the_writer_goes_on() {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let (ours, pipes) = super::super::testing::pipes();
-        let output = Output::over(full.into(), ours.1, silent()).unwrap();
+        let (ours, pipes) = super::super::tests::pipes();
+        let output = Output::spawn(full.into(), ours.1, silent(), None).unwrap();
         let source = output.source(Channel::Stdout, 4096);
         for lost in 1..=3 {
             assert!(source.push(b"line\n".to_vec()));

@@ -20,7 +20,7 @@ use super::report::Report;
 use super::service_manager::ServiceManager;
 use super::signals::{SignalSource, SuspensionWatch};
 use super::waiting_operators::WaitingOperators;
-use crate::admin::{Admin, AdminParts};
+use crate::admin::Admin;
 use crate::output::Progress;
 use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan};
 use crate::runtime::{Loaded, Loading, Runtime};
@@ -179,9 +179,9 @@ impl EventLoop {
         let (control, admin) = (self.plan.app.control.clone(), self.plan.app.admin);
         if control.is_some() || admin.is_some() {
             let inbox = self.inbox.clone();
-            let died = Box::new(move || inbox.send(Message::HostBug("the thread for operators")));
+            let died = move || inbox.send(Message::HostBug("the thread for operators"));
             let operator = Arc::new(self.inbox.clone());
-            self.admin = Some(Admin::start(AdminParts { control, admin, operator, died })?);
+            self.admin = Some(Admin::start(control, admin, operator, died)?);
         }
         Ok(())
     }

@@ -3,27 +3,30 @@
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::waiting_operators::{refusal, reply};
-use crate::admin::{OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind};
+use crate::admin::{OperatorAnswer, OperatorOrder, OperatorRefusal, OperatorRequest, RefusalKind};
 use crate::fail_point;
 use crate::teardown::{Cause, Event, GenerationId, Level, Phase, Requester, Urgency};
 
 impl EventLoop {
+    /// Answers one request.
     pub(super) fn answer(&mut self, request: OperatorRequest) {
-        match request {
+        let (order, answer) = match request {
+            OperatorRequest::Order(order, answer) => (order, answer),
             OperatorRequest::Snapshot(answer) => {
                 let _gone = answer.send(Box::new(self.snapshot()));
+                return;
             }
-            OperatorRequest::Stop { component: None, now, answer } => reply(answer, self.stop_app(now)),
-            OperatorRequest::Stop { component: Some(name), now, answer } => {
-                match self.stop_component(&name, now) {
-                    Ok(()) if self.alive(&name).next().is_none() => {
-                        reply(answer, Ok(format!("{name} has stopped")))
-                    }
-                    Ok(()) => self.waiting.wait_for_stop(name, answer),
-                    Err(refusal) => reply(answer, Err(refusal)),
+        };
+        match order {
+            OperatorOrder::Stop { component: None, now } => reply(answer, self.stop_app(now)),
+            OperatorOrder::Stop { component: Some(name), now } => match self.stop_component(&name, now) {
+                Ok(()) if self.alive(&name).next().is_none() => {
+                    reply(answer, Ok(format!("{name} has stopped")))
                 }
-            }
-            OperatorRequest::Reload(answer) => match self.may_change() {
+                Ok(()) => self.waiting.wait_for_stop(name, answer),
+                Err(refusal) => reply(answer, Err(refusal)),
+            },
+            OperatorOrder::Reload => match self.may_change() {
                 Err(refusal) if refusal.kind == RefusalKind::Stopping => reply(answer, Err(refusal)),
                 _ if self.plan.manifest.is_none() => {
                     reply(answer, refusal(RefusalKind::Busy, "there is no manifest to read again"));
@@ -34,7 +37,7 @@ impl EventLoop {
                     self.feed(Event::ReloadRequested);
                 }
             },
-            OperatorRequest::Restart { component, answer } => match self.changeable(&component) {
+            OperatorOrder::Restart { component } => match self.changeable(&component) {
                 Ok(id) => {
                     fail_point::leave_behind("restart");
                     self.renew(id, Cause::Request(Requester::Operator), Some(answer));

@@ -18,7 +18,7 @@ pub(super) struct ServiceManager {
 impl ServiceManager {
     /// Notifies the service manager that the environment names, if the process exists for this app.
     pub(super) fn new(is_process: bool) -> Self {
-        let notifier = is_process.then(Notifier::from_env).filter(Notifier::is_on);
+        let notifier = is_process.then(Notifier::from_env).flatten();
         Self { notifier, next_sign: Duration::ZERO, ready: false }
     }
 

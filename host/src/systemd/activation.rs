@@ -4,6 +4,7 @@
 //! this very process. The sockets stay open as long as the process lives: an address that a reload drops can come back
 //! with the next one, and systemd keeps them open in any case.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -96,25 +97,19 @@ impl Sockets {
     }
 
     fn take(&self, name: &str) -> Result<Vec<OwnedFd>, ActivationError> {
-        let mut taken = Vec::new();
-        for passed in self.passed.iter().filter(|passed| passed.name == name) {
-            let unusable = |cause| ActivationError::Unusable { name: name.to_owned(), cause };
-            taken.push(passed.socket.try_clone().map_err(unusable)?);
+        if self.passed.is_empty() {
+            return Err(ActivationError::Nothing);
         }
-        if taken.is_empty() {
-            let mut there: Vec<String> =
-                self.passed.iter().map(|passed| format!("`{}`", passed.name)).collect();
-            there.sort();
-            there.dedup();
-            return Err(match there.is_empty() {
-                true => ActivationError::Nothing,
-                false => ActivationError::Unknown { name: name.to_owned(), there: there.join(", ") },
-            });
+        let named: Vec<&Passed> = self.passed.iter().filter(|passed| passed.name == name).collect();
+        if named.is_empty() {
+            let there: BTreeSet<_> = self.passed.iter().map(|passed| format!("`{}`", passed.name)).collect();
+            let there = Vec::from_iter(there).join(", ");
+            return Err(ActivationError::Unknown { name: name.to_owned(), there });
         }
-        for passed in self.passed.iter().filter(|passed| passed.name == name) {
-            passed.taken.store(true, Ordering::Release);
-        }
-        Ok(taken)
+        let copies = named.iter().map(|passed| passed.socket.try_clone()).collect::<io::Result<_>>();
+        let copies = copies.map_err(|cause| ActivationError::Unusable { name: name.to_owned(), cause })?;
+        named.iter().for_each(|passed| passed.taken.store(true, Ordering::Release));
+        Ok(copies)
     }
 
     fn unclaimed(&self) -> Vec<String> {

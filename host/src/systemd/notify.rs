@@ -20,10 +20,11 @@ use crate::text::sanitize::short_line;
 const MOST_UNSENT: usize = 8;
 const STATUS_CHARS: usize = 300;
 
-/// Reports the app's state to the service manager; without one it does nothing.
+/// Reports the app's state to the service manager.
 #[derive(Debug)]
 pub(crate) struct Notifier {
-    peer: Option<(UnixDatagram, SocketAddr)>,
+    socket: UnixDatagram,
+    manager: SocketAddr,
     unsent: VecDeque<String>,
     stopping: bool,
     complained: bool,
@@ -31,35 +32,29 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. An address that cannot be used is logged.
-    pub(crate) fn from_env() -> Self {
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Returns `None` without a service manager. An address that
+    /// cannot be used is logged.
+    pub(crate) fn from_env() -> Option<Self> {
         Self::new(|name| std::env::var_os(name), std::process::id())
     }
 
-    fn new(lookup: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
-        let socket = lookup("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
-        let peer = socket.and_then(|socket| match open(&socket) {
-            Ok(peer) => Some(peer),
-            Err(error) => {
-                tracing::warn!(socket = %socket.display(), %error, "systemd cannot be told anything");
-                None
-            }
-        });
+    fn new(lookup: impl Fn(&str) -> Option<OsString>, pid: u32) -> Option<Self> {
+        let name = lookup("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
+        let log = |error: &io::Error| {
+            tracing::warn!(socket = %name.display(), %error, "systemd cannot be told anything");
+        };
+        let (socket, manager) = open(&name).inspect_err(log).ok()?;
         let number = |name: &str| lookup(name)?.to_str()?.parse::<u64>().ok();
         let meant_for_another = number("WATCHDOG_PID").is_some_and(|meant| meant != u64::from(pid));
-        let micros =
-            number("WATCHDOG_USEC").filter(|micros| *micros > 0 && peer.is_some() && !meant_for_another);
-        Self {
-            peer,
+        let micros = number("WATCHDOG_USEC").filter(|micros| *micros > 0 && !meant_for_another);
+        Some(Self {
+            socket,
+            manager,
             unsent: VecDeque::new(),
             stopping: false,
             complained: false,
             watchdog_every: micros.map(|micros| Duration::from_micros(micros) / 2),
-        }
-    }
-
-    pub(crate) fn is_on(&self) -> bool {
-        self.peer.is_some()
+        })
     }
 
     /// Returns the period of [`watchdog`](Self::watchdog): half of the manager's. `None` when it does not ask.
@@ -113,9 +108,6 @@ impl Notifier {
 
     /// Sends a message in order; without room it waits for a later call.
     fn keep(&mut self, message: String) {
-        if self.peer.is_none() {
-            return;
-        }
         if self.unsent.len() >= MOST_UNSENT {
             self.unsent.pop_front();
         }
@@ -131,9 +123,8 @@ impl Notifier {
     }
 
     fn send(&self, message: &str) -> io::Result<()> {
-        let Some((socket, peer)) = &self.peer else { return Ok(()) };
         loop {
-            match socket.send_to_addr(message.as_bytes(), peer) {
+            match self.socket.send_to_addr(message.as_bytes(), &self.manager) {
                 Ok(_all_of_it) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -186,7 +177,7 @@ mod tests {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    fn notifier(variables: &[(&str, &OsStr)]) -> Notifier {
+    fn notifier(variables: &[(&str, &OsStr)]) -> Option<Notifier> {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
@@ -196,14 +187,13 @@ mod tests {
     fn pair(dir: &tempfile::TempDir) -> (UnixDatagram, Notifier) {
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        (manager, notifier(&[("NOTIFY_SOCKET", path.as_os_str())]))
+        (manager, notifier(&[("NOTIFY_SOCKET", path.as_os_str())]).unwrap())
     }
 
     #[test]
     fn a_socket_with_a_path_hears_everything_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let (manager, mut notifier) = pair(&dir);
-        assert!(notifier.is_on());
         notifier.ready("2 components");
         assert_eq!(told(&manager), "READY=1\nSTATUS=2 components\n");
         let before = monotonic_micros();
@@ -223,7 +213,7 @@ mod tests {
     fn an_abstract_socket_hears_too() {
         let name = format!("curfew-test-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        notifier(&[("NOTIFY_SOCKET", OsStr::new(&format!("@{name}")))]).watchdog();
+        notifier(&[("NOTIFY_SOCKET", OsStr::new(&format!("@{name}")))]).unwrap().watchdog();
         assert_eq!(told(&manager), "WATCHDOG=1\n");
     }
 
@@ -281,11 +271,7 @@ mod tests {
             let mut variables: Vec<_> =
                 variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
             variables.push(("WATCHDOG_USEC", OsStr::new("1000000")));
-            let mut notifier = notifier(&variables);
-            notifier.ready("nobody hears this");
-            assert!(!notifier.is_on());
-            assert_eq!(notifier.watchdog_every(), None);
-            assert_eq!(notifier.unsent.len(), 0);
+            assert!(notifier(&variables).is_none());
         }
     }
 
@@ -294,7 +280,7 @@ mod tests {
         let every = |usec: &str, pid: &str| {
             let socket = ("NOTIFY_SOCKET", OsStr::new("/run/notify"));
             let variables = [socket, ("WATCHDOG_USEC", OsStr::new(usec)), ("WATCHDOG_PID", OsStr::new(pid))];
-            notifier(&variables[..if pid.is_empty() { 2 } else { 3 }]).watchdog_every()
+            notifier(&variables[..if pid.is_empty() { 2 } else { 3 }]).unwrap().watchdog_every()
         };
         assert_eq!(every("3000000", ""), Some(Duration::from_millis(1500)));
         assert_eq!(every("3000000", "4711"), Some(Duration::from_millis(1500)));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::{ConnectionMetrics, LastReload, Metrics, RequestMetrics, Status};
+use super::super::{LastReload, Metrics, Status, WorkMetrics};
 use super::*;
 
 const DOC: &str = include_str!("../../../../docs/metrics.md");
@@ -83,19 +83,19 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 
 /// Everything that there can be, for three components.
 fn full() -> Snapshot {
-    let mut durations = Durations { micros: 1_500_040, ..Default::default() };
-    (durations.buckets[0], durations.buckets[22], durations.buckets[30]) = (1, 1, 1);
-    let connections = ConnectionMetrics { ends: [2, 0, 1], durations: durations.clone() };
-    let mut requests = RequestMetrics { aborted: 1, durations, ..Default::default() };
-    (requests.classes[2], requests.classes[5]) = (2, 1);
+    let mut requests = WorkMetrics { micros: 1_500_040, ..Default::default() };
+    (requests.buckets[0], requests.buckets[22], requests.buckets[30]) = (1, 1, 1);
+    let mut connections = requests.clone();
+    connections.ended = BTreeMap::from([("complete", 2), ("client-left", 1)]);
+    (requests.aborted, requests.ended) = (1, BTreeMap::from([("2xx", 2), ("5xx", 1)]));
     let mut web = ComponentMetrics { name: "web".into(), kind: "http".into(), ..Default::default() };
-    web.requests = Some(requests);
+    web.work.insert("request", requests);
     web.hook.add(Duration::from_millis(1500));
     web.hook.add(Duration::from_millis(250));
     let clock =
         ComponentMetrics { name: "clock".into(), kind: "service".into(), in_flight: 1, ..Default::default() };
     let mut echo = ComponentMetrics { name: "echo".into(), kind: "tcp".into(), ..Default::default() };
-    echo.connections = Some(connections);
+    echo.work.insert("connection", connections);
     let status = Status {
         app: "a \"quoted\"\\ shop".into(),
         version: "1.2.3".into(),

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::super::{
-    ComponentMetrics, ComponentStatus, OperatorAnswer, OperatorRefusal, OperatorRequest, RefusalKind,
-    RequestMetrics, Snapshot, Status,
+    ComponentMetrics, ComponentStatus, OperatorOrder, OperatorRefusal, OperatorRequest, RefusalKind,
+    Snapshot, Status, WorkMetrics,
 };
 use super::*;
 
@@ -26,27 +26,26 @@ struct Fixed {
 impl Operator for Fixed {
     fn ask(&self, request: OperatorRequest) {
         let refused = |kind| Err(OperatorRefusal { kind, text: format!("{kind:?}\u{1b}") });
-        let answer: (tokio::sync::oneshot::Sender<OperatorAnswer>, OperatorAnswer) = match request {
+        let (order, answer) = match request {
             OperatorRequest::Snapshot(answer) if self.snapshot.is_some() => {
                 let _gone = answer.send(Box::new(self.snapshot.clone().unwrap()));
                 return;
             }
-            OperatorRequest::Stop { component: None, now, answer } => {
-                (answer, Ok(format!("stopping, now: {now}")))
-            }
-            OperatorRequest::Stop { component: Some(_), answer, .. } => {
-                (answer, refused(RefusalKind::Stopping))
-            }
-            OperatorRequest::Reload(answer) => (answer, refused(RefusalKind::Failed)),
-            OperatorRequest::Restart { component, answer } => match component.as_str() {
-                "busy" => (answer, refused(RefusalKind::Busy)),
-                "dropped" => return,
-                "silent" => return self.keep(OperatorRequest::Restart { component, answer }),
-                _ => (answer, refused(RefusalKind::Unknown)),
-            },
-            request @ OperatorRequest::Snapshot(_) => return self.keep(request),
+            OperatorRequest::Snapshot(_) => return self.keep(request),
+            OperatorRequest::Order(order, answer) => (order, answer),
         };
-        let _gone = answer.0.send(answer.1);
+        let result = match &order {
+            OperatorOrder::Stop { component: None, now } => Ok(format!("stopping, now: {now}")),
+            OperatorOrder::Stop { component: Some(_), .. } => refused(RefusalKind::Stopping),
+            OperatorOrder::Reload => refused(RefusalKind::Failed),
+            OperatorOrder::Restart { component } => match component.as_str() {
+                "busy" => refused(RefusalKind::Busy),
+                "dropped" => return,
+                "silent" => return self.keep(OperatorRequest::Order(order, answer)),
+                _ => refused(RefusalKind::Unknown),
+            },
+        };
+        let _gone = answer.send(result);
     }
 }
 
@@ -75,7 +74,7 @@ fn ready() -> Snapshot {
     };
     let web = ComponentMetrics {
         name: "web".into(),
-        requests: Some(RequestMetrics::default()),
+        work: [("request", WorkMetrics::default())].into(),
         ..Default::default()
     };
     let metrics = super::super::Metrics { components: vec![web], ..Default::default() };
@@ -86,24 +85,20 @@ fn lab(snapshot: Option<Snapshot>) -> Lab {
     let folder = tempfile::tempdir().unwrap();
     let (tell, asked) = mpsc::channel();
     let operator = Arc::new(Fixed { snapshot, silent: Mutex::default(), asked: tell });
-    let admin = Admin::start(AdminParts {
-        control: Some(folder.path().join("control.sock")),
-        admin: Some("127.0.0.1:0".parse().unwrap()),
-        operator,
-        died: Box::new(|| panic!("the thread died")),
-    });
+    let (control, address) = (folder.path().join("control.sock"), "127.0.0.1:0".parse().unwrap());
+    let admin = Admin::start(Some(control), Some(address), operator, || panic!("the thread died"));
     Lab { admin: admin.unwrap(), folder, asked }
 }
 
 impl Lab {
     fn control(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.admin.control().unwrap()).unwrap();
+        let stream = UnixStream::connect(&self.admin.control.as_ref().unwrap().path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     fn admin(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.admin.admin().unwrap()).unwrap();
+        let stream = TcpStream::connect(self.admin.admin.unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -275,7 +270,7 @@ fn at_the_end_who_has_asked_is_answered_and_the_file_goes() {
     let mut waits = lab.control();
     waits.write_all(format!("POST /restart?component=silent{GET}").as_bytes()).unwrap();
     lab.asked.recv_timeout(PATIENCE).unwrap();
-    let (path, admin) = (lab.admin.control().unwrap().to_owned(), lab.admin.admin().unwrap());
+    let (path, admin) = (lab.admin.control.as_ref().unwrap().path.clone(), lab.admin.admin.unwrap());
     drop(lab.admin);
     assert_eq!(answer(waits).0, 503);
     assert_eq!((&idle).read(&mut [0; 1]).unwrap(), 0);
@@ -288,13 +283,8 @@ fn an_address_in_use_leaves_nothing_bound() {
     let lab = lab(Some(ready()));
     let (tell, _asked) = mpsc::channel();
     let path = lab.folder.path().join("other.sock");
-    let parts = AdminParts {
-        control: Some(path.clone()),
-        admin: lab.admin.admin(),
-        operator: Arc::new(Fixed { snapshot: None, silent: Mutex::default(), asked: tell }),
-        died: Box::new(|| {}),
-    };
-    let error = Admin::start(parts).unwrap_err();
+    let operator = Arc::new(Fixed { snapshot: None, silent: Mutex::default(), asked: tell });
+    let error = Admin::start(Some(path.clone()), lab.admin.admin, operator, || {}).unwrap_err();
     assert!(error.to_string().contains("cannot listen on the admin address 127.0.0.1:"), "{error}");
     assert!(matches!(error, AdminError::Admin { .. }));
     assert!(!path.exists());
