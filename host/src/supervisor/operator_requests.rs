@@ -91,19 +91,16 @@ impl EventLoop {
 
     fn stop_component(&mut self, name: &str, now: bool) -> Result<(), OperatorRefusal> {
         let id = self.changeable(name)?;
-        let needs = |(other, other_id): &(&String, &GenerationId)| {
-            let record = self.registry.get(**other_id);
-            let comes_after =
-                record.is_some_and(|record| record.plan.after.iter().any(|needed| needed == name));
-            comes_after && *other != name && self.machine.phase(**other_id) != Phase::Ended
+        let needs = |(other, id): &(&String, &GenerationId)| {
+            let after = self.registry.get(**id).map(|record| &record.plan.after);
+            let comes_after = after.into_iter().flatten().any(|needed| needed == name);
+            comes_after && *other != name && self.machine.phase(**id) != Phase::Ended
         };
         let dependents: Vec<_> =
             self.registry.current.iter().filter(needs).map(|(name, _)| name.as_str()).collect();
         if !dependents.is_empty() {
-            let text = format!(
-                "{} came after it and would be left without it: stop that first",
-                dependents.join(", ")
-            );
+            let names = dependents.join(", ");
+            let text = format!("{names} came after it and would be left without it: stop that first");
             return refusal(RefusalKind::Busy, text);
         }
         self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));

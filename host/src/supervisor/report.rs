@@ -81,7 +81,7 @@ impl std::fmt::Display for CauseReport {
 }
 
 impl Report {
-    /// Returns [`Report::exit_code`] as a type.
+    /// Returns the code that the process leaves with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode(self.exit_code)
     }

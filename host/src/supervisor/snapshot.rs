@@ -75,7 +75,7 @@ impl EventLoop {
     }
 
     fn metrics(&self) -> Metrics {
-        let names = self.plan.components.iter().map(|component| &component.name);
+        let names = self.plan.components.iter().map(|component| component.name.as_str());
         let dropped = |channel| self.options.output.host(channel).dropped();
         Metrics {
             components: names.filter_map(|name| self.metrics_of(name)).collect(),
@@ -85,10 +85,10 @@ impl EventLoop {
         }
     }
 
-    fn metrics_of(&self, name: &String) -> Option<ComponentMetrics> {
+    fn metrics_of(&self, name: &str) -> Option<ComponentMetrics> {
         let mut all = self.registry.counters.get(name)?.metrics.clone();
-        all.name.clone_from(name);
-        for (id, record) in self.registry.iter().filter(|(_, record)| record.plan.name == *name) {
+        all.name = name.to_owned();
+        for (id, record) in self.registry.iter().filter(|(_, record)| record.plan.name == name) {
             add_counts(&mut all, record);
             all.kind = record.kind().map_or("", |kind| kind.name).to_owned();
             all.in_flight += record.in_flight_now();
