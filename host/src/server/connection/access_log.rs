@@ -22,7 +22,6 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// Returns its word in logs and metrics.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -36,7 +35,6 @@ impl Ending {
 #[derive(Debug)]
 pub(crate) struct LoggedRequest {
     pub(crate) method: Method,
-    /// Path and query.
     pub(crate) target: String,
     pub(crate) version: Version,
     pub(crate) id: HeaderValue,
@@ -48,7 +46,6 @@ pub(crate) struct LoggedRequest {
 pub(crate) struct AccessRecord<'a> {
     /// The component that was to serve it; `None` if none had its route.
     pub(crate) component: Option<&'a str>,
-    /// The client's address.
     pub(crate) client: &'a str,
     /// The request; `None` for a connection.
     pub(crate) request: Option<&'a LoggedRequest>,
@@ -71,13 +68,11 @@ pub(crate) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Returns the log in this format, if there is to be one.
     pub(crate) fn new(format: AccessLogFormat, source: Source) -> Option<Self> {
         let json = format == AccessLogFormat::Json;
         (format != AccessLogFormat::Off).then_some(Self { source, json })
     }
 
-    /// Writes one line.
     pub(crate) fn write(&self, record: &AccessRecord<'_>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = match self.json {
@@ -100,24 +95,23 @@ fn as_json(record: &AccessRecord<'_>, time: f64) -> Value {
         "end": end.word(),
     });
     let more = match request {
-        Some(request) => json!({
-            "method": request.method.as_str(),
-            "target": plain(request.target.as_bytes()),
-            "version": format!("{:?}", request.version),
+        Some(LoggedRequest { method, target, version, id, agent }) => json!({
+            "method": method.as_str(),
+            "target": plain(target.as_bytes()),
+            "version": format!("{version:?}"),
             "status": status,
-            "id": plain(request.id.as_bytes()),
-            "agent": request.agent.as_ref().map(|agent| plain(agent.as_bytes())),
+            "id": plain(id.as_bytes()),
+            "agent": agent.as_ref().map(|agent| plain(agent.as_bytes())),
         }),
         None => json!({ "protocol": "tcp", "received": received }),
     };
-    if let (Value::Object(all), Value::Object(mut more)) = (&mut value, more) {
-        all.append(&mut more);
+    if let (Value::Object(all), Value::Object(more)) = (&mut value, more) {
+        all.extend(more);
     }
     value
 }
 
-/// The combined log format of the common servers, and behind it component, milliseconds, how it ended, and id. A
-/// connection has the same fields, as far as there is anything to say.
+/// The combined log format of the common servers, and behind it component, milliseconds, end, and id.
 fn as_text(record: &AccessRecord<'_>, seconds: u64) -> String {
     let AccessRecord { component, client, request, status, sent, took, end, .. } = record;
     let (line, agent, id) = match request {

@@ -27,10 +27,8 @@ pub(crate) const LAST_LOOK: Duration = Duration::from_millis(1);
 /// Time for which a client that still sends is read, unless the app drains.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes that are read of it.
-const LINGER_BYTES: usize = 64 << 20;
-/// The first bytes of an HTTP/2 connection.
+const LINGER_BYTES: u64 = 64 << 20;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Most bytes that are read ahead at once.
 const AHEAD: usize = 4096;
 
 /// A stream whose closing can be made visible to a client that takes any end for the end of an answer.
@@ -66,20 +64,12 @@ impl<S: Transport> Transport for TlsStream<S> {
 
 /// Reads what the client still sends, for so long at most: closing at once would make the system take the answer back.
 /// nginx calls it `lingering_close`. It ends with its address at the latest.
-pub(crate) async fn linger(address: &Address, most: Duration, mut stream: impl Transport) {
+pub(crate) async fn linger(address: &Address, most: Duration, stream: impl Transport) {
     let mut stage = address.watch();
-    let read_on = timeout(most, async {
-        let mut waste = vec![0; 16 << 10];
-        let mut read = 0;
-        while let Ok(some @ 1..) = stream.read(&mut waste).await {
-            read += some;
-            if read > LINGER_BYTES {
-                return;
-            }
-        }
-    });
+    let mut rest = stream.take(LINGER_BYTES);
+    let mut nowhere = tokio::io::sink();
     tokio::select! {
-        _over = read_on => {}
+        _over = timeout(most, tokio::io::copy(&mut rest, &mut nowhere)) => {}
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
     }
 }
@@ -93,12 +83,10 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Returns the bytes that came in.
     pub(crate) fn read(&self) -> u64 {
         self.read.load(Relaxed)
     }
 
-    /// Returns the bytes that went out.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Relaxed)
     }
@@ -132,7 +120,6 @@ pub(crate) struct MeteredStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
-    /// Wraps a stream.
     pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
         Self { stream, ahead: BytesMut::new(), meter }
     }

@@ -1,18 +1,24 @@
-//! TLS for an address: its certificate and key, and what is spoken over it. Invariant: reading them blocks nobody:
-//! what is no file on a disk is refused.
+//! TLS for an address: its certificate and key, what is spoken over it, and the handshake.
+//!
+//! Invariant: reading a certificate cannot block: a path that is no regular file is refused.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::libc::O_NONBLOCK;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use super::stream::{STRAGGLE, Transport};
 use crate::plan::TlsPlan;
 
 /// No chain of certificates is larger.
@@ -26,11 +32,11 @@ pub struct TlsError {
     pub path: PathBuf,
     /// The reason, and the remedy.
     pub what: String,
-    /// Whether the file could not be read at all.
+    /// True if the file could not be read at all.
     pub unreadable: bool,
 }
 
-/// Returns what greets clients with this certificate, with an offer of these protocols.
+/// Returns the acceptor with this certificate and an offer of these protocols.
 ///
 /// # Errors
 /// When a file cannot be read, has no PEM of its kind in it, or the two do not belong together.
@@ -38,10 +44,7 @@ pub(crate) fn tls_acceptor(plan: &TlsPlan, alpn: &[&[u8]]) -> Result<TlsAcceptor
     let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&plan.cert)?).collect();
     let certs = certs.map_err(|error| wrong(&plan.cert, format!("it is no PEM file: {error}")))?;
     if certs.is_empty() {
-        return Err(wrong(
-            &plan.cert,
-            "there is no certificate in it (`-----BEGIN CERTIFICATE-----`)".to_owned(),
-        ));
+        return Err(wrong(&plan.cert, "there is no certificate in it (`-----BEGIN CERTIFICATE-----`)"));
     }
     let key = PrivateKeyDer::from_pem_slice(&read(&plan.key)?)
         .map_err(|error| wrong(&plan.key, format!("there is no private key in it: {error}")))?;
@@ -51,24 +54,19 @@ pub(crate) fn tls_acceptor(plan: &TlsPlan, alpn: &[&[u8]]) -> Result<TlsAcceptor
         .map_err(|error| wrong(&plan.cert, error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(certs, key)
-        .map_err(|error| {
-            let key = plan.key.display();
-            wrong(&plan.cert, format!("it cannot be used with the key in {key}: {error}"))
-        })?;
+        .map_err(|error| format!("it cannot be used with the key in {}: {error}", plan.key.display()))
+        .map_err(|what| wrong(&plan.cert, what))?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Reads a file. It is read while everybody waits, so it must not be a pipe that nobody writes to.
+/// Reads a file. The event loop waits for it, so it must not be a pipe without a writer.
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |error: io::Error| TlsError {
-        path: path.to_owned(),
-        what: format!("cannot be read: {error}"),
-        unreadable: true,
-    };
+    let unreadable =
+        |error: io::Error| TlsError { unreadable: true, ..wrong(path, format!("cannot be read: {error}")) };
     let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(wrong(path, "it is not a regular file".to_owned()));
+        return Err(wrong(path, "it is not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -78,8 +76,26 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-fn wrong(path: &Path, what: String) -> TlsError {
-    TlsError { path: path.to_owned(), what, unreadable: false }
+fn wrong(path: &Path, what: impl Into<String>) -> TlsError {
+    TlsError { path: path.to_owned(), what: what.into(), unreadable: false }
+}
+
+/// Shakes hands within `limit`. `drains` returns when the address drains: true if the client has a little time left then.
+pub(crate) async fn shake_hands<S: Transport>(
+    tls: &TlsAcceptor,
+    stream: S,
+    limit: Duration,
+    drains: impl Future<Output = bool>,
+) -> Option<TlsStream<S>> {
+    let mut greeting = pin!(timeout(limit, tls.accept(stream)));
+    tokio::select! {
+        biased;
+        greeted = &mut greeting => greeted.ok()?.ok(),
+        has_time = drains => match has_time {
+            true => timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok(),
+            false => None,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -23,9 +23,7 @@ use super::connection::Connection;
 use crate::plan::Forwarded;
 use crate::server::generation::generation::Generation;
 
-/// The header that carries a request's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id that a client may give.
 const LONGEST_ID: usize = 128;
 /// Beginning of the headers by which proxies describe a client. A client could send them, too: guests get them only if the
 /// manifest says so.
@@ -43,10 +41,7 @@ pub(crate) struct Upload {
     pub(crate) ended: AtomicBool,
 }
 
-/// Lets a request pass.
-///
-/// # Errors
-/// The reason why it may not.
+/// Lets a request pass, or returns the reason why it may not.
 pub(crate) fn admit(
     connection: &Arc<Connection>,
     generation: &Generation,
@@ -109,7 +104,6 @@ fn complete_uri(request: &mut request::Parts, is_tls: bool) -> Result<(), Reques
     Ok(())
 }
 
-/// A client's body on its way to the guest.
 struct RequestBody {
     body: Incoming,
     left: u64,

@@ -24,8 +24,7 @@ use crate::server::pool::job::Interest;
 const ONE_WRITE: usize = 16 << 10;
 /// Most turns that an answer gets to become whole while its instance is at work.
 const TURNS: usize = 64;
-/// How much of an answer whose client has left a sync guest may still write, and for how long: its writes would
-/// trap, and end an instance that could go on.
+/// Bound of what a sync guest may still write when its client has left: without it the instance would trap.
 const SINK_BYTES: usize = 1 << 20;
 const SINK_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 /// Seconds after which a client may try again.
@@ -91,10 +90,8 @@ pub(crate) fn error_response(
     response
 }
 
-/// Why an answer ends before it is complete.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// Its instance trapped, or was cut off.
     #[error("the instance ended before its answer")]
     CutShort,
     /// The guest ended it with an error, or it has not the length that it said.
@@ -164,14 +161,12 @@ pub(crate) async fn sink(mut body: WasiBody) {
     .await;
 }
 
-/// Returns the body of an answer that is there as a whole.
 fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
     ResponseBody { head: Some(bytes), is_whole: true, rest: None, entry }
 }
 
-/// Returns the body of a guest's answer: in one piece where it is small and comes at once, so that it takes one
-/// write and not several; else as the guest writes it. An answer that has the `length` it announced is whole, whatever
-/// the guest does behind it.
+/// Returns the body of a guest's answer: in one piece, and so in one write, where it is small and comes at once; else as
+/// the guest writes it. An answer that has the `length` it announced is whole, whatever the guest does behind it.
 pub(crate) async fn of_guest(
     mut body: WasiBody,
     length: Option<u64>,

@@ -20,11 +20,8 @@ use crate::server::worker::workers::Workers;
 /// State of one connection, as its requests and the code that serves it share it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The address where it came in.
     pub(super) address: Arc<Address>,
-    /// The client's address.
     client: String,
-    /// The threads that serve it.
     pub(super) host: Arc<Workers>,
     /// The slot of its thread.
     pub(super) worker: usize,
@@ -38,7 +35,6 @@ pub(crate) struct Connection {
     in_flight: AtomicUsize,
     /// Bytes that had been read when the last request ended.
     pub(super) mark: AtomicU64,
-    /// An answer has broken off.
     pub(super) broke_off: AtomicBool,
     /// Bodies of requests that have begun and not ended.
     pub(super) bodies: AtomicUsize,
@@ -52,7 +48,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Returns a connection on which nothing has come in yet, and what is left of it as it was accepted.
+    /// Returns a connection on which nothing has come in yet, and the rest of what was accepted.
     pub(super) fn new(
         accepted: Accepted,
         worker: usize,
@@ -81,7 +77,6 @@ impl Connection {
         (Arc::new(connection), stream, counted)
     }
 
-    /// Notes that a request's body begins.
     pub(super) fn body_began(&self) {
         // Of several on an HTTP/1 connection those before were read: only the last one counts.
         if self.is_serial() {
@@ -91,17 +86,14 @@ impl Connection {
         }
     }
 
-    /// Notes that a request's body has ended.
     pub(super) fn body_ended(&self) {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
-    /// Returns the requests without their whole answer.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(SeqCst)
     }
 
-    /// Returns true if it brings one request at a time.
     pub(super) fn is_serial(&self) -> bool {
         self.serial.load(SeqCst)
     }
@@ -150,7 +142,6 @@ pub(crate) struct RequestInFlight {
     connection: Arc<Connection>,
     started: Instant,
     status: u16,
-    /// Bytes of the answer's body.
     pub(super) bytes: u64,
     /// `ClientLeft` as long as the end of its answer has not been reached.
     end: Ending,
@@ -158,7 +149,6 @@ pub(crate) struct RequestInFlight {
 }
 
 impl RequestInFlight {
-    /// Counts a request in.
     pub(crate) fn begin(
         generation: Option<Arc<Generation>>,
         connection: Arc<Connection>,
@@ -192,14 +182,12 @@ impl RequestInFlight {
         }
     }
 
-    /// Notes that the answer is complete.
     pub(crate) fn complete(&mut self) {
         if self.end == Ending::ClientLeft {
             self.end = Ending::Complete;
         }
     }
 
-    /// Notes that the answer breaks off.
     pub(crate) fn cut_short(&mut self) {
         self.end = Ending::CutShort;
         self.connection.broke_off.store(true, SeqCst);

@@ -20,7 +20,6 @@ use crate::server::pool::job::{Claim, Interest, Job, Work};
 use crate::server::pool::pool::{Pool, SubmitError};
 use crate::text::units::format_duration;
 
-/// The client's name, as the guest sees it.
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");
 
 /// The health checks of one generation. They end with the first failure.
@@ -33,7 +32,6 @@ impl Health {
         Self(asked.map_or_else(Fuse::terminated, |(plan, path)| ask_on(plan, path, pool).boxed().fuse()))
     }
 
-    /// Returns no checks.
     pub(crate) fn none() -> Self {
         Self(Fuse::terminated())
     }
@@ -64,7 +62,6 @@ async fn ask_on(plan: HealthPlan, path: String, pool: Arc<Pool>) -> String {
     }
 }
 
-/// Asks once.
 async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = Request::get(format!("http://localhost{path}"))
@@ -75,12 +72,11 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
     let (reply, answer) = oneshot::channel();
     let claim = Claim::new(pool);
     let interest = Interest(claim.clone());
-    pool.submit(None, Job { work: Work::Request(request, reply), claim, has_waited: false }).map_err(
-        |(refusal, _)| match refusal {
-            SubmitError::QueueFull => "too many requests wait".to_owned(),
-            SubmitError::Stopped => "it takes no requests".to_owned(),
-        },
-    )?;
+    let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
+    pool.submit(None, job).map_err(|(refusal, _)| match refusal {
+        SubmitError::QueueFull => "too many requests wait".to_owned(),
+        SubmitError::Stopped => "it takes no requests".to_owned(),
+    })?;
     let response = match timeout(limit, answer).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(_)) | Err(_)) => return Err("no answer".to_owned()),

@@ -26,13 +26,10 @@ use crate::server::instance::handle::{CloseReason, InstanceHandle};
 use crate::server::pool::job::{Claim, GuestResponse, Interest, Job, Work};
 use crate::server::pool::pool::{Pool, SubmitError};
 
-/// Serves one request.
-///
-/// # Errors
-/// None: what goes wrong is an answer, or in its body.
+/// Serves one request. A failure is an answer, or in its body.
 ///
 /// # Cancel safety
-/// Dropping it is how a client that leaves is noticed: its guest's call goes on, with nobody listening.
+/// It is dropped when its client leaves: the guest's call goes on, and its answer is dropped.
 pub(crate) async fn handle(
     connection: Arc<Connection>,
     request: Request<Incoming>,
@@ -83,7 +80,6 @@ fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generat
 
 type Passed = (wasmtime_wasi_http::handler::Response, Arc<InstanceHandle>, Interest);
 
-/// Has the guest answer.
 async fn pass(
     connection: &Arc<Connection>,
     generation: Arc<Generation>,

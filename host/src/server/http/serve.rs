@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
 use super::request::handle;
@@ -26,12 +25,11 @@ use crate::server::address::address::Stage;
 use crate::server::connection::stream::{
     LAST_LOOK, LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger,
 };
+use crate::server::connection::tls::shake_hands;
 use crate::server::worker::workers::ConnectionSlot;
 
-/// Streams at a time on one HTTP/2 connection.
-const STREAMS: u32 = 256;
-/// Interval at which an HTTP/2 client is asked for a sign of life.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const HTTP2_STREAMS: u32 = 256;
+const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Least time between two looks at a client.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -61,33 +59,20 @@ async fn begin(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S
 
 async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
     let Some(tls) = tls else { return converse(connection, stream, None).await };
-    if let Some(stream) = shake_hands(connection, &tls, stream).await {
+    let meter = Arc::new(Meter::default());
+    let stream = MeteredStream::new(stream, meter.clone());
+    // A client that is at it when its address drains has a little time left; one that has not said a word has none.
+    let drains = async {
+        last_look(connection).await;
+        let is_late = meter.read() > 0;
+        connection.is_late.store(is_late, SeqCst);
+        is_late
+    };
+    if let Some(stream) = shake_hands(&tls, stream, connection.limits.header_timeout, drains).await {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         converse(connection, stream, Some(version)).await;
     }
-}
-
-/// Shakes hands. A client that is at it when its address drains has a little time left; one that has not said a word
-/// has none.
-async fn shake_hands<S: Transport>(
-    connection: &Connection,
-    tls: &TlsAcceptor,
-    stream: S,
-) -> Option<TlsStream<MeteredStream<S>>> {
-    let meter = Arc::new(Meter::default());
-    let limit = connection.limits.header_timeout;
-    let mut greeting = pin!(timeout(limit, tls.accept(MeteredStream::new(stream, meter.clone()))));
-    tokio::select! {
-        biased;
-        greeted = &mut greeting => return greeted.ok()?.ok(),
-        () = last_look(connection) => {}
-    }
-    if meter.read() == 0 {
-        return None;
-    }
-    connection.is_late.store(true, SeqCst);
-    timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
 /// Returns once the address drains and the socket was looked at since: a new socket has to be looked at first.
@@ -96,13 +81,12 @@ async fn last_look(connection: &Connection) {
     sleep(LAST_LOOK).await;
 }
 
-async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, version: Option<Version>) {
+async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, mut version: Option<Version>) {
     let mut wire = MeteredStream::new(stream, connection.meter.clone());
     let mut timeouts = Timeouts::new(connection);
-    let version = match version {
-        Some(version) => Some(version),
-        None => sniff(connection, &mut wire, &mut timeouts).await,
-    };
+    if version.is_none() {
+        version = sniff(connection, &mut wire, &mut timeouts).await;
+    }
     match version {
         Some(Version::HTTP_2) => converse2(connection, wire, timeouts).await,
         Some(_) => converse1(connection, wire, timeouts).await,
@@ -170,9 +154,9 @@ async fn converse2<S: Transport>(
     let conversation = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .adaptive_window(true)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(HTTP2_STREAMS)
         .max_header_list_size(u32::try_from(connection.limits.header_size).unwrap_or(u32::MAX))
-        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_interval(HTTP2_KEEP_ALIVE)
         .serve_connection(TokioIo::new(wire), service);
     let end = |conversation: Pin<&mut _>| http2::Connection::graceful_shutdown(conversation);
     // Its requests are tasks of their own, which end with it.
@@ -227,8 +211,7 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
 /// The time that a client has: for the head of a request, for its answer, and between two requests.
 ///
 /// Invariant: a connection with a request in flight is never given up here, unless its client takes nothing of the
-/// answer. One timer for each connection, whatever its requests: timers for each request would cost more than
-/// serving some of them.
+/// answer. There is one timer for each connection: one for each request would cost more than serving some of them.
 #[derive(Debug)]
 struct Timeouts<'a> {
     connection: &'a Connection,

@@ -15,13 +15,11 @@ use crate::server::generation::generation::Generation;
 pub(crate) struct Key {
     /// The component's name, if the address is its own.
     component: Option<String>,
-    /// The address as the plan has it.
     pub(crate) listen: ListenAddress,
     /// The place among a component's own addresses that are written in the same way.
     nth: usize,
 }
 
-/// Returns the keys of a component's addresses.
 pub(crate) fn keys(plan: &ComponentPlan) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
     for listen in &plan.http.listen {
@@ -35,7 +33,6 @@ pub(crate) fn keys(plan: &ComponentPlan) -> Vec<Key> {
 /// The generations that come and go at a switch.
 #[derive(Debug)]
 pub(crate) struct Rollover<'a> {
-    /// All that are new.
     pub(crate) fresh: &'a [Arc<Generation>],
     /// Generations that go away or are replaced.
     pub(crate) stale: &'a [crate::teardown::GenerationId],

@@ -61,7 +61,6 @@ const CLOSES_WITHIN: Duration = Duration::from_millis(250);
 /// The one thread that accepts connections, controls the generations and watches for guests that compute for long. It
 /// runs no guest code. Dropping this is the order to end.
 struct Thread {
-    /// Acceptors and controllers that it is to run.
     tasks: UnboundedSender<BoxFuture<'static, ()>>,
     ticker: Arc<FairnessTicker>,
 }
@@ -81,7 +80,7 @@ impl Thread {
         Ok(Self { tasks, ticker })
     }
 
-    /// Has it run a task. If it is gone, its death has been told.
+    /// Has it run an acceptor or a controller. If it is gone, its death has been told.
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         let _gone = self.tasks.send(Box::pin(task));
     }
@@ -111,7 +110,6 @@ fn run(runtime: Runtime, ticker: Arc<FairnessTicker>, mut tasks: UnboundedReceiv
     });
 }
 
-/// One generation.
 struct Place {
     generation: Arc<Generation>,
     addresses: Vec<Arc<Address>>,
@@ -125,7 +123,6 @@ struct Prepared {
     fresh: Vec<GenerationId>,
     /// New sockets, each with those that it overlaps.
     openings: Vec<(PendingAcceptor, Vec<Arc<Acceptor>>)>,
-    /// New addresses.
     created: Vec<(Key, Arc<Address>)>,
     /// New routings of existing addresses.
     swaps: Vec<(Arc<Address>, Routing)>,
@@ -135,7 +132,6 @@ struct Prepared {
     closings: Vec<Key>,
 }
 
-/// An address that goes on as another one.
 type Heir = (Key, Arc<Address>);
 
 /// An address with the generations that come there.
@@ -158,16 +154,10 @@ pub(crate) struct Ingress {
 }
 
 impl Server for Ingress {
-    /// Binds every address that is new, reads certificates, makes the fresh generations. Accepts nothing new yet. A fresh
-    /// one takes over from any other of its name.
-    ///
     /// Until the switch, or until it is taken back, none of these addresses drains, whatever its generations do: others
     /// are about to take over.
     ///
     /// It blocks for a quarter of a second at most: where an address is wanted again that closes in this moment.
-    ///
-    /// # Errors
-    /// When an address cannot be had, or a certificate cannot be used: everything is as before then.
     fn prepare(
         &mut self,
         incoming: Vec<IncomingGeneration>,
@@ -180,19 +170,15 @@ impl Server for Ingress {
         }
         let made: Vec<_> = incoming.into_iter().filter_map(|incoming| self.make(incoming)).collect();
         let fresh: Vec<_> = made.iter().map(|(generation, _)| generation.clone()).collect();
-        match self.arrange(&Rollover { fresh: &fresh, stale: outgoing }) {
-            Ok(prepared) => {
-                self.settle(made, prepared);
-                Ok(())
+        let arranged = self.arrange(&Rollover { fresh: &fresh, stale: outgoing });
+        let prepared = arranged.inspect_err(|_| {
+            self.release();
+            for generation in &fresh {
+                generation.workers.leave(generation.id);
             }
-            Err(error) => {
-                self.release();
-                for generation in fresh {
-                    generation.workers.leave(generation.id);
-                }
-                Err(error)
-            }
-        }
+        })?;
+        self.settle(made, prepared);
+        Ok(())
     }
 
     /// All that was prepared takes over, in one step for each address: no client is refused or reset. Addresses without
@@ -201,10 +187,8 @@ impl Server for Ingress {
     /// At the app's start it is called right after [`Server::prepare`]: an address accepts then as soon as all its
     /// generations have started. On a later switch all fresh ones have started already.
     fn switch(&mut self) {
-        let Some(Prepared { fresh: _, openings, created, swaps, moves, closings }) = self.prepared.take()
-        else {
-            return;
-        };
+        let Some(prepared) = self.prepared.take() else { return };
+        let Prepared { fresh: _, openings, created, swaps, moves, closings } = prepared;
         for (from, to) in &moves {
             if let Some(address) = self.addresses.remove(from) {
                 self.addresses.insert(to.clone(), address);
@@ -312,12 +296,8 @@ impl Server for Ingress {
 
     /// Returns none when others have taken over.
     fn urls(&self, id: GenerationId) -> Vec<String> {
-        let addresses = self.places.get(&id).map(|place| place.addresses.as_slice()).unwrap_or_default();
-        addresses
-            .iter()
-            .filter(|address| address.routing().has(id))
-            .flat_map(|address| address.urls())
-            .collect()
+        let addresses = self.places.get(&id).into_iter().flat_map(|place| &place.addresses);
+        addresses.filter(|address| address.routing().has(id)).flat_map(|address| address.urls()).collect()
     }
 }
 
@@ -386,7 +366,7 @@ impl Ingress {
         Ok(prepared)
     }
 
-    /// Drops addresses that were closed. Those that close right now, and are wanted again, get a moment for it.
+    /// Drops addresses that have closed. Those that close right now, and are wanted again, get a moment for it.
     fn let_close(&mut self, wanted: &[Wanted]) {
         let closed = |address: &Arc<Address>| address.stage() >= Stage::Drain;
         let overlaps = |acceptor: &Arc<Acceptor>| {
@@ -474,7 +454,6 @@ impl Ingress {
         Ok(Routing::new(members, tls))
     }
 
-    /// Keeps what was prepared until its switch.
     fn settle(&mut self, made: Vec<(Arc<Generation>, Inputs)>, mut prepared: Prepared) {
         for (generation, inputs) in made {
             let id = generation.id;

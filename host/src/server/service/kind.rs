@@ -6,7 +6,7 @@ use wasmtime::component::types::ComponentFunc;
 use crate::plan::{HookTiming, OnEnd};
 use crate::runtime::{ExportSpec, Hearing, Kind, Refusal, Words};
 
-/// See the module's documentation.
+/// Kind `service`.
 pub(crate) static SERVICE: Kind = Kind {
     name: "service",
     handles: "wasi:cli/run",
@@ -45,7 +45,7 @@ pub(crate) static SERVICE: Kind = Kind {
     },
 };
 
-/// Returns whether a function is `func() -> result`.
+/// Returns true if a function is `func() -> result`.
 fn is_run(func: &ComponentFunc) -> bool {
     let results: Vec<_> = func.results().collect();
     func.params().len() == 0

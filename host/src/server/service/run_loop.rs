@@ -19,13 +19,8 @@ use crate::teardown::Outcome;
 
 type Run = TypedFunc<(), (Result<(), ()>,)>;
 
-/// State of `run`, for the hook that waits for it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RunState {
-    UnderWay,
-    Returned,
-    Failed,
-}
+/// The result of `run`, once it has returned; for the hook.
+type RunEnd = Option<Result<(), ()>>;
 
 /// The work of one instance.
 #[derive(Default)]
@@ -50,7 +45,7 @@ impl KindWork for RunLoop {
     }
 
     async fn work(&self, accessor: &Accessor<State>, run: Run, life: &Lifecycle<'_>) -> wasmtime::Result<()> {
-        let state = watch::Sender::new(RunState::UnderWay);
+        let state = watch::Sender::new(None);
         let (run_end, hook_end) = (state.clone(), state.subscribe());
         try_join(self.run(accessor, run, life, run_end), hook(accessor, life, hook_end)).await?;
         poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
@@ -75,20 +70,15 @@ impl RunLoop {
         accessor: &Accessor<State>,
         run: Run,
         life: &Lifecycle<'_>,
-        state: watch::Sender<RunState>,
+        state: watch::Sender<RunEnd>,
     ) -> wasmtime::Result<()> {
         let (result,) = run.call_concurrent(accessor, ()).await?;
         let _first = self.ended.set((result, life.is_asked()));
         match result {
-            Ok(()) => {
-                life.returned();
-                state.send_replace(RunState::Returned);
-            }
-            Err(()) => {
-                life.fail(returned_error());
-                state.send_replace(RunState::Failed);
-            }
+            Ok(()) => life.returned(),
+            Err(()) => life.fail(returned_error()),
         }
+        state.send_replace(Some(result));
         Ok(())
     }
 }
@@ -97,20 +87,20 @@ impl RunLoop {
 async fn hook(
     accessor: &Accessor<State>,
     life: &Lifecycle<'_>,
-    mut state: watch::Receiver<RunState>,
+    mut state: watch::Receiver<RunEnd>,
 ) -> wasmtime::Result<()> {
     let Some(func) = life.hook() else { return Ok(()) };
     let mut ended = state.clone();
     let due = async {
         life.asked().await;
         if life.timing() == HookTiming::AfterDrain {
-            drop(ended.wait_for(|state| *state != RunState::UnderWay).await);
+            drop(ended.wait_for(|state| state.is_some()).await);
         }
         poll_fn(|context| accessor.poll_ready_for_concurrent_call(func, context)).await;
     };
     tokio::select! {
         biased;
-        _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
+        _failed = state.wait_for(|state| *state == Some(Err(()))) => return Ok(()),
         () = due => {}
     }
     life.call_hook(accessor).await

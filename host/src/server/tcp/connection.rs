@@ -4,16 +4,14 @@
 //! and its client are done with it; what was cut short is reset, never closed like a whole answer.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::kind::TCP;
 use super::pipe::{Conversation, Reader, Writer, pipe};
@@ -23,6 +21,7 @@ use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending};
 use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
+use crate::server::connection::tls::shake_hands;
 use crate::server::generation::generation::Generation;
 use crate::server::generation::state::Call;
 use crate::server::pool::job::{Claim, Interest, Job, Work};
@@ -80,21 +79,14 @@ async fn begin(mut arrival: Arrival, stream: Stream) -> io::Result<()> {
 
 async fn greet<S: Transport>(arrival: Arrival, stream: S) {
     let Some(tls) = arrival.tls.clone() else { return attend(arrival, stream).await };
-    if let Some(stream) = shake_hands(&arrival, &tls, stream).await {
+    let mut stage = arrival.address.watch();
+    let drains = async {
+        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
+        true
+    };
+    if let Some(stream) = shake_hands(&tls, stream, arrival.limits.header_timeout, drains).await {
         attend(arrival, stream).await;
     }
-}
-
-/// Shakes hands. A client that is at it when its address drains has a little time left.
-async fn shake_hands<S: Transport>(arrival: &Arrival, tls: &TlsAcceptor, stream: S) -> Option<TlsStream<S>> {
-    let mut stage = arrival.address.watch();
-    let mut greeting = pin!(timeout(arrival.limits.header_timeout, tls.accept(stream)));
-    tokio::select! {
-        biased;
-        greeted = &mut greeting => return greeted.ok()?.ok(),
-        _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
-    }
-    timeout(STRAGGLE, greeting).await.ok()?.ok()?.ok()
 }
 
 async fn attend<S: Transport>(arrival: Arrival, stream: S) {
@@ -159,7 +151,6 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
 /// One connection under way. Dropping it is its end.
 #[derive(Debug)]
 struct ConnectionInFlight {
-    /// The generation that serves it.
     generation: Arc<Generation>,
     meter: Arc<Meter>,
     address: Arc<Address>,
@@ -170,16 +161,14 @@ struct ConnectionInFlight {
 }
 
 impl ConnectionInFlight {
-    /// Counts a connection in.
     fn begin(generation: Arc<Generation>, arrival: &Arrival) -> Self {
-        let Arrival { address, worker, peer, .. } = arrival;
-        generation.stats.began(*worker);
+        generation.stats.began(arrival.worker);
         Self {
             generation,
             meter: Arc::default(),
-            address: address.clone(),
-            worker: *worker,
-            client: peer.clone(),
+            address: arrival.address.clone(),
+            worker: arrival.worker,
+            client: arrival.peer.clone(),
             started: Instant::now(),
             ending: Ending::CutShort,
         }

@@ -20,10 +20,7 @@ use crate::server::pool::job::Claim;
 /// Bytes that are moved at once where the guest does not say how many it takes.
 const CHUNK: usize = 8 << 10;
 
-/// Has the guest handle one connection. Returns when its call has returned; the streams go on.
-///
-/// # Errors
-/// When the guest traps.
+/// Has the guest handle one connection. Returns when its call has returned, with an error if it trapped; the streams go on.
 ///
 /// # Cancel safety
 /// None: drop the store, too. Its output is broken then.
@@ -63,7 +60,7 @@ impl<D: 'static> StreamProducer<D> for Input {
         let Some(reader) = &self.0 else { return Poll::Ready(Ok(StreamResult::Dropped)) };
         match reader.poll_found(context) {
             Poll::Ready(Found::Bytes) => {}
-            Poll::Ready(Found::PipeEnd(_)) => {
+            Poll::Ready(Found::Finished | Found::Broken) => {
                 self.0 = None;
                 return Poll::Ready(Ok(StreamResult::Dropped));
             }
@@ -71,7 +68,7 @@ impl<D: 'static> StreamProducer<D> for Input {
             Poll::Pending => return Poll::Pending,
         }
         if destination.remaining(&mut store) == Some(0) {
-            // A read of zero bytes asks whether there are any.
+            // A read of zero bytes asks for their presence only.
             return Poll::Ready(Ok(StreamResult::Completed));
         }
         let mut destination = destination.as_direct(store, CHUNK);

@@ -11,7 +11,7 @@ use crate::server::generation::stats::CONNECTION;
 use crate::server::http::kind::{HANDLER_WORDS, needs_address};
 use crate::server::instance::handler::HandlerIndex;
 
-/// See the module's documentation.
+/// Kind `tcp`.
 pub(crate) static TCP: Kind = Kind {
     name: "tcp",
     handles: "curfew:lifecycle/tcp-handler",
@@ -45,7 +45,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     handler: |loaded| Ok(HandlerIndex::Tcp(loaded.run_index())),
 };
 
-/// Returns whether a function is `async func(string, stream<u8>) -> stream<u8>`.
+/// Returns true if a function is `async func(string, stream<u8>) -> stream<u8>`.
 fn is_tcp_handler(func: &ComponentFunc) -> bool {
     let is_bytes = |ty: &Type| matches!(ty, Type::Stream(stream) if stream.ty() == Some(Type::U8));
     let params: Vec<_> = func.params().map(|(_, ty)| ty).collect();

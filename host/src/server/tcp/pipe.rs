@@ -14,28 +14,22 @@ const LOW: usize = CAPACITY / 2;
 /// Memory that an empty pipe may keep.
 const KEPT: usize = 4 << 10;
 
-/// The end of what went in.
+/// A reader's find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PipeEnd {
-    /// All of it was written.
+pub(crate) enum Found {
+    Bytes,
+    /// The end: all of it was written.
     Finished,
     /// The writer is gone before it had written all.
     Broken,
 }
 
-/// A reader's find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Bytes,
-    /// Nothing more will come.
-    PipeEnd(PipeEnd),
-}
-
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
-    end: Option<PipeEnd>,
-    closed: bool,
+    is_finished: bool,
+    is_writer_gone: bool,
+    is_reader_gone: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -48,7 +42,6 @@ pub(crate) struct Writer(Arc<Mutex<State>>);
 #[derive(Debug)]
 pub(crate) struct Reader(Arc<Mutex<State>>);
 
-/// Returns the two ends of a new pipe.
 pub(crate) fn pipe() -> (Writer, Reader) {
     let state = Arc::new(Mutex::new(State::default()));
     (Writer(state.clone()), Reader(state))
@@ -69,7 +62,7 @@ impl Writer {
     pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Option<usize>> {
         let mut state = lock(&self.0);
         match CAPACITY.saturating_sub(state.bytes.len()) {
-            _ if state.closed => Poll::Ready(None),
+            _ if state.is_reader_gone => Poll::Ready(None),
             0 => {
                 state.writer = Some(context.waker().clone());
                 Poll::Pending
@@ -83,7 +76,7 @@ impl Writer {
         let mut state = lock(&self.0);
         let room = CAPACITY.saturating_sub(state.bytes.len());
         let (taken, _) = bytes.split_at(bytes.len().min(room));
-        if state.closed {
+        if state.is_reader_gone {
             return bytes.len();
         }
         state.bytes.extend(taken);
@@ -92,14 +85,9 @@ impl Writer {
         taken.len()
     }
 
-    /// Notes that all was written.
     pub(crate) fn finish(&self) {
-        self.end(PipeEnd::Finished);
-    }
-
-    fn end(&self, end: PipeEnd) {
         let mut state = lock(&self.0);
-        state.end.get_or_insert(end);
+        state.is_finished = true;
         let reader = state.reader.take();
         wake(state, reader);
     }
@@ -107,7 +95,10 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.end(PipeEnd::Broken);
+        let mut state = lock(&self.0);
+        state.is_writer_gone = true;
+        let reader = state.reader.take();
+        wake(state, reader);
     }
 }
 
@@ -115,10 +106,11 @@ impl Reader {
     /// Returns what there is, as soon as there is something.
     pub(crate) fn poll_found(&self, context: &mut Context<'_>) -> Poll<Found> {
         let mut state = lock(&self.0);
-        match state.end {
+        match (state.is_finished, state.is_writer_gone) {
             _ if !state.bytes.is_empty() => Poll::Ready(Found::Bytes),
-            Some(end) => Poll::Ready(Found::PipeEnd(end)),
-            None => {
+            (true, _) => Poll::Ready(Found::Finished),
+            (false, true) => Poll::Ready(Found::Broken),
+            (false, false) => {
                 state.reader = Some(context.waker().clone());
                 Poll::Pending
             }
@@ -128,7 +120,7 @@ impl Reader {
     /// Returns once the pipe is broken, also if bytes are here still.
     pub(crate) fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.0);
-        if state.end == Some(PipeEnd::Broken) {
+        if state.is_writer_gone && !state.is_finished {
             return Poll::Ready(());
         }
         state.reader = Some(context.waker().clone());
@@ -153,7 +145,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
-        state.closed = true;
+        state.is_reader_gone = true;
         state.bytes = VecDeque::new();
         let writer = state.writer.take();
         wake(state, writer);
@@ -163,11 +155,8 @@ impl Drop for Reader {
 /// A connection on its way to its guest.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    /// The client's address.
     pub(crate) peer: String,
-    /// Bytes from the client.
     pub(crate) input: Reader,
-    /// Bytes for the client.
     pub(crate) output: Writer,
 }
 
@@ -202,7 +191,7 @@ mod tests {
             all.extend(take(&reader, 2));
         }
         assert_eq!(all, b"one two");
-        assert_eq!(found(&reader), Poll::Ready(Found::PipeEnd(PipeEnd::Finished)));
+        assert_eq!(found(&reader), Poll::Ready(Found::Finished));
     }
 
     #[test]
@@ -221,7 +210,7 @@ mod tests {
         writer.write(b"half");
         drop(writer);
         assert_eq!(take(&reader, 9), b"half");
-        assert_eq!(found(&reader), Poll::Ready(Found::PipeEnd(PipeEnd::Broken)));
+        assert_eq!(found(&reader), Poll::Ready(Found::Broken));
     }
 
     #[test]

@@ -17,12 +17,11 @@ use tokio::sync::watch::Receiver;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::pipe::{Found, PipeEnd, Reader, Writer};
+use super::pipe::{Found, Reader, Writer};
 use crate::server::connection::access_log::Ending;
 use crate::server::connection::stream::{LAST_LOOK, Meter, Transport};
 use crate::server::generation::state::Call;
 
-/// Most bytes that are read of a socket at once.
 const READ: usize = 16 << 10;
 /// When the component is asked to stop, a client that has only just connected has so long after that to say its first
 /// word: it is under way as a rule.
@@ -30,16 +29,14 @@ const FIRST_WORD: Duration = Duration::from_millis(50);
 /// For so long after that, bytes that follow each other closely are read on: they were sent before, as a rule, and waited
 /// for room in the socket's buffer.
 const STILL_COMING: Duration = Duration::from_millis(50);
-/// Most that is read of a client after its component was asked to stop: more than a socket's own buffer holds.
+/// Most bytes that are read of a client after its component was asked to stop: more than a socket's own buffer holds.
 const LAST_BYTES: u64 = 8 << 20;
 
 /// One connection, while bytes pass.
 pub(crate) struct Traffic<'a> {
-    /// The meter of its stream.
     pub(crate) meter: &'a Meter,
     /// The order to the generation.
     pub(crate) call: Receiver<Call>,
-    /// The time of its acceptance.
     pub(crate) accepted: Instant,
     /// After so long without a byte its input ends, and after so long again it is cut short.
     pub(crate) idle: Duration,
@@ -56,7 +53,6 @@ enum Fed {
     ByHost(u64),
     /// Its guest takes no more.
     Unwanted,
-    /// The client is gone.
     Lost,
 }
 
@@ -216,8 +212,8 @@ async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: Reader) -> Ending {
                     }
                     unflushed = true;
                 }
-                Poll::Ready(Found::PipeEnd(PipeEnd::Finished)) => return Poll::Ready(Ending::Complete),
-                Poll::Ready(Found::PipeEnd(PipeEnd::Broken)) => return Poll::Ready(Ending::CutShort),
+                Poll::Ready(Found::Finished) => return Poll::Ready(Ending::Complete),
+                Poll::Ready(Found::Broken) => return Poll::Ready(Ending::CutShort),
                 Poll::Pending if unflushed => {
                     if ready!(Pin::new(&mut *write).poll_flush(context)).is_err() {
                         return Poll::Ready(Ending::ClientLeft);
