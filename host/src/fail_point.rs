@@ -1,19 +1,16 @@
-//! Fail points: places where tests make a part of the host die. In a debug build `CURFEW_FAIL_POINT` names one of them; a
-//! release build has none.
+//! Places where tests make a part of the host die. `CURFEW_FAIL_POINT` names one of them; a release build has none.
 
-/// Returns the fail point that was asked for.
 pub(crate) fn armed() -> Option<String> {
     if cfg!(debug_assertions) { std::env::var("CURFEW_FAIL_POINT").ok() } else { None }
 }
 
-/// Dies here if this fail point was asked for.
 pub(crate) fn reach(name: &str) {
     if armed().is_some_and(|point| point == name) {
         die(name);
     }
 }
 
-/// Leaves a descriptor and a thread behind here if this fail point was asked for.
+/// Leaves a descriptor and a thread behind.
 pub(crate) fn leave_behind(name: &str) {
     if armed().is_some_and(|point| point == name) {
         std::mem::forget(std::fs::File::open("/dev/null"));

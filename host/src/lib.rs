@@ -3,9 +3,8 @@
 //! Imports point one way: [`supervisor`] → [`admin`] → [`server`] → [`runtime`] → [`teardown`] → [`plan`]. [`teardown`] is the
 //! pure machine that decides how a stop goes. [`output`] writes everything that the process writes.
 //!
-//! What holds, whatever a guest does: each started instance's hook is called once unless it failed or was cut
-//! off first; the cause of a stop never changes; nobody waits for a clock once all is quiet; the process is
-//! gone by the hard deadline.
+//! Whatever a guest does: the hook of each started instance is called once unless it failed or was cut off first; the cause
+//! of a stop never changes; no part waits for a clock once all is quiet; the process is gone by the hard deadline.
 //!
 //! ```
 //! use curfew_host::output::Output;
@@ -13,14 +12,11 @@
 //! use curfew_host::supervisor::{App, Options};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // The guest: waits until it is asked to stop. Any component with a `wasi:cli/run` will do.
 //! let plan = Plan::from_files(&[artifacts::SERVER.into()], &Bare::default())?;
 //! let output = Output::start(Box::new(|thread| eprintln!("{thread} died")))?;
 //! let app = App::start(plan, Options::new(output, None))?;
-//!
-//! // From any thread, at any time; a second call changes nothing.
+//! // From any thread, at any time.
 //! app.stopper().stop();
-//!
 //! let report = app.wait()?;
 //! assert_eq!(report.exit_code, 0);
 //! println!("{}", report.to_json()?);
@@ -28,7 +24,7 @@
 //! # }
 //! ```
 
-// Dead code shows where nothing is public without need. Helpers of tests are exempt.
+// Dead code shows where nothing is public without need.
 #![cfg_attr(not(test), deny(unreachable_pub))]
 
 /// Implements `Debug` for types with parts that have none.

@@ -1,7 +1,6 @@
 //! Removing the unix socket of a process that has died.
 //!
-//! Invariant: looking never blocks, and the file of a living process is never removed: one that hangs, with its queue full,
-//! lives all the same.
+//! Invariant: looking never blocks. The file of a living process is never removed, even if it hangs with its queue full.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -9,21 +8,14 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The state of a path for a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketPath {
-    /// No file is there, or none any more.
     Free,
-    /// A file of another kind is there.
     NoSocket,
-    /// A living process listens there.
     Taken,
 }
 
 /// Removes the file of a socket that no process listens on any more. Returns the state of the path after that.
-///
-/// # Errors
-/// When the system refuses to tell, or to remove it.
 pub(crate) fn clear(path: &Path) -> io::Result<SocketPath> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SocketPath::Free),

@@ -17,7 +17,6 @@ use crate::text::sanitize;
 
 /// Longest wait for the answer to a question. The app answers within five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Most bytes of an answer.
 const MOST_BYTES: usize = 64 << 20;
 
 /// Errors of a request to a running app.
@@ -26,20 +25,12 @@ pub enum ControlClientError {
     /// No process listens on the socket.
     #[error(
         "nobody listens on the control socket {}: the app does not run, or has another `control`",
-        shown(path)
+        shown(.0)
     )]
-    NotRunning {
-        /// The socket.
-        path: PathBuf,
-    },
+    NotRunning(PathBuf),
     /// The socket cannot be connected to.
-    #[error("cannot reach the control socket {}: {cause}", shown(path))]
-    Unreachable {
-        /// The socket.
-        path: PathBuf,
-        /// The error of the system.
-        cause: io::Error,
-    },
+    #[error("cannot reach the control socket {}: {}", shown(.0), .1)]
+    Unreachable(PathBuf, io::Error),
     /// The manifest does not name the socket.
     #[error("{0}\nhint: name the control socket with --control PATH")]
     NoSocketNamed(String),
@@ -70,7 +61,7 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// Returns a client of this socket. Does not connect yet.
+    /// Does not connect yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
@@ -81,7 +72,7 @@ impl ControlClient {
     /// When there is no answer within ten seconds, or it is an error.
     ///
     /// # Cancel safety
-    /// Can be dropped; a question changes nothing.
+    /// Safe: a question changes nothing.
     pub async fn get(&self, target: &str) -> Result<String, ControlClientError> {
         timeout(PATIENCE, self.exchange(Method::GET, target))
             .await
@@ -104,9 +95,9 @@ impl ControlClient {
         let path = self.path.clone();
         let stream = UnixStream::connect(&self.path).await.map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ControlClientError::NotRunning { path }
+                ControlClientError::NotRunning(path)
             }
-            _ => ControlClientError::Unreachable { path, cause },
+            _ => ControlClientError::Unreachable(path, cause),
         })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| ControlClientError::Disconnected)?;
@@ -126,7 +117,6 @@ impl ControlClient {
     }
 }
 
-/// Returns a text of a JSON object.
 fn field(document: &str, name: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(document).ok()?;
     value.get(name)?.as_str().map(str::to_owned)

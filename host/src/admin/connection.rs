@@ -1,7 +1,6 @@
 //! One client's connection: one request, one answer, and a clear error for bytes that are no request.
 //!
-//! Invariant: bounded in time and memory, whatever the client sends, does not send, or does not read. Only the answer
-//! to an order may take longer, for as long as the client stays.
+//! Invariant: bounded in time and memory, whatever the client does. Only the answer to an order may take longer.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,14 +20,12 @@ use tokio::time::{sleep, timeout};
 
 use super::router::{AccessScope, Router, error_response};
 
-/// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of it.
 const HEAD_BYTES: usize = 16 << 10;
-/// How long the client may take to read its answer.
+/// Time for the client to read its answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long, and how much, is read of a client that still sends when it has its answer: if the host closed at once,
-/// the system would reset the connection and the answer would be lost.
+/// Bounds on reading a client that still sends when it has its answer. If the host closed at once, the system would reset
+/// the connection, and the answer would be lost.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: u64 = 1 << 20;
 
@@ -36,18 +33,14 @@ const LINGER_BYTES: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct ClientSlot {
     has_request: AtomicBool,
-    evicted: Notify,
+    /// Notified, it ends the connection unless a request comes first.
+    pub(super) evicted: Notify,
 }
 
 impl ClientSlot {
     /// Returns whether the client has sent a request; it keeps its place then.
     pub(super) fn has_request(&self) -> bool {
         self.has_request.load(Relaxed)
-    }
-
-    /// Ends the connection, unless a request comes first.
-    pub(super) fn evict(&self) {
-        self.evicted.notify_one();
     }
 
     /// Returns when the client is evicted, or the listener closes, before it has sent a request.
@@ -62,7 +55,6 @@ impl ClientSlot {
     }
 }
 
-/// Serves a connection to its end.
 pub(super) async fn serve<S>(stream: S, router: Arc<Router>, scope: AccessScope, slot: Arc<ClientSlot>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -104,7 +96,6 @@ where
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    // A client that is gone is no error.
     let _gone = timeout(LINGER, linger).await;
 }
 
@@ -129,8 +120,8 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), cause: &hyper::Error) ->
     stream.write_all(format!("{bytes}\r\n{body}").as_bytes()).await
 }
 
-/// The stream under a connection. It discards writes until there is a request: until then hyper writes only its own
-/// answers to malformed requests, without a body; [`refuse`] sends better ones. Hyper has no option for that.
+/// The stream under a connection. It discards writes until there is a request: they are hyper's answers to malformed
+/// requests, without a body and without an option against them. [`refuse`] sends better ones.
 struct QuietStream<S> {
     stream: S,
     slot: Arc<ClientSlot>,

@@ -1,8 +1,5 @@
-//! The metrics of a [`Snapshot`] in Prometheus' text format, version 0.0.4. `docs/metrics.md` lists every name, and a
-//! test compares the two.
-//!
-//! `prometheus-client` writes all but the summaries, which it does not have. The format is Prometheus' own and not
-//! OpenMetrics, since scrapers that do not negotiate (Telegraf, older agents) read only that one.
+//! The metrics of a [`Snapshot`] in Prometheus' text format, version 0.0.4, as `docs/metrics.md` lists them. Scrapers that do
+//! not negotiate (Telegraf, older agents) do not read OpenMetrics.
 //!
 //! Invariant: a name carries its unit, and a family without samples is left out.
 
@@ -21,7 +18,7 @@ use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ENDS, REQUEST, Unit};
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// Returns the text. The result is an error only if writing to a `String` failed, which it cannot.
+/// Returns the text. Writing to a `String` cannot fail.
 pub(super) fn encode(snapshot: Box<Snapshot>) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode_summaries(&mut text, &snapshot.metrics.components)?;
@@ -128,12 +125,10 @@ fn encode_components(encoder: &mut DescriptorEncoder<'_>, all: &[ComponentMetric
     Ok(())
 }
 
-/// Returns the labels of a metric that each component has.
 fn component(one: &ComponentMetrics) -> [(&'static str, &str); 1] {
     [("component", &one.name)]
 }
 
-/// A metric that each component has.
 type ComponentMetric<T> = (Head, fn(&ComponentMetrics) -> T);
 
 const GAUGES: [ComponentMetric<u64>; 3] = [
@@ -155,7 +150,6 @@ const SUMMARIES: [ComponentMetric<Times>; 2] = [
     (("curfew_hook_seconds", "Time that the hook took."), |one| one.hook),
 ];
 
-/// The label set of a metric without labels.
 const NONE: [(&str, &str); 0] = [];
 
 /// Writes one family: its head, then a sample for each label set.
@@ -194,7 +188,7 @@ fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
     family(encoder, head, MetricType::Gauge, samples.into_iter(), encode)
 }
 
-/// Writes the summaries, which have a sum and a count. Names of components need no escapes.
+/// Writes the summaries, which `prometheus-client` does not have. Names of components need no escapes.
 fn encode_summaries(text: &mut String, components: &[ComponentMetrics]) -> fmt::Result {
     for ((name, help), times) in SUMMARIES {
         for (place, component) in components.iter().enumerate() {

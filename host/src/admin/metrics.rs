@@ -1,7 +1,6 @@
 //! Metrics of an app as plain data; names, units and text are in `exposition`.
 //!
 //! Invariant: a counter of a component counts for all its generations since the app's start, so that it never goes back.
-//! The supervisor adds the counts of retired generations ([`ComponentMetrics::add_counts`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -116,15 +115,11 @@ impl ComponentMetrics {
         for (unit, work) in &other.work {
             self.work.entry(*unit).or_default().add_counts(work);
         }
-        for (mine, theirs) in [
-            (&mut self.instances_started, other.instances_started),
-            (&mut self.restarts, other.restarts),
-            (&mut self.traps, other.traps),
-            (&mut self.cut_offs, other.cut_offs),
-            (&mut self.dropped_lines, other.dropped_lines),
-        ] {
-            *mine += theirs;
-        }
+        self.instances_started += other.instances_started;
+        self.restarts += other.restarts;
+        self.traps += other.traps;
+        self.cut_offs += other.cut_offs;
+        self.dropped_lines += other.dropped_lines;
         self.drain.add_counts(other.drain);
         self.hook.add_counts(other.hook);
     }

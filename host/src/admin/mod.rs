@@ -1,12 +1,9 @@
 //! The control socket and the admin listener: how operators, probes and scrapers see a running app, and give it orders.
 //!
-//! Duty: one thread (`curfew-admin`) that serves HTTP on both, and the plain data that it serves. The app answers as
-//! an [`Operator`]. `docs/control.md` describes the protocol, `docs/metrics.md` the metrics.
+//! One thread (`curfew-admin`) serves HTTP on both, until the app has ended. The app answers as an [`Operator`].
+//! `docs/control.md` describes the protocol, `docs/metrics.md` the metrics.
 //!
-//! Invariant: no client can hold the app up. Requests are handed over without waiting, connections are few and bounded
-//! in time and memory, and this thread lives until the app has ended, however it ends.
-//!
-//! The content of the answers does not belong here, nor do the commands that ask (`curfew status` and its siblings).
+//! Invariant: no client can hold the app up. Connections are few, and bounded in time and memory.
 
 pub mod client;
 mod connection;

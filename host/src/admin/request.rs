@@ -1,6 +1,5 @@
-//! Requests that the control socket and the admin listener hand to the app, and the answers.
-//!
-//! Invariant: handing over never waits. A channel that is dropped without an answer counts as a refusal.
+//! Requests that the control socket and the admin listener hand to the app, and the answers. A channel that is dropped
+//! without an answer counts as a refusal.
 
 use tokio::sync::oneshot;
 
@@ -69,7 +68,7 @@ pub enum RefusalKind {
 /// State of an app at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// For people, probes and `curfew status`.
+    /// All that people and probes are told.
     pub status: Status,
     /// For Prometheus, besides what the status has.
     pub metrics: Metrics,

@@ -1,10 +1,9 @@
 //! From an HTTP request to a request to the app, and from the app's answer to a response.
 //!
-//! Seven paths with their methods, queries and JSON errors are one `match`. axum's router would replace only the paths,
-//! for ten more crates, and answers 404 and 405 in its own words.
+//! axum's router would replace only the paths, for ten more crates, and answers 404 and 405 in its own words.
 //!
-//! Invariant: orders are taken on the control socket only. A question is answered within [`PATIENCE`], whatever the
-//! control thread does, and `/livez` without asking it.
+//! Invariant: only the control socket takes orders. A question is answered within [`PATIENCE`], `/livez` without asking the
+//! control thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +25,11 @@ use crate::text::sanitize;
 
 /// Longest wait for an answer that the control thread gives at once.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of a request's body. No request needs one, but some clients send one.
+/// Bounds on the body of a request: none is needed, but some clients send one.
 const BODY_BYTES: usize = 64 << 10;
-/// Longest time in which a body comes in.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
-/// The type of a text for people.
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// The requests that a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AccessScope {
     /// Questions only.
@@ -42,17 +38,14 @@ pub(super) enum AccessScope {
     Control,
 }
 
-/// An answer to a client.
 pub(super) type HttpResponse = Response<String>;
 
-/// Answers the requests of both listeners.
 pub(super) struct Router {
     pub(super) operator: Arc<dyn Operator>,
     /// True when the listeners close.
     pub(super) closing: watch::Receiver<bool>,
 }
 
-/// A well-formed request.
 #[derive(Debug, PartialEq, Eq)]
 enum Endpoint {
     Livez,
@@ -63,7 +56,6 @@ enum Endpoint {
 }
 
 impl Router {
-    /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, scope: AccessScope) -> HttpResponse {
         let (head, body) = request.into_parts();
         match discard(body).await.and_then(|()| parse(&head.method, &head.uri, scope)) {
@@ -152,7 +144,6 @@ fn parse(method: &Method, uri: &http::Uri, scope: AccessScope) -> Result<Endpoin
     }
 }
 
-/// Reads the query of an order.
 fn with_query(mut order: OperatorOrder, query: &str) -> Result<OperatorOrder, &'static str> {
     use OperatorOrder::{Reload, Restart, Stop};
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -211,7 +202,6 @@ fn refusal(status: StatusCode, message: &str) -> Box<HttpResponse> {
     Box::new(error_response(status, message))
 }
 
-/// Returns an error as a response.
 pub(super) fn error_response(status: StatusCode, message: &str) -> HttpResponse {
     document(status, &json!({ "error": message }))
 }

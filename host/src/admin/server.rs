@@ -1,11 +1,10 @@
 //! The thread behind the control socket and the admin listener.
 //!
 //! Invariant: at most [`CONNECTIONS`] clients at a time on each of the two, so that a flood on one does not lock out the
-//! other, and an idle client locks out no other client. The thread ends when its owner drops it, and by nothing else.
+//! other. An idle client locks out no other client. Only its owner ends the thread.
 //!
-//! hyper serves each connection; the accept loop and the stop are our own. `axum::serve` accepts without a limit, sets
-//! no limit on the time or size of a request's head, and its graceful stop waits for each connection without a bound.
-//! hyper-util's `GracefulShutdown` has neither a bound nor a place to evict, which a `JoinSet` with a timeout has.
+//! The accept loop and the stop are our own. `axum::serve` bounds neither connections, nor a request's head, nor the wait
+//! of its graceful stop. hyper-util's `GracefulShutdown` has neither a bound nor a place to evict.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,32 +29,22 @@ use super::socket::{ControlFile, ControlSocketProblem, bind_admin};
 use crate::fail_point;
 use crate::text::sanitize::one_line;
 
-/// Most clients at a time on one listener. Further clients take the places of idle ones, or wait.
+/// Most clients at a time on one listener.
 const CONNECTIONS: usize = 64;
 /// Pause after an error that only time can mend, such as a shortage of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long clients may take for their last answers when the listeners close.
+/// Time for the last answers when the listeners close.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// An error at the start: what, where, what to do. Nothing is left bound then.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The control socket.
-    #[error("cannot listen on the control socket {}: {problem}", one_line(&path.display().to_string()))]
-    Control {
-        /// Its path.
-        path: PathBuf,
-        /// The problem.
-        problem: ControlSocketProblem,
-    },
+    #[error("cannot listen on the control socket {}: {}", one_line(&.0.display().to_string()), .1)]
+    Control(PathBuf, ControlSocketProblem),
     /// The admin listener.
-    #[error("cannot listen on the admin address {address}: {cause}")]
-    Admin {
-        /// Its address.
-        address: SocketAddr,
-        /// The error of the system.
-        cause: io::Error,
-    },
+    #[error("cannot listen on the admin address {0}: {1}")]
+    Admin(SocketAddr, io::Error),
     /// The thread behind both.
     #[error("cannot start the thread of the control socket and the admin listener: {0}")]
     Thread(io::Error),
@@ -68,16 +57,11 @@ pub struct Admin {
     closing: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     control: Option<ControlFile>,
-    /// The admin listener's address, with the port that it got.
     admin: Option<SocketAddr>,
 }
 
 impl Admin {
-    /// Binds the control socket of this path and the admin listener of this address, as far as they are configured, and
-    /// starts the thread. With port 0 the system chooses a free port. Calls `died` if the thread dies, which is a bug.
-    ///
-    /// # Errors
-    /// When one of them cannot be bound.
+    /// Binds what is configured of the two, and starts the thread. `died` is called if the thread dies, which is a bug.
     pub(crate) fn start(
         control: Option<PathBuf>,
         admin: Option<SocketAddr>,
@@ -85,10 +69,10 @@ impl Admin {
         died: impl FnOnce() + Send + 'static,
     ) -> Result<Self, AdminError> {
         let control = control
-            .map(|path| ControlFile::bind(&path).map_err(|problem| AdminError::Control { path, problem }));
+            .map(|path| ControlFile::bind(&path).map_err(|problem| AdminError::Control(path, problem)));
         let (control, control_listener) = control.transpose()?.unzip();
         let admin =
-            admin.map(|address| bind_admin(address).map_err(|cause| AdminError::Admin { address, cause }));
+            admin.map(|address| bind_admin(address).map_err(|cause| AdminError::Admin(address, cause)));
         let (admin, admin_listener) = admin.transpose()?.unzip();
         let (closing, watch_closing) = watch::channel(false);
         let router = Arc::new(Router { operator, closing: watch_closing });
@@ -115,7 +99,6 @@ impl Drop for Admin {
             // Before the listener closes: from then on another process may bind that path.
             self.control = None;
             self.closing.send_replace(true);
-            // A panic of the thread was reported when it happened.
             let _died = thread.join();
         }
     }
@@ -152,7 +135,6 @@ async fn serve_both(router: &Arc<Router>, control: Option<UnixListener>, admin: 
     tokio::join!(OptionFuture::from(control), OptionFuture::from(admin));
 }
 
-/// Accepts and serves clients until the listeners close.
 async fn serve_clients<S>(
     router: &Arc<Router>,
     what: &str,
@@ -173,8 +155,12 @@ async fn serve_clients<S>(
                 Some(_waits) => Ok(()),
                 None => accept().await.map(|stream| arrived = Some(stream)),
             };
-            if room.available_permits() == 0 {
-                make_room(&mut slots);
+            // The oldest client that has sent no request makes room.
+            if room.available_permits() == 0
+                && let Some(at) = slots.iter().position(|slot| !slot.has_request())
+                && let Some(slot) = slots.remove(at)
+            {
+                slot.evicted.notify_one();
             }
             (room.clone().acquire_owned().await, accepted)
         };
@@ -218,15 +204,6 @@ async fn serve_clients<S>(
     let last = async { while clients.join_next().await.is_some() {} };
     // A client that does not read is cut off with the thread.
     let _unread = timeout(LAST_ANSWERS, last).await;
-}
-
-/// Evicts the oldest client that has sent no request.
-fn make_room(slots: &mut VecDeque<Arc<ClientSlot>>) {
-    if let Some(at) = slots.iter().position(|slot| !slot.has_request())
-        && let Some(slot) = slots.remove(at)
-    {
-        slot.evict();
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! The two listening sockets: the control socket as a file that only its owner can use, and the admin address.
+//! The control socket as a file that only its owner can use, at any time, and the socket of the admin listener.
 //!
-//! Invariant: the control socket is never open to other users. The file of a living process is never removed, that of a dead
-//! one is replaced.
+//! Invariant: the file of a living process is never removed, that of a dead one is replaced.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,10 +16,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::stale_socket::{self, SocketPath};
 
-/// Connections that the system queues.
 const BACKLOG: i32 = 128;
 
-/// Reasons why a control socket cannot be bound. Each text says what to do.
+/// Reasons why a control socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlSocketProblem {
     /// A process listens there, or is about to.
@@ -49,7 +47,6 @@ pub(super) struct ControlFile {
 }
 
 impl ControlFile {
-    /// Binds a control socket. From then on clients of the same user can connect.
     pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), ControlSocketProblem> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let name = path.file_name().unwrap_or_else(|| OsStr::new(""));
@@ -63,8 +60,7 @@ impl ControlFile {
         // Linux creates the file with the mode of the socket, so there is no moment with another mode.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR).map_err(io::Error::from)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        let identity = identity(path)?;
-        let file = Self { path: path.to_owned(), identity };
+        let file = Self { path: path.to_owned(), identity: identity(path)? };
         socket.listen(BACKLOG)?;
         Ok((file, socket.into()))
     }
@@ -99,7 +95,7 @@ fn claim(folder: &Path, name: &OsStr) -> Result<UnixListener, ControlSocketProbl
     })
 }
 
-/// Binds the admin address, and returns it with the port that it got. From then on clients can connect.
+/// Binds the admin address, and returns it with the port that it got.
 pub(super) fn bind_admin(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;

@@ -1,6 +1,4 @@
-//! The two standard streams, and raw writes to a descriptor.
-//!
-//! Invariant: nothing here buffers, and only `write_all` may wait without a limit; it belongs to the writer threads.
+//! The two standard streams, and raw writes to a descriptor. Only `write_all`, for the writer threads, waits without a limit.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +11,7 @@ use nix::unistd::write;
 /// The most that a pipe with `POLLOUT` takes without blocking (`PIPE_BUF` on Linux).
 const PIECE: usize = 4096;
 
-/// One of the process's two output streams.
+/// An output stream of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// Data.
@@ -30,7 +28,6 @@ impl Channel {
         }
     }
 
-    /// A close-on-exec copy of the process's descriptor. Std's handle only serves as the safe name of descriptor 1 or 2.
     #[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
     pub(super) fn descriptor(self) -> io::Result<OwnedFd> {
         match self {
@@ -40,13 +37,12 @@ impl Channel {
     }
 }
 
-/// How a write of a whole batch ended; the number is how many of its bytes got out.
+/// The end of a write of a whole batch, with the number of bytes that got out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrote {
     All,
-    /// The target took no more just now (a full disk): this batch is lost, the next one may not be.
+    /// The target takes no more just now (a full disk): the next batch may not be lost.
     Refused(usize),
-    /// There is no reader any more, and there will be none.
     Gone(usize),
 }
 
@@ -61,11 +57,7 @@ pub(super) fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Wrote {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             // A process that shares the descriptor made it non-blocking; it is not ours to change back.
-            Err(Errno::EAGAIN) => {
-                if !wait_writable(fd, None) {
-                    return Wrote::Gone(done);
-                }
-            }
+            Err(Errno::EAGAIN) if wait_writable(fd, None) => {}
             Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => return Wrote::Refused(done),
             // EPIPE, EIO of a closed terminal, EBADF: all of them are for good.
             Err(_) => return Wrote::Gone(done),

@@ -18,7 +18,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::queue::Source;
 
-/// Most bytes that a guest may write at once.
 const PERMIT_BYTES: usize = 64 * 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
@@ -32,7 +31,7 @@ enum Target {
 }
 
 impl Target {
-    /// Takes all bytes into the lines of a prefixed stream. Returns the source of one that passes through, which takes none.
+    /// Takes the bytes if they are prefixed. Returns the source that they pass through otherwise.
     fn feed(&self, bytes: &[u8]) -> Option<&Source> {
         match self {
             Target::Prefixed(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).feed(bytes),
@@ -45,17 +44,17 @@ impl Target {
 opaque_debug!(GuestStream);
 
 impl GuestStream {
-    /// Line by line, each behind `name | `; a line that finds no room is dropped and counted.
+    /// Returns a stream of lines, each behind `name | `. A line that finds no room is dropped and counted.
     pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
         GuestStream(Target::Prefixed(Arc::new(Mutex::new(Lines::new(source, name)))))
     }
 
-    /// Bytes as they are; without room the guest waits, without a reader its stream is closed.
+    /// Returns a stream of bytes as they are. Without room the guest waits, without a reader its stream is closed.
     pub(crate) fn passthrough(source: Source) -> GuestStream {
         GuestStream(Target::Passthrough(source))
     }
 
-    /// To be called at the instance's end: a line without its newline goes out.
+    /// Sends out a line without its newline, at the instance's end.
     pub(crate) fn finish(&self) {
         if let Target::Prefixed(lines) = &self.0 {
             lines.lock().unwrap_or_else(PoisonError::into_inner).finish();
@@ -108,7 +107,7 @@ impl AsyncWrite for AsyncHandle {
                 continue;
             }
             let taken = bytes.get(..room).unwrap_or(bytes);
-            // Another stream may have used the room up since: then there is a wait after all.
+            // Another stream may have used the room up since.
             if source.offer(taken.to_vec()) {
                 return Poll::Ready(Ok(taken.len()));
             }
@@ -157,7 +156,7 @@ impl OutputStream for PollHandle {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // The writer thread has the bytes already; to wait for the reader here would only slow the guest down.
+        // The writer thread has the bytes already. Waiting for the reader would only slow the guest down.
         Ok(())
     }
 
@@ -170,12 +169,11 @@ impl OutputStream for PollHandle {
     }
 }
 
-/// Longer lines are cut here and go on as a next line: one without an end must not be kept in memory for ever.
+/// Longer lines are cut here and go on as a next line.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-/// The most that an empty line buffer keeps allocated.
+/// Capacity that an empty line buffer keeps.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// A component's bytes made into prefixed lines.
 struct Lines {
     source: Source,
     prefix: Vec<u8>,
@@ -194,9 +192,7 @@ impl Lines {
             match piece.split_last() {
                 Some((b'\n', text)) => {
                     self.extend(text);
-                    if self.partial.last() == Some(&b'\r') {
-                        self.partial.pop();
-                    }
+                    self.partial.pop_if(|last| *last == b'\r');
                     self.end_line();
                 }
                 _ => self.extend(piece),
@@ -204,7 +200,6 @@ impl Lines {
         }
     }
 
-    /// Sends out a line that has no newline yet, and reports losses since the last line.
     fn finish(&mut self) {
         if !self.partial.is_empty() {
             self.end_line();
@@ -228,22 +223,16 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
-        let mut line = if self.lost > 0 { self.loss_line() } else { Vec::new() };
-        line.reserve_exact(self.prefix.len() + self.partial.len() + 1);
-        line.extend_from_slice(&self.prefix);
-        line.extend_from_slice(&self.partial);
-        line.push(b'\n');
+        let loss = if self.lost > 0 { self.loss_line() } else { Vec::new() };
+        let line = [&loss, &self.prefix, &self.partial, &b"\n"[..]].concat();
         self.lost = if self.source.push(line) { 0 } else { self.lost + 1 };
         self.partial.clear();
         self.partial.shrink_to(KEPT_BYTES);
     }
 
     fn loss_line(&self) -> Vec<u8> {
-        let mut line = self.prefix.clone();
-        line.extend_from_slice(
-            format!("[curfew: {} lines dropped: nobody read them]\n", self.lost).as_bytes(),
-        );
-        line
+        let loss = format!("[curfew: {} lines dropped: nobody read them]\n", self.lost);
+        [&self.prefix, loss.as_bytes()].concat()
     }
 }
 

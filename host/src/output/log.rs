@@ -8,7 +8,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::{fmt, io, thread};
 
-use tracing::dispatcher::{self, SetGlobalDefaultError};
+use tracing::dispatcher::{self, SetGlobalDefaultError as LogInstalled};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -21,7 +21,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::fd::Channel;
 use super::writer::Output;
 
-/// Our crates' targets all begin with this; the events of other libraries are noise to an operator.
+/// The targets of our crates begin with this.
 const TARGET: &str = "curfew";
 
 /// The form of a log line (`--log-format`).
@@ -34,16 +34,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends every event of this process whose target begins with `curfew` to stderr. At level `TRACE` other libraries'
-/// events come too. Colours only on a terminal, and not when `NO_COLOR` is set.
+/// Sends the host's events to stderr; at level `TRACE` those of other libraries too.
 ///
 /// # Errors
 /// When there is a log already.
-pub fn init_logging(
-    output: &Output,
-    format: LogFormat,
-    level: LevelFilter,
-) -> Result<(), SetGlobalDefaultError> {
+pub fn init_logging(output: &Output, format: LogFormat, level: LevelFilter) -> Result<(), LogInstalled> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = output.is_terminal(Channel::Stderr) && !plain;
     dispatcher::set_global_default(dispatch(output, format, level, ansi))
@@ -70,20 +65,17 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
 
 fn timestamp() -> String {
     let mut text = String::new();
-    // Only the text buffer could fail, and it does not.
-    let _ = Millis.format_time(&mut Writer::new(&mut text));
-    text
+    let _never_fails = SystemTime.format_time(&mut Writer::new(&mut text));
+    // The library writes microseconds: `…56.123456Z`.
+    text.truncate(text.len().saturating_sub("456Z".len()));
+    text + "Z"
 }
 
 struct Millis;
 
 impl FormatTime for Millis {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let mut text = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut text))?;
-        // The library writes microseconds: `…56.123456Z`.
-        text.truncate(text.len().saturating_sub("456Z".len()));
-        write!(writer, "{text}Z")
+        writer.write_str(&timestamp())
     }
 }
 
@@ -176,24 +168,22 @@ fn panic_line(info: &PanicHookInfo<'_>, format: LogFormat) -> Vec<u8> {
     (line + "\n").into_bytes()
 }
 
-/// A progress line; dropping it clears it.
+/// The progress line `compiling 3/5 web`. Each log line wipes it, the next step draws it again, its drop clears it.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// `None` without a terminal.
+    /// Set on a terminal only.
     output: Option<Output>,
     total: u64,
     done: AtomicU64,
 }
 
 impl Progress {
-    /// A line for `total` steps; silent unless `is_terminal`.
     pub(crate) fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
         let output = is_terminal.then(|| output.clone());
         output.iter().for_each(|output| output.show_progress(true));
         Progress { output, total, done: AtomicU64::new(0) }
     }
 
-    /// Draws the next step, with the name of its subject.
     pub(crate) fn step(&self, name: &str) {
         let done = self.done.fetch_add(1, Relaxed) + 1;
         self.draw(&format!("compiling {done}/{} {name}", self.total));
@@ -201,7 +191,7 @@ impl Progress {
 
     fn draw(&self, text: &str) {
         if let Some(output) = &self.output {
-            // No wrapping, and the cursor stays in front, where a log line wipes the text. One piece: nothing comes between.
+            // No wrapping, and the cursor stays in front, where a log line wipes the text.
             let line = format!("\x1b[?7l\r\x1b[2K{text}\x1b[K\x1b[?7h\r");
             output.host(Channel::Stderr).push(line.into_bytes());
         }

@@ -1,10 +1,8 @@
-//! Everything the process writes: its log, its report, and the output of its components.
+//! Everything the process writes: its log, its report, and the output of its components. Each standard stream has a bounded
+//! queue and a writer thread (`curfew-stdout`, `curfew-stderr`).
 //!
-//! Each standard stream has a bounded queue and a writer thread (`curfew-stdout`, `curfew-stderr`).
-//!
-//! Invariant: a writer never waits for a reader. A reader that is gone, or that does not read, costs lines, which are
-//! counted, and never the host or a component. The one exception is a single component whose streams pass through: there
-//! the guest (and only the guest) waits, so that `curfew run a.wasm | slow` loses nothing.
+//! Invariant: neither the host nor a component waits for a reader. One that does not read costs lines, which are counted. One
+//! exception: the streams of a single component pass through, so that `curfew run a.wasm | slow` loses nothing.
 //!
 //! Nothing here uses std's stdout or stderr: a full pipe under std's lock hangs the exit of the whole process.
 

@@ -1,8 +1,7 @@
 //! The queue of one stream: all its sources write into it, and one thread writes it out.
 //!
-//! Invariant: first in, first out over all sources; one push is one piece, never torn; no caller except `flush` waits, and
-//! `flush` only to its deadline. The queue is bounded for each source and in total, and every chunk is either written or
-//! counted as lost.
+//! Invariant: first in, first out over all sources; one push is one piece, never torn. Only `flush` waits, to its deadline.
+//! The queue is bounded for each source and in total. Every chunk is either written or counted as lost.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -15,16 +14,16 @@ use tokio::sync::Notify;
 
 use super::fd::{self, Channel, Wrote};
 
-/// The most that all components together may have queued on one stream.
-pub(super) const TOTAL_BYTES: usize = 16 * 1024 * 1024;
-/// Quota of the host itself on one stream; set aside, so components can not use it up.
+/// Quota of all components together on one stream.
+const TOTAL_BYTES: usize = 16 * 1024 * 1024;
+/// Quota of the host itself on one stream; components cannot use it up.
 pub(super) const HOST_QUOTA: usize = 1024 * 1024;
 pub(crate) const GUEST_QUOTA: usize = 256 * 1024;
 /// The size of one `write(2)`, after which quota comes back.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Charged for each chunk besides its bytes: a flood of empty lines costs memory too.
+/// Cost of a chunk besides its bytes: a flood of empty lines costs memory too.
 const CHUNK_OVERHEAD: usize = 64;
-/// How often a panic hook tries for the lock before it gives up: its own thread may be the holder.
+/// Tries of a panic hook for the lock: its own thread may be the holder.
 const LOCK_TRIES: u32 = 1000;
 
 struct Account {
@@ -44,7 +43,6 @@ struct Chunk {
 #[derive(Default)]
 struct QueueState {
     chunks: VecDeque<Chunk>,
-    /// Chunks that the writer writes now.
     batch: Vec<Chunk>,
     /// Cost of all chunks of components, queued or in the batch.
     held: usize,
@@ -58,20 +56,10 @@ struct QueueState {
 }
 
 impl QueueState {
-    /// Bytes that the account may still queue when it may go `slack` past its bounds.
+    /// Returns the bytes that the account may still queue if it may go `slack` past its bounds.
     fn room(&self, account: &Account, slack: usize) -> usize {
         let own = (account.quota + slack).saturating_sub(account.queued.load(Relaxed));
         if account.reserved { own } else { own.min((TOTAL_BYTES + slack).saturating_sub(self.held)) }
-    }
-
-    fn admit(&mut self, account: &Arc<Account>, bytes: Vec<u8>) {
-        let cost = bytes.len() + CHUNK_OVERHEAD;
-        account.queued.fetch_add(cost, Relaxed);
-        if !account.reserved {
-            self.held += cost;
-        }
-        self.taken_in += 1;
-        self.chunks.push_back(Chunk { bytes, account: account.clone() });
     }
 
     fn release(&mut self, Chunk { bytes, account }: Chunk, written: bool) {
@@ -98,6 +86,7 @@ pub(super) struct Queue {
     pub(super) channel: Channel,
     pub(super) fd: OwnedFd,
     state: Mutex<QueueState>,
+    // `wait_while` would give up at a poisoned lock.
     work: Condvar,
     settled: Condvar,
     room: Notify,
@@ -111,28 +100,6 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues `bytes` as one piece if there is room, going at most `slack` bytes past it.
-    fn offer(
-        &self,
-        mut state: MutexGuard<'_, QueueState>,
-        account: &Arc<Account>,
-        bytes: Vec<u8>,
-        slack: usize,
-    ) -> bool {
-        if bytes.is_empty() {
-            return !state.gone;
-        }
-        if state.gone || bytes.len() + CHUNK_OVERHEAD > state.room(account, slack) {
-            return false;
-        }
-        state.admit(account, bytes);
-        // Waking costs a system call even when no thread sleeps.
-        if std::mem::take(&mut state.idle) {
-            self.work.notify_one();
-        }
-        true
     }
 
     /// For the writer: sleeps until there is something to write; false when the queue is closed and empty.
@@ -191,7 +158,6 @@ impl Queue {
         self.announce(state);
     }
 
-    /// No more output: the writer writes what is queued and ends.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
@@ -256,7 +222,6 @@ pub struct Source {
 opaque_debug!(Source);
 
 impl Source {
-    /// Returns a share with a quota of its own; one that is `reserved` is exempt from the total.
     pub(super) fn new(queue: Arc<Queue>, quota: usize, reserved: bool) -> Source {
         let (queued, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
         Source { queue, account: Arc::new(Account { quota, reserved, queued, lost }) }
@@ -267,7 +232,7 @@ impl Source {
         self.counted(self.offer(line))
     }
 
-    /// Lines (or pieces of a stream that passes through) that were dropped so far, at once or with the reader.
+    /// Returns the number of lines, or of pieces of a stream that passes through, that were dropped.
     pub fn dropped(&self) -> u64 {
         self.account.lost.load(Relaxed)
     }
@@ -276,15 +241,36 @@ impl Source {
         self.queue.fd.is_terminal()
     }
 
-    /// `push` that counts no loss.
     pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
-        self.queue.offer(self.queue.lock(), &self.account, bytes, 0)
+        self.admit(self.queue.lock(), bytes, 0)
+    }
+
+    /// Queues `bytes` as one piece if there is room, going at most `slack` bytes past it.
+    fn admit(&self, mut state: MutexGuard<'_, QueueState>, bytes: Vec<u8>, slack: usize) -> bool {
+        if bytes.is_empty() {
+            return !state.gone;
+        }
+        let (account, cost) = (self.account.clone(), bytes.len() + CHUNK_OVERHEAD);
+        if state.gone || cost > state.room(&account, slack) {
+            return false;
+        }
+        account.queued.fetch_add(cost, Relaxed);
+        if !account.reserved {
+            state.held += cost;
+        }
+        state.taken_in += 1;
+        state.chunks.push_back(Chunk { bytes, account });
+        // Waking costs a system call even when no thread sleeps.
+        if std::mem::take(&mut state.idle) {
+            self.queue.work.notify_one();
+        }
+        true
     }
 
     /// Takes bytes that a permit was given for, though other handles may have used the room up since. Permits can not be
     /// taken back, so this goes past the quota, but never past twice the quota: a guest can hold any number of them.
     pub(super) fn push_permitted(&self, bytes: Vec<u8>) -> bool {
-        self.counted(self.queue.offer(self.queue.lock(), &self.account, bytes, self.account.quota))
+        self.counted(self.admit(self.queue.lock(), bytes, self.account.quota))
     }
 
     /// `push` from a panic hook. If its own thread holds the lock, or the writer is dead, it writes without blocking.
@@ -302,7 +288,7 @@ impl Source {
             if state.dead {
                 break;
             }
-            self.counted(self.queue.offer(state, &self.account, line, 0));
+            self.counted(self.admit(state, line, 0));
             return;
         }
         self.counted(fd::write_by(self.queue.fd.as_fd(), &line, Instant::now()) == Wrote::All);

@@ -26,7 +26,7 @@ pub(super) fn pipes() -> ((OwnedFd, OwnedFd), Pipes) {
 
 pub(super) fn over_pipes() -> (Output, Pipes) {
     let (ours, pipes) = pipes();
-    (Output::spawn(ours.0, ours.1, silent(), None).unwrap(), pipes)
+    (Output::over(ours.0, ours.1, silent()).unwrap(), pipes)
 }
 
 pub(super) fn read_to_end(fd: OwnedFd) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The two writer threads and the handle by which the rest of the host reaches them.
 //!
-//! Invariant: only these threads wait for a reader. They outlive every error of their descriptor; should one panic all
-//! the same, the host is told at once, and `flush` does the rest of its work.
+//! Invariant: only these threads wait for a reader. They outlive every error of their descriptor. If one panics, the host is
+//! told at once, and `flush` does the rest of its work.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,7 +30,7 @@ pub struct Output {
 struct Inner {
     stdout: Source,
     stderr: Source,
-    /// A progress line is on the terminal, and the next host line has to wipe it first.
+    /// A progress line is on the terminal: the next host line wipes it first.
     progress_shown: AtomicBool,
 }
 
@@ -51,6 +51,14 @@ impl Output {
     pub fn start(on_death: OnWriterDeath) -> io::Result<Output> {
         let (out, err) = (Channel::Stdout.descriptor()?, Channel::Stderr.descriptor()?);
         Output::spawn(out, err, on_death, fail_point::armed().as_deref())
+    }
+
+    /// [`start`](Self::start) over any two descriptors.
+    ///
+    /// # Errors
+    /// When a thread can not be started.
+    pub fn over(stdout: OwnedFd, stderr: OwnedFd, on_death: OnWriterDeath) -> io::Result<Output> {
+        Output::spawn(stdout, stderr, on_death, None)
     }
 
     pub(super) fn spawn(
@@ -83,12 +91,12 @@ impl Output {
         Ok(output)
     }
 
-    /// A new source with a quota of its own, for a component's stream.
+    /// Returns a new source with a quota of its own, for a component's stream.
     pub fn source(&self, channel: Channel, quota_bytes: usize) -> Source {
         Source::new(self.queue(channel).clone(), quota_bytes, false)
     }
 
-    /// The host's own source: its quota is set aside, so that no flood of components' output crowds it out.
+    /// Returns the host's own source, which no flood of components' output crowds out.
     pub fn host(&self, channel: Channel) -> &Source {
         match channel {
             Channel::Stdout => &self.inner.stdout,
@@ -96,7 +104,7 @@ impl Output {
         }
     }
 
-    /// Blocks, at most `within`, until all that was pushed before this call is written or lost; false if time ran out.
+    /// Blocks until all that was pushed before is written or lost. Returns false if the time ran out.
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within.min(MAX_DURATION);
         // A full stdout may eat all the time; the stderr thread works on meanwhile.
@@ -105,17 +113,17 @@ impl Output {
         stdout && stderr
     }
 
-    /// False as soon as a writer thread has died by a panic.
+    /// Returns false as soon as a writer thread has panicked.
     pub fn writers_alive(&self) -> bool {
         !self.queue(Channel::Stdout).is_dead() && !self.queue(Channel::Stderr).is_dead()
     }
 
-    /// Whether this stream is a terminal.
+    /// Returns true if this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
     }
 
-    /// The beginning of a line of the host on stderr: nothing, or the bytes that wipe the progress line.
+    /// Returns the beginning of a line of the host on stderr, which wipes the progress line.
     pub(super) fn line_start(&self) -> &'static [u8] {
         if self.inner.progress_shown.load(Relaxed) { b"\r\x1b[2K" } else { b"" }
     }
@@ -253,7 +261,7 @@ mod tests {
     fn a_full_disk_loses_what_it_refuses_and_the_writer_goes_on() {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let (ours, pipes) = super::super::tests::pipes();
-        let output = Output::spawn(full.into(), ours.1, silent(), None).unwrap();
+        let output = Output::over(full.into(), ours.1, silent()).unwrap();
         let source = output.source(Channel::Stdout, 4096);
         for lost in 1..=3 {
             assert!(source.push(b"line\n".to_vec()));

@@ -1,8 +1,6 @@
 //! Listening sockets that the parent of the process opened for it (`LISTEN_FDS`, the protocol of `sd_listen_fds`).
-//!
-//! Invariant: descriptors are taken over once, before the process opens any of its own, and only if they are meant for
-//! this very process. The sockets stay open as long as the process lives: an address that a reload drops can come back
-//! with the next one, and systemd keeps them open in any case.
+//! Invariant: descriptors are taken over once, before the process opens any of its own, and only if they are meant for this
+//! very process. The sockets stay open: an address that a reload drops can come back with the next one.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,7 +13,7 @@ use nix::libc;
 use socket2::{SockRef, Type};
 
 const FIRST: RawFd = 3;
-/// The name of a socket without one, as in systemd.
+/// systemd's name of a socket without one.
 const NO_NAME: &str = "unknown";
 
 static SOCKETS: OnceLock<Sockets> = OnceLock::new();
@@ -28,12 +26,12 @@ pub(crate) enum ActivationError {
     Nothing,
     #[error("no listening socket named `{name}` was passed to this process; there are: {there}")]
     Unknown { name: String, there: String },
-    /// The socket cannot be duplicated: the process has no descriptor left.
+    /// The process has no descriptor left.
     #[error("the socket `{name}` cannot be taken: {cause}")]
     Unusable { name: String, cause: io::Error },
 }
 
-/// Takes over the passed sockets. Call it first thing in `main`, before anything is opened; a second call does nothing.
+/// Takes over the passed sockets. Belongs at the start of `main`, before anything is opened; a second call does nothing.
 pub fn from_env() {
     SOCKETS.get_or_init(|| Sockets::collect(|name| std::env::var_os(name), std::process::id(), FIRST));
 }
@@ -48,7 +46,7 @@ pub(crate) fn unclaimed() -> Vec<String> {
     SOCKETS.get().map(Sockets::unclaimed).unwrap_or_default()
 }
 
-/// Returns the problems with the passed descriptors, one line each.
+/// Returns the problems with passed descriptors.
 pub fn problems() -> &'static [String] {
     SOCKETS.get().map_or(&[], |sockets| &sockets.problems)
 }
@@ -86,10 +84,7 @@ impl Sockets {
                 break;
             };
             match check(&socket) {
-                Ok(()) => {
-                    let taken = AtomicBool::new(false);
-                    all.passed.push(Passed { name: name.to_owned(), socket, taken });
-                }
+                Ok(()) => all.passed.push(Passed { name: name.to_owned(), socket, taken: false.into() }),
                 Err(error) => all.problems.push(format!("the descriptor `{name}` is not used: {error}")),
             }
         }

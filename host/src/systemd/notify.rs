@@ -2,7 +2,7 @@
 //!
 //! Invariant: no call waits. Without room in the socket, life signs are lost, and changes of the service's state wait for the
 //! next call: a lost READY would leave a reload unfinished for ever (systemd#37515). STOPPING is sent once, and no message
-//! that contradicts it follows. The libraries for this either block or have rules of their own, so the few lines are here.
+//! that contradicts it follows. The libraries for this block, or have rules of their own.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -20,7 +20,6 @@ use crate::text::sanitize::short_line;
 const MOST_UNSENT: usize = 8;
 const STATUS_CHARS: usize = 300;
 
-/// Reports the app's state to the service manager.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     socket: UnixDatagram,
@@ -32,8 +31,7 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Returns `None` without a service manager. An address that
-    /// cannot be used is logged.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. Logs a socket that cannot be used.
     pub(crate) fn from_env() -> Option<Self> {
         Self::new(|name| std::env::var_os(name), std::process::id())
     }
@@ -57,15 +55,15 @@ impl Notifier {
         })
     }
 
-    /// Returns the period of [`watchdog`](Self::watchdog): half of the manager's. `None` when it does not ask.
+    /// Returns the period of [`watchdog`](Self::watchdog), half of the manager's, if it asks.
     pub(crate) fn watchdog_every(&self) -> Option<Duration> {
         self.watchdog_every
     }
 
-    /// Reports that the app is ready: after its start, and after each reload, a failed one too.
     pub(crate) fn ready(&mut self, status: &str) {
         if !self.stopping {
-            self.keep(format!("READY=1\n{}", status_line(status)));
+            // A line break in the text could begin another message.
+            self.keep(format!("READY=1\nSTATUS={}\n", short_line(status, STATUS_CHARS)));
         }
     }
 
@@ -76,7 +74,6 @@ impl Notifier {
         }
     }
 
-    /// Reports that the app stops. A second call sends nothing.
     pub(crate) fn stopping(&mut self) {
         if !self.stopping {
             self.stopping = true;
@@ -93,7 +90,7 @@ impl Notifier {
         self.now_or_never("WATCHDOG=1\n");
     }
 
-    /// Sends messages that found no room, as each other call does; for times when none may follow for long.
+    /// Sends messages that found no room, as each other call does.
     pub(crate) fn retry(&mut self) {
         while let Some(message) = self.unsent.pop_front() {
             if let Err(error) = self.send(&message) {
@@ -151,12 +148,7 @@ fn open(socket: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((own, peer))
 }
 
-/// Returns the message of a status text; a line break in it could begin another message.
-fn status_line(text: &str) -> String {
-    format!("STATUS={}\n", short_line(text, STATUS_CHARS))
-}
-
-/// Reads the clock that the manager compares with its own; `Instant` does not tell it.
+/// Reads the clock that the manager compares; `Instant` does not tell it.
 fn monotonic_micros() -> i64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |now| now.tv_sec().saturating_mul(1_000_000).saturating_add(now.tv_nsec() / 1000))
