@@ -99,10 +99,7 @@ impl Loaded {
         })
     }
 
-    /// Checks that the component has the kind and the imports for the plan.
-    ///
-    /// # Errors
-    /// When it has not.
+    /// Checks that the component has the kind and the imports for the plan; an error if not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
         (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
         let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
@@ -121,10 +118,7 @@ impl Loaded {
         Err(Refusal::new(found, hint).of(&plan.source))
     }
 
-    /// Returns the called export of an instance.
-    ///
-    /// # Errors
-    /// When it is not there.
+    /// Returns the called export of an instance; an error if it is not there.
     pub fn called(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Func> {
         let func = instance.get_func(store, self.run.index);
         func.ok_or_else(|| wasmtime::Error::msg("its export cannot be found"))

@@ -19,10 +19,9 @@ use crate::plan::{ComponentPlan, Plan};
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 const LARGEST: u64 = 128 << 20;
 
-/// Progress of loading.
 #[derive(Debug)]
 pub(crate) enum LoadEvent {
-    /// The component at this place of the plan is ready.
+    /// The component at this index of the plan is ready.
     Done(usize),
     /// A loading thread died, which is a bug of the host.
     Died,
@@ -67,8 +66,7 @@ struct Work {
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
 
-/// Loads all components of a plan, and tells of each through `tell`. A `known` one that would run alike, with unchanged files, is
-/// given back.
+/// Loads all components of a plan, unless they are `known`, run alike and have the same files.
 ///
 /// # Errors
 /// When not one thread can be started.

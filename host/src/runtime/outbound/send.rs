@@ -40,7 +40,6 @@ pub(in crate::runtime) struct HttpHooks {
     store_gone: Arc<AtomicBool>,
 }
 
-/// The end of sending a request's body.
 type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
@@ -65,7 +64,6 @@ impl WasiHttpHooks for HttpHooks {
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        // The guest's end of reading the response, which only the server could want to know.
         _answer_read: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, BodySent), Error>> + Send> {
         let checked = self.grant.check(&request);
