@@ -1,10 +1,8 @@
-//! Compiled components on disk, so that the second start is fast.
+//! Compiled components on disk, so that the second start is fast. A damaged cache costs time, not safety.
 //!
 //! Invariant: a loaded entry is exactly the one that was stored. Its name is made of the content of the file, the tools that
-//! adapt core modules, the engine's settings and our version; its checksum is verified before a byte of it is used; it is
-//! written beside its place and renamed, so two processes never see half of one. The folder belongs to this user alone (a
-//! compiled component is machine code). A damaged cache costs time, not safety. Storing removes entries that have not been
-//! used for a month.
+//! adapt core modules, the engine's settings and our version. Its checksum is verified before its use. A rename puts it in its
+//! place, so no process sees half of one. The folder belongs to this user alone: a compiled component is machine code.
 
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -22,11 +20,11 @@ use super::adapt;
 const MAGIC: &[u8; 16] = b"curfew cache v1\n";
 const DIGEST: usize = 32;
 const ENTRY: &str = ".cwasm";
-/// The begin of the name of an entry that is being written.
+/// Prefix of an entry that is being written.
 const UNFINISHED: &str = ".curfew-";
-/// How long an unused entry stays.
+/// Time after which an unused entry is removed.
 const ENTRY_STAYS: Duration = Duration::from_hours(30 * 24);
-/// How long an unfinished one stays: its writer is gone by then.
+/// The same for an unfinished entry: its writer is gone by then.
 const UNFINISHED_STAYS: Duration = Duration::from_hours(1);
 
 /// A folder of compiled components.
@@ -36,15 +34,15 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens a cache folder, which is made if it is not there.
+    /// Opens a cache folder, and makes it if it is not there.
     ///
     /// # Errors
     /// When it cannot be made, or other users own it or can write to it.
     pub fn open(folder: &Path) -> Result<Self, String> {
+        let cannot = |verb, error| format!("cannot {verb} the cache folder {}: {error}", folder.display());
         let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        make.map_err(|error| format!("cannot make the cache folder {}: {error}", folder.display()))?;
-        let meta = std::fs::metadata(folder)
-            .map_err(|error| format!("cannot look at the cache folder {}: {error}", folder.display()))?;
+        make.map_err(|error: std::io::Error| cannot("make", error))?;
+        let meta = std::fs::metadata(folder).map_err(|error| cannot("look at", error))?;
         let me = nix::unistd::geteuid().as_raw();
         if meta.uid() != me || meta.permissions().mode() & 0o022 != 0 {
             return Err(format!(
@@ -63,8 +61,7 @@ impl Cache {
             .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
     }
 
-    /// Returns the compiled component of a file, or `None` when it is not there or is damaged. `wasm` is the file as it is: a
-    /// core module is not adapted again.
+    /// Returns the compiled component of a file, `None` if it is missing or damaged. `wasm` is the file, not adapted.
     pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let path = self.path(engine, wasm);
         let entry = std::fs::read(&path).ok()?;
@@ -122,7 +119,7 @@ impl Cache {
     }
 }
 
-/// Whether a file is one of ours: a folder that the user named can have others.
+/// Returns whether a file is an entry: a folder that the user named can have others.
 fn is_entry(name: &str) -> bool {
     let digest = name.strip_suffix(ENTRY);
     digest.is_some_and(|digest| {
@@ -130,7 +127,6 @@ fn is_entry(name: &str) -> bool {
     })
 }
 
-/// Returns the code in an entry, if the entry is whole.
 fn verified(entry: &[u8]) -> Option<&[u8]> {
     let rest = entry.strip_prefix(MAGIC)?;
     let (sum, code) = rest.split_at_checked(DIGEST)?;
@@ -139,9 +135,8 @@ fn verified(entry: &[u8]) -> Option<&[u8]> {
 
 #[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: `Component::serialize` gave these bytes to a process of this user: no other user can write to the folder,
-    // and the checksum has just been verified on the bytes in memory. wasmtime itself checks that version and settings
-    // of the engine are the same.
+    // SAFETY: `Component::serialize` gave these bytes to a process of this user: no other user can write to the folder, and the
+    // checksum has just been verified on the bytes in memory. wasmtime itself checks version and settings of the engine.
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 

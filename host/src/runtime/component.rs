@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
+use wasmtime::component::{Component, Func, Instance, InstancePre};
 
 use super::exports::find_run;
 use super::hook::{find_hook, stray_hooks};
@@ -32,15 +32,13 @@ pub struct Loaded {
     pub timing: HookTiming,
     /// Its imports, and their states.
     pub imports: Vec<Import>,
-    /// The reports that it can make.
-    pub says: Says,
+    pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
     pub(crate) pre: InstancePre<State>,
-    /// The files that it was made of, as they were when they were read.
     pub(super) sources: SourceFiles,
 }
 
@@ -101,10 +99,7 @@ impl Loaded {
         })
     }
 
-    /// Checks that the component has the kind and the imports for the plan.
-    ///
-    /// # Errors
-    /// When it has not.
+    /// Checks that the component has the kind and the imports for the plan; an error if not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
         (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
         let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
@@ -123,33 +118,20 @@ impl Loaded {
         Err(Refusal::new(found, hint).of(&plan.source))
     }
 
-    /// Returns the export that is called, in an instance.
-    ///
-    /// # Errors
-    /// When it is not there.
+    /// Returns the called export of an instance; an error if it is not there.
     pub fn called(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Func> {
         let func = instance.get_func(store, self.run.index);
         func.ok_or_else(|| wasmtime::Error::msg("its export cannot be found"))
     }
-
-    pub(crate) fn run_index(&self) -> ComponentExportIndex {
-        self.run.index
-    }
-
-    pub(crate) fn hook_index(&self) -> Option<ComponentExportIndex> {
-        self.hook.as_ref()?.index
-    }
 }
 
-/// One version of a file, as the system describes it: device, inode and size; seconds and nanoseconds of the last change of its
-/// data, and of its attributes.
-///
-/// Invariant: equal fingerprints mean equal content, as far as the system tells: no program can set the last of these times.
+/// One version of a file: device, inode and size; seconds and nanoseconds of the last change of its data, and of its attributes.
+/// Equal fingerprints mean equal content: no program can set the last of these times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint([u64; 3], [i64; 4]);
 
 impl Fingerprint {
-    /// Returns the fingerprint of a file. Take it before the file is read: a write in between is then seen the next time.
+    /// Returns the fingerprint of a file. Take it before the file is read: a later write then changes it.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
@@ -162,7 +144,7 @@ pub(super) struct SourceFiles {
     pub(super) component: Option<Fingerprint>,
     /// SHA-256 of the content of its own file.
     pub(super) digest: Option<[u8; 32]>,
-    /// Of its certificate and its key.
+    /// Fingerprints of its certificate and its key.
     pub(super) tls: Vec<Option<Fingerprint>>,
 }
 

@@ -9,7 +9,7 @@ use wasmtime_wasi_config::WasiConfig;
 
 use super::{Cache, Kind, RunClock, State, lifecycle};
 
-/// The interface through which adapted core modules exit with a code; see `adapt::exit_code`.
+/// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
 
 /// Choices of an embedder about the engine.
@@ -17,8 +17,7 @@ const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
 pub struct RuntimeOptions {
     /// Keeps compiled components; `None` compiles each time.
     pub cache: Option<Cache>,
-    /// Lets a spinning guest be interrupted. Without it a CPU-bound guest can run faster, and only the end of the process ends
-    /// it: for measurements.
+    /// Lets a spinning guest be interrupted. False is for measurements: a CPU-bound guest can run faster.
     pub interruptible: bool,
     /// The kinds of component that can run.
     pub kinds: Vec<&'static Kind>,
@@ -52,7 +51,6 @@ impl Runtime {
         })
     }
 
-    /// Returns the clock that all deadlines are on.
     pub(crate) fn clock(&self) -> &Arc<RunClock> {
         &self.clock
     }
@@ -71,13 +69,12 @@ fn config(options: &RuntimeOptions) -> Config {
         .wasm_component_model_more_async_builtins(true)
         .wasm_component_model_async_stackful(true)
         .wasm_exceptions(true)
-        // Only native debuggers read it, guests' backtraces do not need it; loading a component is faster without.
+        // Only native debuggers read it, and loading is faster without.
         .native_unwind_info(false);
     config
 }
 
-/// Returns the imports that are defined: all of WASI's cli world in 0.2 and 0.3, `wasi:http` for sending, `wasi:config`, and
-/// curfew's own packages. What a component may do with them depends on its state, not on the linker.
+/// Returns all imports of the host. The state of a component, not the linker, decides what it may do with them.
 fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

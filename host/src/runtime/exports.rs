@@ -17,7 +17,7 @@ pub struct RunExport {
     pub is_async: bool,
     /// A `wasi:cli/run` that is exported besides a handler, and never called: programs whose `main` is empty have one.
     pub unused: Option<String>,
-    pub(super) index: ComponentExportIndex,
+    pub(crate) index: ComponentExportIndex,
 }
 
 struct Found {

@@ -1,9 +1,8 @@
-//! The hook `shutdown` of a component: finding it in the component's type, and calling it. An unknown form is an error at load,
-//! not at the stop.
+//! The hook `shutdown` of a component: finding it in the component's type at load, and calling it.
 
 use std::fmt;
 
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type, Variant};
 use wasmtime::component::{Accessor, Component, ComponentExportIndex, Func, Val};
 
 use super::orders::nanos;
@@ -28,7 +27,7 @@ pub struct HookShape {
     pub is_async: bool,
     takes_notice: bool,
     returns_result: bool,
-    pub(super) index: Option<ComponentExportIndex>,
+    pub(crate) index: Option<ComponentExportIndex>,
 }
 
 impl fmt::Display for HookShape {
@@ -122,7 +121,7 @@ fn is_hook_interface(name: &str) -> bool {
     name == HOOK_INTERFACE || name.strip_prefix(HOOK_INTERFACE).is_some_and(|rest| rest.starts_with('@'))
 }
 
-/// Returns whether a hook takes a notice, and whether it returns a result; `None` for a form that is not accepted.
+/// Tells whether a hook takes a notice and returns a result; `None` for a form that is not accepted.
 fn form(func: &ComponentFunc) -> Option<(bool, bool)> {
     let params: Vec<_> = func.params().collect();
     let takes_notice = match params.as_slice() {
@@ -142,31 +141,21 @@ fn form(func: &ComponentFunc) -> Option<(bool, bool)> {
     Some((takes_notice, returns_result))
 }
 
-/// Returns whether this is the record `notice`.
 fn is_notice(ty: &Type) -> bool {
     let Type::Record(record) = ty else { return false };
-    let fields: Vec<_> = record.fields().collect();
-    match fields.as_slice() {
-        [cause, grace] => {
-            cause.name == "cause" && is_cause(&cause.ty) && grace.name == "grace" && grace.ty == Type::U64
-        }
-        _ => false,
-    }
+    let fields: Vec<_> = record.fields().map(|field| (field.name, field.ty)).collect();
+    matches!(fields.as_slice(), [("cause", Type::Variant(cause)), ("grace", Type::U64)] if is_cause(cause))
 }
 
-fn is_cause(ty: &Type) -> bool {
-    let Type::Variant(variant) = ty else { return false };
-    let cases: Vec<_> = variant.cases().collect();
-    cases.len() == CAUSES.len()
-        && cases.iter().zip(CAUSES).all(|(case, (name, carries_text))| {
-            case.name == name && case.ty == carries_text.then_some(Type::String)
-        })
+fn is_cause(cause: &Variant) -> bool {
+    let cases = cause.cases().map(|case| (case.name, case.ty));
+    cases.eq(CAUSES.map(|(name, carries_text)| (name, carries_text.then_some(Type::String))))
 }
 
-/// Calls the hook of an instance, as soon as the instance can be entered. The inner error is the hook's own, with its text.
+/// Calls the hook of an instance, as soon as the instance can be entered.
 ///
 /// # Errors
-/// The outer error is a trap or an exit of the guest.
+/// The outer error is a trap or an exit of the guest; the inner one is the hook's own, with its text.
 ///
 /// # Cancel safety
 /// None: dropping it leaves the instance in the middle of its hook. Drop its store, too.
@@ -199,7 +188,7 @@ fn notice_value(notice: &Notice) -> Val {
     Val::Record(vec![("cause".to_owned(), cause), ("grace".to_owned(), grace)])
 }
 
-/// Returns the type of a function as WIT would write it.
+/// Returns the type of a function in WIT.
 pub(super) fn describe(func: &ComponentFunc) -> String {
     let params: Vec<_> = func.params().map(|(name, ty)| format!("{name}: {}", word(&ty))).collect();
     let results: Vec<_> = func.results().map(|ty| word(&ty)).collect();

@@ -1,4 +1,4 @@
-//! The imports of a component, and which of them it gets: for errors at load, and for `check`.
+//! The imports of a component and the host's answers to them, for errors at load and for `check`.
 
 use wasmtime::Engine;
 use wasmtime::component::types::{Component, ComponentItem};
@@ -27,14 +27,11 @@ pub enum ImportState {
     Unknown,
 }
 
-/// Reports that a component can make, by its imports: tools leave out functions that its code does not call, at least for
-/// compiled languages.
+/// Reports that a component can make, by its imports: tools for compiled languages leave out functions that are not called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Says {
-    /// That it is ready.
-    pub ready: bool,
-    /// That it is alive.
-    pub alive: bool,
+pub(crate) struct Says {
+    pub(crate) ready: bool,
+    pub(crate) alive: bool,
 }
 
 const HOST: &str = "curfew:lifecycle/host@";

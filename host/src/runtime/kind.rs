@@ -1,6 +1,5 @@
-//! A kind of component as data: how it is recognised, what a manifest may say of it, its defaults and its words.
-//!
-//! Supervision, reports, metrics and `check` ask this and nothing else; how a kind runs is in its folder of `server`.
+//! A kind of component as data, the only source of supervision, reports, metrics and `check`. The code that runs a kind is in
+//! its folder of `server`.
 
 use wasmtime::component::InstancePre;
 use wasmtime::component::types::ComponentFunc;
@@ -11,7 +10,7 @@ use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
 /// Most instances of a sync component, each of which has one piece of work at a time.
 const SYNC_INSTANCES: usize = 32;
 
-/// See the module's documentation. A kind is one static; two kinds never share a name.
+/// A kind of component. It is one static; two kinds never share a name.
 #[derive(Debug)]
 pub struct Kind {
     /// The word that users read and write.
@@ -20,14 +19,14 @@ pub struct Kind {
     pub handles: &'static str,
     /// The exports of which a component of this kind has one.
     pub exports: &'static [ExportSpec],
-    /// Whether its components are programs as `wasmtime run` runs them. Every program has the export, so another kind's
-    /// export comes first; and the exit status of a single program is that of the process.
+    /// True: its components are programs as `wasmtime run` runs them. Another kind's export comes first, as every program has
+    /// the export. A single program gives its exit status to the process.
     pub is_program: bool,
     /// True: the host listens for it, makes instances as work comes in, and replaces failed ones.
     pub is_pooled: bool,
     /// True: its components can share an address.
     pub shares_addresses: bool,
-    /// Where the host listens for a single file that says nothing of it: on the default address, or nowhere.
+    /// True: the host listens on the default address for a single file that names none.
     pub has_default_address: bool,
     /// The time at which the hook of an async component is called.
     pub hook: HookTiming,
@@ -60,7 +59,7 @@ pub struct ExportSpec {
     pub form: &'static str,
 }
 
-/// By what a component can hear of a stop.
+/// The ways in which a component can hear of a stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Hearing {
     /// The time at which its hook is called, if it has one.
@@ -91,7 +90,7 @@ pub struct Words {
 }
 
 impl Kind {
-    /// Returns the defaults of a component. `says_ready`: it imports `ready`, and so can say that it is.
+    /// Returns the defaults of a component. `says_ready`: it imports `ready`.
     pub(super) fn defaults(&self, is_async: bool, says_ready: bool) -> KindDefaults {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Of several instances each would say so for itself.

@@ -13,7 +13,6 @@ use crate::text::sanitize::short_line;
 
 const STATUS_CHARS: usize = 200;
 
-/// The failure of a component.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// The error, in one line.
@@ -33,7 +32,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The end of a hook.
 #[derive(Clone, Debug)]
 pub(crate) enum HookResult {
     Ok,
@@ -45,7 +43,6 @@ pub(crate) enum HookResult {
 /// Progress of an instance.
 #[derive(Debug)]
 pub(crate) enum InstanceEvent {
-    /// Its `run` has been entered.
     Entered,
     Ready,
     /// Its `run` returned without an error.
@@ -65,9 +62,8 @@ pub(crate) enum InstanceEvent {
     HostBug,
     /// An event of the instance with this number, of a component with several.
     InPool(u32, Box<InstanceEvent>),
-    /// Nothing of one instance of a pool is left.
+    /// Nothing of one instance of a pool is left. `why` it took no more requests.
     Down {
-        /// The reason why it took no more requests.
         why: &'static str,
         requests: u64,
         outcome: Outcome,
@@ -144,7 +140,7 @@ impl Link {
         }
     }
 
-    /// Asks for more time, and returns the time that was granted.
+    /// Returns the time that is granted.
     pub(super) async fn extend(&self, by: Duration) -> Duration {
         let (answer, granted) = oneshot::channel();
         self.tell(InstanceEvent::Extend(by, answer));
@@ -185,12 +181,11 @@ impl Vitals {
         }
     }
 
-    /// Returns the line that the component has set for status output.
     pub(crate) fn status(&self) -> String {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets that line, made safe for a terminal and cut to its longest.
+    /// Sets the line for status output, made safe for a terminal and cut to its longest.
     pub(super) fn set_status(&self, line: &str) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = short_line(line, STATUS_CHARS);
         if let Some(component) = &self.component {
@@ -211,10 +206,7 @@ impl RestartPermits {
         });
     }
 
-    /// Returns the number of permits and the pause of the last one, once there are more than `seen`.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
+    /// Waits for more than `seen` permits. Cancel safe.
     pub(crate) async fn may_restart(&self, seen: u64) -> (u64, Duration) {
         wait_for(&self.0, |permits| (permits.0 > seen).then_some(*permits)).await
     }

@@ -1,5 +1,5 @@
-//! Loading: files are read, compiled or taken from the cache, and checked. It runs on threads of its own, so that the waiting
-//! side can give up at any time.
+//! Loading: files are read, compiled or taken from the cache, and checked, on threads of its own: the waiting side can give up
+//! at any time.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,10 +19,9 @@ use crate::plan::{ComponentPlan, Plan};
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 const LARGEST: u64 = 128 << 20;
 
-/// Progress of loading, told on its threads.
 #[derive(Debug)]
 pub(crate) enum LoadEvent {
-    /// The component at this place of the plan is ready.
+    /// The component at this index of the plan is ready.
     Done(usize),
     /// A loading thread died, which is a bug of the host.
     Died,
@@ -42,7 +41,7 @@ impl Drop for Loading {
     }
 }
 
-/// The running components by name: those that have not changed are not loaded again.
+/// The running components by name.
 pub(crate) type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
 
 struct File {
@@ -67,8 +66,7 @@ struct Work {
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
 
-/// Loads all components of a plan, and tells of each through `tell`. A `known` component that would run alike and whose files
-/// have not changed is given back as it is.
+/// Loads all components of a plan, unless they are `known`, run alike and have the same files.
 ///
 /// # Errors
 /// When not one thread can be started.
@@ -166,7 +164,6 @@ impl Work {
     }
 }
 
-/// Reads and compiles a file, or takes it from the cache.
 fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let refused = |refusal: Refusal| refusal.of(path);
@@ -217,11 +214,10 @@ fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::new(found, hint))
 }
 
-/// Checks that each component whose kind shares no address has its addresses for itself. (The checks of the plan find keys of
-/// two manifests that cannot share one.)
+/// Checks that each component whose kind shares no address has its addresses for itself.
 ///
 /// # Errors
-/// Names the first component, in the order of the plan, that has not.
+/// Names the first one that has not, in the order of the plan.
 pub fn check_sharing<'a>(
     all: impl Iterator<Item = (&'a ComponentPlan, &'a Loaded)> + Clone,
 ) -> Result<(), LoadError> {
@@ -242,8 +238,7 @@ pub fn check_sharing<'a>(
     Ok(())
 }
 
-/// Returns whether a file exports one of these interfaces, in any version. Loading tells what cannot be read; what is not a
-/// regular file is not opened.
+/// Returns whether a file exports one of these interfaces, in any version. Loading tells what cannot be read.
 pub fn exports_any(path: &Path, interfaces: &[&str]) -> bool {
     let regular = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST);
     let Some(bytes) = regular.then(|| std::fs::read(path).ok()).flatten() else { return false };

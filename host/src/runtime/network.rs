@@ -43,7 +43,9 @@ impl Network {
         match usage {
             _ if self.all => true,
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-                self.listen.contains(&address) || (is_wildcard(address) && !self.connect.is_empty())
+                // A client socket is bound to an address of the system's choice before it connects or sends.
+                let is_wildcard = address.ip().is_unspecified() && address.port() == 0;
+                self.listen.contains(&address) || (is_wildcard && !self.connect.is_empty())
             }
             SocketAddrUse::TcpListen => self.may_listen(address),
             SocketAddrUse::TcpAccept => !self.listen.is_empty(),
@@ -60,8 +62,7 @@ impl Network {
         }
     }
 
-    /// Port 0 of an address grants the port that the system chose: any other port was refused when the socket was
-    /// bound.
+    /// Port 0 of an address grants the port that the system chose. The bind has refused any other port.
     fn may_listen(&self, address: SocketAddr) -> bool {
         self.listen.contains(&address) || self.listen.contains(&SocketAddr::new(address.ip(), 0))
     }
@@ -98,11 +99,6 @@ impl UdpPeers {
     fn contains(&self, peer: SocketAddr) -> bool {
         self.known.contains(&peer)
     }
-}
-
-/// Whether a client socket is bound to an address of the system's choice, as it is before it connects or sends.
-fn is_wildcard(address: SocketAddr) -> bool {
-    address.ip().is_unspecified() && address.port() == 0
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// The clock of all deadlines: the time since the start of the app, without the time during which the process was stopped
-/// (SIGSTOP to SIGCONT), so that no component loses grace that it could not use.
+/// The clock of all deadlines: the time since the start of the app. It stands still while the process is stopped (SIGSTOP to
+/// SIGCONT), so that no component loses grace that it could not use.
 #[derive(Debug)]
 pub struct RunClock {
     start: Instant,
@@ -46,7 +46,7 @@ pub(crate) enum NoticeCause {
     Request(String),
 }
 
-/// The request to stop, as a component gets it.
+/// The request to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) cause: NoticeCause,
@@ -145,12 +145,12 @@ impl Orders {
         self.change_if(|given| given.entry == Entry::Open, |given| given.entry = Entry::Abandoned);
     }
 
-    /// Notes that `run` is about to be entered. Returns whether it may be: not after a cut-off or an abandonment.
+    /// Notes the entry into `run`. Returns false if it is too late: after a cut-off or an abandonment.
     pub(super) fn enter(&self) -> bool {
         self.change_if(|given| !given.must_end(), |given| given.entry = Entry::Entered)
     }
 
-    /// Makes a change and wakes all that wait, if `may` allows it. Returns whether it did.
+    /// Makes a change and wakes the waiting futures, if `may` allows it. Returns whether it did.
     fn change_if(&self, may: impl FnOnce(&Given) -> bool, change: impl FnOnce(&mut Given)) -> bool {
         self.given.send_if_modified(|given| {
             let may_change = may(given);
@@ -161,12 +161,11 @@ impl Orders {
         })
     }
 
-    /// Returns whether `run` has been entered.
     pub(crate) fn has_entered(&self) -> bool {
         self.given.borrow().entry == Entry::Entered
     }
 
-    /// Returns whether the instance was given up before its `run` was entered.
+    /// Returns whether the instance has been given up before its `run` was entered.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.given.borrow().entry == Entry::Abandoned
     }
@@ -176,12 +175,10 @@ impl Orders {
         self.given.borrow().must_end()
     }
 
-    /// Returns whether there is a notice.
     pub(crate) fn is_asked(&self) -> bool {
         self.given.borrow().notice().is_some()
     }
 
-    /// Returns the notice, if there is one.
     pub(crate) fn notice(&self) -> Option<Notice> {
         self.given.borrow().notice().cloned()
     }
@@ -196,23 +193,22 @@ impl Orders {
         self.component.as_ref().map_or(own, |component| own.min(component.deadline()))
     }
 
-    /// Returns once the instance must be dropped.
     pub(crate) async fn must_drop(&self) {
         wait_for(&self.given, |given| given.must_end().then_some(())).await;
     }
 
-    /// Returns the notice as soon as there is one.
+    /// Waits for the notice.
     pub(crate) async fn asked(&self) -> Notice {
         wait_for(&self.given, |given| given.notice().cloned()).await
     }
 
-    /// Returns once the app winds down and the instance is not asked to stop yet.
+    /// Waits until the app winds down. Never returns once the instance is asked to stop.
     pub(crate) async fn winding_down(&self) {
         wait_for(&self.given, |given| matches!(given.stop, Stop::WindDown).then_some(())).await;
     }
 }
 
-/// Waits until something is found in a watched value. Returns at once if it is there, whatever tokio's budget says.
+/// Waits until something is found in a watched value. What is there is returned at once, even without budget of tokio.
 pub(super) async fn wait_for<T, F>(watched: &watch::Sender<T>, found: impl Fn(&T) -> Option<F>) -> F {
     let mut changes = watched.subscribe();
     loop {

@@ -1,7 +1,5 @@
-//! The data of one store: its component's grants, its limits, and its link to the supervisor.
-//!
-//! wasmtime's own limits hold for each memory. These hold for all memories and tables of an instance together, so that a
-//! component of a hundred memories gains nothing.
+//! The data of one store: its component's grants, its limits, and its link to the supervisor. wasmtime's own limits hold for
+//! each memory; these hold for all memories and tables of an instance together.
 
 use std::sync::Arc;
 
@@ -20,7 +18,7 @@ pub(super) const HANDLES: usize = 10_000;
 /// Bytes that the host copies out of a guest in one call.
 pub(super) const HOSTCALL_BYTES: usize = 8 << 20;
 
-/// Returns at an epoch whether the running code has to let others on its thread run.
+/// Tells at an epoch whether the running code has to yield to others on its thread.
 pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The data of one store.

@@ -1,4 +1,4 @@
-//! Making the store of one instance: its WASI context from the plan's grants, its limits, and its interruption.
+//! The making of a store: its WASI context from the plan's grants, its limits, and its interruption.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +15,12 @@ use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
 use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
-/// The output of one instance.
 pub(crate) struct Stdio {
     pub(crate) stdout: Box<dyn StdoutStream + Sync>,
     pub(crate) stderr: Box<dyn StdoutStream + Sync>,
 }
 
-/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and each entry looks at
-/// the orders first. `outbound` is the client of its thread; `fairness` is there if others share its thread.
+/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.

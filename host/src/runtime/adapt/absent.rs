@@ -6,7 +6,7 @@ use wasmparser::Parser;
 
 use crate::runtime::Refusal;
 
-/// A way to adapt a core module, of which there is none.
+/// The adaptation of a core module. There is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adaptation {}
 

@@ -1,7 +1,6 @@
 //! Core modules become components while they are loaded: wasmtime's adapters translate WASI preview 1.
 //!
-//! Invariant: the same module always becomes the same component, which depends on the tools in [`MADE_BY`] only. The cache
-//! keeps a compiled one under the content of its file.
+//! Invariant, for the cache: the same module always becomes the same component, which depends on [`MADE_BY`] only.
 
 use std::fmt;
 use std::panic::{UnwindSafe, catch_unwind};

@@ -17,12 +17,11 @@ const START: &str = "_start";
 /// Chooses the way in which the adapter of a module takes its pages. True: by `memory.grow`. False: it calls an export of the
 /// module, which is returned changed for this.
 ///
-/// By `memory.grow` is the rule: unlike most programs' `cabi_realloc`, it works before the language's runtime has been
-/// initialized. It does not disturb an allocator that asks `memory.grow` where its new pages are: wasi-libc (C, C++, Swift),
-/// Rust, Zig, `tlsf` of AssemblyScript. Go and `TinyGo` do not ask. Nor do AssemblyScript's `--runtime stub` and Kotlin,
-/// which overwrite the adapter's pages when they need more than they began with: nothing in a module tells them.
-///
-/// Tried: C and Go with each way, the three runtimes of AssemblyScript. The others are known from their sources.
+/// By `memory.grow` is the rule: unlike most programs' `cabi_realloc`, it works before the language's runtime is initialized. It
+/// does not disturb an allocator that asks `memory.grow` where its new pages are: C, C++, Swift, Rust, Zig, `tlsf` of
+/// AssemblyScript. Go and `TinyGo` do not ask, nor do AssemblyScript's `--runtime stub` and Kotlin: these two overwrite the
+/// adapter's pages when they need more than they began with, and nothing in a module tells them. (Tried: C, Go, AssemblyScript.
+/// The others are known from their sources.)
 ///
 /// # Errors
 /// When the two would overwrite each other.

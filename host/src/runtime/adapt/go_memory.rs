@@ -24,8 +24,7 @@ const WORDS: usize = 11;
 /// The type of the added function: `(i32, i32, i32, i32) -> i32`.
 const HAND_OUT: [u8; 8] = [0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f];
 
-/// Returns the module with pages for its adapter and a function `name` that hands them out; `None` if the begin of its heap
-/// is not found.
+/// Returns the module with pages, and a function `name` that hands them out; `None` if the begin of its heap is not found.
 pub(super) fn reserve(module: &[u8], name: &str) -> Option<Vec<u8>> {
     let Layout { types, functions, globals, memory } = Layout::read(module)?;
     let (at, end) = find_end(module, memory.initial)?;

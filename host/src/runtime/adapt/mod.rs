@@ -1,5 +1,4 @@
-//! Core modules become components while they are loaded. Bytes in, bytes out: nothing else of the host needs it. A build
-//! without the feature `adapt` has `absent.rs` in place of this file.
+//! Core modules become components while they are loaded. A build without the feature `adapt` has `absent.rs` instead.
 
 mod adaptation;
 mod adapter_memory;

@@ -1,8 +1,7 @@
 //! The bodies of a request on its way out and of a response on its way in.
 //!
-//! Invariants: an upload that the guest did not finish never ends as if it had. (wasmtime's body takes closed channels, which a
-//! dropped store leaves, for its end: the receiver would see a short request that looks complete.) A download times out only
-//! while the guest waits for it.
+//! Invariants: an unfinished upload never looks complete, although wasmtime's body takes closed channels, which a dropped store
+//! leaves, for its end. A download times out only while the guest waits for it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ impl Fate {
     }
 }
 
-/// Ends a connection whose request cannot be finished. The reason goes to the guest another way.
+/// Ends a connection whose request cannot be finished. The guest gets the reason by the [`Fate`].
 #[derive(Debug, thiserror::Error)]
 #[error("the body of the request ended early")]
 pub(super) struct EndedEarly;

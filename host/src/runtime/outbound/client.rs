@@ -1,8 +1,5 @@
-//! The client for requests of guests, one for each thread: its pool of connections, and the steps to a new one. These are
-//! look-up, TCP and TLS, all within the time of the request that asks for it; an error says which of them failed.
-//!
-//! Invariant: a client lives on the one runtime whose tasks its connections are. Elsewhere, requests would wait for tasks that
-//! are not polled any more.
+//! The client for requests of guests, one for each thread: its pool of connections, and the steps to a new one (look-up, TCP,
+//! TLS), all within the time of the request that asks for it. An error says which step failed.
 
 use std::future::ready;
 use std::io;
@@ -39,8 +36,8 @@ pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 
 /// The client of all instances on one thread. Cheap to clone, and free until the first request.
 ///
-/// It must be used on one runtime only. Dropping the runtime drops every connection, and waits only for a look-up of a name
-/// under way: end it with `shutdown_timeout`.
+/// Use it on one runtime only: its connections are tasks of that. Dropping the runtime drops every connection, and waits only
+/// for a look-up of a name under way: end it with `shutdown_timeout`.
 #[derive(Clone, Default)]
 pub(crate) struct Outbound(Arc<OnceLock<OutboundClient>>);
 
@@ -98,7 +95,7 @@ fn offer_protocols(mut config: ClientConfig) -> Tls {
 }
 
 tokio::task_local! {
-    /// The request that is being sent: the client hands its connector the address only.
+    /// The request that is being sent. (The client hands its connector the address only.)
     pub(super) static DIAL: Arc<Dial>;
 }
 
@@ -106,7 +103,7 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Dial {
     timeout: Duration,
-    /// A connection was begun for this request: if not, it was given one that had served before.
+    /// A connection was begun for this request. If not, it got one that had served before.
     pub(super) dialled: AtomicBool,
     looking_up: AtomicBool,
 }
@@ -158,8 +155,8 @@ impl Service<Uri> for Connector {
         self.http.poll_ready(context).map_err(Into::into)
     }
 
-    /// Called within the request's own task, the first time that it is polled: `DIAL` is set. The connection may go on
-    /// without the request, when another one became free first.
+    /// Runs at the first poll of the request, in its task: `DIAL` is set. The connection may outlive the request, if another one
+    /// becomes free first.
     fn call(&mut self, uri: Uri) -> Self::Future {
         let Ok(dial) = DIAL.try_with(Arc::clone) else {
             return self.connect(uri);
@@ -176,8 +173,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The system's resolver, on the runtime's blocking threads. A look-up cannot be cancelled: the end of the runtime must
-/// not wait for those threads for ever, and counts them as leaked.
+/// The system's resolver, on the runtime's blocking threads. A look-up cannot be cancelled: the end of the runtime must not wait
+/// for those threads for ever.
 #[derive(Clone, Debug)]
 pub(super) struct Resolver(GaiResolver);
 

@@ -1,5 +1,4 @@
-//! From errors of the client to the error codes of `wasi:http`, which are those of RFC 9209. Nothing is logged: a guest may
-//! provoke errors as often as it likes.
+//! From errors of the client to the error codes of `wasi:http`, which are those of RFC 9209.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};

@@ -1,6 +1,5 @@
-//! The check of each request against the `outbound-http` of its component, and the log of refused ones.
-//!
-//! Invariant: each refused origin is logged once, and a guest that makes origins up fills neither the memory nor the log.
+//! The check of each request against the `outbound-http` of its component. Each refused origin is logged once; made-up origins
+//! fill neither the memory nor the log.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,14 +22,6 @@ pub(in crate::runtime) struct Grant {
     refused: Mutex<HashSet<String>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RequestOrigin<'a> {
-    https: bool,
-    /// As in the request: an IPv6 address has its brackets.
-    host: &'a str,
-    port: u16,
-}
-
 impl Grant {
     pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
         Self { component: component.to_owned(), allowed: allowed.into(), refused: Mutex::default() }
@@ -49,17 +40,22 @@ impl Grant {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let target = RequestOrigin::of(request.uri())?;
-        let host = target.host.trim_start_matches('[').trim_end_matches(']');
-        if self.allowed.iter().any(|origin| origin.allows(target.https, host, target.port)) {
+        let (https, host, port) = origin(request.uri())?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if self.allowed.iter().any(|origin| origin.allows(https, bare, port)) {
             return Ok(());
         }
-        self.log_refusal(target);
+        self.log_refusal(https, host, port);
         Err(Error::HttpRequestDenied)
     }
 
-    fn log_refusal(&self, target: RequestOrigin<'_>) {
-        let origin: String = target.to_string().chars().take(ORIGIN_CHARS).collect();
+    fn log_refusal(&self, https: bool, host: &str, port: u16) {
+        let scheme = if https { "https" } else { "http" };
+        let mut origin = format!("{scheme}://{}", host.to_ascii_lowercase());
+        if port != default_port(https) {
+            origin += &format!(":{port}");
+        }
+        let origin: String = origin.chars().take(ORIGIN_CHARS).collect();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() >= REFUSED_ORIGINS || !refused.insert(origin.clone()) {
             return;
@@ -71,35 +67,27 @@ impl Grant {
     }
 }
 
-impl<'a> RequestOrigin<'a> {
-    fn of(uri: &'a Uri) -> Result<Self, Error> {
-        let https = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(Error::HttpProtocolError),
-        };
-        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-        let host = authority.host();
-        // A `user@` would end up in HTTP/2's `:authority`.
-        let port = authority.as_str().strip_prefix(host).ok_or(Error::HttpRequestUriInvalid)?;
-        if host.is_empty() {
-            return Err(Error::HttpRequestUriInvalid);
-        }
-        let port = match (port, authority.port_u16()) {
-            ("", _) if https => 443,
-            ("", _) => 80,
-            (_, Some(port)) => port,
-            (_, None) => return Err(Error::HttpRequestUriInvalid),
-        };
-        Ok(Self { https, host, port })
+/// Returns the origin of a request: whether it is `https`, the host (an IPv6 address has its brackets), and the port.
+fn origin(uri: &Uri) -> Result<(bool, &str, u16), Error> {
+    let https = match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => true,
+        Some(scheme) if *scheme == Scheme::HTTP => false,
+        _ => return Err(Error::HttpProtocolError),
+    };
+    let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+    let host = authority.host();
+    // A `user@` would end up in HTTP/2's `:authority`.
+    let port = authority.as_str().strip_prefix(host).ok_or(Error::HttpRequestUriInvalid)?;
+    if host.is_empty() {
+        return Err(Error::HttpRequestUriInvalid);
+    }
+    match (port, authority.port_u16()) {
+        ("", _) => Ok((https, host, default_port(https))),
+        (_, Some(port)) => Ok((https, host, port)),
+        (_, None) => Err(Error::HttpRequestUriInvalid),
     }
 }
 
-/// In the form of a manifest.
-impl std::fmt::Display for RequestOrigin<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://{}", self.host.to_ascii_lowercase())?;
-        if self.port == default { Ok(()) } else { write!(f, ":{}", self.port) }
-    }
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
 }

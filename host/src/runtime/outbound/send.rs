@@ -1,7 +1,7 @@
-//! The `wasi:http` of one store: sending a request, and sending it again where that is safe.
+//! The `wasi:http` of one store: sending a request.
 //!
-//! Invariants: after a store is dropped, bodies under way count as incomplete. A request is sent again only when no server can have acted on it, or when its method allows that and a kept
-//! connection was closed under it: a server may close an idle connection at the moment of its use.
+//! Invariants: after a store is dropped, bodies under way count as incomplete. A request is sent again only if no server can have
+//! acted on it, or if its method allows that and a kept connection was closed: a server may do so at the moment of its use.
 
 use std::error::Error as StdError;
 use std::pin::pin;
@@ -24,13 +24,13 @@ use super::client::{DIAL, Dial, Outbound, OutboundClient};
 use super::fault::{self, Lost};
 use super::grant::Grant;
 
-/// Longest making of a connection, where the guest says nothing.
+/// Default of the longest making of a connection.
 const CONNECT: Duration = Duration::from_secs(60);
-/// Longest wait for the head of a response, and for each piece of it, where the guest says nothing; as in wasmtime.
+/// Default of the longest wait for the head of a response, and for each piece of it; as in wasmtime.
 const ANSWER: Duration = Duration::from_secs(600);
 /// Longest wait of all, whatever the guest says: clocks cannot add longer ones.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Number of times that a request is sent again when kept connections turn out to be closed.
+/// Number of repetitions of a request when kept connections turn out to be closed.
 const RETRIES: usize = 3;
 
 #[derive(Debug)]
@@ -40,7 +40,6 @@ pub(in crate::runtime) struct HttpHooks {
     store_gone: Arc<AtomicBool>,
 }
 
-/// The end of sending a request's body.
 type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
@@ -65,7 +64,6 @@ impl WasiHttpHooks for HttpHooks {
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        // The guest's end of reading the response, which only the server could want to know.
         _answer_read: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, BodySent), Error>> + Send> {
         let checked = self.grant.check(&request);
@@ -130,7 +128,7 @@ struct Unanswered {
     again: Option<WasiBody>,
 }
 
-/// Sends a request and returns the response's head, with its body under way. The error comes with its cause, for the log.
+/// Sends a request and returns the response, with its body under way; or the error, and its cause for the log.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
@@ -198,7 +196,7 @@ async fn attempt(
 
 async fn connected(mut connection: CaptureConnection) {
     if connection.wait_for_connection_metadata().await.is_none() {
-        // The request has failed before it had a connection, and says so itself.
+        // The request has failed before it had a connection, and returns its error.
         std::future::pending::<()>().await;
     }
 }

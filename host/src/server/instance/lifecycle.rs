@@ -254,8 +254,9 @@ async fn run<W: KindWork>(
     let loaded = &spec.loaded;
     let instance = loaded.pre.instantiate_async(&mut *store).await?;
     let export = work.export(store, &instance, loaded)?;
-    let hook = loaded.hook_index().and_then(|index| instance.get_func(&mut *store, index));
-    let life = Lifecycle { spec, progress, hook: hook.zip(loaded.hook.as_ref()) };
+    let shape = loaded.hook.as_ref();
+    let hook = shape.and_then(|hook| Some((instance.get_func(&mut *store, hook.index?)?, hook)));
+    let life = Lifecycle { spec, progress, hook };
     work.opens();
     if !spec.link.enter() {
         return Ok(());

@@ -42,7 +42,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     schemes: ["tcp", "tls"],
     alpn: &[],
     unit: &CONNECTION,
-    handler: |loaded| Ok(HandlerIndex::Tcp(loaded.run_index())),
+    handler: |loaded| Ok(HandlerIndex::Tcp(loaded.run.index)),
 };
 
 /// Returns true if a function is `async func(string, stream<u8>) -> stream<u8>`.
