@@ -187,7 +187,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("Generation", "host/src/teardown/generation.rs"),
     ("Rollout", "host/src/teardown/"),
     ("Level", "host/src/teardown/level.rs"),
-    ("Cause", "host/src/teardown/cause.rs"),
+    ("Cause", "host/src/teardown/event.rs"),
     ("ExitCode", "host/src/teardown/exit_code.rs"),
     ("Notice", "host/src/runtime/"),
     ("Loaded", "host/src/runtime/component.rs"),

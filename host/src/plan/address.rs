@@ -1,7 +1,4 @@
-//! Addresses: where to listen, which peers to connect to, and how people write both.
-//!
-//! Invariant: no name is looked up here. A text that parses is one address or an explicit `*`; no port and no host is a
-//! silent default.
+//! Addresses: where to listen, which peers to connect to, and how people write both. No name is looked up here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ::http::uri::PathAndQuery;
 
-use super::names::absolute;
+use super::absolute;
 
 /// Longest path of a Unix socket, in bytes: the limit of the system, without the NUL at the end.
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -27,7 +24,6 @@ pub enum ListenAddress {
 
 impl ListenAddress {
     /// Returns the address with an absolute path; a relative one starts at `base`.
-    #[must_use]
     pub fn resolved(&self, base: &Path) -> Self {
         match self {
             Self::Unix(path) => Self::Unix(absolute(base.join(path))),
@@ -36,7 +32,6 @@ impl ListenAddress {
     }
 
     /// Returns the one form of all equal addresses: an IPv4 address is never in its IPv6 form.
-    #[must_use]
     pub fn canonical(self) -> Self {
         match self {
             Self::Ip(address) => Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())),
@@ -45,20 +40,17 @@ impl ListenAddress {
     }
 
     /// Returns whether the system chooses the port.
-    #[must_use]
     pub const fn is_any_port(&self) -> bool {
         matches!(self, Self::Ip(address) if address.port() == 0)
     }
 
-    /// Returns whether it is a socket whose path is longer than the system takes.
-    #[must_use]
+    /// Returns whether its path is longer than [`MAX_SOCKET_PATH`].
     pub fn is_too_long(&self) -> bool {
         matches!(self, Self::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH)
     }
 
     /// Returns whether only one of the two can be bound at a time: they are equal, or one is part of the other. `0.0.0.0` is
     /// every IPv4 address, `[::]` every IPv6 one and no IPv4 one.
-    #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Ip(a), Self::Ip(b)) => {
@@ -105,26 +97,26 @@ pub enum PeerHost {
 #[error("{reason}")]
 pub struct AddressError {
     /// The fault.
-    pub reason: &'static str,
+    pub reason: String,
     /// A hint at what was probably meant.
     pub hint: Option<String>,
 }
 
 impl AddressError {
-    pub(super) const fn new(reason: &'static str) -> Self {
-        Self { reason, hint: None }
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), hint: None }
     }
 
-    /// The same with what was probably meant.
-    pub(super) fn but(reason: &'static str, meant: impl AsRef<str>) -> Self {
-        Self { reason, hint: Some(format!("did you mean {:?}?", meant.as_ref())) }
+    pub(super) fn hinted(reason: &str, hint: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), hint: Some(hint.into()) }
+    }
+
+    pub(super) fn but(reason: &str, meant: impl AsRef<str>) -> Self {
+        Self::hinted(reason, format!("did you mean {:?}?", meant.as_ref()))
     }
 }
 
-/// Reads an address to listen on: `IP:PORT` or `[v6]:PORT`. Port 0 is one of the system's choice.
-///
-/// # Errors
-/// Anything else. A name is refused too, as its address could change between check and start.
+/// Reads `IP:PORT` or `[v6]:PORT` to listen on. A name is an error: its address could change between check and start.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -154,9 +146,6 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
 }
 
 /// Reads an address for the host to listen on: what [`parse_listen`] takes, `unix:PATH`, or `fd:NAME`.
-///
-/// # Errors
-/// Anything else.
 pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
     if let Some(name) = text.strip_prefix("fd:") {
         return parse_activated(name);
@@ -187,23 +176,20 @@ pub fn parse_listen_address(text: &str) -> Result<ListenAddress, AddressError> {
 /// Reads the name of an inherited socket. By systemd.socket(5) it is printable ASCII without `:`, which separates the names in
 /// the environment, and at most 255 long.
 fn parse_activated(name: &str) -> Result<ListenAddress, AddressError> {
-    let hint = Some("it is what `FileDescriptorName=` says in the .socket unit".to_owned());
+    let hint = "it is what `FileDescriptorName=` says in the .socket unit";
     if name.is_empty() {
-        Err(AddressError { reason: "the name of the socket is missing", hint })
+        Err(AddressError::hinted("the name of the socket is missing", hint))
     } else if name.len() > 255 {
         Err(AddressError::new("the name of a socket that is handed over has at most 255 characters"))
     } else if !name.chars().all(|c| matches!(c, ' '..='~') && c != ':') {
         let reason = "the name of a socket that is handed over is printable ASCII without `:`";
-        Err(AddressError { reason, hint })
+        Err(AddressError::hinted(reason, hint))
     } else {
         Ok(ListenAddress::Activated(name.to_owned()))
     }
 }
 
 /// Reads the target of a request: a path from `/` on, perhaps with a query.
-///
-/// # Errors
-/// Anything else.
 pub fn parse_request_path(text: &str) -> Result<String, AddressError> {
     if text.is_empty() {
         Err(AddressError::but("it is empty", "/"))
@@ -222,9 +208,6 @@ pub fn parse_request_path(text: &str) -> Result<String, AddressError> {
 }
 
 /// Reads a peer: `IP:PORT`, `[v6]:PORT` or `name:PORT`, each part also `*`; `*` alone is any peer.
-///
-/// # Errors
-/// Anything else, a missing port included.
 pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
     if text == "*" {
         return Ok(Peer { host: PeerHost::Any, port: None });
@@ -235,7 +218,7 @@ pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
     }
     let Some((host, port)) = split_port(text)? else {
         let hint = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
-        return Err(AddressError { reason: "the port is missing", hint });
+        return Err(AddressError { hint, ..AddressError::new("the port is missing") });
     };
     Ok(Peer { host: parse_host(host)?, port })
 }
@@ -267,7 +250,6 @@ pub(super) fn parse_host(host: &str) -> Result<PeerHost, AddressError> {
     }
 }
 
-/// Reads what stands in brackets, if `host` does.
 pub(super) fn parse_bracketed(host: &str) -> Option<Result<Ipv6Addr, AddressError>> {
     let inner = host.strip_prefix('[')?.strip_suffix(']')?;
     Some(inner.parse().map_err(|_| AddressError::new("there is no IPv6 address in the brackets")))

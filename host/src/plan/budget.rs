@@ -1,17 +1,14 @@
-//! The arithmetic whether a budget of restarts can be spent at all.
-//!
-//! Invariant: without a period of its own, a budget has one within which it can be spent twice over.
+//! The arithmetic whether a budget of restarts can be spent at all. The default period is long enough to spend it twice.
 
 use std::time::Duration;
 
-use super::keys::{ComponentPlan, Plan, RestartPlan};
+use super::{ComponentPlan, Plan, RestartPlan};
 
 /// The shortest period that a budget has where the manifest names none.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 
 impl RestartPlan {
     /// Returns the least time that the pauses before `max` restarts take: chance shortens each by a quarter at most.
-    #[must_use]
     pub fn least_pauses(&self) -> Duration {
         let [first, longest] = self.backoff;
         let (mut sum, mut pause, mut left) = (Duration::ZERO, first, self.max);
@@ -25,15 +22,13 @@ impl RestartPlan {
         all.saturating_sub(all / 4)
     }
 
-    /// Returns the time that `max` restarts can take, if each failed instance may take `going` to end. A period that is
-    /// not longer can pass without the budget being spent, however often the component fails.
-    #[must_use]
+    /// Returns the time that `max` restarts can take, if each failed instance may take `going` to end. A budget with a shorter
+    /// period might never be spent.
     pub fn time_to_spend(&self, going: Duration) -> Duration {
         self.least_pauses().saturating_add(going.saturating_mul(self.max))
     }
 
     /// Returns the same budget with the default period.
-    #[must_use]
     pub fn with_default_period(self, going: Duration) -> Self {
         let within = self.time_to_spend(going).saturating_mul(2).max(DEFAULT_PERIOD);
         Self { within, ..self }
@@ -41,8 +36,7 @@ impl RestartPlan {
 }
 
 impl Plan {
-    /// Gives a default period to each budget that could not be spent with the graces that the app has now, and to
-    /// each without a period.
+    /// Gives a default period to each budget without one, and to each that could not be spent with the app's graces.
     pub(super) fn keep_budgets_possible(&mut self) {
         for ComponentPlan { restart, grace, .. } in &mut self.components {
             let going = time_to_go(self.app.fail_grace, *grace);

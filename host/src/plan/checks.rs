@@ -1,6 +1,5 @@
-//! Checks of several keys together, and of the files that they name.
-//!
-//! Invariant: looks at files, opens none; each problem stands at the value that would have to change.
+//! Checks of several keys together, and of the files that they name; it opens none. A problem stands at the value that would
+//! have to change.
 
 mod addresses;
 
@@ -8,25 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use super::budget::time_to_go;
-use super::declare::Table;
-use super::error::{Problem, Span};
-use super::keys::{AppPlan, HttpPlan, OnEnd, RestartPlan};
-use super::names::{absolute, alternatives, nearest};
-use super::order::waves;
-use super::route::Route;
-use super::scalar;
-use super::section::{Item, Section};
+use super::{
+    AppPlan, HttpPlan, Item, OnEnd, Problem, RestartPlan, Route, Section, Span, Table, absolute,
+    alternatives, nearest, scalar, time_to_go, waves,
+};
 use crate::text::units::format_duration;
 
-/// Longest cycle that a message shows in full.
 const CYCLE_SHOWN: usize = 12;
 
 struct Checks<'a> {
     app: &'a Section,
     components: &'a Section,
     text: &'a str,
-    /// The manifest's folder.
     base: &'a Path,
     problems: Vec<Problem>,
 }
@@ -179,8 +171,7 @@ impl<'a> Checks<'a> {
         Some(Problem::new(&item.span, message).hint(hint))
     }
 
-    /// Checks `health` and `overlap`: the host requests a path of a component with `listen`; a service calls `alive`. The kind
-    /// itself is known only after loading.
+    /// Checks `health` and `overlap` by `listen`: the kind itself is known only after loading.
     fn health(&mut self, component: &Section) {
         let is_served = component.has("listen");
         if let (true, Some(entry), Some((_, true))) =
@@ -251,18 +242,15 @@ fn find_cycle(order: &[&str], edges: &Edges<'_>) -> Option<Problem> {
     // Each that is left waits for another that is left; one that is met twice on the way is in a cycle.
     let step = |name: &str| edges.get(name)?.iter().find(|(to, _)| left.contains(to));
     let mut at = *order.iter().find(|name| left.contains(*name))?;
-    let mut met = BTreeSet::new();
+    let (mut path, mut met) = (Vec::new(), BTreeSet::new());
     while met.insert(at) {
+        path.push(at);
         at = step(at)?.0;
     }
-    let mut path = vec![at];
-    let mut next = step(at)?.0;
-    while next != at {
-        path.push(next);
-        next = step(next)?.0;
-    }
+    path.drain(..path.iter().position(|name| *name == at)?);
     // The message begins with the component that stands first in the manifest.
-    let first = *order.iter().find(|name| path.contains(name))?;
+    let members: BTreeSet<&str> = path.iter().copied().collect();
+    let first = *order.iter().find(|name| members.contains(*name))?;
     let start = path.iter().position(|name| *name == first)?;
     path.rotate_left(start);
     if path.len() > CYCLE_SHOWN {

@@ -1,17 +1,15 @@
-//! The command line's part of a plan: a plan of bare files, without a manifest, and changes of values in any plan.
-//!
-//! Invariant: a bare file is granted what the command line names, and nothing else. A value that is not named stays as it is.
+//! The command line's part of a plan: a plan of bare files, which get only what the command line grants, and changes of values
+//! in any plan.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::address::ListenAddress;
-use super::error::PlanError;
-use super::keys::{AppPlan, ComponentPlan, DirGrant, HttpPlan, Plan, SignalProfile};
-use super::names::{absolute, component_name_from, unique};
-use super::origin::{Origin, OriginHost, OriginPort};
+use super::{
+    AppPlan, ComponentPlan, DirGrant, HttpPlan, ListenAddress, Origin, OriginHost, OriginPort, Plan,
+    PlanError, SignalProfile, absolute, component_name_from, unique,
+};
 
 /// The default address for a single file that handles HTTP.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -54,29 +52,22 @@ impl Bare {
     /// # Errors
     /// [`PlanError::Usage`] names the first grant, and the key for it in a manifest.
     pub fn check_unused(&self) -> Result<(), PlanError> {
-        const NETWORK: &str =
-            "in a manifest every component has `network = { listen = [...], connect = [...] }` of its own";
-        let (message, hint) = if !self.args.is_empty() {
-            ("arguments after -- need a single file", "in a manifest every component has `args` of its own")
-        } else if !self.listen.is_empty() {
-            ("--listen needs a single file", "in a manifest every component has `listen` of its own")
-        } else if !self.env.is_empty() {
-            ("--env needs a single file", "in a manifest every component has `env` of its own")
-        } else if !self.dirs.is_empty() {
-            ("--dir needs a single file", "in a manifest every component has `dirs` of its own")
-        } else if self.allow_net {
-            ("--allow-net needs a single file", NETWORK)
-        } else if !self.outbound_http.is_empty() {
-            let hint = "in a manifest every component has `outbound-http` of its own";
-            ("--allow-outbound-http needs a single file", hint)
-        } else {
+        let grants = [
+            ("arguments after -- need", "args", self.args.is_empty()),
+            ("--listen needs", "listen", self.listen.is_empty()),
+            ("--env needs", "env", self.env.is_empty()),
+            ("--dir needs", "dirs", self.dirs.is_empty()),
+            ("--allow-net needs", "network = { listen = [...], connect = [...] }", !self.allow_net),
+            ("--allow-outbound-http needs", "outbound-http", self.outbound_http.is_empty()),
+        ];
+        let Some((needs, key, _)) = grants.into_iter().find(|(.., is_unused)| !is_unused) else {
             return Ok(());
         };
-        Err(usage(message, hint))
+        let hint = format!("in a manifest every component has `{key}` of its own");
+        Err(usage(format!("{needs} a single file"), hint))
     }
 
     /// Returns the same with the default address, `127.0.0.1:8080`.
-    #[must_use]
     pub fn on_default_address(&self) -> Self {
         Self { listen: vec![ListenAddress::Ip(DEFAULT_LISTEN)], ..self.clone() }
     }
@@ -92,12 +83,6 @@ impl Bare {
             }
         }
         Ok(self.dirs.clone())
-    }
-
-    fn servers(&self) -> Vec<Origin> {
-        let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
-        let all = [any(false), any(true)].into_iter().filter(|_| self.allow_net);
-        self.outbound_http.iter().cloned().chain(all).collect()
     }
 
     fn addresses(&self) -> Result<Vec<ListenAddress>, PlanError> {
@@ -118,12 +103,10 @@ impl Bare {
 }
 
 impl Plan {
-    /// Plans the components in `files`, named after them. A single one gets `bare`, the standard input, and its
-    /// streams unprefixed.
+    /// Plans the components in `files`, named after them. A single one gets `bare`, the standard input, and its streams unprefixed.
     ///
     /// # Errors
-    /// [`PlanError::Usage`] for no file at all, and for what `bare` cannot mean; [`PlanError::Unreadable`] for a
-    /// file that is not there.
+    /// [`PlanError::Usage`] for no file at all, and for what `bare` cannot mean; [`PlanError::Unreadable`] for a missing file.
     pub fn from_files(files: &[PathBuf], bare: &Bare) -> Result<Self, PlanError> {
         if files.is_empty() {
             return Err(usage("there is no file to run", "curfew run a.wasm"));
@@ -133,7 +116,7 @@ impl Plan {
             bare.check_unused()?;
         }
         if bare.args.iter().any(|arg| arg.contains('\0')) {
-            return Err(PlanError::Usage { message: "there is a NUL in an argument", hint: None });
+            return Err(PlanError::Usage { message: "there is a NUL in an argument".to_owned(), hint: None });
         }
         let addresses = bare.addresses()?;
         let mut taken = BTreeSet::new();
@@ -161,7 +144,9 @@ impl Plan {
             only.env = bare.env.clone();
             only.dirs = bare.directories()?;
             only.network.all = bare.allow_net;
-            only.outbound_http = bare.servers();
+            let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
+            let all = [any(false), any(true)].into_iter().filter(|_| bare.allow_net);
+            only.outbound_http = bare.outbound_http.iter().cloned().chain(all).collect();
         }
         let mut plan = Self { app, components, manifest: None, passthrough: single };
         plan.keep_budgets_possible();
@@ -201,8 +186,8 @@ impl Plan {
     }
 }
 
-const fn usage(message: &'static str, hint: &'static str) -> PlanError {
-    PlanError::Usage { message, hint: Some(hint) }
+fn usage(message: impl Into<String>, hint: impl Into<String>) -> PlanError {
+    PlanError::Usage { message: message.into(), hint: Some(hint.into()) }
 }
 
 fn check_on_disk(path: &Path, is_directory: bool, hint: Option<&'static str>) -> Result<(), PlanError> {

@@ -1,40 +1,28 @@
-//! Comparison of a new plan with that of a running app.
-//!
-//! Invariant: every key of a component is weighed here. The contents of files are not known here.
+//! Comparison of a new plan with that of a running app. The contents of files are not known here.
 
-use super::keys::{AppPlan, ComponentPlan, Plan};
-use super::resolved::KindDefaults;
+use super::{AppPlan, ComponentPlan, KindDefaults, Plan};
 
 impl Plan {
     /// Returns why a running app cannot become `new`, where it cannot: what is opened once stays as it is until its end.
-    #[must_use]
     pub fn cannot_reload_to(&self, new: &Self) -> Option<String> {
         let (old, new) = (&self.app, &new.app);
-        let admin = |app: &AppPlan| app.admin.map(|address| address.to_string());
-        let control = |app: &AppPlan| app.control.as_ref().map(|path| path.display().to_string());
-        let access_log = |app: &AppPlan| Some(app.access_log.word().to_owned());
-        let (key, was, is) = if old.admin != new.admin {
-            ("admin", admin(old), admin(new))
-        } else if old.control != new.control {
-            ("control", control(old), control(new))
-        } else if old.access_log != new.access_log {
-            ("access-log", access_log(old), access_log(new))
-        } else {
-            return None;
+        let values = |app: &AppPlan| {
+            let admin = app.admin.map(|address| address.to_string());
+            let control = app.control.as_ref().map(|path| path.display().to_string());
+            let access_log = app.access_log.word().to_owned();
+            [("admin", admin), ("control", control), ("access-log", Some(access_log))]
         };
+        let ((key, was), (_, is)) = values(old).into_iter().zip(values(new)).find(|(was, is)| was != is)?;
         let [was, is] = [was, is].map(|value| value.unwrap_or_else(|| "not set".to_owned()));
         Some(format!("`{key}` of [app] was {was} and is {is} now: that needs a restart of curfew"))
     }
 }
 
 impl ComponentPlan {
-    /// Returns whether instances of this plan can go on under `other`: all that they, or the server in front of them, get
-    /// to see is equal. Keys that only the supervisor reads may differ, and hold from then on: `after`, `ready`,
-    /// `restart`, `on-exit`, `overlap`; of a component that the host does not listen for also `grace`,
-    /// `start-timeout` and `on-failure`.
-    ///
-    /// `health` is no such key: a service that has never called `alive` would fail as soon as it has to.
-    #[must_use]
+    /// Returns whether instances of this plan can go on under `other`: all that they, or the server in front of them, get to see
+    /// is equal. Keys that only the supervisor reads may differ, and hold from then on; of a component that the host does not
+    /// listen for also `grace`, `start-timeout` and `on-failure`. With another `health`, a service that has never called `alive`
+    /// would fail as soon as it has to.
     pub fn runs_like(&self, other: &Self, kind: &KindDefaults) -> bool {
         // A new key does not compile until it is weighed here.
         let Self {

@@ -1,41 +1,9 @@
 //! The notation of `keys`: of one line for each key `table!` makes the field of a plan, its reader, its default and its entry in
-//! the schema. `words!` does the same for a set of words.
-//!
-//! Invariant: a key without a field does not compile, nor does one whose shape does not suit the field's type.
+//! the schema. `words!` does the same for a set of words. A key whose shape does not suit its field's type does not compile.
 
-use std::collections::BTreeMap;
-use std::convert::identity;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use serde_json::Value as Json;
-
-use super::address::{ListenAddress, Peer};
-use super::origin::Origin;
-use super::route::Route;
-use super::schema::{Fallback, KeyGroup, ManifestKey, Names, Shape};
-use super::section::{Item, Section, Value};
-use crate::text::units::{format_duration, format_size};
-
-/// A type that the value of a key becomes.
-pub(super) trait KeyType: Sized {
-    /// The shape of a key of this type, unless its declaration has a narrower one.
-    const SHAPE: Shape;
-
-    /// Reads a value of this shape. Relative paths start at `base`.
-    fn read(item: &Item, base: &Path) -> Option<Self>;
-
-    /// Returns the value as JSON has it; `None` is the same as leaving the key out.
-    fn written(&self, _shape: &Shape) -> Option<Json> {
-        None
-    }
-
-    /// Returns the first key inside the value that says something and is in none of these groups.
-    fn key_beyond(&self, _groups: &[KeyGroup]) -> Option<String> {
-        None
-    }
-}
+use super::{Fallback, KeyGroup, KeyType, ManifestKey, Section, Shape};
 
 /// A plan that a table of the manifest becomes.
 pub(super) trait Table: Default {
@@ -54,8 +22,7 @@ pub(super) trait Table: Default {
 /// - `flat => field: Type;` the keys of another table stand in this one;
 /// - `plain => field: Type;` no key: other code sets the field.
 ///
-/// `= SHAPE` behind the type narrows what the key takes. `for Group` at the end says which kinds take it. The
-/// documentation of the field is that of the key.
+/// `= SHAPE` behind the type narrows what the key takes. `for Group` at the end says which kinds take it. The comment is the key's.
 macro_rules! table {
     (
         $(#[$attr:meta])*
@@ -113,7 +80,7 @@ macro_rules! table {
     (@keys [flat], $ty:ty, $($_:tt)*) => { <$ty as Table>::KEYS };
     (@keys [$key:literal $($required:ident)?], $ty:ty, [$($shape:expr)?], [$($group:ident)?], $doc:expr, [$($default:tt)*]) => {{
         const SHAPE: Shape = table!(@or <$ty as KeyType>::SHAPE, [$($shape)?]);
-        const { assert!(SHAPE.suits(&<$ty as KeyType>::SHAPE), "the shape of a key suits its type") }
+        $( const { assert!($shape.narrows(&<$ty as KeyType>::SHAPE), "the shape of a key suits its type") } )?
         const ONE: &[ManifestKey] = &[ManifestKey {
             name: $key,
             shape: SHAPE,
@@ -171,7 +138,6 @@ macro_rules! words {
 
         impl $name {
             /// Returns the word that a manifest has for it.
-            #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $( Self::$variant => $word, )* }
             }
@@ -227,107 +193,4 @@ pub(super) const fn joined<const N: usize>(parts: &[&[ManifestKey]]) -> [Manifes
 
 pub(super) fn fallback<T: KeyType>(default: &T, shape: &Shape) -> Fallback {
     default.written(shape).map_or(Fallback::Nothing, Fallback::Value)
-}
-
-/// Types that are read from one variant of a value. `written` is the JSON of a default, where there is one.
-macro_rules! read_from {
-    ($( $ty:ty, $shape:expr, $variant:pat, $base:pat => $value:expr $(, written $json:expr)?; )*) => { $(
-        impl KeyType for $ty {
-            const SHAPE: Shape = $shape;
-
-            fn read(item: &Item, $base: &Path) -> Option<Self> {
-                if let $variant = &item.value { Some($value) } else { None }
-            }
-
-            $(fn written(&self, _: &Shape) -> Option<Json> {
-                Some(Json::from($json(*self)))
-            })?
-        }
-    )* };
-}
-
-read_from! {
-    String, Shape::Text, Value::Text(text), _ => text.clone();
-    PathBuf, Shape::Path, Value::Text(path), base => base.join(path);
-    bool, Shape::Flag, Value::Flag(flag), _ => *flag, written identity;
-    Duration, Shape::Duration { zero: true }, Value::Duration(time), _ => *time, written format_duration;
-    SocketAddr, Shape::Address, Value::Address(address), _ => *address;
-    ListenAddress, Shape::ListenAddress, Value::ListenAddress(address), base => address.resolved(base);
-    Route, Shape::Route, Value::Route(route), _ => route.clone();
-    Peer, Shape::Peer, Value::Peer(peer), _ => peer.clone();
-    Origin, Shape::Origin, Value::Origin(origin), _ => origin.clone();
-}
-
-macro_rules! read_number {
-    ($($ty:ty),*) => { $(
-        impl KeyType for $ty {
-            const SHAPE: Shape = Shape::Number { min: 0 };
-
-            fn read(item: &Item, _: &Path) -> Option<Self> {
-                let Value::Number(number) = item.value else { return None };
-                Some(Self::try_from(number).unwrap_or(Self::MAX))
-            }
-
-            fn written(&self, shape: &Shape) -> Option<Json> {
-                let number = u64::try_from(*self).ok()?;
-                Some(if let Shape::Size { .. } = shape { format_size(number).into() } else { number.into() })
-            }
-        }
-    )* };
-}
-
-read_number!(u32, u64, usize);
-
-impl<T: KeyType> KeyType for Option<T> {
-    const SHAPE: Shape = T::SHAPE;
-
-    fn read(item: &Item, base: &Path) -> Option<Self> {
-        T::read(item, base).map(Some)
-    }
-
-    fn written(&self, shape: &Shape) -> Option<Json> {
-        self.as_ref()?.written(shape)
-    }
-
-    fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
-        self.as_ref()?.key_beyond(groups)
-    }
-}
-
-impl<T: KeyType> KeyType for Vec<T> {
-    const SHAPE: Shape = Shape::List(&T::SHAPE);
-
-    fn read(item: &Item, base: &Path) -> Option<Self> {
-        item.list()?.iter().map(|item| T::read(item, base)).collect()
-    }
-}
-
-impl KeyType for [Duration; 2] {
-    const SHAPE: Shape = Shape::Pair(&Duration::SHAPE);
-
-    fn read(item: &Item, base: &Path) -> Option<Self> {
-        Vec::<Duration>::read(item, base)?.try_into().ok()
-    }
-
-    fn written(&self, _: &Shape) -> Option<Json> {
-        Some(self.map(format_duration).to_vec().into())
-    }
-}
-
-impl KeyType for BTreeMap<String, String> {
-    const SHAPE: Shape = Shape::Map(Names::Any, &Shape::Text);
-
-    fn read(item: &Item, _: &Path) -> Option<Self> {
-        let entries = item.table()?.entries.iter();
-        entries.map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned()))).collect()
-    }
-}
-
-/// Sorted by name.
-impl KeyType for Vec<(String, String)> {
-    const SHAPE: Shape = Shape::Map(Names::Variables, &Shape::Text);
-
-    fn read(item: &Item, base: &Path) -> Option<Self> {
-        Some(BTreeMap::read(item, base)?.into_iter().collect())
-    }
 }

@@ -1,6 +1,4 @@
-//! Errors of a plan, with the place in the manifest.
-//!
-//! Invariant: the text of an error is complete: the place, the value found, the values accepted.
+//! Errors of a plan. The text of an error is complete: the place in the manifest, the value found, the values accepted.
 
 use std::io;
 use std::ops::Range;
@@ -26,12 +24,12 @@ pub enum PlanError {
         hint: Option<&'static str>,
     },
     /// The command line makes no sense.
-    #[error("{message}{}", hint_line(*hint))]
+    #[error("{message}{}", hint_line(hint.as_deref()))]
     Usage {
         /// The fault.
-        message: &'static str,
+        message: String,
         /// The remedy.
-        hint: Option<&'static str>,
+        hint: Option<String>,
     },
 }
 
@@ -59,7 +57,7 @@ pub struct Diagnostic {
 /// Bytes of the manifest's text. A span past the end means the end.
 pub(super) type Span = Range<usize>;
 
-/// One thing that is wrong in a manifest, before it has a line and a column.
+/// A [`Diagnostic`] before it has a line and a column.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) span: Span,

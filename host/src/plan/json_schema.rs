@@ -1,18 +1,12 @@
-//! The keys of a manifest as a JSON Schema, for editors.
-//!
-//! Invariant: never narrower than the reader: a manifest that is taken is valid. It is draft 7, which all editors know, and says
-//! nothing that later drafts mean otherwise.
+//! The keys of a manifest as a JSON Schema, for editors: of draft 7, which all know. A manifest that the reader takes is valid.
 
 #![expect(clippy::indexing_slicing, reason = "an assignment to a key of a JSON object adds the key")]
 
 use serde_json::{Map, Value, json};
 
-use super::keys::ROOT;
-use super::names::MAX_NAME;
-use super::schema::{Choice, Fallback, ManifestKey, Names, Shape};
+use super::{Choice, Fallback, MAX_NAME, ManifestKey, Names, ROOT, Shape};
 
 /// Returns the JSON Schema of a manifest.
-#[must_use]
 pub fn json_schema() -> Value {
     let mut schema = table(ROOT);
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
@@ -103,9 +97,7 @@ fn map(names: Names, item: &Shape) -> Value {
     schema
 }
 
-/// 0 to 255, as the address of IPv4 has it.
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
-/// 0 to 65535.
 const PORT: &str = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})";
 /// Wider than what is one: their grammar has hundreds of forms.
 const V6: &str = r"\[[0-9A-Fa-f:.]+(%[0-9]+)?\]";
@@ -116,8 +108,8 @@ const FROM_0: &str = r"[0-9]+(\.[0-9]{1,9})?";
 const TIMES: &str = "(ms|s|m|h)";
 const SIZES: &str = "(B|KiB|MiB|GiB)";
 
-/// Returns the pattern of text that is not free. It matches whatever `scalar` takes, and may match
-/// more. It has no look-around, no class with a name, and no escape that some editor's engine does not take.
+/// Returns the pattern of text that is not free. It matches all that `scalar` takes, and may match more. It has no look-around, no
+/// class with a name, and no escape that some editor's engine does not take.
 fn pattern(shape: &Shape) -> Option<String> {
     let v4 = format!(r"{OCTET}(\.{OCTET}){{3}}");
     let name = format!(r"{LABEL}(\.{LABEL})*\.?");

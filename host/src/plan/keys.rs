@@ -8,12 +8,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::address::{ListenAddress, Peer};
-use super::declare::{KeyType, Table, count, fallback, joined, table, words};
-use super::origin::Origin;
-use super::route::Route;
-use super::schema::{Choice, Fallback, KeyGroup, ManifestKey, Names, Shape};
-use super::section::{Item, Section};
+use super::{
+    Choice, Fallback, Item, KeyGroup, KeyType, ListenAddress, ManifestKey, Names, Origin, Peer, Route,
+    Section, Shape, Table, count, fallback, joined, table, words,
+};
 
 /// The top level of a manifest.
 pub const ROOT: &[ManifestKey] = <Manifest as Table>::KEYS;
@@ -27,10 +25,6 @@ const FROM_1: Shape = Shape::Number { min: 1 };
 const SIZE: Shape = Shape::Size { min: 1, max: u64::MAX };
 /// Less than 8 KiB breaks ordinary clients. Each connection may need a buffer of the limit's size.
 const HEADER_SIZE: Shape = Shape::Size { min: 8 << 10, max: 1 << 20 };
-
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
 
 /// An app: what one manifest or one command line describes.
 #[derive(Clone, Debug)]
@@ -78,9 +72,9 @@ table! {
         /// The app's name, in logs and in the report.
         "name" => name: String = Shape::Label, or(String::new(), "the name of the manifest's folder");
         /// Longest graceful stop of the whole app. 0 cuts off at once.
-        "grace" => grace: Duration, or(secs(25));
+        "grace" => grace: Duration, or(Duration::from_secs(25));
         /// Longest stop of the whole app after a component has failed.
-        "fail-grace" => fail_grace: Duration, or(secs(5));
+        "fail-grace" => fail_grace: Duration, or(Duration::from_secs(5));
         /// Time after TERM in which the app is not ready, but serves; then the stop begins.
         "drain-delay" => drain_delay: Duration, or(Duration::ZERO);
         /// The table of signals that holds while the app runs.
@@ -125,7 +119,7 @@ table! {
         /// Whether the new instance starts before the old one has ended, on a reload.
         "overlap" => overlap: bool, for Overlap;
         /// Longest time from the start of an instance until it is ready.
-        "start-timeout" => start_timeout: Duration = ABOVE_0, or(secs(10));
+        "start-timeout" => start_timeout: Duration = ABOVE_0, or(Duration::from_secs(10));
         /// Most bytes of all linear memories of one instance together.
         "memory" => memory: u64 = SIZE, or(256 << 20);
         /// Whether it reads the standard input. At most one component of an app does.
@@ -159,7 +153,7 @@ table! {
         /// The number of its instances, and how long each stays.
         "instances" => instances: InstancesPlan, for Listen;
         /// Longest time until the response to a request begins.
-        "request-timeout" => request_timeout: Duration = ABOVE_0, or(secs(30)), for Requests;
+        "request-timeout" => request_timeout: Duration = ABOVE_0, or(Duration::from_secs(30)), for Requests;
         /// Limits of what clients may use up.
         "limits" => limits: LimitsPlan, for Listen;
         /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
@@ -192,7 +186,7 @@ table! {
         /// Most requests, or connections, that wait for an instance. The host answers one more with 503, or resets it.
         "queue" => queue: usize, or(1024);
         /// Time that an instance stays without work. The last one stays for ever.
-        "idle" => idle: Duration = ABOVE_0, or(secs(60));
+        "idle" => idle: Duration = ABOVE_0, or(Duration::from_secs(60));
     }
 }
 
@@ -207,9 +201,9 @@ table! {
         /// Most bytes of a request's body. No limit unless set.
         "body-size" => body_size: Option<u64> = SIZE, for Requests;
         /// Longest time for the head of a request to arrive.
-        "header-timeout" => header_timeout: Duration = ABOVE_0, or(secs(10));
+        "header-timeout" => header_timeout: Duration = ABOVE_0, or(Duration::from_secs(10));
         /// Time that a connection stays open without a request.
-        "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(secs(75));
+        "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(Duration::from_secs(75));
     }
 }
 
@@ -221,7 +215,7 @@ table! {
         /// A service calls `alive` of `curfew:lifecycle/host` instead.
         "path" => path: Option<String> = Shape::RequestPath;
         /// Time between two such requests, or longest time between two calls of `alive`.
-        "every" => every: Duration = ABOVE_0, or(secs(10));
+        "every" => every: Duration = ABOVE_0, or(Duration::from_secs(10));
         /// Longest time until the response begins, for the kind `http`.
         "timeout" => timeout: Duration = ABOVE_0, or(every, "the value of `every`");
         /// The number of misses in a row after which the component has failed.
@@ -270,14 +264,13 @@ table! {
         /// The first pause before a restart, and the longest one. Each pause is twice the one before, less up to a
         /// quarter by chance: `["200ms", "30s"]` is 200 ms, 400 ms, 800 ms and so on, at most 30 s. After a run as
         /// long as the longest pause, the next pause is the first one again.
-        "backoff" => backoff: [Duration; 2], or([Duration::from_millis(200), secs(30)]);
+        "backoff" => backoff: [Duration; 2], or([Duration::from_millis(200), Duration::from_secs(30)]);
     }
 }
 
 impl ComponentPlan {
     /// Returns the first key that says something other than its default and is in none of these groups, as a manifest
     /// writes it. Every kind takes [`KeyGroup::General`].
-    #[must_use]
     pub fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
         KeyType::key_beyond(self, groups)
     }

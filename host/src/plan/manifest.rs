@@ -8,10 +8,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, Error};
 
-use super::declare::Table;
-use super::error::{PlanError, Problem, Span};
-use super::keys::{Components, Manifest, Plan};
-use super::names::{absolute, folder_name};
+use super::{Components, Manifest, Plan, PlanError, Problem, Span, Table, absolute, folder_name};
 use super::{checks, read, scalar};
 use crate::text::units::suggest_unit;
 
@@ -46,8 +43,7 @@ impl Plan {
         }
     }
 
-    /// The same for a text that was read from `path`. The file itself is not looked at, but its folder is
-    /// where relative paths start.
+    /// Reads and checks a text that was read from `path`. Relative paths start at the folder of `path`.
     ///
     /// # Errors
     /// [`PlanError::Invalid`] with the first thing that is wrong.

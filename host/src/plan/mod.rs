@@ -1,5 +1,4 @@
-//! From the user's manifest or command line to a checked [`Plan`]: defaults, cross-key checks, messages. Opens nothing
-//! but the manifest itself, and knows neither wasmtime nor clap.
+//! From a manifest or a command line to a checked [`Plan`]. Opens nothing but the manifest, and knows neither wasmtime nor clap.
 
 pub mod address;
 mod budget;
@@ -31,3 +30,12 @@ pub use order::{Needs, all_waves, reversed};
 pub use origin::{Origin, OriginHost, OriginPort, parse_origin};
 pub use resolved::{KindDefaults, Resolved};
 pub use route::{Route, RouteHost, RouteTable, parse_route};
+
+pub(in crate::plan) use address::*;
+pub(in crate::plan) use budget::time_to_go;
+pub(in crate::plan) use declare::{Table, count, fallback, joined, table, words};
+pub(in crate::plan) use error::{Problem, Span};
+pub(in crate::plan) use names::*;
+pub(in crate::plan) use order::waves;
+pub(in crate::plan) use schema::*;
+pub(in crate::plan) use section::*;

@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 /// Longest name of a component, and of an app.
 pub const MAX_NAME: usize = 64;
 
-/// The rule for a component's name, in words.
 pub(super) const NAME_RULE: &str =
     "a name: a-z, 0-9, `-` and `_`, starting with a letter or digit, at most 64 long";
 
 /// Returns whether `name` is a valid name of a component: `[a-z0-9][a-z0-9-_]*`, at most [`MAX_NAME`] long.
-#[must_use]
 pub fn is_component_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.starts_with(plain)
@@ -22,13 +20,11 @@ pub fn is_component_name(name: &str) -> bool {
 }
 
 /// Returns whether `name` is a valid name of an app: short, and without control characters.
-#[must_use]
 pub fn is_app_name(name: &str) -> bool {
     !name.trim().is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control)
 }
 
 /// Returns the valid name of a component nearest to `text`; `component` if nothing of it can stay.
-#[must_use]
 pub fn component_name_from(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
     let clean: String =
@@ -82,7 +78,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, other)| other)
 }
 
-/// Returns `a, b or c`, each between two `quote`.
+/// Returns `a, b or c`, each in quotes.
 pub(super) fn alternatives<'a>(words: impl Iterator<Item = &'a str>, quote: char) -> String {
     let words: Vec<String> = words.map(|word| format!("{quote}{word}{quote}")).collect();
     match words.split_last() {

@@ -1,17 +1,14 @@
 //! The order in which components start and stop: the waves that `after` makes.
-//!
-//! Invariant: each component is in exactly one wave, behind all that it has to wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::Plan;
+use super::Plan;
 
 /// For each key those that it needs.
 pub type Needs<K> = BTreeMap<K, BTreeSet<K>>;
 
-/// Sorts the keys into waves: each is in the wave behind the last of those that it needs, or in the first. Returns the
-/// waves, and the keys that have none: those in a circle, and those that need them. A need that is no key itself counts
-/// for nothing. Loops instead of recursion: a manifest can be as deep as it likes.
+/// Sorts the keys into waves: each is in the wave behind the last of those that it needs, or in the first. Returns the waves, and
+/// the keys that have none: those in a circle, and those that need them. A need that is no key itself does not count.
 pub(super) fn waves<K: Copy + Ord>(needs: &Needs<K>) -> (Vec<Vec<K>>, BTreeSet<K>) {
     let needed_by = reversed(needs);
     let known = |needs: &BTreeSet<K>| needs.iter().filter(|need| needed_by.contains_key(need)).count();
@@ -35,7 +32,6 @@ pub(super) fn waves<K: Copy + Ord>(needs: &Needs<K>) -> (Vec<Vec<K>>, BTreeSet<K
 }
 
 /// Returns for each key those that need it.
-#[must_use]
 pub fn reversed<K: Copy + Ord>(needs: &Needs<K>) -> Needs<K> {
     let mut needed_by: Needs<K> = needs.keys().map(|key| (*key, BTreeSet::new())).collect();
     for (user, needed) in needs {
@@ -49,7 +45,6 @@ pub fn reversed<K: Copy + Ord>(needs: &Needs<K>) -> Needs<K> {
 }
 
 /// Returns the waves of all keys. No manifest has a circle, but the plan of an embedder can: its keys are in the last wave.
-#[must_use]
 pub fn all_waves<K: Copy + Ord>(needs: &Needs<K>) -> Vec<Vec<K>> {
     let (mut waves, circles) = waves(needs);
     waves.extend((!circles.is_empty()).then(|| circles.into_iter().collect()));
@@ -58,13 +53,11 @@ pub fn all_waves<K: Copy + Ord>(needs: &Needs<K>) -> Vec<Vec<K>> {
 
 impl Plan {
     /// Returns the waves of a start, as places in [`Plan::components`].
-    #[must_use]
     pub fn start_waves(&self) -> Vec<Vec<usize>> {
         all_waves(&self.needs())
     }
 
     /// Returns the waves of a stop, as places in [`Plan::components`].
-    #[must_use]
     pub fn stop_waves(&self) -> Vec<Vec<usize>> {
         all_waves(&reversed(&self.needs()))
     }

@@ -1,11 +1,9 @@
-//! The HTTP servers that a component may send requests to.
-//!
-//! Invariant: an origin grants a whole server or several, never a path. A port that is left out is the default one only.
+//! The HTTP servers that a component may send requests to. An origin grants a whole server or several, never a path.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::address::{AddressError, PeerHost, is_host_name, parse_host, split_port};
+use super::{AddressError, PeerHost, is_host_name, parse_host, split_port};
 
 /// A server, or several, as one item of `outbound-http`. Displayed as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,34 +42,28 @@ pub enum OriginPort {
 
 impl Origin {
     /// Returns whether a request to `port` of `host` is granted. An IPv6 address has brackets or not.
-    #[must_use]
     pub fn allows(&self, https: bool, host: &str, port: u16) -> bool {
         let port_allowed = match self.port {
             OriginPort::Default => port == if https { 443 } else { 80 },
             OriginPort::Any => true,
             OriginPort::Port(wanted) => port == wanted,
         };
-        self.https == https && port_allowed && self.host.allows(host)
-    }
-}
-
-impl OriginHost {
-    fn allows(&self, host: &str) -> bool {
         let name = host.strip_suffix('.').unwrap_or(host);
-        match self {
-            Self::Any => !name.is_empty(),
-            Self::Ip(wanted) => {
+        let host_allowed = match &self.host {
+            OriginHost::Any => !name.is_empty(),
+            OriginHost::Ip(wanted) => {
                 let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
                 bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == *wanted)
             }
-            Self::Name(wanted) => name.eq_ignore_ascii_case(wanted),
-            Self::Subdomains(parent) => {
+            OriginHost::Name(wanted) => name.eq_ignore_ascii_case(wanted),
+            OriginHost::Subdomains(parent) => {
                 let end = name.len().checked_sub(parent.len()).and_then(|at| name.split_at_checked(at));
                 end.is_some_and(|(below, end)| {
                     below.len() > 1 && below.ends_with('.') && end.eq_ignore_ascii_case(parent)
                 })
             }
-        }
+        };
+        self.https == https && port_allowed && host_allowed
     }
 }
 
@@ -93,11 +85,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Reads an origin: `http://HOST` or `https://HOST`, either with `:PORT`, and nothing after it. The host may be
-/// `*` or `*.NAME`, the port `*`.
-///
-/// # Errors
-/// Anything else.
+/// Reads an origin: `http://HOST` or `https://HOST`, either with `:PORT`. The host may be `*` or `*.NAME`, the port `*`.
 pub fn parse_origin(text: &str) -> Result<Origin, AddressError> {
     let (https, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
@@ -128,8 +116,7 @@ fn no_scheme(text: &str) -> AddressError {
     let reason = "it does not start with http:// or https://";
     let meant = format!("https://{text}");
     if text == "*" {
-        let hint = "\"http://*:*\" and \"https://*:*\" together are any server".to_owned();
-        AddressError { reason, hint: Some(hint) }
+        AddressError::hinted(reason, "\"http://*:*\" and \"https://*:*\" together are any server")
     } else if text.contains("://") || parse_origin(&meant).is_err() {
         AddressError::new(reason)
     } else {
@@ -209,7 +196,7 @@ mod tests {
             ("https://u:p@a", more, None),
         ] {
             let error = parse_origin(text).unwrap_err();
-            assert_eq!((error.reason, error.hint.as_deref()), (reason, hint), "{text}");
+            assert_eq!((error.reason.as_str(), error.hint.as_deref()), (reason, hint), "{text}");
         }
     }
 

@@ -1,18 +1,14 @@
-//! From parsed TOML to typed values, along the schema: unknown keys, wrong types, values that do not parse.
-//!
-//! Invariant: each problem is noted with its place and reading goes on, so that the user gets the first in the text.
+//! From parsed TOML to typed values, along the schema: unknown keys, wrong types, values that do not parse. Reading goes on after
+//! a problem, so that the user gets the first in the text.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Problem, Span};
-use super::keys::{APP, COMPONENT, ROOT};
-use super::names::{NAME_RULE, component_name_from, is_component_name, nearest};
-use super::scalar::{self, Refusal};
-use super::schema::{ManifestKey, Names, Shape};
-use super::section::{Entry, Item, Section, Value};
+use super::{
+    APP, COMPONENT, Entry, Item, ManifestKey, NAME_RULE, Names, Problem, ROOT, Section, Shape, Span, Value,
+    component_name_from, is_component_name, nearest, scalar,
+};
 
-/// A place in the tree.
 #[derive(Clone, Debug, Default)]
 struct Place {
     /// The `[header]` that it stands under, without brackets.
@@ -40,7 +36,6 @@ impl Place {
         if self.is_item { format!("each item of `{path}`") } else { format!("`{path}`") }
     }
 
-    /// Returns the table as a message names it.
     fn table(&self) -> String {
         match (self.header.as_str(), self.inside.as_str()) {
             ("", _) => "the manifest".to_owned(),
@@ -55,7 +50,6 @@ impl Place {
     }
 }
 
-/// Reads the whole tree.
 pub(super) fn read(root: &Spanned<DeTable<'_>>) -> (Section, Vec<Problem>) {
     let mut reader = Reader { problems: Vec::new() };
     let section = reader.table(root.get_ref(), &(0..0), ROOT, &Place::default());
@@ -122,7 +116,7 @@ impl Reader {
                 let judge = |name: &str, span: &Span| (Some(*shape), wrong_name(name, span, *names));
                 Ok(Value::Table(self.section(table, place, judge)))
             }
-            (Shape::Pair(_), DeValue::Array(items)) if items.len() != 2 => Err(Refusal::default()),
+            (Shape::Pair(_), DeValue::Array(items)) if items.len() != 2 => Err(None),
             (Shape::List(shape) | Shape::Pair(shape), DeValue::Array(items)) => {
                 // A refused item is noted; the others still count for the checks.
                 let place = Place { is_item: true, ..place.clone() };
@@ -132,7 +126,8 @@ impl Reader {
         };
         match read {
             Ok(value) => Some(Item { span, value }),
-            Err(Refusal { reason, hint }) => {
+            Err(refusal) => {
+                let (reason, hint) = refusal.map_or((None, None), |error| (Some(error.reason), error.hint));
                 let (takes, found) = (shape.words(), scalar::found(shape, value.get_ref()));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
                 message.extend(reason.map(|reason| format!(": {reason}")));

@@ -1,31 +1,13 @@
-//! Settings of a component whose defaults depend on its kind, once the kind is known.
-//!
-//! Invariant: the one place that says what a key means which is not there. What a kind's defaults are is for the kind
-//! to say.
+//! Settings of a component whose defaults depend on its kind, once the kind is known. Each kind states its defaults.
 
-use super::keys::{ComponentPlan, HookTiming, OnEnd, ReadyWhen};
+use super::{ComponentPlan, HookTiming, OnEnd, ReadyWhen};
 
-/// The defaults of a component's kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KindDefaults {
-    /// Whether its `run`, or its handler, is async. The host cannot enter a sync one while it works: its hook waits for
-    /// the end, and it has one request at a time, whatever the manifest says.
-    pub is_async: bool,
-    /// The time at which its hook is called, if it is async.
-    pub hook: HookTiming,
-    /// The meaning of its failure.
-    pub on_failure: OnEnd,
-    /// The time at which it is ready.
-    pub ready: ReadyWhen,
-    /// Most instances at a time.
-    pub max_instances: usize,
-    /// Most requests, or connections, in one instance at a time, if it is async.
-    pub concurrency: usize,
-}
-
-/// The settings of a [`ComponentPlan`] that its kind has a say in, without gaps.
+/// The settings of a component that its kind has a say in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
+    /// Whether its `run`, or its handler, is async. The host cannot enter a sync one while it works: its hook waits for the end,
+    /// and it has one request at a time.
+    pub is_async: bool,
     /// The time at which its hook is called.
     pub hook: HookTiming,
     /// The meaning of its failure.
@@ -38,9 +20,11 @@ pub struct Resolved {
     pub concurrency: usize,
 }
 
+/// The defaults of a kind: the settings of a component whose plan has none. `hook` and `concurrency` count if it is async.
+pub type KindDefaults = Resolved;
+
 impl ComponentPlan {
     /// Returns the settings that hold for a component of a kind with these defaults.
-    #[must_use]
     pub fn resolve(&self, kind: &KindDefaults) -> Resolved {
         let instances = &self.http.instances;
         let (hook, concurrency) = match kind.is_async {
@@ -48,6 +32,7 @@ impl ComponentPlan {
             false => (HookTiming::AfterDrain, 1),
         };
         Resolved {
+            is_async: kind.is_async,
             hook,
             on_failure: self.on_failure.unwrap_or(kind.on_failure),
             ready: self.ready.unwrap_or(kind.ready),
@@ -73,7 +58,7 @@ mod tests {
     #[test]
     fn the_manifest_comes_before_the_kind() {
         let mut plan = ComponentPlan::default();
-        let Resolved { hook, on_failure, ready, max_instances, concurrency } = plan.resolve(&KIND);
+        let Resolved { hook, on_failure, ready, max_instances, concurrency, .. } = plan.resolve(&KIND);
         assert_eq!((hook, on_failure, ready), (KIND.hook, KIND.on_failure, KIND.ready));
         assert_eq!((max_instances, concurrency), (7, 9));
         plan.hook = Some(HookTiming::AfterDrain);

@@ -1,15 +1,15 @@
-//! Routes: which component of an address gets a request, and how people write that: `api.example.com/v1`,
-//! `*.example.com`, `/static`.
+//! Routes: which component of an address gets a request, and how people write that: `api.example.com/v1`, `*.example.com`,
+//! `/static`.
 //!
-//! Invariant: the most specific route wins, by host first, then by path. Nothing is stripped or decoded. A text that is taken
-//! can match a request; one that would mean something else on another server is refused with what was probably meant.
+//! Invariant: the most specific route wins, by host first, then by path. A text that would mean something else on another server,
+//! or could match no request, is refused with what was probably meant.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::address::{AddressError, is_host_name, parse_bracketed};
+use super::{AddressError, is_host_name, parse_bracketed};
 
 /// Longest name of the DNS: a longer `host` matches no route, and is not worth the search.
 const MAX_HOST: usize = 253;
@@ -63,7 +63,6 @@ pub struct RouteTable<T> {
 
 impl<T> RouteTable<T> {
     /// Makes the table of targets and their routes; a target without routes gets the rest. Of two equal routes the first counts.
-    #[must_use]
     pub fn new(entries: impl IntoIterator<Item = (Vec<Route>, T)>) -> Self {
         let mut table = Self {
             targets: Vec::new(),
@@ -94,9 +93,8 @@ impl<T> RouteTable<T> {
         table
     }
 
-    /// Returns the target of a request. `host` is as the request has it, with a port or without; `path` is its path
-    /// without the query. It allocates only for a host with capitals, or one that is an IPv6 address.
-    #[must_use]
+    /// Returns the target of a request. `path` has no query, `host` may have a port. It allocates only for a host with capitals,
+    /// or one that is an IPv6 address.
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&T> {
         let has_hosts = !(self.exact.is_empty() && self.subdomains.is_empty());
         let by_host = host.filter(|_| has_hosts).and_then(|host| self.by_host(host, path));
@@ -130,8 +128,7 @@ fn parents(host: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(first, |host| Some(host.split_once('.')?.1))
 }
 
-/// Returns the host of a request as routes have it: without port and final dot, in lower case. `None` is one that no
-/// route can have.
+/// Returns the host of a request as routes have it: without port and final dot, in lower case. No route can have `None`.
 fn normal_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(rest) = host.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
@@ -151,9 +148,6 @@ fn normal_host(host: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Reads a route: a host, a path, or both. The host is a name, `*.` and a name, or an IP address, without a port.
-///
-/// # Errors
-/// Anything else.
 pub fn parse_route(text: &str) -> Result<Route, AddressError> {
     if text.is_empty() {
         return Err(AddressError::new("it is empty"));
@@ -164,10 +158,10 @@ pub fn parse_route(text: &str) -> Result<Route, AddressError> {
     let (host, path) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
     if host == "*" || text == "/*" {
         return Err(match path {
-            "" | "/" | "/*" => AddressError {
-                reason: "it is every request",
-                hint: Some("leave `routes` out: the component gets what no other route takes".to_owned()),
-            },
+            "" | "/" | "/*" => AddressError::hinted(
+                "it is every request",
+                "leave `routes` out: the component gets what no other route takes",
+            ),
             path => AddressError::but("any host is written by leaving it out", path),
         });
     }
@@ -219,21 +213,14 @@ fn parse_path(host: &str, path: &str) -> Result<String, AddressError> {
     if path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(AddressError::new("no segment of a path is empty, `.` or `..`"));
     }
-    if !path.bytes().all(may_stand_in_a_path) || !is_encoded(path) {
+    // Clients send any other byte encoded, and a route with it would never match.
+    let stands = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@%".contains(&byte);
+    let is_encoded =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    if !path.bytes().all(stands) || !path.split('%').skip(1).all(is_encoded) {
         return Err(AddressError::new("what cannot stand in the path of a URL is written as %XX"));
     }
     Ok(path.to_owned())
-}
-
-/// Returns whether clients send this byte as it is. Any other comes encoded, and would never match.
-fn may_stand_in_a_path(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@%".contains(&byte)
-}
-
-/// Returns whether two digits follow each `%`.
-fn is_encoded(path: &str) -> bool {
-    let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
-    path.split('%').skip(1).all(|rest| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(is_digit)))
 }
 
 #[cfg(test)]

@@ -1,64 +1,45 @@
-//! One single value of a manifest: reading it, and the words of a message about it.
-//!
-//! Invariant: the user's text is quoted with escapes and cut short, so no message can grow or play with a terminal.
+//! One single value of a manifest: reading it, and the words of a message about it. The user's text is quoted with escapes and
+//! cut short, so no message can grow or play with a terminal.
 
 use toml::de::DeValue;
 
-use super::address::{AddressError, parse_listen, parse_listen_address, parse_peer, parse_request_path};
-use super::names::{is_app_name, is_component_name, nearest};
-use super::origin::parse_origin;
-use super::route::parse_route;
-use super::schema::Shape;
-use super::section::Value;
+use super::{
+    AddressError, Shape, Value, is_app_name, is_component_name, nearest, parse_listen, parse_listen_address,
+    parse_origin, parse_peer, parse_request_path, parse_route,
+};
 use crate::text::units::{parse_duration, parse_size, suggest_unit};
 
 /// Longest text of the user's that a message repeats.
 const QUOTED: usize = 60;
 
-/// The reason why a value is not taken, where its type alone does not tell.
-#[derive(Debug, Default)]
-pub(super) struct Refusal {
-    pub(super) reason: Option<String>,
-    pub(super) hint: Option<String>,
-}
-
-impl Refusal {
-    pub(super) fn because(reason: impl ToString) -> Self {
-        Self { reason: Some(reason.to_string()), hint: None }
-    }
-}
-
-impl From<AddressError> for Refusal {
-    fn from(error: AddressError) -> Self {
-        Self { reason: Some(error.reason.to_owned()), hint: error.hint }
-    }
-}
+/// The reason why a value is not taken; `None` where its type alone tells.
+pub(super) type Refusal = Option<AddressError>;
 
 /// Reads a value that is neither a list nor a table.
 pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal> {
-    let text = || found.as_str().ok_or_else(Refusal::default);
+    let text = || found.as_str().ok_or(None);
     let own = |is_valid: &dyn Fn(&str) -> bool| match text()? {
         text if is_valid(text) => Ok(Value::Text(text.to_owned())),
-        _ => Err(Refusal::default()),
+        _ => Err(None),
     };
     match shape {
-        Shape::Flag => found.as_bool().map(Value::Flag).ok_or_else(Refusal::default),
+        Shape::Flag => found.as_bool().map(Value::Flag).ok_or(None),
         Shape::Number { min } => {
-            let digits = found.as_integer().ok_or_else(Refusal::default)?;
+            let digits = found.as_integer().ok_or(None)?;
             let number = i64::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(-1);
             let number = u64::try_from(number).ok().filter(|number| number >= min);
-            number.map(Value::Number).ok_or_else(Refusal::default)
+            number.map(Value::Number).ok_or(None)
         }
         Shape::Duration { zero } => match parse_duration(text()?) {
-            Ok(duration) if duration.is_zero() && !zero => Err(Refusal::because("it must be above 0")),
+            Ok(duration) if duration.is_zero() && !zero => Err(Some(AddressError::new("it must be above 0"))),
             Ok(duration) => Ok(Value::Duration(duration)),
-            Err(error) => Err(Refusal::because(error)),
+            Err(error) => Err(Some(AddressError::new(error))),
         },
         Shape::Size { min, max } => match parse_size(text()?) {
-            Ok(0) => Err(Refusal::because("it must be above 0")),
+            Ok(0) => Err(Some(AddressError::new("it must be above 0"))),
             Ok(size) if (*min..=*max).contains(&size) => Ok(Value::Number(size)),
-            Ok(_) => Err(Refusal::default()),
-            Err(error) => Err(Refusal::because(error)),
+            Ok(_) => Err(None),
+            Err(error) => Err(Some(AddressError::new(error))),
         },
         Shape::Address => Ok(Value::Address(parse_listen(text()?)?)),
         Shape::ListenAddress => Ok(Value::ListenAddress(parse_listen_address(text()?)?)),
@@ -66,19 +47,18 @@ pub(super) fn read(shape: &Shape, found: &DeValue<'_>) -> Result<Value, Refusal>
         Shape::Route => Ok(Value::Route(parse_route(text()?)?)),
         Shape::Peer => Ok(Value::Peer(parse_peer(text()?)?)),
         Shape::Origin => Ok(Value::Origin(parse_origin(text()?)?)),
-        Shape::Path | Shape::GuestPath if text()?.is_empty() => Err(Refusal::because("it is empty")),
+        Shape::Path | Shape::GuestPath if text()?.is_empty() => Err(Some(AddressError::new("it is empty"))),
         Shape::Text | Shape::Path | Shape::GuestPath if text()?.contains('\0') => {
-            Err(Refusal::because("there is a NUL in it"))
+            Err(Some(AddressError::new("there is a NUL in it")))
         }
         Shape::Text | Shape::Path | Shape::GuestPath => own(&|_| true),
         Shape::Label => own(&is_app_name),
         Shape::Component => own(&is_component_name),
         Shape::Choice(choices) => own(&|word| choices.iter().any(|choice| choice.word == word)),
-        Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(Refusal::default()),
+        Shape::List(_) | Shape::Pair(_) | Shape::Table(_) | Shape::Map(..) => Err(None),
     }
 }
 
-/// Returns the value found, in words.
 pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
     match (value, shape) {
         (DeValue::String(text), _) => quoted(text),

@@ -1,10 +1,8 @@
-//! The vocabulary of a manifest: keys, the shapes of their values, and the words for both.
-//!
-//! Invariant: a manifest takes what the schema has, and nothing else. The keys themselves are in `keys`.
+//! The vocabulary of a manifest: keys, the shapes of their values, and the words for both. The keys themselves are in `keys`.
 
 use serde_json::Value;
 
-use super::names::{NAME_RULE, alternatives};
+use super::{NAME_RULE, alternatives};
 use crate::text::units::format_size;
 
 /// One key of a table.
@@ -23,7 +21,6 @@ pub struct ManifestKey {
 
 impl ManifestKey {
     /// Returns what the key is for, and which kinds take it where not all do.
-    #[must_use]
     pub fn doc(&self) -> String {
         match self.group.kinds() {
             Some(kinds) => format!("{} Only for {kinds}.", self.doc.trim_start()),
@@ -51,7 +48,6 @@ pub enum Fallback {
 
 impl Fallback {
     /// Returns what holds, in words; nothing for [`Self::Required`] and [`Self::Nothing`].
-    #[must_use]
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Required | Self::Nothing => None,
@@ -166,7 +162,6 @@ pub struct Choice {
 
 impl Choice {
     /// Returns what the word means.
-    #[must_use]
     pub fn doc(&self) -> &'static str {
         self.doc.trim_start()
     }
@@ -174,7 +169,6 @@ impl Choice {
 
 impl Shape {
     /// Returns what it takes, in words that follow "takes".
-    #[must_use]
     pub fn words(&self) -> String {
         let fixed = match self {
             Self::Choice(choices) => return alternatives(choices.iter().map(|choice| choice.word), '"'),
@@ -208,25 +202,13 @@ impl Shape {
         fixed.to_owned()
     }
 
-    /// Returns whether both are read as values of one type: a key can have this shape where its type has the other one.
-    pub(super) const fn suits(&self, other: &Self) -> bool {
-        use Shape::{Address, Choice, Component, Duration, Flag, GuestPath, Label, List, ListenAddress, Map};
-        use Shape::{Number, Origin, Pair, Path, Peer, RequestPath, Route, Size, Table, Text};
-        match (self, other) {
-            (List(item) | Pair(item), List(other) | Pair(other)) | (Map(_, item), Map(_, other)) => {
-                item.suits(other)
-            }
-            (Text | Label | Component | Path | GuestPath | RequestPath, Text | Path)
-            | (Size { .. } | Number { .. }, Number { .. })
-            | (Duration { .. }, Duration { .. })
-            | (Flag, Flag)
-            | (Choice(_), Choice(_))
-            | (Address, Address)
-            | (ListenAddress, ListenAddress)
-            | (Route, Route)
-            | (Peer, Peer)
-            | (Origin, Origin)
-            | (Table(_), Table(_)) => true,
+    /// Returns whether a key whose type has the shape `wide` can have this one.
+    pub(super) const fn narrows(&self, wide: &Self) -> bool {
+        match (self, wide) {
+            (Self::List(item), Self::List(wide)) => item.narrows(wide),
+            (Self::Label | Self::Component | Self::GuestPath | Self::RequestPath, Self::Text)
+            | (Self::Size { .. } | Self::Number { .. }, Self::Number { .. })
+            | (Self::Duration { .. }, Self::Duration { .. }) => true,
             _ => false,
         }
     }

@@ -1,18 +1,17 @@
-//! The values of a manifest, each with its place in the text: what `read` makes, and `checks` and `keys` take.
-//!
-//! Invariant: every value carries the bytes it came from, and has the type that its key's shape asks for.
+//! The values of a manifest, each with its place in the text and the type that its key's shape asks for; and the types of plans
+//! that they are read into.
 
+use std::collections::BTreeMap;
+use std::convert::identity;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::address::{ListenAddress, Peer};
-use super::declare::KeyType;
-use super::error::Span;
-use super::origin::Origin;
-use super::route::Route;
+use serde_json::Value as Json;
 
-/// A value that has the type its key takes.
+use super::{KeyGroup, ListenAddress, Names, Origin, Peer, Route, Shape, Span};
+use crate::text::units::{format_duration, format_size};
+
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Text(String),
@@ -29,7 +28,6 @@ pub(super) enum Value {
     Table(Section),
 }
 
-/// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) span: Span,
@@ -71,12 +69,11 @@ impl Section {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Returns whether the key was written, with whatever value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some() || self.is_refused(key)
     }
 
-    /// Returns whether something is wrong in the value of the key, so that its meaning is not known.
+    /// Returns whether something is wrong in the value of the key.
     pub(super) fn is_refused(&self, key: &str) -> bool {
         self.refused.iter().any(|refused| refused == key)
     }
@@ -100,8 +97,129 @@ impl Section {
         self.item(key).and_then(Item::table)
     }
 
-    /// Returns the tables in it with their keys.
     pub(super) fn tables(&self) -> impl Iterator<Item = (&str, &Section)> {
         self.entries.iter().filter_map(|entry| Some((entry.key.as_str(), entry.item.table()?)))
+    }
+}
+
+/// A type that the value of a key becomes.
+pub(super) trait KeyType: Sized {
+    /// The shape of a key of this type, unless its declaration has a narrower one.
+    const SHAPE: Shape;
+
+    /// Reads a value of this shape. Relative paths start at `base`.
+    fn read(item: &Item, base: &Path) -> Option<Self>;
+
+    /// Returns the value as JSON has it; `None` is the same as leaving the key out.
+    fn written(&self, _shape: &Shape) -> Option<Json> {
+        None
+    }
+
+    /// Returns the first key inside the value that says something and is in none of these groups.
+    fn key_beyond(&self, _groups: &[KeyGroup]) -> Option<String> {
+        None
+    }
+}
+
+/// Types that are read from one variant of a value. `written` is the JSON of a default, where there is one.
+macro_rules! read_from {
+    ($( $ty:ty, $shape:expr, $variant:pat, $base:pat => $value:expr $(, written $json:expr)?; )*) => { $(
+        impl KeyType for $ty {
+            const SHAPE: Shape = $shape;
+
+            fn read(item: &Item, $base: &Path) -> Option<Self> {
+                if let $variant = &item.value { Some($value) } else { None }
+            }
+
+            $(fn written(&self, _: &Shape) -> Option<Json> {
+                Some(Json::from($json(*self)))
+            })?
+        }
+    )* };
+}
+
+read_from! {
+    String, Shape::Text, Value::Text(text), _ => text.clone();
+    PathBuf, Shape::Path, Value::Text(path), base => base.join(path);
+    bool, Shape::Flag, Value::Flag(flag), _ => *flag, written identity;
+    Duration, Shape::Duration { zero: true }, Value::Duration(time), _ => *time, written format_duration;
+    SocketAddr, Shape::Address, Value::Address(address), _ => *address;
+    ListenAddress, Shape::ListenAddress, Value::ListenAddress(address), base => address.resolved(base);
+    Route, Shape::Route, Value::Route(route), _ => route.clone();
+    Peer, Shape::Peer, Value::Peer(peer), _ => peer.clone();
+    Origin, Shape::Origin, Value::Origin(origin), _ => origin.clone();
+}
+
+macro_rules! read_number {
+    ($($ty:ty),*) => { $(
+        impl KeyType for $ty {
+            const SHAPE: Shape = Shape::Number { min: 0 };
+
+            fn read(item: &Item, _: &Path) -> Option<Self> {
+                let Value::Number(number) = item.value else { return None };
+                Some(Self::try_from(number).unwrap_or(Self::MAX))
+            }
+
+            fn written(&self, shape: &Shape) -> Option<Json> {
+                let number = u64::try_from(*self).ok()?;
+                Some(if let Shape::Size { .. } = shape { format_size(number).into() } else { number.into() })
+            }
+        }
+    )* };
+}
+
+read_number!(u32, u64, usize);
+
+impl<T: KeyType> KeyType for Option<T> {
+    const SHAPE: Shape = T::SHAPE;
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        T::read(item, base).map(Some)
+    }
+
+    fn written(&self, shape: &Shape) -> Option<Json> {
+        self.as_ref()?.written(shape)
+    }
+
+    fn key_beyond(&self, groups: &[KeyGroup]) -> Option<String> {
+        self.as_ref()?.key_beyond(groups)
+    }
+}
+
+impl<T: KeyType> KeyType for Vec<T> {
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        item.list()?.iter().map(|item| T::read(item, base)).collect()
+    }
+}
+
+impl KeyType for [Duration; 2] {
+    const SHAPE: Shape = Shape::Pair(&Duration::SHAPE);
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        Vec::<Duration>::read(item, base)?.try_into().ok()
+    }
+
+    fn written(&self, _: &Shape) -> Option<Json> {
+        Some(self.map(format_duration).to_vec().into())
+    }
+}
+
+impl KeyType for BTreeMap<String, String> {
+    const SHAPE: Shape = Shape::Map(Names::Any, &Shape::Text);
+
+    fn read(item: &Item, _: &Path) -> Option<Self> {
+        let entries = item.table()?.entries.iter();
+        entries.map(|entry| Some((entry.key.clone(), entry.item.text()?.to_owned()))).collect()
+    }
+}
+
+/// Sorted by name.
+impl KeyType for Vec<(String, String)> {
+    const SHAPE: Shape = Shape::Map(Names::Variables, &Shape::Text);
+
+    fn read(item: &Item, base: &Path) -> Option<Self> {
+        Some(BTreeMap::read(item, base)?.into_iter().collect())
     }
 }

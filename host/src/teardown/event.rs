@@ -1,17 +1,82 @@
-//! Events that the machine takes, and actions that it returns.
+//! Events that the machine takes, the causes of a stop among them, and the actions that it returns.
 
 use std::time::Duration;
 
-use super::{Cause, ExitCode, GenerationId, Level, Outcome, Requester, Signal};
+use super::{ExitCode, GenerationId, Level, Outcome};
+
+/// Signals that the app handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// `SIGTERM`
+    Term,
+    /// `SIGINT`
+    Int,
+    /// `SIGQUIT`
+    Quit,
+    /// `SIGHUP` with a manifest, while the terminal is there or if there never was one: a reload.
+    Hup,
+    /// `SIGHUP` with no manifest, or when the terminal is gone: a stop.
+    Hangup,
+    /// `SIGUSR1`
+    Usr1,
+}
+
+impl Signal {
+    /// Returns the signal's number on Linux.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Hup | Self::Hangup => 1,
+            Self::Int => 2,
+            Self::Quit => 3,
+            Self::Usr1 => 10,
+            Self::Term => 15,
+        }
+    }
+
+    /// Returns the signal's name, for instance `SIGTERM`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hup | Self::Hangup => "SIGHUP",
+            Self::Int => "SIGINT",
+            Self::Quit => "SIGQUIT",
+            Self::Usr1 => "SIGUSR1",
+            Self::Term => "SIGTERM",
+        }
+    }
+}
+
+/// Source of a stop request that is no signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requester {
+    /// An operator, or an embedder.
+    Operator,
+    /// A component, through `request-stop`.
+    Component(GenerationId),
+}
+
+/// Cause of a stop of the app or of one generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The process got a signal.
+    Signal(Signal),
+    /// A component failed.
+    Failure(GenerationId),
+    /// A component ended normally.
+    Finished(GenerationId),
+    /// An operator or a component asked for it.
+    Request(Requester),
+    /// A new generation takes over, or the manifest does not name the component any more. The app itself never stops for this.
+    Reload,
+    /// A task of the host died, which is a bug.
+    HostBug(&'static str),
+}
 
 /// An event, as the supervisor reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// All components are loaded, and can start.
+pub(crate) enum Event {
     Loaded,
     /// The `run` of a component has been entered.
     Entered(GenerationId),
-    /// A component is ready: those that come after it can start.
     Ready(GenerationId),
     /// The `run` of a component has returned without an error.
     Returned(GenerationId),
@@ -19,31 +84,25 @@ pub enum Event {
     Failed(GenerationId),
     /// One of a component's instances has failed; others take its place.
     Lost(GenerationId),
-    /// A component failed its health check.
     Unhealthy(GenerationId),
     /// Nothing of a component is left.
     Ended(GenerationId, Outcome),
-    /// A signal arrived.
     Signal(Signal),
-    /// A component or an embedder asks for a graceful stop.
     StopRequested(Requester),
     /// An operator stops the app, with `drain-delay` or without it. A stop without it also ends a delay under way.
     OperatorStop(Urgency),
     /// An operator stops one component, gracefully or at once; the others go on.
     StopOne(GenerationId, Urgency),
-    /// An operator asks for a reload.
     ReloadRequested,
     /// The rollout that was prepared failed, or changes nothing.
     NothingToChange,
-    /// A task of the host died.
     HostBug(&'static str),
-    /// Time has passed.
     Clock,
 }
 
 /// Urgency of an operator's stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// The app stops with `drain-delay`, a component with its grace.
     Graceful,
     /// The app stops without `drain-delay`, a component without grace.
@@ -53,31 +112,24 @@ pub enum Urgency {
 /// An action for the supervisor. The order of the list is the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an action that is dropped leaves the stop stuck"]
-pub enum Action {
-    /// Start this component.
+pub(crate) enum Action {
     Start(GenerationId),
     /// Report that this component failed, because it was not ready in time.
     FailStart(GenerationId),
     /// Drop this component if its `run` has not been entered yet.
     Abandon(GenerationId),
-    /// Report the new level.
     Raise(Level),
     /// Tell this component to stop, with the cause and the time of its cut-off.
     Ask {
-        /// Its id.
         id: GenerationId,
-        /// Cause that it is told.
         cause: Cause,
-        /// When it is cut off.
         deadline: Duration,
     },
     /// Cut this component off, on both prongs.
     Cut(GenerationId),
     /// Report a restart after this pause. A pool restarts its instance itself; the machine starts any other component again.
     Restart {
-        /// Its id.
         id: GenerationId,
-        /// Time until the start.
         pause: Duration,
     },
     /// Report that this component has spent its restart budget. The app stops.
@@ -98,7 +150,6 @@ pub enum Action {
     NoteSignal(Signal),
     /// Refuse a reload, because the app stops.
     RefuseReload,
-    /// Print one line for each component.
     PrintStatus,
     /// Write the report and leave with this code.
     Leave(ExitCode),

@@ -1,5 +1,4 @@
-//! Exit code of an app that ran: one pure function of cause and outcomes (I11). `cli/src/exit_code.rs` maps
-//! errors before that to the same codes.
+//! Exit code of an app that ran (I11). `cli/src/exit_code.rs` maps errors before that to the same codes.
 
 use super::{Outcome, Signal};
 

@@ -1,33 +1,45 @@
-//! Generations: state, role, readiness and verdict of one, and the collection of all.
+//! Generations: policy, state, role, readiness and verdict of one, and the collection of all.
 //!
 //! Invariant: a state changes only in [`Generations::set`], so the list of deadlines agrees with the states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::Cause;
 use super::restart_budget::RestartBudget;
-use super::{Cause, GenerationPolicy};
+use crate::plan::{OnEnd, RestartPlan};
 
 /// Number of a generation, unique in the app. Later generations have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(pub usize);
 
-/// Phase of a generation. Phases only move forward, until a restart.
+/// Policy of one generation.
+#[derive(Clone, Debug)]
+pub(crate) struct GenerationPolicy {
+    /// Longest time between its notice and its cut-off, within the slice of its wave. `None`: the whole slice.
+    pub(crate) grace: Option<Duration>,
+    pub(crate) start_timeout: Duration,
+    pub(crate) on_exit: OnEnd,
+    pub(crate) on_failure: OnEnd,
+    /// Effect of the failure of one of its instances, if it is a pool.
+    pub(crate) on_lost: OnEnd,
+    /// Restart budget, if one of these effects is a restart.
+    pub(crate) restart: RestartPlan,
+    /// Generations that it depends on: it starts once they are ready, and stops before them.
+    pub(crate) after: Vec<GenerationId>,
+    /// Whether it is a pool of instances that are replaced one by one: a failed instance is a `Lost`, not a `Failed`.
+    pub(crate) pooled: bool,
+}
+
+/// Phase of a generation, see [`State`]. Phases only move forward, until a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// It has ended, and starts again after a pause.
+pub(crate) enum Phase {
     Backoff,
-    /// Nothing of it exists.
     Pending,
-    /// It is being instantiated.
     Starting,
-    /// Its `run` has been entered.
     Running,
-    /// It was asked to stop.
     Asked,
-    /// It was cut off.
     Cut,
-    /// It has ended.
     Ended,
 }
 
@@ -72,21 +84,33 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It has not been started, or its pause is over; `last` is the outcome of its last run.
-    Pending { last: Outcome },
-    /// It starts again at `until`.
-    Backoff { until: Duration, last: Outcome },
+    Pending {
+        last: Outcome,
+    },
+    Backoff {
+        until: Duration,
+        last: Outcome,
+    },
     /// Instantiation has to end by `bound`.
-    Starting { bound: Option<Duration> },
-    /// It has to be ready by `ready_by`.
-    Running { ready_by: Option<Duration> },
+    Starting {
+        bound: Option<Duration>,
+    },
+    Running {
+        ready_by: Option<Duration>,
+    },
     /// It was asked to stop, or failed; it is cut off at `deadline`.
-    Asked { deadline: Duration },
+    Asked {
+        deadline: Duration,
+    },
     /// It was cut off, and is stuck if it has not ended by `gone_by`.
-    Cut { gone_by: Option<Duration> },
+    Cut {
+        gone_by: Option<Duration>,
+    },
     /// It could not be ended. No other generation waits for it.
     Stuck,
-    /// It has ended, and does not start again.
-    Ended { outcome: Outcome },
+    Ended {
+        outcome: Outcome,
+    },
 }
 
 impl State {
@@ -142,12 +166,10 @@ pub(super) enum Verdict {
     /// One of its instances failed, which stops the app.
     InstanceLost,
     Failed,
-    /// Its restart budget is spent.
     GaveUp,
 }
 
 impl Verdict {
-    /// Returns the outcome of a run with this verdict that ended with `outcome`.
     pub(super) fn over(self, outcome: Outcome) -> Outcome {
         match (self, outcome) {
             (Self::Sound, outcome) => outcome,
@@ -222,7 +244,6 @@ impl Generation {
         self.is_ready() && (self.lives() || self.phase() == Phase::Ended)
     }
 
-    /// Returns whether its end can affect the app.
     pub(super) fn counts(&self) -> bool {
         self.role <= Role::Serving
     }

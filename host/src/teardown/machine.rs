@@ -1,6 +1,5 @@
-//! The machine: its state, every event at every level, and queries.
-//!
-//! The caller passes all times in. They count from the start of the app, on a clock that stands still while the process is stopped.
+//! The machine: its state, every event at every level, and queries. The caller passes all times in. They count from the start of
+//! the app, on a clock that stands still while the process is stopped.
 
 mod escalation;
 mod lifecycle;
@@ -11,9 +10,8 @@ mod signals;
 use std::time::Duration;
 
 use escalation::Stop;
-use lifecycle::GenerationEvent;
 use rollout::Rollouts;
-pub use rollout::{Incoming, Rollout};
+pub(crate) use rollout::{Incoming, Rollout};
 use signals::Debounce;
 
 use super::generation::{Generation, Generations, Role};
@@ -22,11 +20,9 @@ use super::{
     Action, Cause, Event, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy, Requester, Urgency,
 };
 
-/// State machine of the app.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     policy: Policy,
-    /// Whether all components are loaded, so that they may start.
     loaded: bool,
     stop: Stop,
     generations: Generations,
@@ -39,9 +35,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Returns a machine at level `running` in which nothing has started. Ids follow the order of `policies`, from 0. `seed` is for
-    /// the jitter of pauses.
-    pub fn new(policy: Policy, policies: Vec<GenerationPolicy>, seed: u64) -> Self {
+    /// Returns a machine in which nothing has started. Ids follow `policies`, from 0. `seed` is for the jitter of pauses.
+    pub(crate) fn new(policy: Policy, policies: Vec<GenerationPolicy>, seed: u64) -> Self {
         let mut generations = Generations::default();
         for (at, policy) in policies.into_iter().enumerate() {
             generations.insert(GenerationId(at), Generation::new(policy, Role::Serving, false));
@@ -59,16 +54,15 @@ impl Machine {
         }
     }
 
-    /// Sets the policy of a generation before the app is loaded: its kind is known by then, and nothing has started.
-    pub fn set_policy(&mut self, id: GenerationId, policy: GenerationPolicy) {
+    /// Sets the policy of a generation: before the app is loaded, when its kind is known, and when a rollout keeps it.
+    pub(crate) fn set_policy(&mut self, id: GenerationId, policy: GenerationPolicy) {
         if let Some(generation) = self.generations.get_mut(id) {
             generation.policy = policy;
         }
     }
 
-    /// Takes one event and returns the actions that follow.
     #[must_use = "an action that is dropped leaves the stop stuck"]
-    pub fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
+    pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
         if self.level() < Level::Exit {
             self.take(now, event);
             self.settle(now);
@@ -81,19 +75,14 @@ impl Machine {
         let by_operator = Cause::Request(Requester::Operator);
         match (self.level(), event) {
             (_, Event::Loaded) => self.loaded = true,
-            (_, Event::Entered(id)) => self.take_of(now, id, GenerationEvent::Entered),
-            (_, Event::Ready(id)) => self.take_of(now, id, GenerationEvent::Ready),
-            (_, Event::Returned(id)) => self.take_of(now, id, GenerationEvent::Returned),
-            (_, Event::Failed(id)) => self.take_of(now, id, GenerationEvent::Failed),
-            (_, Event::Lost(id)) => self.take_of(now, id, GenerationEvent::Lost),
-            (_, Event::Unhealthy(id)) => self.take_of(now, id, GenerationEvent::Unhealthy),
-            (_, Event::Ended(id, outcome)) => self.take_of(now, id, GenerationEvent::Ended(outcome)),
+            (_, Event::Entered(id) | Event::Ready(id) | Event::Returned(id) | Event::Ended(id, _))
+            | (_, Event::Failed(id) | Event::Lost(id) | Event::Unhealthy(id))
+            | (Running, Event::StopOne(id, _)) => self.take_of(now, id, event),
             (_, Event::Signal(signal)) => self.signal(now, signal),
             (Running, Event::StopRequested(by)) => self.begin_at_once(now, Cause::Request(by)),
             (Running, Event::OperatorStop(Urgency::Graceful)) => self.begin_with_delay(now, by_operator),
             (Running, Event::OperatorStop(Urgency::Now)) => self.begin_at_once(now, by_operator),
             (Delay, Event::OperatorStop(Urgency::Now)) => self.end_delay(now),
-            (Running, Event::StopOne(id, urgency)) => self.take_of(now, id, GenerationEvent::Stop(urgency)),
             (Running, Event::ReloadRequested) => self.want_reload(),
             (Delay | Drain | Cut | Exit, Event::ReloadRequested) => self.actions.push(Action::RefuseReload),
             (_, Event::NothingToChange) => self.nothing_to_change(now),
@@ -106,7 +95,6 @@ impl Machine {
         }
     }
 
-    /// Carries out all that is due after an event.
     fn settle(&mut self, now: Duration) {
         loop {
             if self.is_due(now) {
@@ -136,18 +124,15 @@ impl Machine {
         self.generations.next_deadline().into_iter().chain(self.next_rise()).min()
     }
 
-    /// Returns when the next [`Event::Clock`] is due, if any is.
-    pub fn next_wake(&self) -> Option<Duration> {
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
         self.next_deadline().into_iter().chain(self.next_ask).chain(self.rollout_due()).min()
     }
 
-    /// Returns the outcome of a generation, or its outcome if the process left now.
-    pub fn outcome(&self, id: GenerationId) -> Outcome {
+    pub(crate) fn outcome(&self, id: GenerationId) -> Outcome {
         self.generations.get(id).map_or(Outcome::NotStarted, Generation::outcome)
     }
 
-    /// Returns the phase of a generation.
-    pub fn phase(&self, id: GenerationId) -> Phase {
+    pub(crate) fn phase(&self, id: GenerationId) -> Phase {
         self.generations.get(id).map_or(Phase::Ended, Generation::phase)
     }
 
@@ -155,34 +140,31 @@ impl Machine {
         self.generations.ids(|_| true)
     }
 
-    /// Returns whether the machine knows a generation, that is, has not forgotten it.
-    pub fn knows(&self, id: GenerationId) -> bool {
+    /// Returns whether the machine has not forgotten a generation.
+    pub(crate) fn knows(&self, id: GenerationId) -> bool {
         self.generations.get(id).is_some()
     }
 
-    /// Returns whether a generation is ready.
-    pub fn is_ready(&self, id: GenerationId) -> bool {
+    pub(crate) fn is_ready(&self, id: GenerationId) -> bool {
         self.phase(id) == Phase::Running && self.generations.get(id).is_some_and(Generation::is_ready)
     }
 
-    /// Returns the generations that serve and have not ended. Those on trial, replaced, removed or stopped by an operator do not serve.
-    pub fn in_service(&self) -> impl Iterator<Item = GenerationId> {
+    /// Returns the generations that serve, that is, have the role, and have not ended.
+    pub(crate) fn in_service(&self) -> impl Iterator<Item = GenerationId> {
         let serving = self.generations.iter().filter(|(_, generation)| generation.role == Role::Serving);
         serving.filter(|(_, generation)| generation.phase() != Phase::Ended).map(|(id, _)| id)
     }
 
-    /// Returns whether a generation was replaced or removed.
-    pub fn is_retired(&self, id: GenerationId) -> bool {
+    pub(crate) fn is_retired(&self, id: GenerationId) -> bool {
         self.generations.get(id).is_none_or(|generation| generation.role == Role::Retired)
     }
 
-    /// Returns the number of restarts of a generation.
-    pub fn restarts(&self, id: GenerationId) -> u64 {
-        self.generations.get(id).map_or(0, |generation| generation.budget.count())
+    pub(crate) fn restarts(&self, id: GenerationId) -> u64 {
+        self.generations.get(id).map_or(0, |generation| generation.budget.count)
     }
 
     /// Returns when a generation that was asked is cut off.
-    pub fn deadline(&self, id: GenerationId) -> Option<Duration> {
+    pub(crate) fn deadline(&self, id: GenerationId) -> Option<Duration> {
         let asked = self.generations.get(id).filter(|generation| generation.phase() == Phase::Asked)?;
         let own = asked.state().deadline()?;
         // The end of the app can have moved earlier since the notice.

@@ -16,23 +16,22 @@
 // A new event, level or phase needs a decision in each match.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod cause;
 mod event;
 mod exit_code;
 mod generation;
 mod level;
 mod machine;
-mod policy;
 mod restart_budget;
 #[cfg(test)]
 mod tests;
 mod waves;
 
-pub use cause::{Cause, Requester, Signal};
-pub use event::{Action, Event, Urgency};
+pub(crate) use event::{Action, Event, Urgency};
+pub use event::{Cause, Requester, Signal};
 pub use exit_code::{ExitCode, exit_code};
-pub use generation::{GenerationId, Outcome, Phase};
-pub use level::{Deadlines, HARD_RESERVE, Level};
-pub use machine::{Incoming, Machine, Rollout};
-pub use policy::{GenerationPolicy, Policy};
+pub use generation::{GenerationId, Outcome};
+pub(crate) use generation::{GenerationPolicy, Phase};
+pub use level::HARD_RESERVE;
+pub(crate) use level::{Deadlines, Level, Policy};
+pub(crate) use machine::{Incoming, Machine, Rollout};
 pub use waves::reserves;

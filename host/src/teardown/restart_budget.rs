@@ -1,8 +1,7 @@
 //! Restart budget of a component, and the pause before each restart.
 //!
-//! Invariant: at most `max` restarts lie within `within`. The pause doubles from `first_pause` up to `longest_pause`, and is
-//! shortened at random by up to a quarter: with 1 s and 3 s, the pauses are at most 1, 2, 3, 3 s. A run of at least
-//! `longest_pause` resets it.
+//! Invariant: at most `max` restarts lie within `within`. The pause doubles from the first up to the longest, and is shortened at
+//! random by up to a quarter: with 1 s and 3 s, the pauses are at most 1, 2, 3, 3 s. A run as long as the longest resets it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,18 +15,12 @@ const JITTER: f64 = 0.25;
 pub(super) struct RestartBudget {
     recent: VecDeque<Duration>,
     streak: u32,
-    /// Start of its last run.
     since: Option<Duration>,
     /// All restarts, for reports.
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl RestartBudget {
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Notes the start of a run.
     pub(super) fn runs(&mut self, now: Duration) {
         self.since = Some(now);
     }
@@ -53,12 +46,11 @@ impl RestartBudget {
     }
 }
 
-/// Random numbers from a seed (splitmix64): the machine stays a function of its events.
+/// Random numbers from 0 to 1 from a seed (splitmix64): the machine stays a function of its events.
 #[derive(Clone, Debug)]
 pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    /// Returns a number from 0 to 1.
     pub(super) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,6 +1,4 @@
-//! Division of the time of a stop among its waves.
-//!
-//! Invariant: each wave has a slice, and the slice of the last wave ends with the stop.
+//! Division of the time of a stop among its waves. The slice of the last one ends with the stop.
 
 use std::time::Duration;
 
@@ -10,7 +8,6 @@ use std::time::Duration;
 ///
 /// Each wave but the first reserves its wish, and at most an even share. Example: with 30 s and the wishes none, 1 s and 60 s, the
 /// share is 10 s. The last wave reserves 10 s and the second 1 s, so the reserves are 11, 10 and 0 s.
-#[must_use]
 pub fn reserves(grace: Duration, wishes: &[Option<Duration>]) -> Vec<Duration> {
     let waves = u32::try_from(wishes.len()).unwrap_or(u32::MAX);
     let share = grace.checked_div(waves).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Text that the host reads and writes: durations and sizes, and text of strangers made safe to print. Knows no other part of
-//! the host.
+//! Text that the host reads and writes: durations and sizes, and text of strangers made safe to print.
 
 pub mod sanitize;
 pub mod table;

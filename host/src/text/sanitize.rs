@@ -2,8 +2,6 @@
 //!
 //! Invariant: what comes out holds no control character but `\n`, and nothing that reorders the line it stands in.
 
-use std::fmt::Write as _;
-
 /// Returns whether a character could do something to a terminal, or make a line look like another.
 fn is_harmful(c: char) -> bool {
     c.is_control()
@@ -29,14 +27,11 @@ pub fn lines(text: &str) -> String {
 pub fn json(document: &str) -> String {
     let mut text = String::with_capacity(document.len());
     for c in document.chars() {
-        if is_harmful(c) && c != '\n' {
+        match c {
             // Outside its strings JSON has none of them but line ends and tabs; inside, this means the same.
-            let _never = match c {
-                '\t' => text.write_char(' '),
-                _ => write!(text, "\\u{:04x}", u32::from(c)),
-            };
-        } else {
-            text.push(c);
+            '\t' => text.push(' '),
+            c if is_harmful(c) && c != '\n' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
         }
     }
     text

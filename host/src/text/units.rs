@@ -1,11 +1,8 @@
-//! Durations and sizes as people write them: `"250ms"`, `"10s"`, `"64MiB"`.
-//!
-//! Invariant: one number, one unit, nothing else; the arithmetic is exact and cannot overflow.
+//! Durations and sizes as people write them: one number and one unit, as in `"250ms"` or `"64MiB"`. The arithmetic is exact.
 
 use std::time::Duration;
 
-/// The longest duration that is taken anywhere: 365 days of 24 hours. It keeps every sum of two durations and
-/// a clock within range.
+/// The longest duration that is taken: 365 days of 24 hours. It keeps every sum of two durations and a clock within range.
 pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const NANOS: [(&str, u64); 4] =
@@ -22,9 +19,6 @@ const MAX_FRACTION: usize = 9;
 /// # use curfew_host::text::units::parse_duration;
 /// assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
 /// ```
-///
-/// # Errors
-/// Anything else, a missing unit included.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let nanos = u64::try_from(parse(text, &NANOS)?).map(Duration::from_nanos);
     let within = nanos.ok().filter(|duration| *duration <= MAX_DURATION);
@@ -32,16 +26,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a size in bytes: a whole or decimal number and one of `B`, `KiB`, `MiB`, `GiB`.
-///
-/// # Errors
-/// Anything else, a missing unit included.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     u64::try_from(parse(text, &BYTES)?).map_err(|_| "it is more than can be counted".to_owned())
 }
 
-/// Writes a duration in a short form: `250ms`, `1.2s`, `5m`. What is finer than a millisecond is cut off, from
-/// 10 ms on; `parse_duration` reads all of it back.
-#[must_use]
+/// Writes a duration in a short form: `250ms`, `1.2s`, `5m`. From 10 ms on, it cuts off what is finer than a millisecond.
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis < 10 {
@@ -58,7 +47,6 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Writes a size in the largest unit that it is a whole number of, so that [`parse_size`] reads the same back.
-#[must_use]
 pub fn format_size(bytes: u64) -> String {
     let fits = |(_, unit): &&(&str, u64)| bytes != 0 && bytes.is_multiple_of(*unit);
     let (name, unit) = BYTES.iter().rev().find(fits).unwrap_or(&("B", 1));
@@ -66,7 +54,6 @@ pub fn format_size(bytes: u64) -> String {
 }
 
 /// Returns the same number with the unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
-#[must_use]
 pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
     let (number, unit) = split(text.trim());
     let wanted = match (duration, unit.trim().to_ascii_lowercase().as_str()) {
@@ -96,7 +83,6 @@ fn decimal(value: u128, scale: u128, unit: &str) -> String {
     format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// Splits the leading digits and points off.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)

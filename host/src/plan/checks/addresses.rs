@@ -1,17 +1,11 @@
-//! Checks of the addresses that the host listens on, for itself and for all components.
-//!
-//! Invariant: after it, each address can be bound once, as far as the manifest alone can tell, and each request on it is
-//! for one component at most. The problem stands at the value that comes later; the message names the line of the earlier one.
+//! Checks of the addresses that the host listens on, for itself and for all components: each can be bound once, and each request
+//! on it is for one component at most.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ptr;
 
-use super::super::address::{ListenAddress, MAX_SOCKET_PATH};
-use super::super::error::{Problem, Span};
-use super::super::names::absolute;
-use super::super::route::Route;
-use super::super::scalar;
-use super::super::section::{Item, Section};
+use super::super::{Item, ListenAddress, MAX_SOCKET_PATH, Problem, Route, Section, Span, absolute, scalar};
 use super::Checks;
 
 /// A component at one of its addresses.
@@ -19,17 +13,10 @@ use super::Checks;
 struct Holder<'a> {
     name: &'a str,
     component: &'a Section,
-    /// The address as the component has it.
     listen: &'a Item,
 }
 
-impl Holder<'_> {
-    fn is_same_component(self, other: Self) -> bool {
-        std::ptr::eq(self.component, other.component)
-    }
-}
-
-/// An address that is held.
+/// The components on one address.
 struct Held<'a> {
     first: Holder<'a>,
     last: Holder<'a>,
@@ -80,7 +67,6 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Returns the components at their addresses.
     fn holders(&self) -> impl Iterator<Item = (Holder<'a>, ListenAddress)> + use<'a> {
         let base = self.base;
         self.components.tables().flat_map(move |(name, component)| {
@@ -94,8 +80,7 @@ impl<'a> Checks<'a> {
         self.holders().find(|(_, other)| other.overlaps(address))
     }
 
-    /// Returns the routes of a component with their places; one without any has all requests. Of one whose routes cannot be
-    /// read it is not known.
+    /// Returns the routes of a component with their places; one without any has all requests.
     fn routes_of(&self, holder: Holder<'a>) -> impl Iterator<Item = (Route, &'a Span)> + use<'a> {
         let mut routes = holder.component.list("routes", self.base).peekable();
         let none = routes.peek().is_none() && !holder.component.is_refused("routes");
@@ -132,7 +117,7 @@ impl<'a> Checks<'a> {
         let (name, line) = (at.name, self.line_of(&at.listen.span));
         let all = if is_v4 { "0.0.0.0 is every IPv4 address" } else { "[::] is every IPv6 address" };
         let message = format!("{address} and {other} of `{name}` (line {line}) cannot both be bound: {all}");
-        let hint = match at.is_same_component(holder) {
+        let hint = match ptr::eq(at.component, holder.component) {
             true => "leave out one of them",
             false => "components that have the same address share it",
         };
@@ -145,7 +130,7 @@ impl<'a> Checks<'a> {
             ListenAddress::Unix(path) => format!("unix:{}", scalar::path(path)),
             ListenAddress::Ip(_) | ListenAddress::Activated(_) => address.to_string(),
         };
-        if held.last.is_same_component(holder) {
+        if ptr::eq(held.last.component, holder.component) {
             return Some(Problem::new(&holder.listen.span, format!("`listen` has {shown} twice")));
         }
         if let Some(place) = self.other_tls(held.first, holder) {
@@ -187,7 +172,6 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Finds a path that is too long for a socket.
 fn too_long(item: &Item, address: &ListenAddress) -> Option<Problem> {
     let ListenAddress::Unix(path) = address else { return None };
     let (length, shown) = (path.as_os_str().len(), scalar::path(path));

@@ -29,28 +29,24 @@ impl Stop {
 }
 
 impl Machine {
-    /// Returns the level of the app.
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         self.stop.level
     }
 
-    /// Returns the cause of the stop, once it has begun.
-    pub fn cause(&self) -> Option<Cause> {
+    pub(crate) fn cause(&self) -> Option<Cause> {
         self.stop.begun.map(|(cause, _)| cause)
     }
 
-    /// Returns the bounds of the stop, once it has begun.
-    pub fn deadlines(&self) -> Option<Deadlines> {
+    pub(crate) fn deadlines(&self) -> Option<Deadlines> {
         self.stop.begun.map(|(_, deadlines)| deadlines)
     }
 
     /// Returns the exit code if the process left now. A generation that has not ended counts as cut off.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         let outcomes: Vec<_> = self.generations.iter().map(|(_, generation)| generation.outcome()).collect();
         exit_code(self.stop.host_bug, self.stop.forced, &outcomes)
     }
 
-    /// Returns when time raises the level.
     pub(super) fn next_rise(&self) -> Option<Duration> {
         self.deadlines().map(|deadlines| match self.level() {
             Level::Running | Level::Delay => deadlines.drain,
@@ -59,7 +55,6 @@ impl Machine {
         })
     }
 
-    /// Returns the slice that ends with the stop.
     pub(super) fn last_slice(&self) -> Option<Slice> {
         self.stop.begun.map(|(cause, deadlines)| Slice { cause, end: deadlines.end })
     }
@@ -240,7 +235,6 @@ impl Machine {
     }
 }
 
-/// State that the tests compare with their own model.
 #[cfg(test)]
 impl Machine {
     pub(in crate::teardown) fn forced(&self) -> Option<Signal> {

@@ -4,51 +4,43 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::plan::OnEnd;
-use crate::teardown::generation::{Readiness, Role, Slice, State, Verdict};
-use crate::teardown::{Action, Cause, GenerationId, Level, Outcome, Phase, Requester, Urgency};
+use crate::teardown::generation::{Generation, Readiness, Role, Slice, State, Verdict};
+use crate::teardown::{Action, Cause, Event, GenerationId, Level, Outcome, Phase, Requester, Urgency};
 
 /// Longest pause before the restart of a lost instance while its component stops. A longer one would take its grace; without any,
 /// an instance that traps at each start would fill a core.
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum GenerationEvent {
-    Entered,
-    Ready,
-    Returned,
-    Failed,
-    Lost,
-    Unhealthy,
-    Ended(Outcome),
-    Stop(Urgency),
-}
-
 impl Machine {
-    /// Every event of a generation in every phase.
-    pub(super) fn take_of(&mut self, now: Duration, id: GenerationId, event: GenerationEvent) {
-        use GenerationEvent as Event;
+    pub(super) fn take_of(&mut self, now: Duration, id: GenerationId, event: Event) {
         use Phase::{Asked, Backoff, Cut, Ended, Pending, Running, Starting};
         let Some(generation) = self.generations.get_mut(id) else { return };
         match (generation.phase(), event) {
-            (Starting, Event::Entered) => self.entered(now, id),
-            (Starting, Event::Ready) => generation.readiness = Readiness::Announced,
-            (Running, Event::Ready) => {
+            (Starting, Event::Entered(_)) => self.entered(now, id),
+            (Starting, Event::Ready(_)) => generation.readiness = Readiness::Announced,
+            (Running, Event::Ready(_)) => {
                 generation.readiness = Readiness::Ready;
                 self.generations.set(id, State::Running { ready_by: None });
             }
-            (Running, Event::Returned) => self.returned(now, id),
-            (Running, Event::Unhealthy) => self.unhealthy(now, id),
-            (Starting | Running | Asked | Cut, Event::Failed) => self.failed(now, id),
-            (Starting | Running | Asked | Cut, Event::Lost) => self.lost(now, id),
-            (Starting | Running | Asked | Cut, Event::Ended(outcome)) => self.ended(now, id, outcome),
-            (Pending | Backoff | Starting | Running | Asked | Cut | Ended, Event::Stop(urgency)) => {
+            (Running, Event::Returned(_)) => self.returned(now, id),
+            (Running, Event::Unhealthy(_)) => self.unhealthy(now, id),
+            (Starting | Running | Asked | Cut, Event::Failed(_)) => self.failed(now, id),
+            (Starting | Running | Asked | Cut, Event::Lost(_)) => self.lost(now, id),
+            (Starting | Running | Asked | Cut, Event::Ended(_, outcome)) => self.ended(now, id, outcome),
+            (Pending | Backoff | Starting | Running | Asked | Cut | Ended, Event::StopOne(_, urgency)) => {
                 self.stop_one(now, id, urgency);
             }
             // The event is late, or a repetition.
-            (Pending | Backoff | Running | Asked | Cut | Ended, Event::Entered)
-            | (Pending | Backoff | Asked | Cut | Ended, Event::Ready)
-            | (Pending | Backoff | Starting | Asked | Cut | Ended, Event::Returned | Event::Unhealthy)
-            | (Pending | Backoff | Ended, Event::Failed | Event::Lost | Event::Ended(_)) => {}
+            (Pending | Backoff | Running | Asked | Cut | Ended, Event::Entered(_))
+            | (Pending | Backoff | Asked | Cut | Ended, Event::Ready(_))
+            | (
+                Pending | Backoff | Starting | Asked | Cut | Ended,
+                Event::Returned(_) | Event::Unhealthy(_),
+            )
+            | (Pending | Backoff | Ended, Event::Failed(_) | Event::Lost(_) | Event::Ended(..)) => {}
+            // These concern the app.
+            (_, Event::Loaded | Event::Signal(_) | Event::StopRequested(_) | Event::OperatorStop(_))
+            | (_, Event::ReloadRequested | Event::NothingToChange | Event::HostBug(_) | Event::Clock) => {}
         }
     }
 
@@ -180,7 +172,6 @@ impl Machine {
         }
     }
 
-    /// Takes one restart out of the budget, and returns the pause before it.
     pub(super) fn spend(&mut self, now: Duration, id: GenerationId) -> Option<Duration> {
         let chance = self.chance.next();
         let generation = self.generations.get_mut(id)?;
@@ -256,7 +247,7 @@ impl Machine {
             self.generations.set(id, State::Backoff { until: now.saturating_add(pause), last });
             return self.actions.push(Action::Restart { id, pause });
         }
-        let on_trial = self.generations.get(id).is_some_and(|generation| generation.on_trial());
+        let on_trial = self.generations.get(id).is_some_and(Generation::on_trial);
         self.finish(id, Outcome::GaveUp);
         match on_trial {
             true => self.roll_back(now, Some(id)),
@@ -269,7 +260,7 @@ impl Machine {
     }
 
     /// Grants a generation more time, up to the end of its slice, and returns how much.
-    pub fn extend(&mut self, id: GenerationId, by: Duration) -> Duration {
+    pub(crate) fn extend(&mut self, id: GenerationId, by: Duration) -> Duration {
         let bound = self.deadlines().map_or(Duration::MAX, |deadlines| deadlines.end);
         let asked = self.generations.get(id).map(|generation| (generation.state(), generation.slice));
         let Some((State::Asked { deadline: old }, Some(slice))) = asked else { return Duration::ZERO };

@@ -1,7 +1,7 @@
 //! Order of starts and stops among generations, and the time slice of each.
 //!
-//! Invariant (I2): a generation starts once those it comes after are ready. It is asked to stop once those that come after it
-//! have ended, or their slices are over.
+//! Invariant (I2): a generation starts once those it comes after are ready. It is asked to stop once those that come after it have
+//! ended, or their slices are over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +19,6 @@ enum Start {
 }
 
 impl Machine {
-    /// Starts each pending generation that waits for no other.
     pub(super) fn start_pending(&mut self, now: Duration) {
         if !self.loaded || self.level() > Level::Running {
             return;
@@ -138,7 +137,8 @@ impl Machine {
     /// Has these generations stop in waves, the last one by the end of the slice.
     pub(super) fn dismiss(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, slice: Slice) {
         let Slice { cause, end } = slice;
-        let waves = self.stop_waves(ids);
+        let needs = ids.iter().map(|id| (*id, self.needs(*id))).collect();
+        let waves = all_waves(&reversed(&needs));
         let wishes: Vec<_> = waves.iter().map(|wave| self.longest_own_grace(wave)).collect();
         let reserves = reserves(end.saturating_sub(now), &wishes);
         for (wave, reserve) in waves.iter().zip(reserves) {
@@ -178,11 +178,6 @@ impl Machine {
                 && !self.needs(*id).is_disjoint(ids)
         };
         self.generations.iter().filter(stops).filter_map(|(_, generation)| Some(generation.slice?.end)).max()
-    }
-
-    fn stop_waves(&self, ids: &BTreeSet<GenerationId>) -> Vec<Vec<GenerationId>> {
-        let needs = ids.iter().map(|id| (*id, self.needs(*id))).collect();
-        all_waves(&reversed(&needs))
     }
 
     /// Returns the living generations that one comes after, directly or through others that do not live.

@@ -16,39 +16,32 @@ const RELOADS_WITHIN: Duration = Duration::from_millis(500);
 const GENERATIONS: usize = 4;
 const PREDECESSORS: usize = GENERATIONS - 2;
 
-/// A generation that serves from the switch on.
+/// A generation that serves from the switch on. Its id is higher than all before it.
 #[derive(Clone, Debug)]
-pub struct Incoming {
-    /// Its id, higher than all before it.
-    pub id: GenerationId,
-    /// Its policy.
-    pub policy: GenerationPolicy,
-    /// The generation that it replaces, if there is one.
-    pub replaces: Option<GenerationId>,
+pub(crate) struct Incoming {
+    pub(crate) id: GenerationId,
+    pub(crate) policy: GenerationPolicy,
+    pub(crate) replaces: Option<GenerationId>,
     /// Older generations of its component that have not ended, the youngest first.
-    pub before: Vec<GenerationId>,
+    pub(crate) before: Vec<GenerationId>,
     /// Whether it starts only once all those have ended, because they need something exclusive.
-    pub waits: bool,
+    pub(crate) waits: bool,
 }
 
 /// A set of changes that take place in one moment, the switch.
 #[derive(Clone, Debug)]
-pub struct Rollout {
-    /// Generations that serve from then on.
-    pub incoming: Vec<Incoming>,
+pub(crate) struct Rollout {
+    pub(crate) incoming: Vec<Incoming>,
     /// Generations that stop without a successor.
-    pub removed: Vec<GenerationId>,
-    /// New policies of generations that stay.
-    pub kept: Vec<(GenerationId, GenerationPolicy)>,
-    /// New policy of the app.
-    pub policy: Option<Policy>,
+    pub(crate) removed: Vec<GenerationId>,
+    pub(crate) kept: Vec<(GenerationId, GenerationPolicy)>,
+    pub(crate) policy: Option<Policy>,
     /// Cause in the notice of stale generations.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
     /// Whether each successor inherits the spent restart budget, because its predecessor failed.
-    pub keeps_budget: bool,
+    pub(crate) keeps_budget: bool,
 }
 
-/// The rollout under way, and the requests that wait for its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollouts {
     stage: Stage,
@@ -63,18 +56,19 @@ enum Stage {
     #[default]
     Idle,
     /// The host reads a manifest, or prepares the renewal of a generation.
-    Preparing { renews: Option<GenerationId> },
-    /// The incoming generations start.
+    Preparing {
+        renews: Option<GenerationId>,
+    },
     OnTrial(Rollout),
 }
 
 impl Rollouts {
     fn take(&mut self) -> Option<Rollout> {
-        let is_on_trial = matches!(self.stage, Stage::OnTrial(_));
-        match is_on_trial.then(|| std::mem::take(&mut self.stage))? {
-            Stage::OnTrial(rollout) => Some(rollout),
-            Stage::Idle | Stage::Preparing { .. } => None,
+        match std::mem::take(&mut self.stage) {
+            Stage::OnTrial(rollout) => return Some(rollout),
+            other @ (Stage::Idle | Stage::Preparing { .. }) => self.stage = other,
         }
+        None
     }
 
     /// Ends a preparation, and returns the generation that it was to renew.
@@ -86,14 +80,12 @@ impl Rollouts {
 }
 
 impl Machine {
-    /// Returns whether a rollout is being prepared or on trial, so that another one has to wait.
-    pub fn is_rolling_out(&self) -> bool {
+    pub(crate) fn is_rolling_out(&self) -> bool {
         !matches!(self.rollouts.stage, Stage::Idle)
     }
 
-    /// Begins a prepared rollout.
     #[must_use = "an action that is dropped leaves the rollout stuck"]
-    pub fn roll_out(&mut self, now: Duration, rollout: Rollout) -> Vec<Action> {
+    pub(crate) fn roll_out(&mut self, now: Duration, rollout: Rollout) -> Vec<Action> {
         self.rollouts.end_preparation();
         if self.level() > Level::Running || self.is_rolling_out() {
             self.actions.push(Action::RollBack(None));
@@ -129,7 +121,6 @@ impl Machine {
         self.rollouts.renewals.contains_key(&id)
     }
 
-    /// Tries the renewal of a dead generation again, within its budget.
     fn renew_again(&mut self, now: Duration, id: GenerationId) {
         if self.level() == Level::Running && self.generations.get(id).is_some_and(can_be_renewed) {
             self.renew(now, id, false);
@@ -175,11 +166,7 @@ impl Machine {
         for incoming in &rollout.incoming {
             self.take_over(now, incoming, rollout.keeps_budget);
         }
-        for (id, policy) in rollout.kept {
-            if let Some(generation) = self.generations.get_mut(id) {
-                generation.policy = policy;
-            }
-        }
+        rollout.kept.into_iter().for_each(|(id, policy)| self.set_policy(id, policy));
         self.policy = rollout.policy.unwrap_or_else(|| self.policy.clone());
         let replaced = rollout.incoming.iter().filter_map(|incoming| Some((incoming.replaces?, incoming.id)));
         let replaced: BTreeMap<_, _> = replaced.collect();
@@ -238,13 +225,11 @@ impl Machine {
         self.ask_unneeded(now);
     }
 
-    /// Returns the known predecessors of a generation, the youngest first.
     fn predecessors(&self, id: GenerationId) -> Vec<GenerationId> {
         let all = self.generations.get(id).map(|generation| &generation.predecessors);
         all.into_iter().flatten().copied().filter(|id| self.knows(*id)).collect()
     }
 
-    /// Takes a rollout back before its switch. Its generations end again.
     pub(super) fn roll_back(&mut self, now: Duration, because: Option<GenerationId>) {
         let Some(rollout) = self.rollouts.take() else { return };
         self.actions.push(Action::RollBack(because));

@@ -1,5 +1,6 @@
 //! Every signal at every level: the table of docs/guide/stop.md as code.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Machine;
@@ -13,19 +14,15 @@ const QUIT_FACTOR: u32 = 4;
 
 /// Signals that counted, each with the last time when it did.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Debounce(Vec<(Signal, Duration)>);
+pub(super) struct Debounce(HashMap<Signal, Duration>);
 
 impl Debounce {
-    /// Returns whether a signal counts.
     fn admits(&mut self, now: Duration, signal: Signal) -> bool {
-        let is_repeat =
-            |&(seen, at): &(Signal, Duration)| seen == signal && now.saturating_sub(at) < SAME_SIGNAL_WITHIN;
-        if self.0.iter().any(is_repeat) {
-            return false;
+        let counts = self.0.get(&signal).is_none_or(|at| now.saturating_sub(*at) >= SAME_SIGNAL_WITHIN);
+        if counts {
+            self.0.insert(signal, now);
         }
-        self.0.retain(|&(seen, _)| seen != signal);
-        self.0.push((signal, now));
-        true
+        counts
     }
 }
 
