@@ -1,35 +1,35 @@
 //! A socket on which an address accepts connections, from its opening until it closes: alone when the address is heard
 //! elsewhere from now on, or with its address when that drains.
 //!
-//! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
-//! nobody else is: what is left in the queue when a socket is closed would be reset. A socket that was given to us is
-//! not closed by us letting go of it: its queue is for whoever accepts from it next.
+//! Invariant: accepting never fails for good. When it ends, clients that were connected already are accepted, and no
+//! others: a client that is left in the queue of a socket that closes would be reset. A socket that was given to us stays open
+//! when we let go of it: its queue is for the process that accepts from it next.
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use nix::libc;
 use socket2::{SockFilter, SockRef, Socket};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use super::address::{Address, CountedConnection, Intake, Stage};
 use super::listener::{Listener, SocketFile};
 use crate::plan::ListenAddress;
-use crate::server::worker::workers::{ConnectionSlot, Workers};
+use crate::server::worker::{ConnectionSlot, Workers};
 
-/// Pause after an error that only time or others can mend, as when there are no descriptors left.
+/// Pause after an error that only time or other processes can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a socket whose address is heard elsewhere waits for clients that were about to connect to it.
+/// Time for clients that were about to connect to a socket whose address is heard elsewhere from now on.
 const HANDSHAKES: Duration = Duration::from_secs(1);
 /// The client's name on a unix socket.
 const UNIX_CLIENT: &str = "unix";
 
-/// A filter that lets no new client begin, while those who have begun still shake hands: it drops what has the flag SYN.
+/// A filter that lets no new client begin, while others still shake hands: it drops segments with the flag SYN.
 const NOBODY_NEW: [SockFilter; 4] = [
     // Load the byte with the flags of the TCP header; if SYN is set in it let nothing pass, else everything.
     SockFilter::new(0x30, 0, 0, 13),
@@ -38,18 +38,15 @@ const NOBODY_NEW: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// A connection that is being served.
-pub(crate) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Serves a connection to its end, on the worker of this slot.
 pub(crate) type Serve = fn(Accepted, usize, ConnectionSlot) -> ServeFuture;
+
+pub(crate) type ServeFuture = BoxFuture<'static, ()>;
 
 /// A stream as it was accepted.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Over TCP.
     Tcp(std::net::TcpStream),
-    /// Over a unix socket.
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -60,24 +57,21 @@ pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     /// The client's address.
     pub(crate) client: String,
-    /// Its address.
     pub(crate) address: Arc<Address>,
-    /// On whose threads it is served.
+    /// The threads that serve it.
     pub(crate) host: Arc<Workers>,
     /// It can bring requests.
     pub(crate) intake: Intake,
-    /// It is there.
     pub(crate) counted: CountedConnection,
 }
 
-/// See the module's documentation.
+/// One listening socket of an address.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    /// The address it listens on.
     pub(crate) listens_on: ListenAddress,
     socket: Mutex<Option<Arc<ListeningSocket>>>,
     file: Option<Arc<SocketFile>>,
-    closes: watch::Sender<bool>,
+    closes: SetOnce<()>,
     /// The log has told that it listens.
     announced: AtomicBool,
 }
@@ -85,21 +79,11 @@ pub(crate) struct Acceptor {
 /// An acceptor that is to be opened.
 #[derive(Debug)]
 pub(crate) struct PendingAcceptor {
-    /// The acceptor.
     pub(crate) acceptor: Arc<Acceptor>,
-    /// Its address.
     pub(crate) address: Arc<Address>,
-    /// Its socket.
     pub(crate) listener: Listener,
     /// It can bring connections.
     pub(crate) intake: Intake,
-}
-
-/// A listening socket in the hands of the thread's event loop.
-#[derive(Debug)]
-enum ListeningSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Acceptor {
@@ -107,7 +91,7 @@ impl Acceptor {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets whether its port can be shared by who binds it now.
+    /// Sets whether its port can be shared by a socket that binds it now.
     ///
     /// # Errors
     /// When the system refuses.
@@ -127,7 +111,7 @@ impl Acceptor {
 
     /// Closes it, while its address serves on.
     pub(crate) fn close(&self) {
-        self.closes.send_replace(true);
+        let _again = self.closes.set(());
     }
 
     /// Logs that it listens, the first time. A client that connects from now on is served.
@@ -138,7 +122,19 @@ impl Acceptor {
     }
 
     fn log(&self, address: &Address, message: &str) {
-        tracing::info!(component = address.names(), address = self.url(address), "{message}");
+        tracing::info!(component = address.routing().names(), address = self.url(address), "{message}");
+    }
+
+    /// Returns its address as users write it.
+    pub(crate) fn url(&self, address: &Address) -> String {
+        let routing = address.routing();
+        match &self.listens_on {
+            ListenAddress::Ip(ip) => {
+                let [plain, tls] = routing.members.first().map_or(["", ""], |first| first.protocol.schemes);
+                format!("{}://{ip}", if routing.tls.is_some() { tls } else { plain })
+            }
+            other => other.to_string(),
+        }
     }
 }
 
@@ -150,7 +146,7 @@ impl PendingAcceptor {
             listens_on,
             socket: Mutex::default(),
             file,
-            closes: watch::Sender::new(false),
+            closes: SetOnce::new(),
             announced: AtomicBool::new(false),
         });
         Self { acceptor, address: address.clone(), listener, intake: address.intake() }
@@ -160,10 +156,8 @@ impl PendingAcceptor {
     pub(crate) async fn accept(self) {
         let Self { acceptor, address, listener, intake } = self;
         let is_ours = listener.is_ours;
-        let socket = listener.into_socket();
         let mut stage = address.watch();
-        let mut closes = acceptor.closes.subscribe();
-        match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
+        match ListeningSocket::new(listener.into_socket(), &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
                 *acceptor.lock() = Some(entrance.clone());
                 let accept = async {
@@ -174,7 +168,7 @@ impl PendingAcceptor {
                 let alone = tokio::select! {
                     biased;
                     _ = stage.wait_for(|stage| *stage >= Stage::Drain) => false,
-                    _ = closes.wait_for(|closes| *closes) => true,
+                    _ = acceptor.closes.wait() => true,
                     () = accept => false,
                 };
                 drop(acceptor.lock().take());
@@ -193,28 +187,25 @@ impl PendingAcceptor {
     }
 }
 
-impl Acceptor {
-    /// Returns its address as users write it.
-    pub(crate) fn url(&self, address: &Address) -> String {
-        let routing = address.routing();
-        match (&self.listens_on, routing.tls.is_some()) {
-            (ListenAddress::Ip(ip), tls) => {
-                let schemes = routing.members.first().map_or(["", ""], |first| first.protocol.schemes);
-                let scheme = if tls { schemes[1] } else { schemes[0] };
-                format!("{scheme}://{ip}")
-            }
-            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
-        }
-    }
+/// A listening socket in the hands of the thread's event loop.
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl ListeningSocket {
     fn new(socket: Socket, listens_on: &ListenAddress) -> io::Result<Self> {
         match listens_on {
             ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
-            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
-                UnixListener::from_std(socket.into()).map(Self::Unix)
-            }
+            _ => UnixListener::from_std(socket.into()).map(Self::Unix),
+        }
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
         }
     }
 
@@ -230,22 +221,14 @@ impl ListeningSocket {
             }
         }
     }
-
-    /// Refuses new clients. A unix socket whose file is gone has none.
-    fn bolt(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
-            Self::Unix(_) => Ok(()),
-        }
-    }
 }
 
 fn client(peer: SocketAddr) -> String {
     peer.ip().to_canonical().to_string()
 }
 
-/// Lets nobody else connect, accepts those who have, and closes. `alone`: its address serves on, and those who were about
-/// to connect get the time for it.
+/// Lets no other client connect, accepts those that have, and closes. `alone`: its address serves on, and clients that were
+/// about to connect get the time for it.
 async fn close(
     entrance: Arc<ListeningSocket>,
     acceptor: &Acceptor,
@@ -253,7 +236,11 @@ async fn close(
     alone: bool,
 ) -> io::Result<()> {
     acceptor.remove_file();
-    let bolted = entrance.bolt();
+    let bolted = match &*entrance {
+        ListeningSocket::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
+        // Its file is gone: it has no new clients.
+        ListeningSocket::Unix(_) => Ok(()),
+    };
     if alone {
         let mut stage = address.watch();
         tokio::select! {
@@ -262,22 +249,13 @@ async fn close(
             () = accept_for_ever(&entrance, address) => {}
         }
     }
-    match Arc::into_inner(entrance) {
-        Some(ListeningSocket::Tcp(listener)) => {
-            let listener = listener.into_std()?;
-            while let Ok((stream, peer)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(address, Stream::Tcp(stream), client(peer));
-            }
+    // The system is asked: the event loop may not have heard of all of them.
+    while let Ok((stream, peer)) = entrance.socket().accept() {
+        stream.set_nonblocking(true)?;
+        match peer.as_socket() {
+            Some(peer) => hand_over(address, Stream::Tcp(stream.into()), client(peer)),
+            None => hand_over(address, Stream::Unix(stream.into()), UNIX_CLIENT.to_owned()),
         }
-        Some(ListeningSocket::Unix(listener)) => {
-            let listener = listener.into_std()?;
-            while let Ok((stream, _unnamed)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(address, Stream::Unix(stream), UNIX_CLIENT.to_owned());
-            }
-        }
-        None => {}
     }
     bolted
 }
@@ -295,7 +273,7 @@ async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 if !told {
-                    tracing::warn!(component = address.names(), %error, "cannot accept, trying on");
+                    tracing::warn!(component = address.routing().names(), %error, "cannot accept, trying on");
                     told = true;
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -329,7 +307,7 @@ fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
     }
     let (intake, counted) = (address.intake(), address.count());
     if let Some(host) = address.host() {
-        let (host, address, serve) = (host.clone(), address.clone(), address.serve);
+        let (address, serve) = (address.clone(), address.serve);
         let accepted = Accepted { stream, client, address, host: host.clone(), intake, counted };
         host.place(Box::new(move |worker, slot| serve(accepted, worker, slot)));
     }

@@ -1,6 +1,6 @@
 //! A socket that is bound: before anything starts, or before a switch.
 //!
-//! Invariant: binding disturbs no socket that listens already. A socket that somebody else has given us stays theirs: no
+//! Invariant: binding disturbs no socket that listens already. A socket that another process has given us stays its own: no
 //! file of it is removed, and nothing is set on it that would outlast us.
 
 use std::io;
@@ -27,14 +27,14 @@ pub(crate) struct Listener {
     pub(crate) address: ListenAddress,
     /// Clients can connect.
     listens: bool,
-    /// Whether it ends with us: one that was given to us goes on with whoever gave it.
+    /// It ends with us. A socket that was given to us does not.
     pub(crate) is_ours: bool,
     /// Its file, if it is a unix socket.
     pub(crate) file: Option<Arc<SocketFile>>,
 }
 
-/// The file of a unix socket that is ours. It is removed once, by whoever is first: another process can have put its own
-/// there since. Dropping it removes it.
+/// The file of a unix socket that is ours. Dropping it removes the file. It is removed once: another process can have put its
+/// own there since.
 #[derive(Debug)]
 pub(crate) struct SocketFile(Mutex<Option<PathBuf>>);
 
@@ -54,7 +54,7 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds an address. Nobody is accepted yet, but clients can connect.
+    /// Binds an address. No client is accepted yet, but clients can connect.
     ///
     /// # Errors
     /// When the system refuses.

@@ -2,9 +2,9 @@
 
 use crate::plan::{ComponentPlan, HookTiming, OnEnd};
 use crate::runtime::{ExportSpec, Hearing, Kind, Refusal, Words};
-use crate::server::generation::protocol::Protocol;
+use crate::server::generation::Protocol;
 use crate::server::generation::stats::REQUEST;
-use crate::server::instance::handler::HandlerIndex;
+use crate::server::instance::HandlerIndex;
 
 const FORM: &str = "build it for `wasi:http` 0.2.x or 0.3.x as it was published";
 

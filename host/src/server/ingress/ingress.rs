@@ -13,18 +13,15 @@ use super::protocols::{protocol, serve};
 use super::thread::{Order, Thread};
 use crate::plan::ListenAddress;
 use crate::runtime::{InstanceEvent, Runtime};
+use crate::server::address::Routing;
 use crate::server::address::acceptor::{Acceptor, PendingAcceptor};
 use crate::server::address::address::{Address, Stage};
 use crate::server::address::listener::Listener;
-use crate::server::address::routing::Routing;
 use crate::server::connection::access_log::AccessLog;
 use crate::server::connection::tls::tls_acceptor;
-use crate::server::generation::controller::ControllerParts;
-use crate::server::generation::generation::{Generation, Inputs};
-use crate::server::generation::stats::Stats;
+use crate::server::generation::{Controller, Generation, Inputs, Stats};
 use crate::server::instance::failure::could_not_start;
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
-use crate::server::worker::worker::SharedParts;
 use crate::server::worker::workers::Workers;
 use crate::teardown::{GenerationId, Outcome};
 
@@ -174,31 +171,23 @@ impl Server for Ingress {
 
     /// A second start of a generation changes nothing.
     fn start(&mut self, id: GenerationId, parts: StartParts) {
-        let StartParts { link, make_stdio, grace } = parts;
         let Some(place) = self.places.get(&id) else { return };
         let inputs = place.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(inputs), Some(thread)) = (inputs, self.thread.as_ref()) else { return };
-        let generation = place.generation.clone();
-        let handler = match (generation.protocol.handler)(&generation.loaded) {
-            Ok(handler) => handler,
+        let (generation, link, addresses) =
+            (place.generation.clone(), parts.link.clone(), place.addresses.clone());
+        let (runtime, ticker) = (self.runtime.clone(), thread.ticker.clone());
+        match Controller::new(generation, inputs, addresses, parts, runtime, ticker) {
+            Ok(controller) => {
+                place.generation.state.set_started();
+                thread.order(Order::Control(Box::new(controller)));
+            }
             // Loading has found it: this is a bug, told like any failed start.
             Err(error) => {
                 link.tell(InstanceEvent::Failed(could_not_start(&error)));
-                return link.tell(InstanceEvent::Ended(Outcome::Failed));
+                link.tell(InstanceEvent::Ended(Outcome::Failed));
             }
-        };
-        generation.state.set_started();
-        let parts = Arc::new(SharedParts {
-            runtime: self.runtime.clone(),
-            loaded: generation.loaded.clone(),
-            plan: generation.plan.clone(),
-            pool: generation.pool.clone(),
-            handler,
-            grace,
-        });
-        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
-        let parts = ControllerParts { generation, addresses, link, make_stdio, ticker, parts };
-        thread.order(Order::Control(Box::new((parts, inputs))));
+        }
     }
 
     /// Forgets a component that has ended.
@@ -269,12 +258,11 @@ struct Wanted {
 
 impl Ingress {
     fn make(&mut self, incoming: IncomingGeneration) -> Option<(Arc<Generation>, Inputs)> {
-        let IncomingGeneration { id, plan, loaded } = incoming;
-        let protocol = protocol(loaded.kind)?;
-        let name = plan.name.clone();
+        let protocol = protocol(incoming.loaded.kind)?;
+        let name = incoming.plan.name.clone();
         let known = self.workers.get(&name).and_then(|workers| workers.upgrade());
         let mut workers = known.unwrap_or_else(|| Workers::new(name.clone()));
-        let made = Generation::new(id, plan, loaded, protocol, &mut workers);
+        let made = Generation::new(incoming, protocol, &mut workers);
         self.workers.insert(name, Arc::downgrade(&workers));
         Some(made)
     }

@@ -2,7 +2,7 @@
 
 use crate::runtime::Kind;
 use crate::server::address::acceptor::{Accepted, Serve, ServeFuture};
-use crate::server::generation::protocol::Protocol;
+use crate::server::generation::Protocol;
 use crate::server::worker::workers::ConnectionSlot;
 use crate::server::{http, tcp};
 

@@ -9,14 +9,13 @@ use tokio::task::JoinSet;
 use crate::fail_point;
 use crate::runtime::Runtime;
 use crate::server::address::acceptor::PendingAcceptor;
-use crate::server::generation::controller::{Controller, ControllerParts};
-use crate::server::generation::generation::Inputs;
+use crate::server::generation::Controller;
 use crate::server::worker::fairness::FairnessTicker;
 
 /// An order to the thread.
 pub(crate) enum Order {
     /// Control a component.
-    Control(Box<(ControllerParts, Inputs)>),
+    Control(Box<Controller>),
     /// Accept connections.
     Open(Box<PendingAcceptor>),
 }
@@ -77,9 +76,8 @@ fn run(runtime: Runtime, ticker: Arc<FairnessTicker>, mut orders: UnboundedRecei
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Control(what)) => {
-                        let (parts, inputs) = *what;
-                        tasks.spawn(Controller::control(parts, inputs));
+                    Some(Order::Control(controller)) => {
+                        tasks.spawn(controller.control());
                     }
                     Some(Order::Open(opening)) => {
                         tasks.spawn(opening.accept());

@@ -10,16 +10,25 @@ const BLOCKING_THREADS: usize = 8;
 /// How long those threads may take to end before they count as leaked.
 const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
-pub(crate) const STACK_BYTES: usize = 2 << 20;
+const STACK_BYTES: usize = 2 << 20;
 
-/// See the module's documentation.
+/// Starts a thread for instances of the component of this name.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let name = name.chars().take(15).collect();
+    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+/// The executor of one thread, and its blocking threads.
 pub(crate) struct InstanceRuntime {
     runtime: tokio::runtime::Runtime,
     blocking: Arc<AtomicUsize>,
 }
 
 impl InstanceRuntime {
-    /// Makes one for the thread that calls.
+    /// Returns an executor without a task.
     ///
     /// # Errors
     /// When the system gives no descriptors for it.

@@ -4,14 +4,15 @@
 //! to cut it off, ends the thread.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lifecycle::{InstanceSpec, KindWork, live};
-use super::runtime::{InstanceRuntime, STACK_BYTES};
+use super::runtime::{InstanceRuntime, spawn};
 use crate::fail_point;
 use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};
-use crate::server::generation::stats::{RunInFlight, Stats};
+use crate::server::generation::{RunInFlight, Stats};
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::teardown::{GenerationId, Outcome};
 
@@ -24,11 +25,11 @@ pub trait SingleWork: KindWork + Default + 'static {
     }
 }
 
-/// See the module's documentation.
+/// The server of kinds whose instances do the work `W`.
 pub(crate) struct SingleServer<W> {
     runtime: Runtime,
     generations: BTreeMap<GenerationId, Single>,
-    work: std::marker::PhantomData<fn() -> W>,
+    work: PhantomData<fn() -> W>,
 }
 
 /// One generation: it can be started again and again.
@@ -36,14 +37,14 @@ struct Single {
     incoming: IncomingGeneration,
     stats: Arc<Stats>,
     lives: Arc<AtomicBool>,
-    /// Whether it is only prepared yet, and goes when that is taken back.
+    /// It is only prepared, and goes when that is taken back.
     on_trial: bool,
 }
 
 impl<W: SingleWork> SingleServer<W> {
     /// Returns a server without a generation.
     pub(crate) fn new(parts: &ServerParts) -> Self {
-        Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: std::marker::PhantomData }
+        Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: PhantomData }
     }
 }
 
@@ -80,15 +81,12 @@ impl<W: SingleWork> Server for SingleServer<W> {
             loaded: incoming.loaded.clone(),
             plan: incoming.plan.clone(),
             link: link.clone(),
-            outbound: Outbound::default(),
             run: Some(RunInFlight::begin(stats.clone())),
         };
         stats.instance_started();
         lives.store(true, Ordering::Release);
         let alive = lives.clone();
-        let name: String = spec.plan.name.chars().take(15).collect();
-        let builder = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
-        let spawned = builder.spawn(move || {
+        let spawned = spawn(&incoming.plan.name, move || {
             let mut end = ThreadEnd { link: spec.link.clone(), lives: alive, outcome: None };
             end.outcome = Some(run::<W>(&spec, stdio));
             finish();
@@ -150,9 +148,12 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
             biased;
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
-            end = tokio::task::unconstrained(live(spec, stdio, &work)) => {
-                end.failure.into_iter().for_each(|failure| spec.fail(failure));
-                work.outcome(end.outcome, link)
+            end = tokio::task::unconstrained(live(spec, stdio, Outbound::default(), &work)) => {
+                let outcome = end.unwrap_or_else(|failure| {
+                    spec.fail(failure);
+                    Outcome::Failed
+                });
+                work.outcome(outcome, link)
             }
             () = link.orders.must_drop() => match link.orders.is_abandoned() {
                 true => Outcome::NotStarted,

@@ -1,9 +1,9 @@
 //! One request or connection on its way to an instance, and whether its client still waits.
 //!
-//! Invariant: an instance counts a request as in flight until both its call has returned and its client has the
-//! whole answer (or has left); and as live until its client has it (or has left).
+//! Invariant: an instance counts a request as in flight until its call has returned and its client has the whole answer or has
+//! left; and as live until its client has the answer or has left.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use futures::channel::oneshot;
 use wasmtime_wasi_http::handler::{Request, Response};
 
 use super::pool::Pool;
-use crate::server::instance::handle::InstanceHandle;
+use crate::server::instance::InstanceHandle;
 use crate::server::tcp::pipe::Conversation;
 
 /// A guest's answer to a request, or its error.
@@ -20,16 +20,14 @@ pub(crate) type GuestResponse = Result<Response, wasmtime::Error>;
 /// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The work.
     pub(crate) work: Work,
-    /// The claim of its client and its instance.
     pub(crate) claim: Arc<Claim>,
     /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
     pub(crate) has_waited: bool,
 }
 
 impl Job {
-    /// Gives a request back to whoever handed it in. A connection is dropped: its bytes are on their way.
+    /// Gives a request back to its submitter. A connection is dropped: its bytes are on their way.
     pub(crate) fn give_back(self) {
         if let Work::Request(request, reply) = self.work {
             *self.claim.lock_returned() = Some(Box::new(request));
@@ -47,7 +45,6 @@ impl Job {
 pub(crate) enum Work {
     /// A request, as the guest will see it, and where the answer goes.
     Request(Request, oneshot::Sender<GuestResponse>),
-    /// A TCP connection.
     Connection(Conversation),
 }
 
@@ -65,7 +62,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Returns the claim of a request that nobody has taken yet.
+    /// Returns the claim of a request that waits.
     pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
         Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
@@ -84,7 +81,7 @@ impl Claim {
     pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
         instance.enter();
         let _first = self.taker.set((instance.clone(), Instant::now()));
-        let taken = self.state.compare_exchange(WAITING, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
         if !taken {
             instance.leave_live();
             instance.call_ended();
@@ -102,9 +99,9 @@ impl Claim {
         self.taker.get().map(|(_, at)| *at)
     }
 
-    /// Returns whether its client left before anybody took it.
+    /// Returns whether its client has left.
     pub(crate) fn was_left(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == LEFT
+        self.state.load(SeqCst) == LEFT
     }
 }
 
@@ -122,7 +119,7 @@ pub(crate) struct Interest(pub Arc<Claim>);
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        match (self.0.state.swap(LEFT, Ordering::SeqCst), self.0.taker(), self.0.pool.upgrade()) {
+        match (self.0.state.swap(LEFT, SeqCst), self.0.taker(), self.0.pool.upgrade()) {
             (TAKEN, Some(instance), _) => instance.leave_live(),
             (WAITING, _, Some(pool)) => pool.drop_left(),
             _ => {}

@@ -88,7 +88,7 @@ impl RunLoop {
             }
             Err(()) => {
                 self.failed.store(true, Ordering::Release);
-                life.fail(returned_error());
+                life.spec.fail(returned_error());
                 state.send_replace(RunState::Failed);
             }
         }
@@ -108,7 +108,7 @@ async fn hook(
         _failed = state.wait_for(|state| *state == RunState::Failed) => return Ok(()),
         () = life.asked() => {}
     }
-    if life.timing() == HookTiming::AfterDrain {
+    if life.spec.loaded.timing == HookTiming::AfterDrain {
         let end = state.wait_for(|state| *state != RunState::UnderWay).await;
         if end.map_or(RunState::Failed, |state| *state) == RunState::Failed {
             return Ok(());

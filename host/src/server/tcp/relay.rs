@@ -21,7 +21,7 @@ use super::in_flight::{ByteCounts, Ending};
 use super::pipe::{Found, PipeEnd, Reader, Room, Writer};
 use crate::server::connection::linger::LAST_LOOK;
 use crate::server::connection::transport::Transport;
-use crate::server::generation::state::Call;
+use crate::server::generation::Call;
 
 /// Most bytes that are read of a socket at once.
 const READ: usize = 16 << 10;
