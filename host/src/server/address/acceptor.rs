@@ -1,5 +1,5 @@
-//! A socket on which an address accepts connections, from its opening until it closes: alone when the address is heard
-//! elsewhere from now on, or with its address when that drains.
+//! A socket of an address: bound, then accepted from until it closes: alone when the address is heard elsewhere from now on, or
+//! with its address when that drains.
 //!
 //! Invariant: accepting never fails for good. When it ends, clients that were connected already are accepted, and no
 //! others: a client that is left in the queue of a socket that closes would be reset. A socket that was given to us stays open
@@ -7,21 +7,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use nix::libc;
-use socket2::{SockFilter, SockRef, Socket};
+use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::SetOnce;
 
 use super::address::{Address, CountedConnection, Intake, Stage};
-use super::listener::{Listener, SocketFile};
 use crate::plan::ListenAddress;
 use crate::server::worker::{ConnectionSlot, Workers};
+use crate::stale_socket;
+use crate::systemd;
 
+/// Connections that the system keeps for us.
+const BACKLOG: i32 = 4096;
 /// Pause after an error that only time or other processes can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Time for clients that were about to connect to a socket whose address is heard elsewhere from now on.
@@ -37,6 +42,155 @@ const NOBODY_NEW: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, 0),
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
+
+/// A socket that is bound: before anything starts, or before a switch. Dropping it closes it.
+///
+/// Invariant: binding disturbs no socket that listens already. A socket that another process has given us stays its own: no
+/// file of it is removed, and nothing is set on it that would outlast us.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    /// As it was bound: with the port that the system chose.
+    address: ListenAddress,
+    /// It ends with us. A socket that was given to us does not.
+    is_ours: bool,
+    /// Its file, if it is a unix socket of ours.
+    file: Option<Arc<SocketFile>>,
+}
+
+/// The file of a unix socket that is ours. Dropping it removes the file. It is removed once: another process can have put its
+/// own there since.
+#[derive(Debug)]
+struct SocketFile(Mutex<Option<PathBuf>>);
+
+impl SocketFile {
+    fn remove(&self) {
+        if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _gone_already = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Listener {
+    /// Binds an address. No client is accepted yet, but clients can connect.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn bind(address: &ListenAddress) -> io::Result<Self> {
+        let listener = Self::bound(address, false)?;
+        listener.socket.listen(BACKLOG)?;
+        Ok(listener)
+    }
+
+    /// Binds an address that is a part of what these listen on, or the other way round. Clients cannot connect before
+    /// [`Listener::listen_beside`]: it would take them away from the others.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn bind_beside(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
+        beside(acceptors, || {
+            let listener = Self::bound(address, true)?;
+            listener.socket.set_reuse_port(false)?;
+            Ok(listener)
+        })
+    }
+
+    fn bound(address: &ListenAddress, shared: bool) -> io::Result<Self> {
+        let (domain, name) = match address {
+            ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+            ListenAddress::Unix(path) => {
+                // A path that is taken, or that is no socket, cannot be bound.
+                let _found = stale_socket::clear(path)?;
+                (Domain::UNIX, SockAddr::unix(path)?)
+            }
+            ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+        if let ListenAddress::Ip(_) = address {
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(shared)?;
+        }
+        if let ListenAddress::Ip(SocketAddr::V6(_)) = address {
+            // `[::]` is every IPv6 address and no IPv4 one, whatever the system's default.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&name)?;
+        let address = socket.local_addr()?.as_socket().map_or_else(|| address.clone(), ListenAddress::Ip);
+        let file = match &address {
+            ListenAddress::Unix(path) => Some(Arc::new(SocketFile(Mutex::new(Some(path.clone()))))),
+            ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
+        };
+        Ok(Self { socket, address, is_ours: true, file })
+    }
+
+    /// Returns the sockets of this name that the service manager listens on already.
+    ///
+    /// # Errors
+    /// When there is none, or it is of a family that is not served.
+    pub(crate) fn activated(name: &str) -> io::Result<Vec<Self>> {
+        let address = ListenAddress::Activated(name.to_owned());
+        systemd::take(name)
+            .map_err(io::Error::other)?
+            .into_iter()
+            .map(|fd| Self::adopt(fd, &address))
+            .collect()
+    }
+
+    /// Takes over a socket that listens already.
+    ///
+    /// # Errors
+    /// When it does not listen, is neither TCP nor a unix socket, or the system refuses.
+    fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if !socket.is_listener()? {
+            return Err(io::Error::other("it is no socket that listens"));
+        }
+        let local = socket.local_addr()?;
+        let address = match (local.as_socket(), local.is_unix()) {
+            (Some(address), _) => ListenAddress::Ip(address),
+            (None, true) => local
+                .as_pathname()
+                .map_or_else(|| address.clone(), |path| ListenAddress::Unix(path.to_owned())),
+            (None, false) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        Ok(Self { socket, address, is_ours: false, file: None })
+    }
+
+    /// Lets clients connect, beside these.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn listen_beside(&self, acceptors: &[Arc<Acceptor>]) -> io::Result<()> {
+        let socket = &self.socket;
+        if socket.is_listener()? {
+            return Ok(());
+        }
+        beside(acceptors, || {
+            socket.set_reuse_port(true)?;
+            socket.listen(BACKLOG)?;
+            socket.set_reuse_port(false)
+        })
+    }
+}
+
+/// Calls `what` while these sockets share their port. Before and after, no other socket can bind it.
+fn beside<T>(acceptors: &[Arc<Acceptor>], what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let opened = acceptors.iter().try_for_each(|acceptor| acceptor.share(true));
+    let result = opened.and_then(|()| what());
+    for acceptor in acceptors {
+        // No reason is known to refuse this.
+        let _shared_on = acceptor.share(false);
+    }
+    result
+}
 
 /// Serves a connection to its end, on the worker of this slot.
 pub(crate) type Serve = fn(Accepted, usize, ConnectionSlot) -> ServeFuture;
@@ -155,13 +309,13 @@ impl PendingAcceptor {
     /// Accepts connections from when all can serve until the address drains, or the acceptor closes.
     pub(crate) async fn accept(self) {
         let Self { acceptor, address, listener, intake } = self;
-        let is_ours = listener.is_ours;
+        let Listener { socket, is_ours, .. } = listener;
         let mut stage = address.watch();
-        match ListeningSocket::new(listener.into_socket(), &acceptor.listens_on).map(Arc::new) {
+        match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
                 *acceptor.lock() = Some(entrance.clone());
                 let accept = async {
-                    address.opened().await;
+                    address.opened.wait().await;
                     acceptor.announce(&address);
                     accept_for_ever(&entrance, &address).await;
                 };
@@ -309,6 +463,40 @@ fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
     if let Some(host) = address.host() {
         let (address, serve) = (address.clone(), address.serve);
         let accepted = Accepted { stream, client, address, host: host.clone(), intake, counted };
-        host.place(Box::new(move |worker, slot| serve(accepted, worker, slot)));
+        host.place(move |worker, slot| serve(accepted, worker, slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_already_is_taken_over_and_left_where_it_is() {
+        let named = ListenAddress::Activated("web".to_owned());
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let adopted = Listener::adopt(tcp.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Ip(address));
+        assert!(std::net::TcpStream::connect(address).is_ok());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let adopted = Listener::adopt(unix.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Unix(path.clone()));
+        drop(adopted);
+        assert!(path.exists(), "its file is not ours");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::adopt(datagrams.into(), &named).is_err());
+    }
+
+    #[test]
+    fn what_was_bound_is_gone_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
     }
 }

@@ -87,7 +87,8 @@ pub(crate) struct Address {
     acceptors: Mutex<Vec<Arc<Acceptor>>>,
     closed: Condvar,
     stage: watch::Sender<Stage>,
-    opened: SetOnce<()>,
+    /// Connections may be accepted.
+    pub(super) opened: SetOnce<()>,
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
@@ -285,14 +286,6 @@ impl Address {
     fn notify(&self) {
         self.routing().members.iter().for_each(|member| member.notify());
         self.former().iter().for_each(|one| one.notify());
-    }
-
-    /// Returns once connections may be accepted.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
-    pub(crate) async fn opened(&self) {
-        self.opened.wait().await;
     }
 
     /// Returns whether connections are accepted, or have been.

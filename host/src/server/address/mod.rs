@@ -2,6 +2,5 @@
 
 pub(super) mod acceptor;
 pub(super) mod address;
-pub(super) mod listener;
 
 pub(super) use address::{Address, Routing, Stage};

@@ -395,6 +395,11 @@ impl Controller {
         link
     }
 
+    fn remove(&mut self, slot: usize) {
+        self.instances.remove(&slot);
+        self.count_instances();
+    }
+
     fn count_instances(&self) {
         self.generation.alive.store(self.instances.len(), Ordering::Relaxed);
     }
@@ -405,8 +410,7 @@ impl Controller {
             WorkerEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),
             WorkerEvent::Died(slot) => {
                 self.link.tell(InstanceEvent::HostBug);
-                self.instances.remove(&slot);
-                self.count_instances();
+                self.remove(slot);
                 self.generation.pool.ended(slot);
             }
         }
@@ -428,8 +432,7 @@ impl Controller {
     }
 
     fn ended(&mut self, slot: usize, instance: &Arc<InstanceHandle>, end: InstanceEnd) {
-        self.instances.remove(&slot);
-        self.count_instances();
+        self.remove(slot);
         let draining = self.progress >= Progress::Draining;
         let failed = end.is_err();
         let outcome = end.unwrap_or_else(|failure| {
@@ -445,7 +448,7 @@ impl Controller {
         self.tell_of(instance.number, InstanceEvent::Down { why, requests: instance.taken(), outcome });
         let pool = &self.generation.pool;
         // Requests wait on during a pause: another instance follows, or the app stops.
-        match instance.is_open() || self.pause.holds() {
+        match instance.opened.initialized() || self.pause.holds() {
             true => pool.ended(slot),
             false => pool.not_started(slot),
         }

@@ -14,9 +14,8 @@ use super::thread::{Order, Thread};
 use crate::plan::ListenAddress;
 use crate::runtime::{InstanceEvent, Runtime};
 use crate::server::address::Routing;
-use crate::server::address::acceptor::{Acceptor, PendingAcceptor};
+use crate::server::address::acceptor::{Acceptor, Listener, PendingAcceptor};
 use crate::server::address::address::{Address, Stage};
-use crate::server::address::listener::Listener;
 use crate::server::connection::access_log::AccessLog;
 use crate::server::connection::tls::tls_acceptor;
 use crate::server::generation::{Controller, Generation, Inputs, Stats};
@@ -122,7 +121,7 @@ impl Server for Ingress {
             }
         }
         let mut acceptors = Vec::with_capacity(openings.len());
-        for (mut opening, beside) in openings {
+        for (opening, beside) in openings {
             acceptors.push((opening.acceptor.clone(), opening.address.clone()));
             if let Err(error) = opening.listener.listen_beside(&beside) {
                 tracing::error!(address = %opening.acceptor.listens_on, %error, "nobody can connect here");

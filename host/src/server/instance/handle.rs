@@ -60,7 +60,8 @@ pub(crate) struct InstanceHandle {
     calls: AtomicUsize,
     taken: AtomicU64,
     waker: AtomicWaker,
-    opened: SetOnce<()>,
+    /// It takes requests, or has taken some.
+    pub(crate) opened: SetOnce<()>,
 }
 
 /// Looks at an idle instance before its time is over.
@@ -181,21 +182,6 @@ impl InstanceHandle {
     /// Returns why it takes no more requests, once that is so.
     pub(crate) async fn closed(&self) -> CloseReason {
         *self.closing.wait().await
-    }
-
-    /// Notes that it takes requests.
-    pub(crate) fn open(&self) {
-        let _again = self.opened.set(());
-    }
-
-    /// Returns whether it has ever taken requests.
-    pub(crate) fn is_open(&self) -> bool {
-        self.opened.initialized()
-    }
-
-    /// Returns once it takes requests.
-    pub(crate) async fn opened(&self) {
-        self.opened.wait().await;
     }
 
     /// Returns once it has had nothing to do for this long (or up to a quarter more) and was closed for it. The only

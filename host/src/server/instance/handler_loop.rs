@@ -110,27 +110,7 @@ impl KindWork for HandlerLoop {
     }
 
     async fn work(&self, accessor: &Accessor<State>, handler: Handler, life: &Lifecycle<'_>) -> Result<()> {
-        self.drive(accessor, &handler, life).await
-    }
-}
-
-type HookCall<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
-
-/// Progress of the hook.
-enum Hook<'a> {
-    Due,
-    Called(HookCall<'a>),
-    Done,
-}
-
-impl HandlerLoop {
-    async fn drive<'b>(
-        &'b self,
-        accessor: &'b Accessor<State>,
-        handler: &'b Handler,
-        life: &'b Lifecycle<'_>,
-    ) -> Result<()> {
-        let func = handler.func();
+        let (func, handler) = (handler.func(), &handler);
         let mut calls = FuturesUnordered::new();
         let mut hook = Hook::Due;
         let Loaded { run, timing, .. } = &*life.spec.loaded;
@@ -178,7 +158,18 @@ impl HandlerLoop {
         })
         .await
     }
+}
 
+type HookCall<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// Progress of the hook.
+enum Hook<'a> {
+    Due,
+    Called(HookCall<'a>),
+    Done,
+}
+
+impl HandlerLoop {
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
     fn close_in_time(&self, is_async: bool) {
         let Self { instance, pool, .. } = self;
@@ -290,7 +281,7 @@ pub(crate) async fn run_instance(
 /// is idle and not needed. Tells an instance that ends alone why: its own loop can be held up by its guest.
 async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Duration) -> InstanceEnd {
     let plan = &spec.plan;
-    if tokio::time::timeout(plan.start_timeout, instance.opened()).await.is_err() {
+    if tokio::time::timeout(plan.start_timeout, instance.opened.wait()).await.is_err() {
         let limit = format_duration(plan.start_timeout);
         let summary = format!("could not be started: it overran its start-timeout of {limit}");
         return Err(Failure { summary, backtrace: None, exit_code: None });

@@ -34,7 +34,7 @@ pub(crate) struct InstanceSpec {
 impl InstanceSpec {
     /// Tells of a failure of an instance that runs by itself.
     pub(crate) fn fail(&self, failure: Failure) {
-        self.run.iter().for_each(RunInFlight::failed);
+        self.run.iter().for_each(|run| run.stats.instance_failed());
         self.link.tell(InstanceEvent::Failed(failure));
     }
 }

@@ -144,7 +144,7 @@ impl Pool {
             slot.phase = Phase::Open;
             slot.instance = Some(instance.clone());
         }
-        instance.open();
+        let _again = instance.opened.set(());
     }
 
     /// Returns the next request for this instance, if it can take one. Requests whose clients have left are dropped.

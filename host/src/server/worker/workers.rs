@@ -22,9 +22,6 @@ use crate::teardown::GenerationId;
 /// A task for a worker: an instance, or a connection. It gets the client of the thread for outgoing requests.
 pub(crate) type WorkerTask = Box<dyn FnOnce(Outbound) -> BoxFuture<'static, ()> + Send>;
 
-/// A connection that is to be served: on the worker of this slot, with its place there.
-pub(crate) type ConnectionTask = Box<dyn FnOnce(usize, ConnectionSlot) -> BoxFuture<'static, ()> + Send>;
-
 /// An event on a worker.
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
@@ -183,8 +180,12 @@ impl Workers {
         Ok(Worker { tasks, connections: Arc::default() })
     }
 
-    /// Hands a connection to the thread with fewest. Without a thread it is dropped, and so closed.
-    pub(crate) fn place(self: &Arc<Self>, serve: ConnectionTask) {
+    /// Hands a connection to the thread with fewest: `serve` gets the slot of its worker, and its place there. Without a thread
+    /// it is dropped, and so closed.
+    pub(crate) fn place<F>(self: &Arc<Self>, serve: F)
+    where
+        F: FnOnce(usize, ConnectionSlot) -> BoxFuture<'static, ()> + Send + 'static,
+    {
         // Where the system gives no more threads, those that are there serve it.
         match self.homes().into_iter().find_map(|at| Some((at, self.worker(at).ok()?))) {
             Some((at, worker)) => {
