@@ -60,7 +60,6 @@ pub(crate) struct ServerParts {
     pub(crate) died: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The parts of a start.
 pub(crate) struct StartParts {
     /// The connection to the supervisor: it tells `Entered`, and `Ended` when nothing of the generation is left.
     pub(crate) link: Arc<Link>,
@@ -91,13 +90,11 @@ pub(crate) trait Server: Send {
     /// Starts a generation that was prepared, or starts it again.
     fn start(&mut self, id: GenerationId, parts: StartParts);
 
-    /// Forgets a generation that has ended.
     fn forget(&mut self, id: GenerationId);
 
     /// Removes what would outlast the process.
     fn leave(&self) {}
 
-    /// Returns the counts of a generation.
     fn stats(&self, id: GenerationId) -> Option<Arc<Stats>>;
 
     /// Returns the number of its instances that are alive.
@@ -130,7 +127,6 @@ pub(crate) struct Servers(Vec<(KindSet, Box<dyn Server>)>);
 opaque_debug!(Servers);
 
 impl Servers {
-    /// Returns the servers of these kinds, without generations.
     pub(crate) fn new(sets: &[KindSet], parts: &ServerParts) -> Self {
         Self(sets.iter().map(|set| (set.clone(), (set.make)(parts))).collect())
     }

@@ -31,7 +31,6 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Time for clients that were about to connect to a socket whose address is heard elsewhere from now on.
 const HANDSHAKES: Duration = Duration::from_secs(1);
-/// The client's name on a unix socket.
 const UNIX_CLIENT: &str = "unix";
 
 /// A filter that lets no new client begin, while others still shake hands: it drops segments with the flag SYN.
@@ -197,7 +196,6 @@ pub(crate) type Serve = fn(Accepted, usize, ConnectionSlot) -> ServeFuture;
 
 pub(crate) type ServeFuture = BoxFuture<'static, ()>;
 
-/// A stream as it was accepted.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(std::net::TcpStream),
@@ -209,12 +207,10 @@ pub(crate) enum Stream {
 pub(crate) struct Accepted {
     /// Its stream, which does not block.
     pub(crate) stream: Stream,
-    /// The client's address.
     pub(crate) client: String,
     pub(crate) address: Arc<Address>,
     /// The threads that serve it.
     pub(crate) host: Arc<Workers>,
-    /// It can bring requests.
     pub(crate) intake: Intake,
     pub(crate) counted: CountedConnection,
 }
@@ -230,13 +226,11 @@ pub(crate) struct Acceptor {
     announced: AtomicBool,
 }
 
-/// An acceptor that is to be opened.
 #[derive(Debug)]
 pub(crate) struct PendingAcceptor {
     pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) address: Arc<Address>,
     pub(crate) listener: Listener,
-    /// It can bring connections.
     pub(crate) intake: Intake,
 }
 
@@ -256,14 +250,12 @@ impl Acceptor {
         }
     }
 
-    /// Removes the file of a unix socket of ours: new clients do not find it any more.
     pub(crate) fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// Closes it, while its address serves on.
     pub(crate) fn close(&self) {
         let _again = self.closes.set(());
     }
@@ -279,7 +271,6 @@ impl Acceptor {
         tracing::info!(component = address.routing().names(), address = self.url(address), "{message}");
     }
 
-    /// Returns its address as users write it.
     pub(crate) fn url(&self, address: &Address) -> String {
         let routing = address.routing();
         match &self.listens_on {
@@ -293,7 +284,6 @@ impl Acceptor {
 }
 
 impl PendingAcceptor {
-    /// Returns what opens an acceptor of an address.
     pub(crate) fn new(address: &Arc<Address>, listener: Listener) -> Self {
         let (listens_on, file) = (listener.address.clone(), listener.file.clone());
         let acceptor = Arc::new(Acceptor {

@@ -34,7 +34,6 @@ pub(crate) struct Routing {
 opaque_debug!(Address, Routing);
 
 impl Routing {
-    /// Returns the routing between these.
     pub(crate) fn new(members: Vec<Arc<Generation>>, tls: Option<TlsAcceptor>) -> Self {
         let routes = members.iter().map(|member| (member.plan.http.routes.clone(), member.clone()));
         let routes = RouteTable::new(routes);
@@ -48,12 +47,10 @@ impl Routing {
         names.join(", ")
     }
 
-    /// Returns the kind of its members.
     pub(crate) fn kind(&self) -> Option<&'static Kind> {
         self.members.first().map(|first| first.loaded.kind)
     }
 
-    /// Returns whether this generation is on it.
     pub(crate) fn has(&self, id: GenerationId) -> bool {
         self.members.iter().any(|member| member.id == id)
     }
@@ -66,7 +63,6 @@ impl Routing {
 /// The treatment of an address's connections. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// Requests are served.
     Serving,
     /// The same, but clients are told to come back on another connection.
     Delay,
@@ -76,10 +72,8 @@ pub(crate) enum Stage {
     Cut,
 }
 
-/// One address.
 pub(crate) struct Address {
     pub(crate) access: Option<Arc<AccessLog>>,
-    /// Serves its connections.
     pub(crate) serve: Serve,
     routing: ArcSwap<Routing>,
     /// Replaced generations, which may still work for connections.
@@ -123,7 +117,6 @@ impl Drop for CountedConnection {
 }
 
 impl Address {
-    /// Returns an address that serves nothing yet.
     pub(crate) fn new(routing: Routing, access: Option<Arc<AccessLog>>, serve: Serve) -> Arc<Self> {
         Arc::new(Self {
             access,
@@ -185,7 +178,6 @@ impl Address {
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an acceptor away that has closed.
     pub(crate) fn acceptor_closed(&self, acceptor: &Arc<Acceptor>) {
         self.acceptors().retain(|other| !Arc::ptr_eq(other, acceptor));
         self.closed.notify_all();
@@ -202,7 +194,6 @@ impl Address {
         self.acceptors().iter().map(|acceptor| acceptor.url(self)).collect()
     }
 
-    /// Holds the intake open.
     pub(crate) fn intake(self: &Arc<Self>) -> Intake {
         self.holders.fetch_add(1, SeqCst);
         Intake(self.clone())
@@ -213,7 +204,6 @@ impl Address {
         self.stage() >= Stage::Drain && self.holders.load(SeqCst) == 0
     }
 
-    /// Counts a connection.
     pub(crate) fn count(self: &Arc<Self>) -> CountedConnection {
         self.connections.fetch_add(1, SeqCst);
         CountedConnection(self.clone())
@@ -301,7 +291,6 @@ impl Address {
         *self.stage.borrow()
     }
 
-    /// Returns a view on the stage.
     pub(crate) fn watch(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }

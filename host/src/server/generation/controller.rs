@@ -31,8 +31,8 @@ use crate::teardown::Outcome;
 
 /// The time that connections have to send their last bytes after their component was cut off.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// The time that a generation that was asked to stop waits for the others on its address to be asked, too. Generations that
-/// stop together are asked one after the other, and the address drains like any other then.
+/// Generations that stop together are asked one after the other. For so long one waits for the others on its address to be
+/// asked, so that the address drains like any other.
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Progress of a generation. The order is the rule.
@@ -50,7 +50,6 @@ enum Connections {
     Served,
     /// It was cut off: they have until then to send what is left to say.
     LastWords(Timer),
-    /// That time is over.
     Said,
     /// Its requests are answered, and the connections that no other generation works for are closed.
     Gone,
@@ -84,18 +83,14 @@ pub(crate) struct Controller {
     health: Health,
     /// The time at which hooks are called next to requests.
     half: Option<Timer>,
-    /// The time until which the others on its addresses may be asked, too.
     together: Option<Timer>,
     /// It leaves its addresses to others, which serve on.
     is_alone: bool,
     connections: Connections,
-    /// The worst of its end.
     verdict: Outcome,
 }
 
 impl Controller {
-    /// Returns the controller of a generation that has not started.
-    ///
     /// # Errors
     /// When the component has no handler: loading has found it, so this is a bug.
     pub(crate) fn new(
@@ -132,7 +127,6 @@ impl Controller {
         })
     }
 
-    /// Controls the generation from its start to its end.
     pub(crate) async fn control(mut self) {
         self.run().await;
         self.end().await;
@@ -205,7 +199,6 @@ impl Controller {
         self.addresses.iter().filter(move |address| address.concerns(id))
     }
 
-    /// Has no more use for connections.
     fn set_over(&self) {
         self.generation.state.set_over();
         self.addresses.iter().for_each(|address| address.look());
@@ -227,8 +220,7 @@ impl Controller {
         self.own_addresses().all(over)
     }
 
-    /// Returns whether its requests are answered; and whether the connections on its addresses are closed, where
-    /// those close and nobody else is left to see to that.
+    /// Returns whether its requests are answered, and the connections closed that only it is left to wait for.
     fn is_disconnected(&self) -> bool {
         let closed = |address: &Arc<Address>| {
             let stays = address.stage() < Stage::Drain;
@@ -373,7 +365,6 @@ impl Controller {
         }
     }
 
-    /// Returns the link of the instance that is started in this slot.
     fn link_of_instance(&self, slot: usize) -> Arc<Link> {
         let (number, events, parent) = (self.serial, self.inputs.tell.clone(), self.link.clone());
         let tell = move |event| match event {
@@ -452,8 +443,7 @@ impl Controller {
             true => pool.ended(slot),
             false => pool.not_started(slot),
         }
-        // The next one is there before its first request, unless nobody needs it: one that fails by itself, without
-        // a request, would fail for ever.
+        // The next one is there before its first request. One that fails by itself, without a request, would fail for ever.
         let replace = instance.taken() > 0 && instance.why().is_none_or(|why| why != CloseReason::Idle);
         let first = failed && self.progress == Progress::Starting;
         if first || (self.progress == Progress::Serving && replace) {
@@ -483,9 +473,7 @@ impl Controller {
 /// pause of its last answer is over. Slots that want one meanwhile are not forgotten.
 struct RestartPause {
     link: Arc<Link>,
-    /// A failure means a restart.
     is_used: bool,
-    /// The answers that are known.
     seen: u64,
     pause: Option<BoxFuture<'static, u64>>,
     slots: Vec<usize>,
@@ -497,12 +485,10 @@ impl RestartPause {
         Self { link, is_used, seen: 0, pause: None, slots: Vec::new() }
     }
 
-    /// Returns whether no instance may be started.
     fn holds(&self) -> bool {
         self.pause.is_some()
     }
 
-    /// Notes that an instance has failed.
     fn begin(&mut self) {
         if !self.is_used {
             return;
@@ -533,7 +519,6 @@ impl RestartPause {
         self.release()
     }
 
-    /// Ends the pause, and returns the slots that have waited.
     fn release(&mut self) -> Vec<usize> {
         self.pause = None;
         std::mem::take(&mut self.slots)

@@ -26,7 +26,6 @@ pub(crate) struct Protocol {
     pub(crate) schemes: [&'static str; 2],
     /// The protocols that its TLS offers.
     pub(crate) alpn: &'static [&'static [u8]],
-    /// The work that is counted.
     pub(crate) unit: &'static Unit,
     /// Finds the handler of a loaded component.
     pub(crate) handler: fn(&Loaded) -> wasmtime::Result<HandlerIndex>,
@@ -43,10 +42,9 @@ pub(crate) struct Generation {
     pub(crate) stats: Arc<Stats>,
     /// The threads of all components of its name.
     pub(crate) workers: Arc<Workers>,
-    /// The number of its instances.
     pub(crate) alive: AtomicUsize,
     pub(crate) state: GenerationState,
-    /// The end of each request is told.
+    /// The end of each request notifies the controller.
     drains: AtomicBool,
     changed: Notify,
 }
@@ -95,7 +93,6 @@ impl Generation {
         (generation, Inputs { starts, events, tell })
     }
 
-    /// From now on the end of each request notifies the controller.
     pub(crate) fn drain(&self) {
         self.drains.store(true, SeqCst);
     }
@@ -112,10 +109,7 @@ impl Generation {
         self.changed.notify_one();
     }
 
-    /// Returns once something has changed since the last time.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
+    /// Returns once something has changed since the last time. It is cancel safe.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -142,12 +136,10 @@ pub(crate) enum Call {
 }
 
 impl GenerationState {
-    /// Notes that it starts.
     pub(crate) fn set_started(&self) {
         self.started.store(true, SeqCst);
     }
 
-    /// Notes that it takes requests.
     pub(crate) fn set_ready(&self) {
         self.ready.store(true, SeqCst);
     }
@@ -158,22 +150,18 @@ impl GenerationState {
         raise(&self.call, Call::Finish);
     }
 
-    /// Notes that it is cut off.
     pub(crate) fn set_cut(&self) {
         raise(&self.call, Call::Cut);
     }
 
-    /// Returns a view on the order, for its own connections.
     pub(crate) fn watch(&self) -> watch::Receiver<Call> {
         self.call.subscribe()
     }
 
-    /// Notes that it has no more use for connections.
     pub(crate) fn set_over(&self) {
         self.over.store(true, SeqCst);
     }
 
-    /// Returns whether it has been started.
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(SeqCst)
     }

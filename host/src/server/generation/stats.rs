@@ -207,13 +207,11 @@ pub(crate) struct RunInFlight {
 }
 
 impl RunInFlight {
-    /// Counts a run in.
     pub(crate) fn begin(stats: Arc<Stats>) -> Self {
         stats.began(0);
         Self { stats, is_open: AtomicBool::new(true) }
     }
 
-    /// Counts it out.
     pub(crate) fn end(&self) {
         if self.is_open.swap(false, SeqCst) {
             self.stats.moved_on(0);

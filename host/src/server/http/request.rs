@@ -24,8 +24,7 @@ use super::request_id::{REQUEST_ID, request_id};
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::pool::job::{Claim, GuestResponse, Interest, Job, Work};
-use crate::server::pool::pool::{Pool, SubmitError};
+use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
 
 /// Serves one request.
 ///

@@ -17,7 +17,6 @@ use crate::server::worker::TimeSlice;
 /// Why an instance takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// The component stops.
     Stop,
     /// It has served its number of requests.
     Requests,
@@ -28,7 +27,6 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
-    /// Returns the word that logs use.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -44,7 +42,6 @@ impl CloseReason {
 pub(crate) struct InstanceHandle {
     /// Its number in its component, from 1.
     pub(crate) number: u32,
-    /// Its place in the pool.
     pub(crate) slot: usize,
     pub(crate) link: Arc<Link>,
     pub(crate) turn: Arc<TimeSlice>,
@@ -68,7 +65,6 @@ pub(crate) struct InstanceHandle {
 const IDLE_LOOKS: u32 = 4;
 
 impl InstanceHandle {
-    /// Returns an instance in which nothing is in flight.
     pub(crate) fn new(
         number: u32,
         slot: usize,
@@ -123,7 +119,6 @@ impl InstanceHandle {
         self.calls.fetch_add(1, SeqCst);
     }
 
-    /// Notes that a call has returned.
     pub(crate) fn call_ended(&self) {
         self.calls.fetch_sub(1, SeqCst);
     }
@@ -169,7 +164,6 @@ impl InstanceHandle {
         let _later = self.closing.set(why);
     }
 
-    /// Returns whether it takes no more requests.
     pub(crate) fn is_closing(&self) -> bool {
         self.ends.load(SeqCst)
     }
@@ -179,7 +173,6 @@ impl InstanceHandle {
         self.closing.get().copied()
     }
 
-    /// Returns why it takes no more requests, once that is so.
     pub(crate) async fn closed(&self) -> CloseReason {
         *self.closing.wait().await
     }
@@ -200,7 +193,6 @@ impl InstanceHandle {
         }
     }
 
-    /// Has its loop run.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }

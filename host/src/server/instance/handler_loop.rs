@@ -30,7 +30,6 @@ use crate::text::units::format_duration;
 /// The handler of a TCP connection: its client's address and its bytes go in, the bytes for the client come out.
 pub(crate) type TcpFunc = TypedFunc<(String, StreamReader<u8>), (StreamReader<u8>,)>;
 
-/// The handler of one instance.
 pub(crate) enum Handler {
     Http(Proxy),
     Tcp(TcpFunc),
@@ -69,7 +68,6 @@ impl HandlerIndex {
         }
     }
 
-    /// Looks the handler up in an instance.
     fn load(&self, store: &mut Store<State>, instance: &Instance) -> Result<Handler> {
         Ok(match self {
             Self::P2(indices) => Handler::Http(Proxy::P2(indices.load(&mut *store, instance)?)),
@@ -162,7 +160,6 @@ impl KindWork for HandlerLoop {
 
 type HookCall<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// Progress of the hook.
 enum Hook<'a> {
     Due,
     Called(HookCall<'a>),
@@ -248,12 +245,7 @@ pub(crate) async fn run_instance(
     let mut life = Box::pin(live(&spec, stdio, outbound, &work));
     let mut waker = InstanceWaker::default();
     let turns = poll_fn(|context| {
-        let turn = |context: &mut Context<'_>| {
-            instance.turn.begin();
-            let poll = life.as_mut().poll(context);
-            instance.turn.end();
-            poll
-        };
+        let turn = |context: &mut Context<'_>| instance.turn.run(|| life.as_mut().poll(context));
         let (poll, waits) = waker.poll(context, turn, || instance.turn.spins());
         instance.turn.set_waits(waits);
         match poll {

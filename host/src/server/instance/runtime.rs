@@ -1,6 +1,7 @@
 //! The executor of one thread that runs instances. Threads share none, so that a guest that spins starves no sibling: on a
 //! shared one a sibling was up to 0.6 s late.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,13 +13,24 @@ const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
 const STACK_BYTES: usize = 2 << 20;
 
-/// Starts a thread for instances of the component of this name.
+/// Starts a thread for instances of the component of this name. `ended` gets the result of its work; `None`: it panicked.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub(crate) fn spawn<T>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    ended: impl FnOnce(Option<T>) + Send + 'static,
+) -> std::io::Result<()> {
+    let thread = || match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => ended(Some(result)),
+        Err(panic) => {
+            ended(None);
+            resume_unwind(panic);
+        }
+    };
     let name = name.chars().take(15).collect();
-    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(work).map(drop)
+    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(thread).map(drop)
 }
 
 /// The executor of one thread, and its blocking threads.
@@ -28,8 +40,6 @@ pub(crate) struct InstanceRuntime {
 }
 
 impl InstanceRuntime {
-    /// Returns an executor without a task.
-    ///
     /// # Errors
     /// When the system gives no descriptors for it.
     pub(crate) fn new() -> std::io::Result<Self> {
@@ -49,7 +59,6 @@ impl InstanceRuntime {
         Ok(Self { runtime, blocking })
     }
 
-    /// Runs a future to its end.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }

@@ -42,7 +42,6 @@ struct Single {
 }
 
 impl<W: SingleWork> SingleServer<W> {
-    /// Returns a server without a generation.
     pub(crate) fn new(parts: &ServerParts) -> Self {
         Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: PhantomData }
     }
@@ -76,20 +75,28 @@ impl<W: SingleWork> Server for SingleServer<W> {
         let Some(Single { incoming, stats, lives, .. }) = self.generations.get(&id) else { return };
         let StartParts { link, make_stdio, .. } = parts;
         let (stdio, finish) = make_stdio();
-        let spec = InstanceSpec {
+        let spec = Arc::new(InstanceSpec {
             runtime: self.runtime.clone(),
             loaded: incoming.loaded.clone(),
             plan: incoming.plan.clone(),
             link: link.clone(),
             run: Some(RunInFlight::begin(stats.clone())),
-        };
+        });
         stats.instance_started();
         lives.store(true, Ordering::Release);
-        let alive = lives.clone();
-        let spawned = spawn(&incoming.plan.name, move || {
-            let mut end = ThreadEnd { link: spec.link.clone(), lives: alive, outcome: None };
-            end.outcome = Some(run::<W>(&spec, stdio));
+        let (alive, its) = (lives.clone(), spec.clone());
+        let work = move || {
+            let outcome = run::<W>(&spec, stdio);
             finish();
+            outcome
+        };
+        let spawned = spawn(&incoming.plan.name, work, move |outcome| {
+            alive.store(false, Ordering::Release);
+            if outcome.is_none() {
+                its.link.tell(InstanceEvent::HostBug);
+            }
+            // Before its run counts as ended.
+            its.link.tell(InstanceEvent::Ended(outcome.unwrap_or(Outcome::Failed)));
         });
         if let Err(error) = spawned {
             lives.store(false, Ordering::Release);
@@ -111,23 +118,6 @@ impl<W: SingleWork> Server for SingleServer<W> {
     fn instances(&self, id: GenerationId) -> usize {
         let lives = |single: &Single| single.lives.load(Ordering::Acquire);
         self.generations.get(&id).map_or(0, |single| usize::from(lives(single)))
-    }
-}
-
-/// Tells of the thread's end, also when it panics.
-struct ThreadEnd {
-    link: Arc<Link>,
-    lives: Arc<AtomicBool>,
-    outcome: Option<Outcome>,
-}
-
-impl Drop for ThreadEnd {
-    fn drop(&mut self) {
-        self.lives.store(false, Ordering::Release);
-        if self.outcome.is_none() {
-            self.link.tell(InstanceEvent::HostBug);
-        }
-        self.link.tell(InstanceEvent::Ended(self.outcome.unwrap_or(Outcome::Failed)));
     }
 }
 

@@ -1,18 +1,23 @@
-//! Which instance serves which request: the slots of one component, and the requests that wait for one.
+//! Which instance serves which request: the slots of one component, the requests that wait for one, and whether their clients
+//! wait for them.
 //!
 //! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are bounded; an
-//! instance that can serve is woken whenever a request waits. Nothing in here waits or knows of sockets.
+//! instance that can serve is woken whenever a request waits. An instance counts a request as in flight until its call has
+//! returned and its client has the whole answer or has left; and as live until its client has the answer or has left. Nothing
+//! in here waits or knows of sockets.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
+use futures::channel::oneshot;
 use tokio::sync::mpsc::UnboundedSender;
+use wasmtime_wasi_http::handler::{Request, Response};
 
-use super::job::{Job, Work};
 use crate::server::instance::{CloseReason, InstanceHandle};
+use crate::server::tcp::pipe::Conversation;
 
-/// Limits of the instances of one generation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
     /// Most instances at a time.
@@ -69,7 +74,6 @@ struct State {
     stopped: bool,
 }
 
-/// The instances of one component.
 #[derive(Debug)]
 pub(crate) struct Pool {
     limits: PoolLimits,
@@ -138,7 +142,6 @@ impl Pool {
         }
     }
 
-    /// Lets an instance take requests.
     pub(crate) fn opened(&self, instance: &Arc<InstanceHandle>) {
         if let Some(slot) = self.lock().state.slots.get_mut(instance.slot) {
             slot.phase = Phase::Open;
@@ -178,7 +181,6 @@ impl Pool {
         let _left = self.remove(|job| job.claim.was_left());
     }
 
-    /// Takes some of what waits out of the queues.
     fn remove(&self, goes: impl Fn(&Job) -> bool) -> Vec<Job> {
         let mut removed = Vec::new();
         let mut locked = self.lock();
@@ -293,12 +295,10 @@ impl Pool {
         self.intake_over.load(SeqCst)
     }
 
-    /// Returns whether requests are refused.
     pub(crate) fn takes_none(&self) -> bool {
         self.lock().state.stopped
     }
 
-    /// Returns whether a request waits.
     pub(crate) fn has_waiting(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
@@ -419,5 +419,114 @@ impl Locked<'_> {
             .iter()
             .filter_map(|slot| slot.instance.as_ref())
             .for_each(|instance| instance.wake());
+    }
+}
+
+/// A guest's answer to a request, or its error.
+pub(crate) type GuestResponse = Result<Response, wasmtime::Error>;
+
+/// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) claim: Arc<Claim>,
+    /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
+    pub(crate) has_waited: bool,
+}
+
+impl Job {
+    /// Gives a request back to its submitter. A connection is dropped: its bytes are on their way.
+    pub(crate) fn give_back(self) {
+        if let Work::Request(request, reply) = self.work {
+            *self.claim.lock_returned() = Some(Box::new(request));
+            drop(reply);
+        }
+    }
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an allocation for each request would cost more than the space"
+)]
+pub(crate) enum Work {
+    /// A request, as the guest will see it, and where the answer goes.
+    Request(Request, oneshot::Sender<GuestResponse>),
+    Connection(Conversation),
+}
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const LEFT: u8 = 2;
+
+/// State shared by the client's side and the instance's side of a request.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    state: AtomicU8,
+    taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
+    returned: Mutex<Option<Box<Request>>>,
+    pool: Weak<Pool>,
+}
+
+impl Claim {
+    /// Returns the claim of a request that waits.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
+        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
+    }
+
+    fn lock_returned(&self) -> MutexGuard<'_, Option<Box<Request>>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn returned(&self) -> Option<Request> {
+        self.lock_returned().take().map(|request| *request)
+    }
+
+    /// Takes the request for an instance. False: its client has left.
+    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
+        instance.enter();
+        let _first = self.taker.set((instance.clone(), Instant::now()));
+        let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
+        if !taken {
+            instance.leave_live();
+            instance.call_ended();
+        }
+        taken
+    }
+
+    pub(crate) fn taker(&self) -> Option<&Arc<InstanceHandle>> {
+        self.taker.get().map(|(instance, _)| instance)
+    }
+
+    pub(crate) fn taken_at(&self) -> Option<Instant> {
+        self.taker.get().map(|(_, at)| *at)
+    }
+
+    /// Returns whether its client has left.
+    pub(crate) fn was_left(&self) -> bool {
+        self.state.load(SeqCst) == LEFT
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(instance) = self.taker() {
+            instance.leave();
+        }
+    }
+}
+
+/// The client's side. Dropped when the client has its whole answer, or has left.
+#[derive(Debug)]
+pub(crate) struct Interest(pub Arc<Claim>);
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        match (self.0.state.swap(LEFT, SeqCst), self.0.taker(), self.0.pool.upgrade()) {
+            (TAKEN, Some(instance), _) => instance.leave_live(),
+            (WAITING, _, Some(pool)) => pool.drop_left(),
+            _ => {}
+        }
     }
 }

@@ -25,8 +25,7 @@ use crate::server::connection::linger::{LINGER, STRAGGLE, linger};
 use crate::server::connection::transport::Transport;
 use crate::server::generation::Call;
 use crate::server::generation::generation::Generation;
-use crate::server::pool::job::{Claim, Interest, Job, Work};
-use crate::server::pool::pool::SubmitError;
+use crate::server::pool::{Claim, Interest, Job, SubmitError, Work};
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// The peer's name on a unix socket.

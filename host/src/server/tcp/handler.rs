@@ -15,7 +15,7 @@ use wasmtime::component::{
 use super::pipe::{Conversation, Found, Reader, Room, Writer};
 use crate::runtime::State;
 use crate::server::instance::TcpFunc;
-use crate::server::pool::job::Claim;
+use crate::server::pool::Claim;
 
 /// Bytes that are moved at once where the guest does not say how many it takes.
 const CHUNK: usize = 8 << 10;

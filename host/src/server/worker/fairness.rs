@@ -32,17 +32,15 @@ pub(crate) struct TimeSlice {
 }
 
 impl TimeSlice {
-    /// Notes that the code may run from now on.
-    pub(crate) fn begin(&self) {
+    /// Lets the code run once.
+    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> T {
         self.count.fetch_add(1, SeqCst);
         if self.ticker.rests.load(SeqCst) && self.ticker.rests.swap(false, SeqCst) {
             self.ticker.wakened.notify_one();
         }
-    }
-
-    /// Notes that the code does not run any more.
-    pub(crate) fn end(&self) {
+        let result = code();
         self.count.fetch_add(1, SeqCst);
+        result
     }
 
     /// Notes whether the code waits for something but its next turn.
@@ -50,7 +48,6 @@ impl TimeSlice {
         self.waits.store(waits, Ordering::Release);
     }
 
-    /// Returns whether the code waits for something but its turn.
     pub(crate) fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }
@@ -75,7 +72,6 @@ impl TimeSlice {
     }
 }
 
-/// Watches all turns of an app.
 #[derive(Debug, Default)]
 pub(crate) struct FairnessTicker {
     /// Each with its count at the last look.
@@ -98,7 +94,6 @@ impl FairnessTicker {
         turn
     }
 
-    /// Watches for ever.
     pub(crate) async fn watch(&self, runtime: &Runtime) {
         let mut quiet = 0;
         loop {
@@ -178,7 +173,11 @@ impl InstanceWaker {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
         spins: impl Fn() -> bool,
     ) -> (Poll<T>, bool) {
-        let wire = self.wire(context.waker());
+        let known = self.0.take().filter(|known| known.task.will_wake(context.waker()));
+        let wire = self.0.insert(known.unwrap_or_else(|| {
+            let (woken, polling) = (AtomicBool::new(false), AtomicBool::new(false));
+            Arc::new(TaskWaker { task: context.waker().clone(), woken, polling })
+        }));
         let waker = Waker::from(wire.clone());
         wire.polling.store(true, SeqCst);
         let mut result = poll(&mut Context::from_waker(&waker));
@@ -199,14 +198,6 @@ impl InstanceWaker {
             }
         }
         (result, !woken)
-    }
-
-    fn wire(&mut self, task: &Waker) -> Arc<TaskWaker> {
-        if let Some(known) = self.0.as_ref().filter(|known| known.task.will_wake(task)) {
-            return known.clone();
-        }
-        let (task, woken, polling) = (task.clone(), AtomicBool::new(false), AtomicBool::new(false));
-        self.0.insert(Arc::new(TaskWaker { task, woken, polling })).clone()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,7 +22,6 @@ use crate::teardown::GenerationId;
 /// A task for a worker: an instance, or a connection. It gets the client of the thread for outgoing requests.
 pub(crate) type WorkerTask = Box<dyn FnOnce(Outbound) -> BoxFuture<'static, ()> + Send>;
 
-/// An event on a worker.
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
     /// The instance of this slot takes requests.
@@ -33,7 +32,6 @@ pub(crate) enum WorkerEvent {
     Died(usize),
 }
 
-/// The threads of one component.
 #[derive(Debug)]
 pub(crate) struct Workers {
     name: String,
@@ -45,7 +43,7 @@ pub(crate) struct Workers {
 
 #[derive(Debug, Default)]
 struct State {
-    workers: Vec<Option<Worker>>,
+    workers: BTreeMap<usize, Worker>,
     generations: BTreeMap<GenerationId, Generation>,
     spawned: usize,
 }
@@ -64,7 +62,6 @@ struct Generation {
     inputs: UnboundedSender<WorkerEvent>,
 }
 
-/// The threads that have ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gone {
     threads: usize,
@@ -123,9 +120,8 @@ impl Workers {
         let mut state = self.lock();
         let known = state.generations.remove(&id).is_some();
         let needed = state.generations.values().map(|other| other.slots).max().unwrap_or(0);
-        let most = needed.min(state.workers.len());
         // They get no more tasks, and end with their connections.
-        let surplus = state.workers.split_off(most);
+        let surplus = state.workers.split_off(&needed);
         let last = known && state.generations.is_empty();
         if last {
             self.ended.store(true, SeqCst);
@@ -153,31 +149,41 @@ impl Workers {
         if self.has_ended() {
             return Err(io::Error::other("the component has ended"));
         }
-        if let Some(Some(worker)) = state.workers.get(slot) {
+        if let Some(worker) = state.workers.get(&slot) {
             return Ok(worker.clone());
         }
-        let worker = self.start(slot)?;
-        state.spawned += 1;
-        if state.workers.len() <= slot {
-            state.workers.resize(slot + 1, None);
-        }
-        if let Some(place) = state.workers.get_mut(slot) {
-            *place = Some(worker.clone());
-        }
-        Ok(worker)
-    }
-
-    fn start(self: &Arc<Self>, slot: usize) -> io::Result<Worker> {
         let runtime = InstanceRuntime::new()?;
         let (tasks, received) = unbounded_channel();
         let workers = Arc::downgrade(self);
-        spawn(&self.name, move || {
-            let mut end = ThreadEnd { slot, workers, leaked: None };
+        let work = move || {
             fail_point::reach("lane");
             runtime.block_on(run_all(received));
-            end.leaked = Some(runtime.shut_down());
+            runtime.shut_down()
+        };
+        spawn(&self.name, work, move |leaked| {
+            // If no one holds the workers any more, the end has no listener.
+            if let Some(workers) = workers.upgrade() {
+                workers.thread_gone(slot, leaked);
+            }
         })?;
-        Ok(Worker { tasks, connections: Arc::default() })
+        let worker = Worker { tasks, connections: Arc::default() };
+        state.spawned += 1;
+        state.workers.insert(slot, worker.clone());
+        Ok(worker)
+    }
+
+    /// Notes that a thread has ended: whether something was left behind, or `None` when it died of a bug.
+    fn thread_gone(&self, slot: usize, leaked: Option<bool>) {
+        if leaked.is_none() {
+            for generation in self.lock().generations.values() {
+                // A controller that is gone wants to know nothing more.
+                let _unheard = generation.inputs.send(WorkerEvent::Died(slot));
+            }
+        }
+        self.gone.send_modify(|gone| {
+            gone.threads += 1;
+            gone.leaked |= leaked.unwrap_or(false);
+        });
     }
 
     /// Hands a connection to the thread with fewest: `serve` gets the slot of its worker, and its place there. Without a thread
@@ -202,14 +208,11 @@ impl Workers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = state.generations.values().next_back().map_or(0, |newest| newest.slots);
         let mut homes: Vec<_> = (0..slots.min(cores)).collect();
-        homes.sort_by_cached_key(|at| match state.workers.get(*at) {
-            Some(Some(worker)) => worker.connections.load(SeqCst),
-            _ => 0,
-        });
+        let load = |at: &usize| state.workers.get(at).map_or(0, |worker| worker.connections.load(SeqCst));
+        homes.sort_by_cached_key(load);
         homes
     }
 
-    /// Returns the number of connections on its threads.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
@@ -224,31 +227,6 @@ impl Workers {
         let mut changes = self.gone.subscribe();
         let gone = changes.wait_for(|gone| gone.threads >= spawned).await.map(|gone| gone.leaked);
         gone.unwrap_or(false)
-    }
-}
-
-/// Tells of a worker's end, also when it panics.
-struct ThreadEnd {
-    slot: usize,
-    workers: Weak<Workers>,
-    /// Whether something was left behind. `None`: it died of a bug.
-    leaked: Option<bool>,
-}
-
-impl Drop for ThreadEnd {
-    fn drop(&mut self) {
-        // If no one holds the workers any more, the end has no listener.
-        let Some(workers) = self.workers.upgrade() else { return };
-        if self.leaked.is_none() {
-            for generation in workers.lock().generations.values() {
-                // A controller that is gone wants to know nothing more.
-                let _unheard = generation.inputs.send(WorkerEvent::Died(self.slot));
-            }
-        }
-        workers.gone.send_modify(|gone| {
-            gone.threads += 1;
-            gone.leaked |= self.leaked.unwrap_or(false);
-        });
     }
 }
 
