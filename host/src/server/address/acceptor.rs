@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use nix::libc;
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::SetOnce;
@@ -77,22 +76,17 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds an address. No client is accepted yet, but clients can connect.
+    /// Binds an address. No client is accepted yet, but clients can connect. Where the address is a part of what `acceptors`
+    /// listen on, or the other way round, they cannot before [`Listener::listen_beside`]: it would take them away from these.
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn bind(address: &ListenAddress) -> io::Result<Self> {
-        let listener = Self::bound(address, false)?;
-        listener.socket.listen(BACKLOG)?;
-        Ok(listener)
-    }
-
-    /// Binds an address that is a part of what these listen on, or the other way round. Clients cannot connect before
-    /// [`Listener::listen_beside`]: it would take them away from the others.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub(crate) fn bind_beside(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
+    pub(crate) fn bind(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
+        if acceptors.is_empty() {
+            let listener = Self::bound(address, false)?;
+            listener.socket.listen(BACKLOG)?;
+            return Ok(listener);
+        }
         beside(acceptors, || {
             let listener = Self::bound(address, true)?;
             listener.socket.set_reuse_port(false)?;
@@ -298,8 +292,7 @@ impl PendingAcceptor {
 
     /// Accepts connections from when all can serve until the address drains, or the acceptor closes.
     pub(crate) async fn accept(self) {
-        let Self { acceptor, address, listener, intake } = self;
-        let Listener { socket, is_ours, .. } = listener;
+        let Self { acceptor, address, listener: Listener { socket, is_ours, .. }, intake } = self;
         let mut stage = address.watch();
         match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
@@ -428,20 +421,11 @@ async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
 
 /// accept(2) names these as errors to go on after.
 fn is_the_clients(error: &io::Error) -> bool {
-    let codes = [
-        libc::ECONNABORTED,
-        libc::EINTR,
-        libc::EPROTO,
-        libc::EPERM,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::ENONET,
-        libc::ENOPROTOOPT,
-        libc::EOPNOTSUPP,
-    ];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+    use nix::libc::{ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH};
+    use nix::libc::{ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO};
+    let network = [EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPROTO];
+    let client = [ECONNABORTED, EINTR, EPERM];
+    error.raw_os_error().is_some_and(|code| network.contains(&code) || client.contains(&code))
 }
 
 fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
@@ -484,7 +468,7 @@ mod tests {
     fn what_was_bound_is_gone_with_its_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.sock");
-        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).unwrap();
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone()), &[]).unwrap();
         assert!(path.exists());
         drop(listener);
         assert!(!path.exists());

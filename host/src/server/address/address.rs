@@ -143,7 +143,8 @@ impl Address {
     pub(crate) fn swap(&self, next: Routing) {
         {
             // Before they are left out.
-            let (now, mut former) = (self.routing(), self.lock_former());
+            let (now, mut former) =
+                (self.routing(), self.former.lock().unwrap_or_else(PoisonError::into_inner));
             former.retain(|one| one.upgrade().is_some_and(|one| !one.state.is_over()));
             former.extend(now.members.iter().filter(|one| !next.has(one.id)).map(Arc::downgrade));
         }
@@ -154,12 +155,9 @@ impl Address {
         self.look();
     }
 
-    fn lock_former(&self) -> MutexGuard<'_, Vec<Weak<Generation>>> {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn former(&self) -> Vec<Arc<Generation>> {
-        self.lock_former().iter().filter_map(Weak::upgrade).collect()
+        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Returns whether this generation is on it, or was and may still work for its connections.

@@ -9,6 +9,7 @@
 //! whatever generation, sees its connections closed.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -425,15 +426,12 @@ impl Controller {
     fn ended(&mut self, slot: usize, instance: &Arc<InstanceHandle>, end: InstanceEnd) {
         self.remove(slot);
         let draining = self.progress >= Progress::Draining;
-        let failed = end.is_err();
         let outcome = end.unwrap_or_else(|failure| {
             self.failed(instance.number, failure);
             Outcome::Failed
         });
-        match outcome {
-            Outcome::HookFailed if draining => self.judge(Outcome::HookFailed),
-            Outcome::CutOff | Outcome::Leaked if draining => self.judge(Outcome::CutOff),
-            _ => {}
+        if draining && matches!(outcome, Outcome::HookFailed | Outcome::CutOff) {
+            self.judge(outcome);
         }
         let why = instance.why().map_or("failed", CloseReason::word);
         self.tell_of(instance.number, InstanceEvent::Down { why, requests: instance.taken(), outcome });
@@ -445,7 +443,7 @@ impl Controller {
         }
         // The next one is there before its first request. One that fails by itself, without a request, would fail for ever.
         let replace = instance.taken() > 0 && instance.why().is_none_or(|why| why != CloseReason::Idle);
-        let first = failed && self.progress == Progress::Starting;
+        let first = outcome == Outcome::Failed && self.progress == Progress::Starting;
         if first || (self.progress == Progress::Serving && replace) {
             pool.want(slot);
         }
@@ -512,10 +510,8 @@ impl RestartPause {
     /// # Cancel safety
     /// Can be dropped and called again.
     async fn over(&mut self) -> Vec<usize> {
-        match self.pause.as_mut() {
-            Some(pause) => self.seen = pause.await,
-            None => std::future::pending().await,
-        }
+        let Some(pause) = self.pause.as_mut() else { return pending().await };
+        self.seen = pause.await;
         self.release()
     }
 

@@ -77,19 +77,12 @@ pub struct Counts {
 }
 
 impl Stats {
-    /// Returns counts of zero of such work, on so many threads.
-    pub fn new(unit: &'static Unit, threads: usize) -> Self {
-        Self::with(Some(unit), threads)
-    }
-
-    /// Returns counts of zero of a kind that runs by itself: a run is in flight until it returns, and no more is counted.
-    pub(crate) fn of_runs() -> Self {
-        Self::with(None, 1)
-    }
-
-    fn with(unit: Option<&'static Unit>, threads: usize) -> Self {
+    /// Returns counts of zero, on so many threads. Without a unit, as for a kind that runs by itself, a run is in flight until
+    /// it returns, and no more is counted.
+    pub fn new(unit: impl Into<Option<&'static Unit>>, threads: usize) -> Self {
         let shards = (0..threads.max(1)).map(|_| Shard::default()).collect();
-        Self { unit, shards, instances: AtomicU64::new(0), failed_instances: AtomicU64::new(0) }
+        let (instances, failed_instances) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { unit: unit.into(), shards, instances, failed_instances }
     }
 
     /// Returns the work that is counted one by one, if any is.

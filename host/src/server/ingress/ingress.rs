@@ -326,8 +326,7 @@ impl Ingress {
         let listeners = match &listen {
             ListenAddress::Activated(name) => Listener::activated(name),
             _ if is_open => Ok(Vec::new()),
-            _ if beside.is_empty() => Listener::bind(&listen).map(|listener| vec![listener]),
-            _ => Listener::bind_beside(&listen, &beside).map(|listener| vec![listener]),
+            _ => Listener::bind(&listen, &beside).map(|listener| vec![listener]),
         };
         let listeners = listeners.map_err(|cause| PrepareError::Bind {
             component: come.first().map(|first| first.plan.name.clone()).unwrap_or_default(),

@@ -4,11 +4,11 @@
 //! Invariant: in a sync component the hook is never called before its last call has returned.
 
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use wasmtime::component::{
     Accessor, ComponentExportIndex, Func, Instance, InstancePre, StreamReader, TypedFunc,
@@ -67,14 +67,6 @@ impl HandlerIndex {
             false => p2::bindings::ProxyIndices::new(pre).map(Self::P2),
         }
     }
-
-    fn load(&self, store: &mut Store<State>, instance: &Instance) -> Result<Handler> {
-        Ok(match self {
-            Self::P2(indices) => Handler::Http(Proxy::P2(indices.load(&mut *store, instance)?)),
-            Self::P3(indices) => Handler::Http(Proxy::P3(indices.load(&mut *store, instance)?)),
-            Self::Tcp(index) => Handler::Tcp(instance.get_typed_func(&mut *store, index)?),
-        })
-    }
 }
 
 /// The work of one instance whose requests or connections come from a pool.
@@ -90,7 +82,11 @@ impl KindWork for HandlerLoop {
     const FRAMES: &'static str = "wasi:http/";
 
     fn export(&self, store: &mut Store<State>, instance: &Instance, _loaded: &Loaded) -> Result<Handler> {
-        self.handler.load(store, instance)
+        Ok(match &self.handler {
+            HandlerIndex::P2(indices) => Handler::Http(Proxy::P2(indices.load(&mut *store, instance)?)),
+            HandlerIndex::P3(indices) => Handler::Http(Proxy::P3(indices.load(&mut *store, instance)?)),
+            HandlerIndex::Tcp(index) => Handler::Tcp(instance.get_typed_func(&mut *store, index)?),
+        })
     }
 
     fn fairness(&self) -> Option<Fairness> {
@@ -120,10 +116,8 @@ impl KindWork for HandlerLoop {
                 pool.set_spinning(instance, false);
             }
             loop {
-                match calls.poll_next_unpin(context) {
-                    Poll::Ready(Some(Ok(()))) => continue,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                    Poll::Ready(None) | Poll::Pending => {}
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context)? {
+                    continue;
                 }
                 if instance.is_closing()
                     || accessor.poll_ready_for_concurrent_call(func, context).is_pending()
@@ -158,11 +152,9 @@ impl KindWork for HandlerLoop {
     }
 }
 
-type HookCall<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
-
 enum Hook<'a> {
     Due,
-    Called(HookCall<'a>),
+    Called(BoxFuture<'a, Result<()>>),
     Done,
 }
 
@@ -187,23 +179,16 @@ impl HandlerLoop {
         hook: &mut Hook<'b>,
         may_call: bool,
     ) -> Poll<Result<()>> {
-        loop {
-            match (&mut *hook, life.hook()) {
-                (Hook::Done, _) | (Hook::Due, None) => return Poll::Ready(Ok(())),
-                (Hook::Due, Some(_)) if !may_call => return Poll::Pending,
-                (Hook::Due, Some(func)) => {
-                    if accessor.poll_ready_for_concurrent_call(func, context).is_pending() {
-                        return Poll::Pending;
-                    }
-                    *hook = Hook::Called(Box::pin(life.call_hook(accessor)));
-                }
-                (Hook::Called(call), _) => {
-                    let result = ready!(call.as_mut().poll(context));
-                    *hook = Hook::Done;
-                    return Poll::Ready(result);
-                }
+        if let (Hook::Due, Some(func)) = (&*hook, life.hook()) {
+            if !may_call || accessor.poll_ready_for_concurrent_call(func, context).is_pending() {
+                return Poll::Pending;
             }
+            *hook = Hook::Called(Box::pin(life.call_hook(accessor)));
         }
+        let Hook::Called(call) = hook else { return Poll::Ready(Ok(())) };
+        let result = ready!(call.as_mut().poll(context));
+        *hook = Hook::Done;
+        Poll::Ready(result)
     }
 }
 

@@ -91,13 +91,8 @@ pub trait KindWork: Send + Sync {
 #[derive(Debug)]
 pub struct Lifecycle<'a> {
     pub(crate) spec: &'a InstanceSpec,
-    progress: &'a Progress,
     hook: Option<(Func, &'a HookShape)>,
-}
-
-/// Progress of the hook, kept outside the store: a trap in one call ends all of them at once.
-#[derive(Debug, Default)]
-struct Progress {
+    // Outside the store: a trap in one call ends all of them at once.
     hook_under_way: AtomicBool,
     hook_failed: AtomicBool,
 }
@@ -140,10 +135,10 @@ impl Lifecycle<'_> {
         let unasked = || Notice { cause: NoticeCause::Request("curfew".to_owned()), grace: Duration::ZERO };
         let notice = link.orders.notice().unwrap_or_else(unasked);
         link.tell(InstanceEvent::HookStarted);
-        self.progress.hook_under_way.store(true, Ordering::Release);
+        self.hook_under_way.store(true, Ordering::Release);
         let result = call_hook(accessor, func, shape, &notice).await?;
-        self.progress.hook_under_way.store(false, Ordering::Release);
-        self.progress.hook_failed.store(result.is_err(), Ordering::Release);
+        self.hook_under_way.store(false, Ordering::Release);
+        self.hook_failed.store(result.is_err(), Ordering::Release);
         link.tell(InstanceEvent::HookEnded(result.map_or_else(HookResult::Error, |()| HookResult::Ok)));
         Ok(())
     }
@@ -160,10 +155,11 @@ pub(crate) async fn live<W: KindWork>(
     outbound: Outbound,
     work: &W,
 ) -> InstanceEnd {
-    let progress = Progress::default();
-    let result = enter(spec, stdio, outbound, work, &progress).await;
+    let (hook_under_way, hook_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut life = Lifecycle { spec, hook: None, hook_under_way, hook_failed };
+    let result = enter(&mut life, stdio, outbound, work).await;
     let orders = &spec.link.orders;
-    let stopped = || match progress.hook_failed.load(Ordering::Acquire) {
+    let stopped = || match life.hook_failed.load(Ordering::Acquire) {
         true => Ok(Outcome::HookFailed),
         false => Ok(Outcome::Stopped),
     };
@@ -174,7 +170,7 @@ pub(crate) async fn live<W: KindWork>(
         Err(error) if !orders.has_entered() => Err(could_not_start(&error)),
         // A trap takes all calls of the instance with it and does not say in which of them it was: where the
         // backtrace does not tell either, it is the hook's while the hook is under way.
-        Err(error) if progress.hook_under_way.load(Ordering::Acquire) && !is_in(&error, W::FRAMES) => {
+        Err(error) if life.hook_under_way.load(Ordering::Acquire) && !is_in(&error, W::FRAMES) => {
             spec.link.tell(InstanceEvent::HookEnded(HookResult::Trapped(guest_failure(&error))));
             Ok(Outcome::HookFailed)
         }
@@ -186,13 +182,12 @@ pub(crate) async fn live<W: KindWork>(
 }
 
 async fn enter<W: KindWork>(
-    spec: &InstanceSpec,
+    life: &mut Lifecycle<'_>,
     stdio: Stdio,
     outbound: Outbound,
     work: &W,
-    progress: &Progress,
 ) -> wasmtime::Result<()> {
-    let InstanceSpec { runtime, loaded, plan, link, run: _ } = spec;
+    let InstanceSpec { runtime, loaded, plan, link, run: _ } = life.spec;
     let parts = StoreParts { stdio, link: link.clone(), outbound, fairness: work.fairness() };
     let mut store = new_store(runtime, loaded, plan, parts)?;
     if link.orders.must_trap() {
@@ -202,12 +197,12 @@ async fn enter<W: KindWork>(
         let instance = loaded.pre.instantiate_async(&mut store).await?;
         let export = work.export(&mut store, &instance, loaded)?;
         let hook = loaded.hook_index().and_then(|index| instance.get_func(&mut store, index));
-        let life = Lifecycle { spec, progress, hook: hook.zip(loaded.hook.as_ref()) };
+        life.hook = hook.zip(loaded.hook.as_ref());
         work.opens();
         if !link.enter() {
             return Ok(());
         }
-        store.run_concurrent(async |accessor| work.work(accessor, export, &life).await).await?
+        store.run_concurrent(async |accessor| work.work(accessor, export, life).await).await?
     };
     let result = entered.await;
     work.closes();

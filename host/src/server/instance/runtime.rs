@@ -59,13 +59,10 @@ impl InstanceRuntime {
         Ok(Self { runtime, blocking })
     }
 
-    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
-    }
-
-    /// Ends it. Returns whether a blocking call was left behind that cannot be ended.
-    pub(crate) fn shut_down(self) -> bool {
+    /// Runs a future to its end. Returns also whether it left a blocking call behind that cannot be ended.
+    pub(crate) fn run<T>(self, future: impl Future<Output = T>) -> (T, bool) {
+        let result = self.runtime.block_on(future);
         self.runtime.shutdown_timeout(LEAK_AFTER);
-        self.blocking.load(Ordering::Acquire) > 0
+        (result, self.blocking.load(Ordering::Acquire) > 0)
     }
 }

@@ -55,9 +55,8 @@ impl<W: SingleWork> Server for SingleServer<W> {
     ) -> Result<(), PrepareError> {
         self.roll_back();
         for incoming in incoming {
-            let single =
-                Single { stats: Arc::new(Stats::of_runs()), lives: Arc::default(), on_trial: true, incoming };
-            self.generations.insert(single.incoming.id, single);
+            let (stats, lives) = (Arc::new(Stats::new(None, 1)), Arc::default());
+            self.generations.insert(incoming.id, Single { incoming, stats, lives, on_trial: true });
         }
         Ok(())
     }
@@ -133,7 +132,7 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
     };
     fail_point::reach("instance");
     let work = W::default();
-    let outcome = runtime.block_on(async {
+    let ended = runtime.run(async {
         tokio::select! {
             biased;
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
@@ -151,7 +150,7 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
             },
         }
     });
-    match (outcome, runtime.shut_down()) {
+    match ended {
         (Outcome::CutOff, true) => Outcome::Leaked,
         (outcome, _) => outcome,
     }

@@ -438,7 +438,7 @@ impl Job {
     /// Gives a request back to its submitter. A connection is dropped: its bytes are on their way.
     pub(crate) fn give_back(self) {
         if let Work::Request(request, reply) = self.work {
-            *self.claim.lock_returned() = Some(Box::new(request));
+            *self.claim.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(request));
             drop(reply);
         }
     }
@@ -475,12 +475,8 @@ impl Claim {
         Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
     }
 
-    fn lock_returned(&self) -> MutexGuard<'_, Option<Box<Request>>> {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn returned(&self) -> Option<Request> {
-        self.lock_returned().take().map(|request| *request)
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).take().map(|request| *request)
     }
 
     /// Takes the request for an instance. False: its client has left.

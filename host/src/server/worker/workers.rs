@@ -157,8 +157,7 @@ impl Workers {
         let workers = Arc::downgrade(self);
         let work = move || {
             fail_point::reach("lane");
-            runtime.block_on(run_all(received));
-            runtime.shut_down()
+            runtime.run(run_all(received)).1
         };
         spawn(&self.name, work, move |leaked| {
             // If no one holds the workers any more, the end has no listener.
