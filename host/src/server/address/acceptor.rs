@@ -128,11 +128,8 @@ impl Listener {
     /// When there is none, or it is of a family that is not served.
     pub(crate) fn activated(name: &str) -> io::Result<Vec<Self>> {
         let address = ListenAddress::Activated(name.to_owned());
-        systemd::take(name)
-            .map_err(io::Error::other)?
-            .into_iter()
-            .map(|fd| Self::adopt(fd, &address))
-            .collect()
+        let sockets = systemd::take(name).map_err(io::Error::other)?;
+        sockets.into_iter().map(|fd| Self::adopt(fd, &address)).collect()
     }
 
     /// Takes over a socket that listens already.
@@ -145,12 +142,11 @@ impl Listener {
             return Err(io::Error::other("it is no socket that listens"));
         }
         let local = socket.local_addr()?;
-        let address = match (local.as_socket(), local.is_unix()) {
+        let address = match (local.as_socket(), local.as_pathname()) {
             (Some(address), _) => ListenAddress::Ip(address),
-            (None, true) => local
-                .as_pathname()
-                .map_or_else(|| address.clone(), |path| ListenAddress::Unix(path.to_owned())),
-            (None, false) => return Err(io::ErrorKind::Unsupported.into()),
+            (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
+            (None, None) if local.is_unix() => address.clone(),
+            (None, None) => return Err(io::ErrorKind::Unsupported.into()),
         };
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;

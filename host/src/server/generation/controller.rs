@@ -103,9 +103,9 @@ impl Controller {
         ticker: Arc<FairnessTicker>,
     ) -> wasmtime::Result<Self> {
         let StartParts { link, make_stdio, grace } = start;
-        let on_failure = generation.plan.resolve(&generation.loaded.defaults).on_failure;
+        let is_used = generation.plan.resolve(&generation.loaded.defaults).on_failure == OnEnd::Restart;
         Ok(Self {
-            pause: RestartPause::new(link.clone(), on_failure),
+            pause: RestartPause { link: link.clone(), is_used, seen: 0, pause: None, slots: Vec::new() },
             health: Health::new(generation.plan.health.as_ref(), generation.pool.clone()),
             handler: (generation.protocol.handler)(&generation.loaded)?,
             generation,
@@ -128,12 +128,8 @@ impl Controller {
         })
     }
 
+    /// Controls the generation from its start to its end.
     pub(crate) async fn control(mut self) {
-        self.run().await;
-        self.end().await;
-    }
-
-    async fn run(&mut self) {
         self.generation.pool.want(0);
         let mut winding = false;
         while !self.is_over() {
@@ -168,6 +164,7 @@ impl Controller {
             }
             self.look();
         }
+        self.end().await;
     }
 
     /// Draws the conclusions from what its addresses and requests say, once it was asked to stop.
@@ -215,10 +212,8 @@ impl Controller {
     }
 
     fn intake_is_over(&self) -> bool {
-        let over = |address: &Arc<Address>| {
-            address.intake_is_over() || (self.is_alone && address.stage() < Stage::Drain)
-        };
-        self.own_addresses().all(over)
+        let is_left = |address: &Address| self.is_alone && address.stage() < Stage::Drain;
+        self.own_addresses().all(|address| address.intake_is_over() || is_left(address))
     }
 
     /// Returns whether its requests are answered, and the connections closed that only it is left to wait for.
@@ -471,6 +466,7 @@ impl Controller {
 /// pause of its last answer is over. Slots that want one meanwhile are not forgotten.
 struct RestartPause {
     link: Arc<Link>,
+    /// A failure means a restart.
     is_used: bool,
     seen: u64,
     pause: Option<BoxFuture<'static, u64>>,
@@ -478,11 +474,6 @@ struct RestartPause {
 }
 
 impl RestartPause {
-    fn new(link: Arc<Link>, on_failure: OnEnd) -> Self {
-        let is_used = on_failure == OnEnd::Restart;
-        Self { link, is_used, seen: 0, pause: None, slots: Vec::new() }
-    }
-
     fn holds(&self) -> bool {
         self.pause.is_some()
     }

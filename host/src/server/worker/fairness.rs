@@ -55,9 +55,7 @@ impl TimeSlice {
     /// Returns whether the running code has to let others run now. Asking takes the answer back.
     pub(crate) fn must_yield(&self) -> bool {
         let overdue = self.overdue.swap(false, SeqCst);
-        if overdue {
-            self.spins.store(true, SeqCst);
-        }
+        self.spins.fetch_or(overdue, SeqCst);
         overdue
     }
 
