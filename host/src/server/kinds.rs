@@ -13,7 +13,7 @@ static LISTENED: [&Kind; 2] = [&HTTP, &TCP];
 
 /// Returns the kinds that are built in, each with its server.
 pub fn built_in() -> Vec<KindSet> {
-    let listened = KindSet::new(&LISTENED, |parts| Box::new(Ingress::new(parts)));
+    let listened = KindSet { kinds: &LISTENED, make: |parts| Box::new(Ingress::new(parts)) };
     vec![KindSet::single::<RunLoop>(&SERVICES), listened]
 }
 

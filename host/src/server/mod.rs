@@ -29,9 +29,8 @@ pub mod guest {
 }
 
 pub use connection::tls::TlsError;
-pub use generation::stats::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};
-pub use instance::lifecycle::{KindWork, Lifecycle};
-pub use instance::single::SingleWork;
+pub use generation::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};
+pub use instance::{KindWork, Lifecycle, SingleWork};
 pub use kinds::built_in;
 pub(crate) use servers::{IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
 pub use servers::{KindSet, PrepareError};

@@ -1,16 +1,15 @@
 //! The servers of an app: each runs the generations of one or more kinds. The supervisor gives its orders to [`Servers`] and
 //! never asks which kind it has.
 //!
-//! Invariant: what is prepared is prepared by all servers or by none, and nothing changes for anybody before the switch.
+//! Invariant: what is prepared is prepared by all servers or by none, and nothing changes before the switch.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::access_log::AccessLog;
 use super::connection::tls::TlsError;
-use super::generation::stats::Stats;
-use super::instance::single::{SingleServer, SingleWork};
+use super::generation::Stats;
+use super::instance::{SingleServer, SingleWork};
 use crate::plan::{ComponentPlan, ListenAddress};
 use crate::runtime::{Kind, Link, Loaded, Runtime, Stdio};
 use crate::teardown::GenerationId;
@@ -49,27 +48,21 @@ pub enum PrepareError {
 pub(crate) struct IncomingGeneration {
     /// Its own id, never used before.
     pub(crate) id: GenerationId,
-    /// Its plan.
     pub(crate) plan: Arc<ComponentPlan>,
-    /// The loaded component.
     pub(crate) loaded: Arc<Loaded>,
 }
 
 /// The parts of an app that its servers share.
 pub(crate) struct ServerParts {
-    /// The engine and what belongs to it.
     pub(crate) runtime: Runtime,
-    /// The access log, if there is one.
     pub(crate) access: Option<Arc<AccessLog>>,
     /// Hears of the death of a server's own thread, which is a bug of the host.
     pub(crate) died: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The parts of a start.
 pub(crate) struct StartParts {
     /// The connection to the supervisor: it tells `Entered`, and `Ended` when nothing of the generation is left.
     pub(crate) link: Arc<Link>,
-    /// The streams of its instances.
     pub(crate) make_stdio: MakeStdio,
     /// The time of an instance that ends before its generation does.
     pub(crate) grace: Duration,
@@ -88,7 +81,7 @@ pub(crate) trait Server: Send {
         outgoing: &[GenerationId],
     ) -> Result<(), PrepareError>;
 
-    /// All that was prepared takes over.
+    /// Has all that was prepared take over.
     fn switch(&mut self);
 
     /// Takes back what was prepared. Started generations are ended through their links.
@@ -97,13 +90,11 @@ pub(crate) trait Server: Send {
     /// Starts a generation that was prepared, or starts it again.
     fn start(&mut self, id: GenerationId, parts: StartParts);
 
-    /// Forgets a generation that has ended.
     fn forget(&mut self, id: GenerationId);
 
     /// Removes what would outlast the process.
     fn leave(&self) {}
 
-    /// Returns the counts of a generation.
     fn stats(&self, id: GenerationId) -> Option<Arc<Stats>>;
 
     /// Returns the number of its instances that are alive.
@@ -115,47 +106,27 @@ pub(crate) trait Server: Send {
     }
 }
 
-type MakeServer = dyn Fn(&ServerParts) -> Box<dyn Server> + Send + Sync;
-
 /// Kinds, and the server that runs their generations. An app is started with a list of these.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct KindSet {
     /// The kinds.
     pub kinds: &'static [&'static Kind],
-    make: Arc<MakeServer>,
-}
-
-impl fmt::Debug for KindSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KindSet").field(&self.kinds).finish()
-    }
+    pub(crate) make: fn(&ServerParts) -> Box<dyn Server>,
 }
 
 impl KindSet {
-    pub(crate) fn new(
-        kinds: &'static [&'static Kind],
-        make: impl Fn(&ServerParts) -> Box<dyn Server> + Send + Sync + 'static,
-    ) -> Self {
-        Self { kinds, make: Arc::new(make) }
-    }
-
     /// Returns a kind whose components have one instance at a time, on a thread of its own, which does this work.
     pub fn single<W: SingleWork>(kinds: &'static [&'static Kind]) -> Self {
-        Self::new(kinds, |parts| Box::new(SingleServer::<W>::new(parts)))
+        Self { kinds, make: |parts| Box::new(SingleServer::<W>::new(parts)) }
     }
 }
 
-/// The servers of an app.
+/// The servers of an app. Its methods are those of [`Server`].
 pub(crate) struct Servers(Vec<(KindSet, Box<dyn Server>)>);
 
-impl fmt::Debug for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(set, _)| set)).finish()
-    }
-}
+opaque_debug!(Servers);
 
 impl Servers {
-    /// Returns the servers of these kinds, without generations.
     pub(crate) fn new(sets: &[KindSet], parts: &ServerParts) -> Self {
         Self(sets.iter().map(|set| (set.clone(), (set.make)(parts))).collect())
     }
@@ -164,7 +135,6 @@ impl Servers {
         self.0.iter_mut().map(|(_, server)| server)
     }
 
-    /// See [`Server::prepare`].
     pub(crate) fn prepare(
         &mut self,
         mut incoming: Vec<IncomingGeneration>,
@@ -181,44 +151,36 @@ impl Servers {
         Ok(())
     }
 
-    /// See [`Server::switch`].
     pub(crate) fn switch(&mut self) {
         self.all().for_each(|server| server.switch());
     }
 
-    /// See [`Server::roll_back`].
     pub(crate) fn roll_back(&mut self) {
         self.all().for_each(|server| server.roll_back());
     }
 
-    /// See [`Server::start`].
     pub(crate) fn start(&mut self, id: GenerationId, parts: StartParts) {
         if let Some(server) = self.all().find(|server| server.stats(id).is_some()) {
             server.start(id, parts);
         }
     }
 
-    /// See [`Server::forget`].
     pub(crate) fn forget(&mut self, id: GenerationId) {
         self.all().for_each(|server| server.forget(id));
     }
 
-    /// See [`Server::leave`].
     pub(crate) fn leave(&self) {
         self.0.iter().for_each(|(_, server)| server.leave());
     }
 
-    /// See [`Server::stats`].
     pub(crate) fn stats(&self, id: GenerationId) -> Option<Arc<Stats>> {
         self.0.iter().find_map(|(_, server)| server.stats(id))
     }
 
-    /// See [`Server::instances`].
     pub(crate) fn instances(&self, id: GenerationId) -> usize {
         self.0.iter().map(|(_, server)| server.instances(id)).sum()
     }
 
-    /// See [`Server::urls`].
     pub(crate) fn urls(&self, id: GenerationId) -> Vec<String> {
         self.0.iter().flat_map(|(_, server)| server.urls(id)).collect()
     }

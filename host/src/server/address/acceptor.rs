@@ -1,35 +1,38 @@
-//! A socket on which an address accepts connections, from its opening until it closes: alone when the address is heard
-//! elsewhere from now on, or with its address when that drains.
+//! A socket of an address: bound, then accepted from until it closes: alone when the address is heard elsewhere from now on, or
+//! with its address when that drains.
 //!
-//! Invariant: accepting never fails for good; and when it ends, whoever was connected already is accepted, and
-//! nobody else is: what is left in the queue when a socket is closed would be reset. A socket that was given to us is
-//! not closed by us letting go of it: its queue is for whoever accepts from it next.
+//! Invariant: accepting never fails for good. When it ends, clients that were connected already are accepted, and no
+//! others: a client that is left in the queue of a socket that closes would be reset. A socket that was given to us stays open
+//! when we let go of it: its queue is for the process that accepts from it next.
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::libc;
-use socket2::{SockFilter, SockRef, Socket};
+use futures::future::BoxFuture;
+use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use super::address::{Address, CountedConnection, Intake, Stage};
-use super::listener::{Listener, SocketFile};
 use crate::plan::ListenAddress;
-use crate::server::worker::workers::{ConnectionSlot, Workers};
+use crate::server::worker::{ConnectionSlot, Workers};
+use crate::stale_socket;
+use crate::systemd;
 
-/// Pause after an error that only time or others can mend, as when there are no descriptors left.
+/// Connections that the system keeps for us.
+const BACKLOG: i32 = 4096;
+/// Pause after an error that only time or other processes can mend, as when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a socket whose address is heard elsewhere waits for clients that were about to connect to it.
+/// Time for clients that were about to connect to a socket whose address is heard elsewhere from now on.
 const HANDSHAKES: Duration = Duration::from_secs(1);
-/// The client's name on a unix socket.
 const UNIX_CLIENT: &str = "unix";
 
-/// A filter that lets no new client begin, while those who have begun still shake hands: it drops what has the flag SYN.
+/// A filter that lets no new client begin, while others still shake hands: it drops segments with the flag SYN.
 const NOBODY_NEW: [SockFilter; 4] = [
     // Load the byte with the flags of the TCP header; if SYN is set in it let nothing pass, else everything.
     SockFilter::new(0x30, 0, 0, 13),
@@ -38,18 +41,154 @@ const NOBODY_NEW: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// A connection that is being served.
-pub(crate) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A socket that is bound: before anything starts, or before a switch. Dropping it closes it.
+///
+/// Invariant: binding disturbs no socket that listens already. A socket that another process has given us stays its own: no
+/// file of it is removed, and nothing is set on it that would outlast us.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    /// As it was bound: with the port that the system chose.
+    address: ListenAddress,
+    /// It ends with us. A socket that was given to us does not.
+    is_ours: bool,
+    /// Its file, if it is a unix socket of ours.
+    file: Option<Arc<SocketFile>>,
+}
+
+/// The file of a unix socket that is ours. Dropping it removes the file. It is removed once: another process can have put its
+/// own there since.
+#[derive(Debug)]
+struct SocketFile(Mutex<Option<PathBuf>>);
+
+impl SocketFile {
+    fn remove(&self) {
+        if let Some(path) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _gone_already = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Listener {
+    /// Binds an address. No client is accepted yet, but clients can connect. Where the address is a part of what `acceptors`
+    /// listen on, or the other way round, they cannot before [`Listener::listen_beside`]: it would take them away from these.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn bind(address: &ListenAddress, acceptors: &[Arc<Acceptor>]) -> io::Result<Self> {
+        if acceptors.is_empty() {
+            let listener = Self::bound(address, false)?;
+            listener.socket.listen(BACKLOG)?;
+            return Ok(listener);
+        }
+        beside(acceptors, || {
+            let listener = Self::bound(address, true)?;
+            listener.socket.set_reuse_port(false)?;
+            Ok(listener)
+        })
+    }
+
+    fn bound(address: &ListenAddress, shared: bool) -> io::Result<Self> {
+        let (domain, name) = match address {
+            ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+            ListenAddress::Unix(path) => {
+                // A path that is taken, or that is no socket, cannot be bound.
+                let _found = stale_socket::clear(path)?;
+                (Domain::UNIX, SockAddr::unix(path)?)
+            }
+            ListenAddress::Activated(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+        if let ListenAddress::Ip(_) = address {
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(shared)?;
+        }
+        if let ListenAddress::Ip(SocketAddr::V6(_)) = address {
+            // `[::]` is every IPv6 address and no IPv4 one, whatever the system's default.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&name)?;
+        let address = socket.local_addr()?.as_socket().map_or_else(|| address.clone(), ListenAddress::Ip);
+        let file = match &address {
+            ListenAddress::Unix(path) => Some(Arc::new(SocketFile(Mutex::new(Some(path.clone()))))),
+            ListenAddress::Ip(_) | ListenAddress::Activated(_) => None,
+        };
+        Ok(Self { socket, address, is_ours: true, file })
+    }
+
+    /// Returns the sockets of this name that the service manager listens on already.
+    ///
+    /// # Errors
+    /// When there is none, or it is of a family that is not served.
+    pub(crate) fn activated(name: &str) -> io::Result<Vec<Self>> {
+        let address = ListenAddress::Activated(name.to_owned());
+        let sockets = systemd::take(name).map_err(io::Error::other)?;
+        sockets.into_iter().map(|fd| Self::adopt(fd, &address)).collect()
+    }
+
+    /// Takes over a socket that listens already.
+    ///
+    /// # Errors
+    /// When it does not listen, is neither TCP nor a unix socket, or the system refuses.
+    fn adopt(fd: OwnedFd, address: &ListenAddress) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if !socket.is_listener()? {
+            return Err(io::Error::other("it is no socket that listens"));
+        }
+        let local = socket.local_addr()?;
+        let address = match (local.as_socket(), local.as_pathname()) {
+            (Some(address), _) => ListenAddress::Ip(address),
+            (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
+            (None, None) if local.is_unix() => address.clone(),
+            (None, None) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        Ok(Self { socket, address, is_ours: false, file: None })
+    }
+
+    /// Lets clients connect, beside these.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn listen_beside(&self, acceptors: &[Arc<Acceptor>]) -> io::Result<()> {
+        let socket = &self.socket;
+        if socket.is_listener()? {
+            return Ok(());
+        }
+        beside(acceptors, || {
+            socket.set_reuse_port(true)?;
+            socket.listen(BACKLOG)?;
+            socket.set_reuse_port(false)
+        })
+    }
+}
+
+/// Calls `what` while these sockets share their port. Before and after, no other socket can bind it.
+fn beside<T>(acceptors: &[Arc<Acceptor>], what: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let opened = acceptors.iter().try_for_each(|acceptor| acceptor.share(true));
+    let result = opened.and_then(|()| what());
+    for acceptor in acceptors {
+        // No reason is known to refuse this.
+        let _shared_on = acceptor.share(false);
+    }
+    result
+}
 
 /// Serves a connection to its end, on the worker of this slot.
 pub(crate) type Serve = fn(Accepted, usize, ConnectionSlot) -> ServeFuture;
 
-/// A stream as it was accepted.
+pub(crate) type ServeFuture = BoxFuture<'static, ()>;
+
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Over TCP.
     Tcp(std::net::TcpStream),
-    /// Over a unix socket.
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -58,48 +197,31 @@ pub(crate) enum Stream {
 pub(crate) struct Accepted {
     /// Its stream, which does not block.
     pub(crate) stream: Stream,
-    /// The client's address.
     pub(crate) client: String,
-    /// Its address.
     pub(crate) address: Arc<Address>,
-    /// On whose threads it is served.
+    /// The threads that serve it.
     pub(crate) host: Arc<Workers>,
-    /// It can bring requests.
     pub(crate) intake: Intake,
-    /// It is there.
     pub(crate) counted: CountedConnection,
 }
 
-/// See the module's documentation.
+/// One listening socket of an address.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    /// The address it listens on.
     pub(crate) listens_on: ListenAddress,
     socket: Mutex<Option<Arc<ListeningSocket>>>,
     file: Option<Arc<SocketFile>>,
-    closes: watch::Sender<bool>,
+    closes: SetOnce<()>,
     /// The log has told that it listens.
     announced: AtomicBool,
 }
 
-/// An acceptor that is to be opened.
 #[derive(Debug)]
 pub(crate) struct PendingAcceptor {
-    /// The acceptor.
     pub(crate) acceptor: Arc<Acceptor>,
-    /// Its address.
     pub(crate) address: Arc<Address>,
-    /// Its socket.
     pub(crate) listener: Listener,
-    /// It can bring connections.
     pub(crate) intake: Intake,
-}
-
-/// A listening socket in the hands of the thread's event loop.
-#[derive(Debug)]
-enum ListeningSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Acceptor {
@@ -107,7 +229,7 @@ impl Acceptor {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets whether its port can be shared by who binds it now.
+    /// Sets whether its port can be shared by a socket that binds it now.
     ///
     /// # Errors
     /// When the system refuses.
@@ -118,16 +240,14 @@ impl Acceptor {
         }
     }
 
-    /// Removes the file of a unix socket of ours: new clients do not find it any more.
     pub(crate) fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// Closes it, while its address serves on.
     pub(crate) fn close(&self) {
-        self.closes.send_replace(true);
+        let _again = self.closes.set(());
     }
 
     /// Logs that it listens, the first time. A client that connects from now on is served.
@@ -138,19 +258,29 @@ impl Acceptor {
     }
 
     fn log(&self, address: &Address, message: &str) {
-        tracing::info!(component = address.names(), address = self.url(address), "{message}");
+        tracing::info!(component = address.routing().names(), address = self.url(address), "{message}");
+    }
+
+    pub(crate) fn url(&self, address: &Address) -> String {
+        let routing = address.routing();
+        match &self.listens_on {
+            ListenAddress::Ip(ip) => {
+                let [plain, tls] = routing.members.first().map_or(["", ""], |first| first.protocol.schemes);
+                format!("{}://{ip}", if routing.tls.is_some() { tls } else { plain })
+            }
+            other => other.to_string(),
+        }
     }
 }
 
 impl PendingAcceptor {
-    /// Returns what opens an acceptor of an address.
     pub(crate) fn new(address: &Arc<Address>, listener: Listener) -> Self {
         let (listens_on, file) = (listener.address.clone(), listener.file.clone());
         let acceptor = Arc::new(Acceptor {
             listens_on,
             socket: Mutex::default(),
             file,
-            closes: watch::Sender::new(false),
+            closes: SetOnce::new(),
             announced: AtomicBool::new(false),
         });
         Self { acceptor, address: address.clone(), listener, intake: address.intake() }
@@ -158,23 +288,20 @@ impl PendingAcceptor {
 
     /// Accepts connections from when all can serve until the address drains, or the acceptor closes.
     pub(crate) async fn accept(self) {
-        let Self { acceptor, address, listener, intake } = self;
-        let is_ours = listener.is_ours;
-        let socket = listener.into_socket();
+        let Self { acceptor, address, listener: Listener { socket, is_ours, .. }, intake } = self;
         let mut stage = address.watch();
-        let mut closes = acceptor.closes.subscribe();
         match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
                 *acceptor.lock() = Some(entrance.clone());
                 let accept = async {
-                    address.opened().await;
+                    address.opened.wait().await;
                     acceptor.announce(&address);
                     accept_for_ever(&entrance, &address).await;
                 };
                 let alone = tokio::select! {
                     biased;
                     _ = stage.wait_for(|stage| *stage >= Stage::Drain) => false,
-                    _ = closes.wait_for(|closes| *closes) => true,
+                    _ = acceptor.closes.wait() => true,
                     () = accept => false,
                 };
                 drop(acceptor.lock().take());
@@ -193,28 +320,25 @@ impl PendingAcceptor {
     }
 }
 
-impl Acceptor {
-    /// Returns its address as users write it.
-    pub(crate) fn url(&self, address: &Address) -> String {
-        let routing = address.routing();
-        match (&self.listens_on, routing.tls.is_some()) {
-            (ListenAddress::Ip(ip), tls) => {
-                let schemes = routing.members.first().map_or(["", ""], |first| first.protocol.schemes);
-                let scheme = if tls { schemes[1] } else { schemes[0] };
-                format!("{scheme}://{ip}")
-            }
-            (other @ (ListenAddress::Unix(_) | ListenAddress::Activated(_)), _) => other.to_string(),
-        }
-    }
+/// A listening socket in the hands of the thread's event loop.
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl ListeningSocket {
     fn new(socket: Socket, listens_on: &ListenAddress) -> io::Result<Self> {
         match listens_on {
             ListenAddress::Ip(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
-            ListenAddress::Unix(_) | ListenAddress::Activated(_) => {
-                UnixListener::from_std(socket.into()).map(Self::Unix)
-            }
+            _ => UnixListener::from_std(socket.into()).map(Self::Unix),
+        }
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
         }
     }
 
@@ -230,22 +354,14 @@ impl ListeningSocket {
             }
         }
     }
-
-    /// Refuses new clients. A unix socket whose file is gone has none.
-    fn bolt(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
-            Self::Unix(_) => Ok(()),
-        }
-    }
 }
 
 fn client(peer: SocketAddr) -> String {
     peer.ip().to_canonical().to_string()
 }
 
-/// Lets nobody else connect, accepts those who have, and closes. `alone`: its address serves on, and those who were about
-/// to connect get the time for it.
+/// Lets no other client connect, accepts those that have, and closes. `alone`: its address serves on, and clients that were
+/// about to connect get the time for it.
 async fn close(
     entrance: Arc<ListeningSocket>,
     acceptor: &Acceptor,
@@ -253,7 +369,11 @@ async fn close(
     alone: bool,
 ) -> io::Result<()> {
     acceptor.remove_file();
-    let bolted = entrance.bolt();
+    let bolted = match &*entrance {
+        ListeningSocket::Tcp(listener) => SockRef::from(listener).attach_filter(&NOBODY_NEW),
+        // Its file is gone: it has no new clients.
+        ListeningSocket::Unix(_) => Ok(()),
+    };
     if alone {
         let mut stage = address.watch();
         tokio::select! {
@@ -262,22 +382,13 @@ async fn close(
             () = accept_for_ever(&entrance, address) => {}
         }
     }
-    match Arc::into_inner(entrance) {
-        Some(ListeningSocket::Tcp(listener)) => {
-            let listener = listener.into_std()?;
-            while let Ok((stream, peer)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(address, Stream::Tcp(stream), client(peer));
-            }
+    // The system is asked: the event loop may not have heard of all of them.
+    while let Ok((stream, peer)) = entrance.socket().accept() {
+        stream.set_nonblocking(true)?;
+        match peer.as_socket() {
+            Some(peer) => hand_over(address, Stream::Tcp(stream.into()), client(peer)),
+            None => hand_over(address, Stream::Unix(stream.into()), UNIX_CLIENT.to_owned()),
         }
-        Some(ListeningSocket::Unix(listener)) => {
-            let listener = listener.into_std()?;
-            while let Ok((stream, _unnamed)) = listener.accept() {
-                stream.set_nonblocking(true)?;
-                hand_over(address, Stream::Unix(stream), UNIX_CLIENT.to_owned());
-            }
-        }
-        None => {}
     }
     bolted
 }
@@ -295,7 +406,7 @@ async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 if !told {
-                    tracing::warn!(component = address.names(), %error, "cannot accept, trying on");
+                    tracing::warn!(component = address.routing().names(), %error, "cannot accept, trying on");
                     told = true;
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -306,20 +417,11 @@ async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
 
 /// accept(2) names these as errors to go on after.
 fn is_the_clients(error: &io::Error) -> bool {
-    let codes = [
-        libc::ECONNABORTED,
-        libc::EINTR,
-        libc::EPROTO,
-        libc::EPERM,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::ENONET,
-        libc::ENOPROTOOPT,
-        libc::EOPNOTSUPP,
-    ];
-    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+    use nix::libc::{ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH};
+    use nix::libc::{ENONET, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO};
+    let network = [EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPROTO];
+    let client = [ECONNABORTED, EINTR, EPERM];
+    error.raw_os_error().is_some_and(|code| network.contains(&code) || client.contains(&code))
 }
 
 fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
@@ -329,8 +431,42 @@ fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
     }
     let (intake, counted) = (address.intake(), address.count());
     if let Some(host) = address.host() {
-        let (host, address, serve) = (host.clone(), address.clone(), address.serve);
+        let (address, serve) = (address.clone(), address.serve);
         let accepted = Accepted { stream, client, address, host: host.clone(), intake, counted };
-        host.place(Box::new(move |worker, slot| serve(accepted, worker, slot)));
+        host.place(move |worker, slot| serve(accepted, worker, slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_already_is_taken_over_and_left_where_it_is() {
+        let named = ListenAddress::Activated("web".to_owned());
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let adopted = Listener::adopt(tcp.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Ip(address));
+        assert!(std::net::TcpStream::connect(address).is_ok());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let adopted = Listener::adopt(unix.into(), &named).unwrap();
+        assert_eq!(adopted.address, ListenAddress::Unix(path.clone()));
+        drop(adopted);
+        assert!(path.exists(), "its file is not ours");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::adopt(datagrams.into(), &named).is_err());
+    }
+
+    #[test]
+    fn what_was_bound_is_gone_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.sock");
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone()), &[]).unwrap();
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
     }
 }

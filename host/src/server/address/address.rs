@@ -1,28 +1,68 @@
-//! One address and the components that share it: where their requests come in, and how that ends.
+//! One address and the components that share it: their routes, where their requests come in, and how that ends.
 //!
-//! Invariant: the stage only rises; who serves what is swapped in one step, under connections that stay. The listeners and
+//! Invariant: the stage only rises; the routing is swapped in one step, under connections that stay. The listeners and
 //! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
-//! hears that no more requests come from here. Nobody's end closes a connection that another generation still works for.
+//! hears that no more requests come from here. No connection is closed that another generation still works for.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SetOnce, watch};
+use tokio_rustls::TlsAcceptor;
 
 use super::acceptor::{Acceptor, Serve};
-use super::routing::Routing;
+use crate::plan::{LimitsPlan, RouteTable};
+use crate::runtime::Kind;
 use crate::server::connection::access_log::AccessLog;
-use crate::server::generation::generation::Generation;
-use crate::server::generation::state;
-use crate::server::worker::workers::Workers;
+use crate::server::generation::{Generation, GenerationState, all_asked, all_ready, raise};
+use crate::server::worker::Workers;
 use crate::teardown::GenerationId;
+
+/// The generations on an address and their routes at one moment: swapped as a whole, never changed.
+///
+/// Invariant: there is at least one member, and all of them have one kind and speak the same TLS: a checked plan has it so.
+pub(crate) struct Routing {
+    pub(crate) members: Vec<Arc<Generation>>,
+    pub(crate) routes: RouteTable<Arc<Generation>>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// The limits of its clients: those of its first member.
+    pub(crate) limits: LimitsPlan,
+}
+
+opaque_debug!(Address, Routing);
+
+impl Routing {
+    pub(crate) fn new(members: Vec<Arc<Generation>>, tls: Option<TlsAcceptor>) -> Self {
+        let routes = members.iter().map(|member| (member.plan.http.routes.clone(), member.clone()));
+        let routes = RouteTable::new(routes);
+        let limits = members.first().map(|member| member.plan.http.limits).unwrap_or_default();
+        Self { members, routes, tls, limits }
+    }
+
+    /// Returns the names of all members, for logs.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<_> = self.members.iter().map(|member| member.plan.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    pub(crate) fn kind(&self) -> Option<&'static Kind> {
+        self.members.first().map(|first| first.loaded.kind)
+    }
+
+    pub(crate) fn has(&self, id: GenerationId) -> bool {
+        self.members.iter().any(|member| member.id == id)
+    }
+
+    fn states(&self) -> impl Iterator<Item = &GenerationState> + Clone {
+        self.members.iter().map(|member| &member.state)
+    }
+}
 
 /// The treatment of an address's connections. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// Requests are served.
     Serving,
     /// The same, but clients are told to come back on another connection.
     Delay,
@@ -32,11 +72,8 @@ pub(crate) enum Stage {
     Cut,
 }
 
-/// See the module's documentation.
 pub(crate) struct Address {
-    /// The access log, if there is one.
     pub(crate) access: Option<Arc<AccessLog>>,
-    /// Serves its connections.
     pub(crate) serve: Serve,
     routing: ArcSwap<Routing>,
     /// Replaced generations, which may still work for connections.
@@ -44,18 +81,13 @@ pub(crate) struct Address {
     acceptors: Mutex<Vec<Arc<Acceptor>>>,
     closed: Condvar,
     stage: watch::Sender<Stage>,
-    opened: watch::Sender<bool>,
+    /// Connections may be accepted.
+    pub(super) opened: SetOnce<()>,
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
     /// A rollout may take it over soon: it stays open for that.
     claimed: AtomicBool,
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Address").field("urls", &self.urls()).finish_non_exhaustive()
-    }
 }
 
 /// Keeps the intake of an address open while it exists.
@@ -64,7 +96,7 @@ pub(crate) struct Intake(Arc<Address>);
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        if self.0.holders.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.0.holders.fetch_sub(1, SeqCst) == 1 {
             self.0.notify();
         }
     }
@@ -76,7 +108,7 @@ pub(crate) struct CountedConnection(Arc<Address>);
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        let last = self.0.connections.fetch_sub(1, Ordering::SeqCst) == 1;
+        let last = self.0.connections.fetch_sub(1, SeqCst) == 1;
         self.0.freed.notify_one();
         if last && self.0.stage() >= Stage::Drain {
             self.0.notify();
@@ -85,7 +117,6 @@ impl Drop for CountedConnection {
 }
 
 impl Address {
-    /// Returns an address that serves nothing yet.
     pub(crate) fn new(routing: Routing, access: Option<Arc<AccessLog>>, serve: Serve) -> Arc<Self> {
         Arc::new(Self {
             access,
@@ -95,7 +126,7 @@ impl Address {
             acceptors: Mutex::default(),
             closed: Condvar::new(),
             stage: watch::Sender::new(Stage::Serving),
-            opened: watch::Sender::new(false),
+            opened: SetOnce::new(),
             holders: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -103,36 +134,30 @@ impl Address {
         })
     }
 
-    /// Returns who serves what at this moment. Not to be kept.
+    /// Returns the routing at this moment. Not to be kept.
     pub(crate) fn routing(&self) -> Guard<Arc<Routing>> {
         self.routing.load()
     }
 
     /// Has others serve from now on.
-    pub(crate) fn swap(&self, routing: Routing) {
-        self.keep_former(&routing);
-        let before = self.routing.swap(Arc::new(routing));
+    pub(crate) fn swap(&self, next: Routing) {
+        {
+            // Before they are left out.
+            let (now, mut former) =
+                (self.routing(), self.former.lock().unwrap_or_else(PoisonError::into_inner));
+            former.retain(|one| one.upgrade().is_some_and(|one| !one.state.is_over()));
+            former.extend(now.members.iter().filter(|one| !next.has(one.id)).map(Arc::downgrade));
+        }
+        let before = self.routing.swap(Arc::new(next));
         // There may be room for more connections now.
         self.freed.notify_one();
         before.members.iter().for_each(|member| member.notify());
         self.look();
     }
 
-    fn lock_former(&self) -> MutexGuard<'_, Vec<Weak<Generation>>> {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps an eye on those that this routing leaves out. Call it before they are.
-    fn keep_former(&self, next: &Routing) {
-        let now = self.routing();
-        let mut former = self.lock_former();
-        former.retain(|one| one.upgrade().is_some_and(|one| !one.state.is_over()));
-        former.extend(now.members.iter().filter(|one| !next.has(one.id)).map(Arc::downgrade));
-    }
-
-    /// Returns those that others have taken over from, as far as they are left.
     fn former(&self) -> Vec<Arc<Generation>> {
-        self.lock_former().iter().filter_map(Weak::upgrade).collect()
+        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Returns whether this generation is on it, or was and may still work for its connections.
@@ -140,7 +165,7 @@ impl Address {
         self.routing().has(id) || self.former().iter().any(|one| one.id == id)
     }
 
-    /// Returns whether nobody, of whatever generation, has any more use for its connections; `but` is not looked at.
+    /// Returns whether no generation, former ones included, has any more use for its connections; `but` is not looked at.
     pub(crate) fn all_over(&self, but: Option<GenerationId>) -> bool {
         let is_over = |one: &Arc<Generation>| one.state.is_over() || Some(one.id) == but;
         self.routing().members.iter().all(is_over) && self.former().iter().all(is_over)
@@ -151,7 +176,6 @@ impl Address {
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a acceptor away that has closed.
     pub(crate) fn acceptor_closed(&self, acceptor: &Arc<Acceptor>) {
         self.acceptors().retain(|other| !Arc::ptr_eq(other, acceptor));
         self.closed.notify_all();
@@ -168,34 +192,26 @@ impl Address {
         self.acceptors().iter().map(|acceptor| acceptor.url(self)).collect()
     }
 
-    /// Returns the names of everybody on it, for logs.
-    pub(crate) fn names(&self) -> String {
-        self.routing().names()
-    }
-
-    /// Holds the intake open.
     pub(crate) fn intake(self: &Arc<Self>) -> Intake {
-        self.holders.fetch_add(1, Ordering::SeqCst);
+        self.holders.fetch_add(1, SeqCst);
         Intake(self.clone())
     }
 
     /// Returns whether no more requests can come from here.
     pub(crate) fn intake_is_over(&self) -> bool {
-        self.stage() >= Stage::Drain && self.holders.load(Ordering::SeqCst) == 0
+        self.stage() >= Stage::Drain && self.holders.load(SeqCst) == 0
     }
 
-    /// Counts a connection.
     pub(crate) fn count(self: &Arc<Self>) -> CountedConnection {
-        self.connections.fetch_add(1, Ordering::SeqCst);
+        self.connections.fetch_add(1, SeqCst);
         CountedConnection(self.clone())
     }
 
-    /// Returns how many connections there are.
     pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.connections.load(SeqCst)
     }
 
-    /// Returns whose threads serve a connection that comes in now: those of the first that has not ended.
+    /// Returns the threads that serve a connection that comes in now: those of the first member that has not ended.
     pub(crate) fn host(&self) -> Option<Arc<Workers>> {
         let routing = self.routing();
         routing.members.iter().find(|member| !member.workers.has_ended()).map(|member| member.workers.clone())
@@ -208,14 +224,14 @@ impl Address {
         }
     }
 
-    /// Draws the conclusions from how far its members are: connections are accepted when all can serve; it drains when
-    /// all were asked; whatever is left is closed when nobody has any more use for it.
+    /// Draws the conclusions from the states of its members: connections are accepted when all can serve; it drains when
+    /// all were asked; whatever is left is closed when no member has any more use for it.
     pub(crate) fn look(&self) {
         let routing = self.routing();
-        if state::all_ready(routing.states()) {
-            self.opened.send_replace(true);
+        if all_ready(routing.states()) {
+            let _again = self.opened.set(());
         }
-        if state::all_asked(routing.states()) {
+        if all_asked(routing.states()) {
             self.drain_unless_claimed();
         }
         if self.stage() >= Stage::Drain && self.all_over(None) {
@@ -228,73 +244,51 @@ impl Address {
     pub(crate) fn claim(&self) {
         // Under the lock of the stage: either it drains, or it is claimed.
         self.stage.send_if_modified(|now| {
-            self.claimed.store(*now < Stage::Drain, Ordering::SeqCst);
+            self.claimed.store(*now < Stage::Drain, SeqCst);
             false
         });
     }
 
     /// Lets it go the way its members have it.
     pub(crate) fn release(&self) {
-        if self.claimed.swap(false, Ordering::SeqCst) {
+        if self.claimed.swap(false, SeqCst) {
             self.look();
         }
     }
 
     fn drain_unless_claimed(&self) {
         self.stage.send_if_modified(|now| {
-            let drains = *now < Stage::Drain && !self.claimed.load(Ordering::SeqCst);
+            let drains = *now < Stage::Drain && !self.claimed.load(SeqCst);
             if drains {
-                // Before those who have connected already are let in.
-                self.refuse_for_idle();
+                // A member that was never started looks after no requests: they are refused, before clients that have
+                // connected already are let in.
+                let idle = |member: &&Arc<Generation>| !member.state.is_started();
+                self.routing().members.iter().filter(idle).for_each(|member| member.pool.call_hooks_now());
                 *now = Stage::Drain;
             }
             drains
         });
     }
 
-    /// Has requests for members that were never started refused: nobody would ever look after them.
-    fn refuse_for_idle(&self) {
-        for member in self.routing().members.iter().filter(|member| !member.state.is_started()) {
-            member.pool.call_hooks_now();
-        }
-    }
-
-    /// Has all members look again how far it is, and those that were.
+    /// Has all members look at it again, and those that were.
     fn notify(&self) {
         self.routing().members.iter().for_each(|member| member.notify());
         self.former().iter().for_each(|one| one.notify());
     }
 
-    /// Returns once connections may be accepted.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
-    pub(crate) async fn opened(&self) {
-        // The sender is a part of `self`: the channel cannot close while this waits.
-        let mut changes = self.opened.subscribe();
-        let _open = changes.wait_for(|opened| *opened).await;
-    }
-
     /// Returns whether connections are accepted, or have been.
     pub(crate) fn is_open(&self) -> bool {
-        *self.opened.borrow()
+        self.opened.initialized()
     }
 
-    /// Raises the stage.
     pub(crate) fn raise(&self, stage: Stage) {
-        self.stage.send_if_modified(|now| {
-            let higher = stage > *now;
-            *now = (*now).max(stage);
-            higher
-        });
+        raise(&self.stage, stage);
     }
 
-    /// Returns the stage as it is.
     pub(crate) fn stage(&self) -> Stage {
         *self.stage.borrow()
     }
 
-    /// Returns a view on the stage.
     pub(crate) fn watch(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }

@@ -2,5 +2,5 @@
 
 pub(super) mod acceptor;
 pub(super) mod address;
-pub(super) mod listener;
-pub(super) mod routing;
+
+pub(super) use address::{Address, Routing, Stage};

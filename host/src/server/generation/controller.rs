@@ -1,41 +1,39 @@
-//! The life of one generation of a component of kind `http`: its first instance, those that follow, and how all of them
-//! end. What becomes of single instances is in `instances`, the pause after a failure in `restart_pause`.
+//! The life of one generation of a component of kind `http` or `tcp`: its first instance, those that follow, the pause after a
+//! failure, and how all of them end.
 //!
 //! Invariant: the supervisor hears that the component has started when its first instance takes requests, and that
 //! it has ended, once, when nothing of it is left: no instance, no connection, no thread, as far as those are not for
 //! others. The order of a stop is: notice to the guests, listeners closed, idle connections closed, requests answered,
-//! hooks, end. Who was replaced has no listeners, but requests on connections perhaps; who is asked alone on a shared
-//! address leaves both to the others. Each ends with its own requests: whoever is the last on an address that drains, of
+//! hooks, end. A generation that was replaced has no listeners, but perhaps requests on connections. One that is asked alone on
+//! a shared address leaves both to the others. Each ends with its own requests; the last one on an address that drains, of
 //! whatever generation, sees its connections closed.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::OptionFuture;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use futures::FutureExt;
+use futures::future::{BoxFuture, OptionFuture};
 use tokio::time::{Sleep, sleep};
 
 use super::generation::{Generation, Inputs};
-use super::restart_pause::RestartPause;
-use crate::plan::HookTiming;
-use crate::runtime::{Failure, InstanceEvent, Link, Notice};
-use crate::server::address::address::{Address, Stage};
+use crate::plan::{HookTiming, OnEnd};
+use crate::runtime::{Failure, InstanceEvent, Link, Notice, Runtime};
+use crate::server::address::{Address, Stage};
 use crate::server::http::health::Health;
-use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::instance::lifecycle::InstanceEnd;
-use crate::server::servers::MakeStdio;
-use crate::server::worker::fairness::FairnessTicker;
-use crate::server::worker::worker::{InstanceStart, WorkerOrder};
-use crate::server::worker::worker::{SharedParts, WorkerEvent};
+use crate::server::instance::{CloseReason, HandlerIndex, HandlerLoop, InstanceEnd};
+use crate::server::instance::{InstanceHandle, InstanceSpec, run_instance};
+use crate::server::servers::{MakeStdio, StartParts};
+use crate::server::worker::{FairnessTicker, WorkerEvent, WorkerTask};
 use crate::teardown::Outcome;
 
 /// The time that connections have to send their last bytes after their component was cut off.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// How long one who was asked to stop waits for the others on its address to be asked, too: those who stop together are
-/// asked one after the other, and the address drains like any other then.
+/// Generations that stop together are asked one after the other. For so long one waits for the others on its address to be
+/// asked, so that the address drains like any other.
 const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Progress of a generation. The order is the rule.
@@ -52,124 +50,92 @@ enum Connections {
     /// They may bring requests, or wait for answers.
     Served,
     /// It was cut off: they have until then to send what is left to say.
-    LastWords(Pin<Box<Sleep>>),
-    /// That time is over.
+    LastWords(Timer),
     Said,
-    /// Its requests are answered, and the connections that nobody else works for are closed.
+    /// Its requests are answered, and the connections that no other generation works for are closed.
     Gone,
 }
 
-/// Whether it leaves its addresses to others who serve on.
-enum Leaving {
-    No,
-    /// The others on them may be asked, too, until then.
-    Waits(Pin<Box<Sleep>>),
-    Alone,
-}
-
-/// The worst of its end. The order is the rule.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
-    Stopped,
-    HookFailed,
-    CutOff,
-    FailedToStart,
-}
-
-/// The parts of a controller.
-pub(crate) struct ControllerParts {
-    /// The generation.
-    pub(crate) generation: Arc<Generation>,
-    /// The addresses that are, or will be, the component's.
-    pub(crate) addresses: Vec<Arc<Address>>,
-    /// The conversation with the supervisor.
-    pub(crate) link: Arc<Link>,
-    /// The streams of its instances.
-    pub(crate) make_stdio: MakeStdio,
-    /// The watch on guests that compute for long.
-    pub(crate) ticker: Arc<FairnessTicker>,
-    /// The common parts of its instances.
-    pub(crate) parts: Arc<SharedParts>,
-}
-
-/// See the module's documentation.
-pub(crate) struct Controller {
-    generation: Arc<Generation>,
-    addresses: Vec<Arc<Address>>,
-    link: Arc<Link>,
-    make_stdio: MakeStdio,
-    ticker: Arc<FairnessTicker>,
-    parts: Arc<SharedParts>,
-    tell: UnboundedSender<WorkerEvent>,
-    instances: BTreeMap<usize, Arc<InstanceHandle>>,
-    serial: u32,
-    progress: Progress,
-    notice: Option<Notice>,
-    hold: RestartPause,
-    health: Health,
-    /// The time at which hooks are called next to requests.
-    half: Option<Pin<Box<Sleep>>>,
-    leaving: Leaving,
-    connections: Connections,
-    verdict: Verdict,
-}
-
 impl Connections {
-    fn timer(&mut self) -> Option<&mut Pin<Box<Sleep>>> {
+    fn timer(&mut self) -> Option<&mut Timer> {
         if let Self::LastWords(timer) = self { Some(timer) } else { None }
     }
 }
 
-impl Leaving {
-    fn timer(&mut self) -> Option<&mut Pin<Box<Sleep>>> {
-        if let Self::Waits(timer) = self { Some(timer) } else { None }
-    }
+type Timer = Pin<Box<Sleep>>;
+
+/// Controls one generation.
+pub(crate) struct Controller {
+    generation: Arc<Generation>,
+    inputs: Inputs,
+    /// The addresses that are, or will be, the component's.
+    addresses: Vec<Arc<Address>>,
+    link: Arc<Link>,
+    make_stdio: MakeStdio,
+    grace: Duration,
+    handler: HandlerIndex,
+    runtime: Runtime,
+    ticker: Arc<FairnessTicker>,
+    instances: BTreeMap<usize, Arc<InstanceHandle>>,
+    serial: u32,
+    progress: Progress,
+    notice: Option<Notice>,
+    pause: RestartPause,
+    health: Health,
+    /// The time at which hooks are called next to requests.
+    half: Option<Timer>,
+    together: Option<Timer>,
+    /// It leaves its addresses to others, which serve on.
+    is_alone: bool,
+    connections: Connections,
+    verdict: Outcome,
 }
 
 impl Controller {
-    /// Controls the generation from its start to its end.
-    pub(crate) async fn control(parts: ControllerParts, inputs: Inputs) {
-        let Inputs { starts, events, tell } = inputs;
-        let mut controller = Self::new(parts, tell);
-        controller.run(starts, events).await;
-        controller.end().await;
-    }
-
-    fn new(from: ControllerParts, tell: UnboundedSender<WorkerEvent>) -> Self {
-        let ControllerParts { generation, addresses, link, make_stdio, ticker, parts } = from;
-        let on_failure = generation.plan.resolve(&generation.loaded.defaults).on_failure;
-        Self {
-            hold: RestartPause::new(link.clone(), on_failure),
+    /// # Errors
+    /// When the component has no handler: loading has found it, so this is a bug.
+    pub(crate) fn new(
+        generation: Arc<Generation>,
+        inputs: Inputs,
+        addresses: Vec<Arc<Address>>,
+        start: StartParts,
+        runtime: Runtime,
+        ticker: Arc<FairnessTicker>,
+    ) -> wasmtime::Result<Self> {
+        let StartParts { link, make_stdio, grace } = start;
+        let is_used = generation.plan.resolve(&generation.loaded.defaults).on_failure == OnEnd::Restart;
+        Ok(Self {
+            pause: RestartPause { link: link.clone(), is_used, seen: 0, pause: None, slots: Vec::new() },
             health: Health::new(generation.plan.health.as_ref(), generation.pool.clone()),
+            handler: (generation.protocol.handler)(&generation.loaded)?,
             generation,
+            inputs,
             addresses,
             link,
             make_stdio,
+            grace,
+            runtime,
             ticker,
-            parts,
-            tell,
             instances: BTreeMap::new(),
             serial: 0,
             progress: Progress::Starting,
             notice: None,
             half: None,
-            leaving: Leaving::No,
+            together: None,
+            is_alone: false,
             connections: Connections::Served,
-            verdict: Verdict::Stopped,
-        }
+            verdict: Outcome::Stopped,
+        })
     }
 
-    async fn run(
-        &mut self,
-        mut starts: UnboundedReceiver<usize>,
-        mut events: UnboundedReceiver<WorkerEvent>,
-    ) {
+    /// Controls the generation from its start to its end.
+    pub(crate) async fn control(mut self) {
         self.generation.pool.want(0);
         let mut winding = false;
         while !self.is_over() {
             let (link, generation) = (self.link.clone(), self.generation.clone());
             let draining = self.progress >= Progress::Draining;
-            let serving = self.progress == Progress::Serving && !self.hold.holds();
+            let serving = self.progress == Progress::Serving && !self.pause.holds();
             tokio::select! {
                 biased;
                 () = link.orders.must_drop(), if self.progress < Progress::Cut => self.cut(),
@@ -178,23 +144,27 @@ impl Controller {
                     winding = true;
                     self.own_addresses().for_each(|address| address.raise(Stage::Delay));
                 }
-                Some(event) = events.recv() => self.hear(event),
-                Some(slot) = starts.recv() => self.start(slot),
-                slots = self.hold.over() => slots.into_iter().for_each(|slot| self.start(slot)),
+                Some(event) = self.inputs.events.recv() => self.hear(event),
+                Some(slot) = self.inputs.starts.recv() => self.start(slot),
+                slots = self.pause.over() => slots.into_iter().for_each(|slot| self.start(slot)),
                 Some(()) = OptionFuture::from(self.half.as_mut()) => {
                     self.half = None;
                     self.generation.pool.call_hooks_now();
                 }
-                Some(()) = OptionFuture::from(self.leaving.timer()) => self.leaving = Leaving::Alone,
+                Some(()) = OptionFuture::from(self.together.as_mut()) => {
+                    self.together = None;
+                    self.is_alone = true;
+                }
                 Some(()) = OptionFuture::from(self.connections.timer()) => {
                     self.connections = Connections::Said;
                     self.set_over();
                 }
-                what = self.health.failed(), if serving => self.link.tell(InstanceEvent::Unhealthy(what)),
+                what = self.health.failed(), if serving => link.tell(InstanceEvent::Unhealthy(what)),
                 () = generation.changed(), if draining => {}
             }
             self.look();
         }
+        self.end().await;
     }
 
     /// Draws the conclusions from what its addresses and requests say, once it was asked to stop.
@@ -227,7 +197,6 @@ impl Controller {
         self.addresses.iter().filter(move |address| address.concerns(id))
     }
 
-    /// Has no more use for connections.
     fn set_over(&self) {
         self.generation.state.set_over();
         self.addresses.iter().for_each(|address| address.look());
@@ -236,23 +205,18 @@ impl Controller {
     /// Returns whether another generation has taken over, wherever this one served.
     fn has_successor(&self) -> bool {
         let (id, name) = (self.generation.id, &self.generation.plan.name);
-        let mut own = self.addresses.iter().filter(|address| address.routing().names_one(name)).peekable();
+        let is_named =
+            |address: &&Arc<Address>| address.routing().members.iter().any(|m| m.plan.name == *name);
+        let mut own = self.addresses.iter().filter(is_named).peekable();
         own.peek().is_some() && own.all(|address| !address.routing().has(id))
     }
 
-    fn is_alone(&self) -> bool {
-        matches!(self.leaving, Leaving::Alone)
-    }
-
     fn intake_is_over(&self) -> bool {
-        let over = |address: &Arc<Address>| {
-            address.intake_is_over() || (self.is_alone() && address.stage() < Stage::Drain)
-        };
-        self.own_addresses().all(over)
+        let is_left = |address: &Address| self.is_alone && address.stage() < Stage::Drain;
+        self.own_addresses().all(|address| address.intake_is_over() || is_left(address))
     }
 
-    /// Returns whether its requests are answered; and whether the connections on its addresses are closed, where
-    /// those close and nobody else is left to see to that.
+    /// Returns whether its requests are answered, and the connections closed that only it is left to wait for.
     fn is_disconnected(&self) -> bool {
         let closed = |address: &Arc<Address>| {
             let stays = address.stage() < Stage::Drain;
@@ -281,10 +245,8 @@ impl Controller {
         self.health = Health::none();
         self.generation.drain();
         self.generation.pool.call_hooks_now();
-        // The others on the address do not wait for it.
-        self.generation.state.set_ready();
         self.generation.state.set_asked();
-        self.leaving = Leaving::Alone;
+        self.is_alone = true;
         self.drop_held();
         self.own_addresses().for_each(|address| address.look());
     }
@@ -303,20 +265,19 @@ impl Controller {
         if self.has_successor() {
             self.generation.pool.give_back();
         }
-        self.generation.state.set_ready();
         self.generation.state.set_asked();
         self.own_addresses().for_each(|address| address.look());
         if self.own_addresses().any(|address| address.stage() < Stage::Drain) {
-            self.leaving = Leaving::Waits(Box::pin(sleep(TOGETHER)));
+            self.together = Some(Box::pin(sleep(TOGETHER)));
         }
         match self.generation.pool.has_waiting() {
-            true => self.hold.release().into_iter().for_each(|slot| self.start(slot)),
+            true => self.pause.release().into_iter().for_each(|slot| self.start(slot)),
             false => self.drop_held(),
         }
     }
 
     fn drop_held(&mut self) {
-        for slot in self.hold.release() {
+        for slot in self.pause.release() {
             self.generation.pool.not_started(slot);
         }
     }
@@ -327,9 +288,9 @@ impl Controller {
             self.end_without_start();
         }
         self.progress = Progress::Cut;
-        self.leaving = Leaving::Alone;
+        self.is_alone = true;
         if self.generation.stats.in_flight() > 0 {
-            self.judge(Verdict::CutOff);
+            self.judge(Outcome::CutOff);
         }
         self.generation.state.set_cut();
         for instance in self.instances.values() {
@@ -341,38 +302,67 @@ impl Controller {
         }
     }
 
-    fn judge(&mut self, verdict: Verdict) {
-        self.verdict = self.verdict.max(verdict);
+    /// Notes a part of its end. A failed start is its end whatever follows; otherwise the worst counts.
+    fn judge(&mut self, outcome: Outcome) {
+        if self.verdict != Outcome::Failed {
+            self.verdict = self.verdict.max(outcome);
+        }
     }
 
     /// Leaves its addresses and threads to others, or waits until nothing is left of them.
     async fn end(self) {
         self.set_over();
-        let workers = self.generation.workers.clone();
+        let (workers, link) = (&self.generation.workers, &self.link);
         // Threads that still serve connections for others end with those.
         let last = workers.leave(self.generation.id) && workers.connections() == 0;
         let leaked = last && workers.all_gone().await;
-        self.link.tell(InstanceEvent::Ended(match self.verdict {
-            Verdict::FailedToStart => Outcome::Failed,
-            _ if self.link.orders.is_abandoned() => Outcome::NotStarted,
-            Verdict::CutOff if leaked => Outcome::Leaked,
-            Verdict::CutOff => Outcome::CutOff,
-            Verdict::HookFailed => Outcome::HookFailed,
-            Verdict::Stopped => Outcome::Stopped,
+        link.tell(InstanceEvent::Ended(match self.verdict {
+            Outcome::Failed => Outcome::Failed,
+            _ if link.orders.is_abandoned() => Outcome::NotStarted,
+            Outcome::CutOff if leaked => Outcome::Leaked,
+            verdict => verdict,
         }));
     }
 
     /// Starts an instance, or notes that it has to wait.
     fn start(&mut self, slot: usize) {
+        let generation = &self.generation;
         if self.progress == Progress::Cut {
-            self.generation.pool.not_started(slot);
-            return;
+            return generation.pool.not_started(slot);
         }
-        if self.hold.keeps(slot) {
+        if self.pause.keeps(slot) {
             return;
         }
         self.serial += 1;
-        let (number, events, parent) = (self.serial, self.tell.clone(), self.link.clone());
+        let link = self.link_of_instance(slot);
+        let (turn, is_async) = (self.ticker.turn(), generation.loaded.run.is_async);
+        let instance = InstanceHandle::new(self.serial, slot, link.clone(), turn, is_async, &generation.pool);
+        generation.stats.instance_started();
+        self.instances.insert(slot, instance.clone());
+        self.count_instances();
+        let (runtime, loaded, plan) =
+            (self.runtime.clone(), generation.loaded.clone(), generation.plan.clone());
+        let spec = InstanceSpec { runtime, loaded, plan, link, run: None };
+        let (pool, handler) = (generation.pool.clone(), self.handler.clone());
+        let work = HandlerLoop { instance: instance.clone(), pool, handler };
+        let (stdio, finish) = (self.make_stdio)();
+        let (grace, tell, handle) = (self.grace, self.inputs.tell.clone(), instance.clone());
+        let task: WorkerTask = Box::new(move |outbound| {
+            Box::pin(async move {
+                let end = run_instance(spec, work, grace, stdio, outbound).await;
+                finish();
+                // A controller that is gone wants to know nothing more.
+                let _unheard = tell.send(WorkerEvent::Ended(slot, handle, end));
+            })
+        });
+        if let Err(error) = self.generation.workers.run(slot, task) {
+            let summary = format!("no thread for it: {error}");
+            self.ended(slot, &instance, Err(Failure { summary, backtrace: None, exit_code: None }));
+        }
+    }
+
+    fn link_of_instance(&self, slot: usize) -> Arc<Link> {
+        let (number, events, parent) = (self.serial, self.inputs.tell.clone(), self.link.clone());
         let tell = move |event| match event {
             InstanceEvent::Entered => {
                 // Without a controller the event has no listener.
@@ -389,19 +379,12 @@ impl Controller {
         if let Some(notice) = &self.notice {
             link.orders.ask(notice.clone(), Duration::MAX);
         }
-        let (turn, is_async) = (self.ticker.turn(), self.generation.loaded.run.is_async);
-        let instance = InstanceHandle::new(number, slot, link, turn, is_async, &self.generation.pool);
-        self.generation.stats.instance_started();
-        self.instances.insert(slot, instance.clone());
+        link
+    }
+
+    fn remove(&mut self, slot: usize) {
+        self.instances.remove(&slot);
         self.count_instances();
-        let (stdio, finish) = (self.make_stdio)();
-        let (parts, tell) = (self.parts.clone(), self.tell.clone());
-        let start = InstanceStart { parts, instance: instance.clone(), stdio, finish, tell };
-        if let Err(error) = self.generation.workers.order(slot, WorkerOrder::InstanceStart(Box::new(start))) {
-            let summary = format!("no thread for it: {error}");
-            let failure = Some(Failure { summary, backtrace: None, exit_code: None });
-            self.ended(slot, &instance, InstanceEnd { outcome: Outcome::Failed, failure });
-        }
     }
 
     fn count_instances(&self) {
@@ -414,17 +397,19 @@ impl Controller {
             WorkerEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),
             WorkerEvent::Died(slot) => {
                 self.link.tell(InstanceEvent::HostBug);
-                self.instances.remove(&slot);
-                self.count_instances();
+                self.remove(slot);
                 self.generation.pool.ended(slot);
             }
         }
     }
 
+    fn tell_of(&self, number: u32, event: InstanceEvent) {
+        self.link.tell(InstanceEvent::InPool(number, Box::new(event)));
+    }
+
     fn up(&mut self, slot: usize) {
         if let Some(instance) = self.instances.get(&slot) {
-            let event = InstanceEvent::InPool(instance.number, Box::new(InstanceEvent::Entered));
-            self.link.tell(event);
+            self.tell_of(instance.number, InstanceEvent::Entered);
         }
         if self.progress == Progress::Starting && self.link.enter() {
             self.progress = Progress::Serving;
@@ -434,30 +419,26 @@ impl Controller {
     }
 
     fn ended(&mut self, slot: usize, instance: &Arc<InstanceHandle>, end: InstanceEnd) {
-        self.instances.remove(&slot);
-        self.count_instances();
-        let number = instance.number;
+        self.remove(slot);
         let draining = self.progress >= Progress::Draining;
-        let failed = end.outcome == Outcome::Failed;
-        match end.outcome {
-            Outcome::Failed => self.failed(number, end.failure.unwrap_or_else(unknown)),
-            Outcome::HookFailed if draining => self.judge(Verdict::HookFailed),
-            Outcome::CutOff | Outcome::Leaked if draining => self.judge(Verdict::CutOff),
-            _ => {}
+        let outcome = end.unwrap_or_else(|failure| {
+            self.failed(instance.number, failure);
+            Outcome::Failed
+        });
+        if draining && matches!(outcome, Outcome::HookFailed | Outcome::CutOff) {
+            self.judge(outcome);
         }
         let why = instance.why().map_or("failed", CloseReason::word);
-        let event = InstanceEvent::Down { why, requests: instance.taken(), outcome: end.outcome };
-        self.link.tell(InstanceEvent::InPool(number, Box::new(event)));
+        self.tell_of(instance.number, InstanceEvent::Down { why, requests: instance.taken(), outcome });
         let pool = &self.generation.pool;
         // Requests wait on during a pause: another instance follows, or the app stops.
-        match instance.is_open() || self.hold.holds() {
+        match instance.opened.initialized() || self.pause.holds() {
             true => pool.ended(slot),
             false => pool.not_started(slot),
         }
-        // The next one is there before its first request, unless nobody needs it: one that fails by itself, without
-        // a request, would fail for ever.
+        // The next one is there before its first request. One that fails by itself, without a request, would fail for ever.
         let replace = instance.taken() > 0 && instance.why().is_none_or(|why| why != CloseReason::Idle);
-        let first = failed && self.progress == Progress::Starting;
+        let first = outcome == Outcome::Failed && self.progress == Progress::Starting;
         if first || (self.progress == Progress::Serving && replace) {
             pool.want(slot);
         }
@@ -465,20 +446,79 @@ impl Controller {
 
     fn failed(&mut self, number: u32, failure: Failure) {
         self.generation.stats.instance_failed();
-        if self.progress == Progress::Starting && !self.hold.is_used() {
-            self.judge(Verdict::FailedToStart);
+        if self.progress == Progress::Starting && !self.pause.is_used {
+            self.judge(Outcome::Failed);
             self.link.tell(InstanceEvent::Failed(failure));
             self.end_without_start();
             return;
         }
         if self.progress < Progress::Draining {
             // Before it is told: the answer to it is the one that counts.
-            self.hold.begin();
+            self.pause.begin();
         }
-        self.link.tell(InstanceEvent::InPool(number, Box::new(InstanceEvent::Failed(failure))));
+        self.tell_of(number, InstanceEvent::Failed(failure));
     }
 }
 
-fn unknown() -> Failure {
-    Failure { summary: "failed".to_owned(), backtrace: None, exit_code: None }
+/// The pause after an instance has failed, where a failure means a restart. The supervisor says how long it is.
+///
+/// Invariant: after a failure no instance is started before the supervisor has answered to it, or to a later one, and the
+/// pause of its last answer is over. Slots that want one meanwhile are not forgotten.
+struct RestartPause {
+    link: Arc<Link>,
+    /// A failure means a restart.
+    is_used: bool,
+    seen: u64,
+    pause: Option<BoxFuture<'static, u64>>,
+    slots: Vec<usize>,
+}
+
+impl RestartPause {
+    fn holds(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    fn begin(&mut self) {
+        if !self.is_used {
+            return;
+        }
+        while let Some((count, _)) = self.link.restarts.may_restart(self.seen).now_or_never() {
+            self.seen = count;
+        }
+        self.pause = Some(Box::pin(pause(self.link.clone(), self.seen)));
+    }
+
+    /// Notes that an instance is wanted in this slot. False: it may be started now.
+    fn keeps(&mut self, slot: usize) -> bool {
+        if self.holds() {
+            self.slots.push(slot);
+        }
+        self.holds()
+    }
+
+    /// Returns the slots that have waited, once the pause is over. Waits for ever where there is none.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    async fn over(&mut self) -> Vec<usize> {
+        let Some(pause) = self.pause.as_mut() else { return pending().await };
+        self.seen = pause.await;
+        self.release()
+    }
+
+    fn release(&mut self) -> Vec<usize> {
+        self.pause = None;
+        std::mem::take(&mut self.slots)
+    }
+}
+
+/// Returns when the pause of the last answer is over, and how many answers there have been.
+async fn pause(link: Arc<Link>, seen: u64) -> u64 {
+    let (mut count, mut pause): (u64, Duration) = link.restarts.may_restart(seen).await;
+    loop {
+        tokio::select! {
+            () = sleep(pause) => return count,
+            later = link.restarts.may_restart(count) => (count, pause) = later,
+        }
+    }
 }

@@ -1,45 +1,50 @@
 //! One generation of a component of kind `http` or `tcp` as its addresses, its requests and its controller share it.
 //!
-//! Invariant: no change is missed: `changed` keeps one notification for the controller.
+//! Invariant: its state only goes on: started, ready, asked, over. No change is missed: `changed` keeps one notification for
+//! the controller.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, watch};
 
-use super::protocol::Protocol;
-use super::state::GenerationState;
-use super::stats::Stats;
+use super::stats::{Stats, Unit};
 use crate::plan::{ComponentPlan, Resolved};
-use crate::runtime::Loaded;
-use crate::server::pool::pool::{Pool, PoolLimits};
-use crate::server::worker::worker::WorkerEvent;
-use crate::server::worker::workers::Workers;
+use crate::runtime::{Kind, Loaded};
+use crate::server::instance::HandlerIndex;
+use crate::server::pool::{Pool, PoolLimits};
+use crate::server::servers::IncomingGeneration;
+use crate::server::worker::{WorkerEvent, Workers};
 use crate::teardown::GenerationId;
 
-/// See the module's documentation.
+/// Facts of a kind that the host listens for, beside those of every kind. There is one static for each.
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    pub(crate) kind: &'static Kind,
+    /// The scheme of its addresses, without TLS and with it.
+    pub(crate) schemes: [&'static str; 2],
+    /// The protocols that its TLS offers.
+    pub(crate) alpn: &'static [&'static [u8]],
+    pub(crate) unit: &'static Unit,
+    /// Finds the handler of a loaded component.
+    pub(crate) handler: fn(&Loaded) -> wasmtime::Result<HandlerIndex>,
+}
+
+/// One generation that the host listens for.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// Which generation it is.
     pub(crate) id: GenerationId,
-    /// Its plan.
     pub(crate) plan: Arc<ComponentPlan>,
-    /// The loaded component.
     pub(crate) loaded: Arc<Loaded>,
-    /// The facts of its kind.
     pub(crate) protocol: &'static Protocol,
-    /// Its instances and requests.
     pub(crate) pool: Arc<Pool>,
-    /// Its counts.
     pub(crate) stats: Arc<Stats>,
     /// The threads of all components of its name.
     pub(crate) workers: Arc<Workers>,
-    /// How many instances it has.
     pub(crate) alive: AtomicUsize,
-    /// Its state, for the others on its addresses.
     pub(crate) state: GenerationState,
-    /// Whether the end of each request is told.
+    /// The end of each request notifies the controller.
     drains: AtomicBool,
     changed: Notify,
 }
@@ -49,22 +54,20 @@ pub(crate) struct Generation {
 pub(crate) struct Inputs {
     /// The slots in which an instance shall be started.
     pub(crate) starts: UnboundedReceiver<usize>,
-    /// Events of its instances.
     pub(crate) events: UnboundedReceiver<WorkerEvent>,
-    /// Where that is told.
+    /// The other end of `events`.
     pub(crate) tell: UnboundedSender<WorkerEvent>,
 }
 
 impl Generation {
-    /// Returns a component without instances, and where it says what it needs. If the last one on these workers has ended,
+    /// Returns a generation without instances, and the inputs of its controller. If the last one on these workers has ended,
     /// it gets others.
     pub(crate) fn new(
-        id: GenerationId,
-        plan: Arc<ComponentPlan>,
-        loaded: Arc<Loaded>,
+        incoming: IncomingGeneration,
         protocol: &'static Protocol,
         workers: &mut Arc<Workers>,
     ) -> (Arc<Self>, Inputs) {
+        let IncomingGeneration { id, plan, loaded } = incoming;
         let (want, starts) = unbounded_channel();
         let (tell, events) = unbounded_channel();
         let instances = &plan.http.instances;
@@ -74,11 +77,10 @@ impl Generation {
             *workers = Workers::new(plan.name.clone());
             workers.join(id, max, tell.clone());
         }
-        let stats = Stats::new(protocol.unit, max);
-        let component = Arc::new(Self {
+        let generation = Arc::new(Self {
             id,
             pool: Pool::new(limits, want),
-            stats: Arc::new(stats),
+            stats: Arc::new(Stats::new(protocol.unit, max)),
             workers: workers.clone(),
             alive: AtomicUsize::new(0),
             state: GenerationState::default(),
@@ -88,17 +90,16 @@ impl Generation {
             loaded,
             protocol,
         });
-        (component, Inputs { starts, events, tell })
+        (generation, Inputs { starts, events, tell })
     }
 
-    /// From now on the end of each request notifies the controller.
     pub(crate) fn drain(&self) {
-        self.drains.store(true, Ordering::SeqCst);
+        self.drains.store(true, SeqCst);
     }
 
     /// Notes that a request has ended, and been counted.
     pub(crate) fn request_ended(&self) {
-        if self.drains.load(Ordering::SeqCst) {
+        if self.drains.load(SeqCst) {
             self.notify();
         }
     }
@@ -108,11 +109,121 @@ impl Generation {
         self.changed.notify_one();
     }
 
-    /// Returns once something has changed since the last time.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again.
+    /// Returns once something has changed since the last time. It is cancel safe.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// Lifecycle state of one generation, shared with the other components on its addresses.
+#[derive(Debug, Default)]
+pub(crate) struct GenerationState {
+    started: AtomicBool,
+    ready: AtomicBool,
+    call: watch::Sender<Call>,
+    over: AtomicBool,
+}
+
+/// The order to a generation. It only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Call {
+    #[default]
+    Serve,
+    /// Finish what it has: it was asked to stop.
+    Finish,
+    /// End now: it is cut off.
+    Cut,
+}
+
+impl GenerationState {
+    pub(crate) fn set_started(&self) {
+        self.started.store(true, SeqCst);
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.ready.store(true, SeqCst);
+    }
+
+    /// Notes that it was asked to stop. From here on nothing waits for it to be ready.
+    pub(crate) fn set_asked(&self) {
+        self.set_ready();
+        raise(&self.call, Call::Finish);
+    }
+
+    pub(crate) fn set_cut(&self) {
+        raise(&self.call, Call::Cut);
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Call> {
+        self.call.subscribe()
+    }
+
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(SeqCst)
+    }
+
+    fn is_asked(&self) -> bool {
+        *self.call.borrow() >= Call::Finish
+    }
+
+    /// Returns whether it has no more use for connections. A generation that has not been started has none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(SeqCst) || !self.is_started()
+    }
+}
+
+/// Raises a value that never falls.
+pub(crate) fn raise<T: Copy + Ord>(value: &watch::Sender<T>, to: T) {
+    value.send_if_modified(|now| {
+        let higher = to > *now;
+        *now = to.max(*now);
+        higher
+    });
+}
+
+/// Returns whether connections can be accepted: all serve, or never will.
+pub(crate) fn all_ready<'a>(mut members: impl Iterator<Item = &'a GenerationState>) -> bool {
+    members.all(|member| member.ready.load(SeqCst))
+}
+
+/// Returns whether an address drains: a member was asked to stop, and none serves on.
+pub(crate) fn all_asked<'a>(members: impl Iterator<Item = &'a GenerationState> + Clone) -> bool {
+    let serves = |member: &GenerationState| member.is_started() && !member.is_asked();
+    members.clone().any(GenerationState::is_asked) && !members.clone().any(serves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_opens_when_all_are_ready_and_drains_when_all_were_asked() {
+        let [a, b] = [GenerationState::default(), GenerationState::default()];
+        let both = || [&a, &b].into_iter();
+        assert!(!all_ready(both()) && !all_asked(both()), "nobody has been started");
+        a.set_started();
+        a.set_ready();
+        assert!(!all_ready(both()) && all_ready([&a].into_iter()));
+        b.set_started();
+        b.set_ready();
+        assert!(all_ready(both()) && !all_asked(both()));
+        b.set_asked();
+        assert!(!all_asked(both()) && all_asked([&b].into_iter()), "one of them serves on");
+        b.set_over();
+        assert!(b.is_over() && !a.is_over());
+        a.set_asked();
+        assert!(all_asked(both()));
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_was_never_started() {
+        let [a, idle] = [GenerationState::default(), GenerationState::default()];
+        a.set_started();
+        a.set_asked();
+        assert!(all_asked([&a, &idle].into_iter()) && idle.is_over());
     }
 }

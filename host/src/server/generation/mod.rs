@@ -3,7 +3,11 @@
 
 pub(super) mod controller;
 pub(super) mod generation;
-pub(super) mod protocol;
-pub(super) mod restart_pause;
-pub(super) mod state;
 pub(super) mod stats;
+
+pub(super) use controller::Controller;
+pub(super) use generation::{
+    Call, Generation, GenerationState, Inputs, Protocol, all_asked, all_ready, raise,
+};
+pub(super) use stats::RunInFlight;
+pub use stats::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};

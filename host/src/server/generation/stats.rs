@@ -2,13 +2,15 @@
 //!
 //! Invariant: counting takes no lock and shares no cache line between threads; the reader makes the sums.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::collections::BTreeMap;
+use std::iter::Sum;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Upper bounds of the latency buckets in microseconds; above the last is one more. Each about 1.6 times the one
-/// before it.
+/// Upper bounds of the latency buckets in microseconds, each about 1.6 times the last; above them is one bucket more.
 pub const BUCKETS_MICROS: [u64; 30] = [
     50, 80, 125, 200, 320, 500, 800, 1_250, 2_000, 3_200, 5_000, 8_000, 12_500, 20_000, 32_000, 50_000,
     80_000, 125_000, 200_000, 320_000, 500_000, 800_000, 1_250_000, 2_000_000, 3_200_000, 5_000_000,
@@ -38,7 +40,6 @@ pub static CONNECTION: Unit = Unit { word: "connection", classes: &ENDS };
 /// The counts of one generation.
 #[derive(Debug)]
 pub struct Stats {
-    /// The work, if it is counted one by one.
     unit: Option<&'static Unit>,
     shards: Box<[Shard]>,
     instances: AtomicU64,
@@ -62,7 +63,7 @@ pub struct Counts {
     /// Requests that have ended, or connections.
     pub requests: u64,
     /// The same by the class of their status (`none` got no answer), or by how they ended.
-    pub answered: std::collections::BTreeMap<&'static str, u64>,
+    pub answered: BTreeMap<&'static str, u64>,
     /// Answers that broke off because their instance failed or was cut off.
     pub aborted: u64,
     /// Instances that were started.
@@ -76,19 +77,12 @@ pub struct Counts {
 }
 
 impl Stats {
-    /// Returns counts of zero of such work, on so many threads.
-    pub fn new(unit: &'static Unit, threads: usize) -> Self {
-        Self::with(Some(unit), threads)
-    }
-
-    /// Returns counts of zero of a kind that runs by itself: a run is in flight until it returns, and no more is counted.
-    pub(crate) fn of_runs() -> Self {
-        Self::with(None, 1)
-    }
-
-    fn with(unit: Option<&'static Unit>, threads: usize) -> Self {
+    /// Returns counts of zero, on so many threads. Without a unit, as for a kind that runs by itself, a run is in flight until
+    /// it returns, and no more is counted.
+    pub fn new(unit: impl Into<Option<&'static Unit>>, threads: usize) -> Self {
         let shards = (0..threads.max(1)).map(|_| Shard::default()).collect();
-        Self { unit, shards, instances: AtomicU64::new(0), failed_instances: AtomicU64::new(0) }
+        let (instances, failed_instances) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { unit: unit.into(), shards, instances, failed_instances }
     }
 
     /// Returns the work that is counted one by one, if any is.
@@ -100,18 +94,18 @@ impl Stats {
         self.shards.get(thread % self.shards.len())
     }
 
+    fn sum<T: Sum>(&self, count: impl Fn(&Shard) -> T) -> T {
+        self.shards.iter().map(count).sum()
+    }
+
     /// Counts a request in.
     pub fn began(&self, thread: usize) {
-        if let Some(shard) = self.shard(thread) {
-            shard.in_flight.fetch_add(1, SeqCst);
-        }
+        self.shard(thread).map(|shard| shard.in_flight.fetch_add(1, SeqCst));
     }
 
     /// Takes back that it was counted in: another component serves it.
     pub fn moved_on(&self, thread: usize) {
-        if let Some(shard) = self.shard(thread) {
-            shard.in_flight.fetch_sub(1, SeqCst);
-        }
+        self.shard(thread).map(|shard| shard.in_flight.fetch_sub(1, SeqCst));
     }
 
     /// Counts it out. `status` is 0 when it got no answer.
@@ -151,37 +145,29 @@ impl Stats {
         self.failed_instances.fetch_add(1, Relaxed);
     }
 
-    /// Returns the requests that have begun and not ended. Who said before that it wants to hear of the last one's end
+    /// Returns the requests that have begun and not ended. A caller that asked before to hear of the last one's end
     /// misses it in no order.
     pub fn in_flight(&self) -> u64 {
-        let sum: i64 = self.shards.iter().map(|shard| shard.in_flight.load(SeqCst)).sum();
-        u64::try_from(sum).unwrap_or(0)
+        u64::try_from(self.sum(|shard| shard.in_flight.load(SeqCst))).unwrap_or(0)
     }
 
-    /// Returns how many requests fell in each latency bucket, and the sum of their times in microseconds.
+    /// Returns the requests in each latency bucket, and the sum of their times in microseconds.
     pub fn latencies(&self) -> (Vec<u64>, u64) {
-        let count = |at: usize| {
-            self.shards
-                .iter()
-                .filter_map(|shard| shard.buckets.get(at))
-                .map(|count| count.load(Relaxed))
-                .sum()
-        };
-        let micros = self.shards.iter().map(|shard| shard.micros.load(Relaxed)).sum();
+        let count = |at| self.sum(|shard| load(&shard.buckets, at));
+        let micros = self.sum(|shard| shard.micros.load(Relaxed));
         ((0..=BUCKETS_MICROS.len()).map(count).collect(), micros)
     }
 
     /// Returns all counts.
     pub fn counts(&self) -> Counts {
-        let sum = |count: &dyn Fn(&Shard) -> u64| self.shards.iter().map(count).sum::<u64>();
-        let class = |at: usize| sum(&|shard| shard.classes.get(at).map_or(0, |count| count.load(Relaxed)));
         let words = self.unit.map_or(&[][..], |unit| unit.classes);
+        let class = |at| self.sum(|shard| load(&shard.classes, at));
         let answered = words.iter().enumerate().map(|(at, word)| (*word, class(at)));
         let (buckets, _) = self.latencies();
         Counts {
             requests: buckets.iter().sum(),
             answered: answered.filter(|(_, count)| *count > 0).collect(),
-            aborted: sum(&|shard| shard.cut_short.load(Relaxed)),
+            aborted: self.sum(|shard| shard.cut_short.load(Relaxed)),
             instances: self.instances.load(Relaxed),
             failed_instances: self.failed_instances.load(Relaxed),
             p50_ms: quantile(&buckets, 50),
@@ -190,30 +176,39 @@ impl Stats {
     }
 }
 
+fn load(counts: &[AtomicU64], at: usize) -> u64 {
+    counts.get(at).map_or(0, |count| count.load(Relaxed))
+}
+
+/// Returns the bound in milliseconds of the bucket in which this percentage of all is reached.
+fn quantile(buckets: &[u64], percent: u64) -> f64 {
+    let wanted = (buckets.iter().sum::<u64>() * percent).div_ceil(100);
+    let mut reached = 0;
+    let at = buckets.iter().position(|count| {
+        reached += count;
+        wanted > 0 && reached >= wanted
+    });
+    let bound = at.and_then(|at| BUCKETS_MICROS.get(at).or(BUCKETS_MICROS.last()));
+    bound.map_or(0.0, |bound| Duration::from_micros(*bound).as_secs_f64() * 1000.0)
+}
+
 /// One run in flight, until it returns or is dropped.
 #[derive(Debug)]
 pub(crate) struct RunInFlight {
-    stats: std::sync::Arc<Stats>,
-    is_open: std::sync::atomic::AtomicBool,
+    pub(crate) stats: Arc<Stats>,
+    is_open: AtomicBool,
 }
 
 impl RunInFlight {
-    /// Counts a run in.
-    pub(crate) fn begin(stats: std::sync::Arc<Stats>) -> Self {
+    pub(crate) fn begin(stats: Arc<Stats>) -> Self {
         stats.began(0);
-        Self { stats, is_open: std::sync::atomic::AtomicBool::new(true) }
+        Self { stats, is_open: AtomicBool::new(true) }
     }
 
-    /// Counts it out.
     pub(crate) fn end(&self) {
         if self.is_open.swap(false, SeqCst) {
             self.stats.moved_on(0);
         }
-    }
-
-    /// Notes that its instance has failed.
-    pub(crate) fn failed(&self) {
-        self.stats.instance_failed();
     }
 }
 
@@ -221,20 +216,6 @@ impl Drop for RunInFlight {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Returns the bound in milliseconds of the bucket in which this percentage of all is reached.
-fn quantile(buckets: &[u64], percent: u64) -> f64 {
-    let total: u64 = buckets.iter().sum();
-    let mut left = (total * percent).div_ceil(100);
-    for (count, bound) in buckets.iter().zip(BUCKETS_MICROS.iter().chain([&u64::MAX])) {
-        if *count >= left && left > 0 {
-            let last = BUCKETS_MICROS.last().copied().unwrap_or_default();
-            return Duration::from_micros(*bound.min(&last)).as_secs_f64() * 1000.0;
-        }
-        left -= (*count).min(left);
-    }
-    0.0
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::connection::RequestInFlight;
 use crate::server::instance::handle::InstanceHandle;
-use crate::server::pool::job::Interest;
+use crate::server::pool::Interest;
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
 const ONE_WRITE: usize = 16 << 10;

@@ -16,8 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::body::sink;
 use super::request::retire_at;
 use crate::plan::HealthPlan;
-use crate::server::pool::job::{Claim, Interest, Job, Work};
-use crate::server::pool::pool::{Pool, SubmitError};
+use crate::server::pool::{Claim, Interest, Job, Pool, SubmitError, Work};
 use crate::text::units::format_duration;
 
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");

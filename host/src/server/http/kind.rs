@@ -2,9 +2,9 @@
 
 use crate::plan::{ComponentPlan, HookTiming, OnEnd};
 use crate::runtime::{ExportSpec, Hearing, Kind, Refusal, Words};
-use crate::server::generation::protocol::Protocol;
+use crate::server::generation::Protocol;
 use crate::server::generation::stats::REQUEST;
-use crate::server::instance::handler::HandlerIndex;
+use crate::server::instance::HandlerIndex;
 
 const fn handler(interface: &'static str, generations: &'static [u64]) -> ExportSpec {
     ExportSpec {

@@ -23,8 +23,7 @@ use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
-use crate::server::pool::job::{Claim, GuestResponse, Interest, Job, Work};
-use crate::server::pool::pool::{Pool, SubmitError};
+use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
 ///

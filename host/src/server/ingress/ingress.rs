@@ -18,20 +18,14 @@ use super::assignment::{Key, Rollover, close_others, keys};
 use crate::fail_point;
 use crate::plan::ListenAddress;
 use crate::runtime::{InstanceEvent, Kind, Runtime};
-use crate::server::address::acceptor::{Accepted, Acceptor, PendingAcceptor, Serve, ServeFuture};
-use crate::server::address::address::{Address, Stage};
-use crate::server::address::listener::Listener;
-use crate::server::address::routing::Routing;
+use crate::server::address::acceptor::{Accepted, Acceptor, Listener, PendingAcceptor, Serve, ServeFuture};
+use crate::server::address::{Address, Routing, Stage};
 use crate::server::connection::access_log::AccessLog;
 use crate::server::connection::tls::tls_acceptor;
-use crate::server::generation::controller::{Controller, ControllerParts};
-use crate::server::generation::generation::{Generation, Inputs};
-use crate::server::generation::protocol::Protocol;
-use crate::server::generation::stats::Stats;
+use crate::server::generation::{Controller, Generation, Inputs, Protocol, Stats};
 use crate::server::instance::failure::could_not_start;
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::server::worker::fairness::FairnessTicker;
-use crate::server::worker::worker::SharedParts;
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 use crate::server::{http, tcp};
 use crate::teardown::{GenerationId, Outcome};
@@ -195,7 +189,7 @@ impl Server for Ingress {
             }
         }
         let mut acceptors = Vec::with_capacity(openings.len());
-        for (mut opening, beside) in openings {
+        for (opening, beside) in openings {
             acceptors.push((opening.acceptor.clone(), opening.address.clone()));
             if let Err(error) = opening.listener.listen_beside(&beside) {
                 tracing::error!(address = %opening.acceptor.listens_on, %error, "nobody can connect here");
@@ -245,30 +239,22 @@ impl Server for Ingress {
 
     /// A second start of a generation changes nothing.
     fn start(&mut self, id: GenerationId, parts: StartParts) {
-        let StartParts { link, make_stdio, grace } = parts;
         let Some(place) = self.places.get_mut(&id) else { return };
         let (Some(inputs), Some(thread)) = (place.inputs.take(), self.thread.as_ref()) else { return };
-        let generation = place.generation.clone();
-        let handler = match (generation.protocol.handler)(&generation.loaded) {
-            Ok(handler) => handler,
+        let (generation, link, addresses) =
+            (place.generation.clone(), parts.link.clone(), place.addresses.clone());
+        let (runtime, ticker) = (self.runtime.clone(), thread.ticker.clone());
+        match Controller::new(generation, inputs, addresses, parts, runtime, ticker) {
+            Ok(controller) => {
+                place.generation.state.set_started();
+                thread.run(controller.control());
+            }
             // Loading has found it: this is a bug, told like any failed start.
             Err(error) => {
                 link.tell(InstanceEvent::Failed(could_not_start(&error)));
-                return link.tell(InstanceEvent::Ended(Outcome::Failed));
+                link.tell(InstanceEvent::Ended(Outcome::Failed));
             }
-        };
-        generation.state.set_started();
-        let parts = Arc::new(SharedParts {
-            runtime: self.runtime.clone(),
-            loaded: generation.loaded.clone(),
-            plan: generation.plan.clone(),
-            pool: generation.pool.clone(),
-            handler,
-            grace,
-        });
-        let (addresses, ticker) = (place.addresses.clone(), thread.ticker.clone());
-        let parts = ControllerParts { generation, addresses, link, make_stdio, ticker, parts };
-        thread.run(Controller::control(parts, inputs));
+        }
     }
 
     fn forget(&mut self, id: GenerationId) {
@@ -322,12 +308,11 @@ impl Ingress {
     }
 
     fn make(&mut self, incoming: IncomingGeneration) -> Option<(Arc<Generation>, Inputs)> {
-        let IncomingGeneration { id, plan, loaded } = incoming;
-        let (protocol, _) = protocol(Some(loaded.kind))?;
-        let name = plan.name.clone();
+        let (protocol, _) = protocol(Some(incoming.loaded.kind))?;
+        let name = incoming.plan.name.clone();
         let known = self.workers.get(&name).and_then(|workers| workers.upgrade());
         let mut workers = known.unwrap_or_else(|| Workers::new(name.clone()));
-        let made = Generation::new(id, plan, loaded, protocol, &mut workers);
+        let made = Generation::new(incoming, protocol, &mut workers);
         self.workers.insert(name, Arc::downgrade(&workers));
         Some(made)
     }
@@ -392,8 +377,7 @@ impl Ingress {
         let listeners = match listen {
             ListenAddress::Activated(name) => Listener::activated(name),
             _ if is_open => Ok(Vec::new()),
-            _ if beside.is_empty() => Listener::bind(listen).map(|listener| vec![listener]),
-            _ => Listener::bind_beside(listen, &beside).map(|listener| vec![listener]),
+            _ => Listener::bind(listen, &beside).map(|listener| vec![listener]),
         };
         let listeners = listeners.map_err(|cause| PrepareError::Bind {
             component: come.first().map(|first| first.plan.name.clone()).unwrap_or_default(),

@@ -2,22 +2,21 @@
 //!
 //! Invariant: nothing in here waits, and every count comes back to zero when all clients and calls are gone.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::runtime::Link;
-use crate::server::pool::pool::Pool;
-use crate::server::worker::fairness::TimeSlice;
+use crate::server::pool::Pool;
+use crate::server::worker::TimeSlice;
 
 /// Why an instance takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// The component stops.
     Stop,
     /// It has served its number of requests.
     Requests,
@@ -28,7 +27,6 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
-    /// Returns the word that logs use.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -39,36 +37,34 @@ impl CloseReason {
     }
 }
 
-/// One instance. See the module's documentation.
+/// One pooled instance.
 #[derive(Debug)]
 pub(crate) struct InstanceHandle {
-    /// Counts from 1 in its component.
+    /// Its number in its component, from 1.
     pub(crate) number: u32,
-    /// Its place in the pool.
     pub(crate) slot: usize,
-    /// The conversation of its guest code with the host.
     pub(crate) link: Arc<Link>,
-    /// Whether its code is running, for whoever watches.
     pub(crate) turn: Arc<TimeSlice>,
     /// Whether several requests can be in it at a time.
     pub(crate) is_async: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,
+    /// Part of one total order with the counts, which `closing` is not: a request's end or the loop of the instance sees both.
     ends: AtomicBool,
-    closing: watch::Sender<Option<CloseReason>>,
+    closing: SetOnce<CloseReason>,
     live: AtomicUsize,
     in_flight: AtomicUsize,
     calls: AtomicUsize,
     taken: AtomicU64,
     waker: AtomicWaker,
-    opened: watch::Sender<bool>,
+    /// It takes requests, or has taken some.
+    pub(crate) opened: SetOnce<()>,
 }
 
 /// Looks at an idle instance before its time is over.
 const IDLE_LOOKS: u32 = 4;
 
 impl InstanceHandle {
-    /// Returns an instance in which nothing is in flight.
     pub(crate) fn new(
         number: u32,
         slot: usize,
@@ -86,30 +82,30 @@ impl InstanceHandle {
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
             ends: AtomicBool::new(false),
-            closing: watch::Sender::new(None),
+            closing: SetOnce::new(),
             live: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             waker: AtomicWaker::new(),
-            opened: watch::Sender::new(false),
+            opened: SetOnce::new(),
         })
     }
 
     /// Returns the requests in it whose call or client is not done.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.in_flight.load(SeqCst)
     }
 
-    /// Returns how many requests it is busy with: a sync guest is free when its call has returned, while an async one
+    /// Returns the requests that it is busy with: a sync guest is free when its call has returned, while an async one
     /// still writes its answer then.
     pub(crate) fn busy(&self) -> usize {
-        if self.is_async { self.in_flight() } else { self.calls.load(Ordering::SeqCst) }
+        if self.is_async { self.in_flight() } else { self.calls.load(SeqCst) }
     }
 
-    /// Notes that a call has returned.
-    pub(crate) fn call_ended(&self) {
-        self.calls.fetch_sub(1, Ordering::SeqCst);
+    /// Returns the requests in it whose client waits for more of the answer.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(SeqCst)
     }
 
     /// Returns whether neither a call nor a client is left.
@@ -117,24 +113,23 @@ impl InstanceHandle {
         self.live() == 0 && (self.is_async || self.busy() == 0)
     }
 
-    /// Returns the requests in it whose client waits for more of the answer.
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::SeqCst)
+    pub(crate) fn enter(&self) {
+        self.live.fetch_add(1, SeqCst);
+        self.in_flight.fetch_add(1, SeqCst);
+        self.calls.fetch_add(1, SeqCst);
     }
 
-    pub(crate) fn enter(&self) {
-        self.live.fetch_add(1, Ordering::SeqCst);
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        self.calls.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn call_ended(&self) {
+        self.calls.fetch_sub(1, SeqCst);
     }
 
     pub(crate) fn leave_live(&self) {
-        self.live.fetch_sub(1, Ordering::SeqCst);
+        self.live.fetch_sub(1, SeqCst);
         self.told();
     }
 
     pub(crate) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.in_flight.fetch_sub(1, SeqCst);
         self.told();
     }
 
@@ -144,77 +139,46 @@ impl InstanceHandle {
         }
     }
 
-    /// Counts a request that it takes, and returns how many those are.
+    /// Counts a request that it takes, and returns the number of those.
     pub(crate) fn count_taken(&self) -> u64 {
-        self.taken.fetch_add(1, Ordering::SeqCst) + 1
+        self.taken.fetch_add(1, SeqCst) + 1
     }
 
-    /// Returns how many requests it took.
     pub(crate) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::SeqCst)
+        self.taken.load(SeqCst)
     }
 
     /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.
     pub(crate) fn die(&self) {
-        self.dead.store(true, Ordering::SeqCst);
+        self.dead.store(true, SeqCst);
     }
 
-    /// Returns whether answers that end now were cut short.
     pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::SeqCst)
+        self.dead.load(SeqCst)
     }
 
-    /// Sets why it ends. The first reason counts. For the pool alone, which takes it off its list.
+    /// Sets why it ends. For the pool alone, which takes it off its list.
     pub(crate) fn close(&self, why: CloseReason) {
-        self.ends.store(true, Ordering::SeqCst);
-        self.closing.send_if_modified(|reason| {
-            let first = reason.is_none();
-            reason.get_or_insert(why);
-            first
-        });
+        self.ends.store(true, SeqCst);
+        // The first reason counts.
+        let _later = self.closing.set(why);
     }
 
-    /// Returns whether it takes no more requests.
     pub(crate) fn is_closing(&self) -> bool {
-        self.ends.load(Ordering::SeqCst)
+        self.ends.load(SeqCst)
     }
 
     /// Returns why it takes no more requests.
     pub(crate) fn why(&self) -> Option<CloseReason> {
-        *self.closing.borrow()
+        self.closing.get().copied()
     }
 
-    /// Returns why it takes no more requests, once that is so.
     pub(crate) async fn closed(&self) -> CloseReason {
-        let mut changes = self.closing.subscribe();
-        loop {
-            if let Some(why) = self.why() {
-                return why;
-            }
-            // The sender is a part of `self`: the channel cannot close while this waits.
-            let _open = changes.changed().await;
-        }
+        *self.closing.wait().await
     }
 
-    /// Notes that it takes requests.
-    pub(crate) fn open(&self) {
-        self.opened.send_replace(true);
-    }
-
-    /// Returns whether it has ever taken requests.
-    pub(crate) fn is_open(&self) -> bool {
-        *self.opened.borrow()
-    }
-
-    /// Returns once it takes requests.
-    pub(crate) async fn opened(&self) {
-        // The sender is a part of `self`: the channel cannot close while this waits.
-        let mut changes = self.opened.subscribe();
-        let _open = changes.wait_for(|opened| *opened).await;
-    }
-
-    /// Returns once it has had nothing to do for this long (or up to a quarter more) and was closed for it, which is
-    /// not done to the only one.
+    /// Returns once it has had nothing to do for this long (or up to a quarter more) and was closed for it. The only
+    /// instance is not closed.
     pub(crate) async fn idle(&self, after: Duration) {
         let (mut seen, mut looks) = (self.taken(), 0);
         loop {
@@ -229,7 +193,6 @@ impl InstanceHandle {
         }
     }
 
-    /// Has its loop run.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }

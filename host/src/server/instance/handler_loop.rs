@@ -1,35 +1,78 @@
-//! The work of kinds `http` and `tcp` in one instance: requests or connections go in, side by side as far as the component
-//! allows; the hook is called once when the instance ends.
+//! One pooled instance of kinds `http` and `tcp`: requests or connections go in, side by side as far as the component allows;
+//! the hook is called once when the instance ends.
 //!
 //! Invariant: in a sync component the hook is never called before its last call has returned.
 
 use std::future::{Future, pending, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use wasmtime::component::{Accessor, Instance};
-use wasmtime::{AsContextMut, Store};
-use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::handler::Prepared;
+use wasmtime::component::{
+    Accessor, ComponentExportIndex, Func, Instance, InstancePre, StreamReader, TypedFunc,
+};
+use wasmtime::{AsContextMut, Result, Store};
+use wasmtime_wasi_http::handler::{Prepared, Proxy};
+use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
 use super::handle::{CloseReason, InstanceHandle};
-use super::handler::{Handler, HandlerIndex};
-use super::lifecycle::{KindWork, Lifecycle};
+use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
-use crate::runtime::{Fairness, Loaded, State};
-use crate::server::pool::job::{Job, Work};
-use crate::server::pool::pool::Pool;
+use crate::runtime::{Failure, Fairness, Loaded, Notice, NoticeCause, Outbound, State, Stdio};
+use crate::server::pool::{Job, Pool, Work};
 use crate::server::tcp::handler::converse;
+use crate::server::worker::InstanceWaker;
+use crate::teardown::Outcome;
+use crate::text::units::format_duration;
+
+/// The handler of a TCP connection: its client's address and its bytes go in, the bytes for the client come out.
+pub(crate) type TcpFunc = TypedFunc<(String, StreamReader<u8>), (StreamReader<u8>,)>;
+
+pub(crate) enum Handler {
+    Http(Proxy),
+    Tcp(TcpFunc),
+}
+
+impl Handler {
+    /// Returns the function, which may not be ready for a call.
+    fn func(&self) -> Func {
+        match self {
+            Self::Http(Proxy::P3(guest)) => *guest.wasi_http_handler().func_handle().func(),
+            Self::Http(Proxy::P2(guest)) => *guest.wasi_http_incoming_handler().func_handle().func(),
+            Self::Tcp(func) => *func.func(),
+        }
+    }
+}
+
+/// The place of a component's handler in its instances.
+#[derive(Clone)]
+pub(crate) enum HandlerIndex {
+    P2(p2::bindings::ProxyIndices),
+    P3(p3::bindings::ServiceIndices),
+    Tcp(ComponentExportIndex),
+}
+
+opaque_debug!(HandlerIndex);
+
+impl HandlerIndex {
+    /// Finds the handler of requests.
+    ///
+    /// # Errors
+    /// When it has another type than the published one.
+    pub(crate) fn http(pre: &InstancePre<State>, version: &str) -> Result<Self> {
+        match version.starts_with("0.3.") {
+            true => p3::bindings::ServiceIndices::new(pre).map(Self::P3),
+            false => p2::bindings::ProxyIndices::new(pre).map(Self::P2),
+        }
+    }
+}
 
 /// The work of one instance whose requests or connections come from a pool.
 pub(crate) struct HandlerLoop {
-    /// The instance's handle.
     pub(crate) instance: Arc<InstanceHandle>,
-    /// Where its work comes from.
     pub(crate) pool: Arc<Pool>,
-    /// Where its handler is.
     pub(crate) handler: HandlerIndex,
 }
 
@@ -38,13 +81,12 @@ impl KindWork for HandlerLoop {
 
     const FRAMES: &'static str = "wasi:http/";
 
-    fn export(
-        &self,
-        store: &mut Store<State>,
-        instance: &Instance,
-        _loaded: &Loaded,
-    ) -> wasmtime::Result<Handler> {
-        self.handler.load(store, instance)
+    fn export(&self, store: &mut Store<State>, instance: &Instance, _loaded: &Loaded) -> Result<Handler> {
+        Ok(match &self.handler {
+            HandlerIndex::P2(indices) => Handler::Http(Proxy::P2(indices.load(&mut *store, instance)?)),
+            HandlerIndex::P3(indices) => Handler::Http(Proxy::P3(indices.load(&mut *store, instance)?)),
+            HandlerIndex::Tcp(index) => Handler::Tcp(instance.get_typed_func(&mut *store, index)?),
+        })
     }
 
     fn fairness(&self) -> Option<Fairness> {
@@ -61,36 +103,12 @@ impl KindWork for HandlerLoop {
         self.instance.die();
     }
 
-    async fn work(
-        &self,
-        accessor: &Accessor<State>,
-        handler: Handler,
-        life: &Lifecycle<'_>,
-    ) -> wasmtime::Result<()> {
-        self.drive(accessor, &handler, life).await
-    }
-}
-
-type HookCall<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>>;
-
-/// Progress of the hook.
-enum Hook<'a> {
-    Due,
-    Called(HookCall<'a>),
-    Done,
-}
-
-impl HandlerLoop {
-    async fn drive<'b>(
-        &'b self,
-        accessor: &'b Accessor<State>,
-        handler: &'b Handler,
-        life: &'b Lifecycle<'_>,
-    ) -> wasmtime::Result<()> {
-        let func = handler.func();
+    async fn work(&self, accessor: &Accessor<State>, handler: Handler, life: &Lifecycle<'_>) -> Result<()> {
+        let (func, handler) = (handler.func(), &handler);
         let mut calls = FuturesUnordered::new();
         let mut hook = Hook::Due;
-        let (is_async, at_start) = (life.is_async(), life.timing() == HookTiming::AtStart);
+        let Loaded { run, timing, .. } = &*life.spec.loaded;
+        let (is_async, at_start) = (run.is_async, *timing == HookTiming::AtStart);
         let Self { instance, pool, .. } = self;
         poll_fn(|context| {
             instance.register(context.waker());
@@ -98,10 +116,8 @@ impl HandlerLoop {
                 pool.set_spinning(instance, false);
             }
             loop {
-                match calls.poll_next_unpin(context) {
-                    Poll::Ready(Some(Ok(()))) => continue,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                    Poll::Ready(None) | Poll::Pending => {}
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context)? {
+                    continue;
                 }
                 if instance.is_closing()
                     || accessor.poll_ready_for_concurrent_call(func, context).is_pending()
@@ -113,12 +129,8 @@ impl HandlerLoop {
             }
             self.close_in_time(is_async);
             if !instance.is_closing() {
-                if is_async
-                    && at_start
-                    && instance.link.orders.is_asked()
-                    && let Poll::Ready(Err(error)) = Self::poll_hook(context, accessor, life, &mut hook, true)
-                {
-                    return Poll::Ready(Err(error));
+                if is_async && at_start && instance.link.orders.is_asked() {
+                    let _called: Poll<()> = Self::poll_hook(context, accessor, life, &mut hook, true)?;
                 }
                 return Poll::Pending;
             }
@@ -128,7 +140,7 @@ impl HandlerLoop {
             }
             let quiet = instance.is_quiet();
             let may_call = quiet || (is_async && pool.hooks_are_due());
-            std::task::ready!(Self::poll_hook(context, accessor, life, &mut hook, may_call))?;
+            ready!(Self::poll_hook(context, accessor, life, &mut hook, may_call))?;
             // Requests whose clients have left hold nobody up; work behind answers that were given does.
             let left_behind = is_async && instance.in_flight() > 0;
             if !quiet || !(left_behind || accessor.poll_no_interesting_tasks(context).is_ready()) {
@@ -138,14 +150,22 @@ impl HandlerLoop {
         })
         .await
     }
+}
 
+enum Hook<'a> {
+    Due,
+    Called(BoxFuture<'a, Result<()>>),
+    Done,
+}
+
+impl HandlerLoop {
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
     fn close_in_time(&self, is_async: bool) {
         let Self { instance, pool, .. } = self;
         if instance.is_closing() || !instance.link.orders.is_asked() {
             return;
         }
-        let drained = pool.is_drained() && instance.live() == 0;
+        let drained = pool.intake_is_over() && !pool.has_waiting() && instance.live() == 0;
         if drained || (is_async && pool.hooks_are_due()) {
             pool.close(instance, CloseReason::Stop);
         }
@@ -158,24 +178,17 @@ impl HandlerLoop {
         life: &'b Lifecycle<'_>,
         hook: &mut Hook<'b>,
         may_call: bool,
-    ) -> Poll<wasmtime::Result<()>> {
-        loop {
-            match (&mut *hook, life.hook()) {
-                (Hook::Done, _) | (Hook::Due, None) => return Poll::Ready(Ok(())),
-                (Hook::Due, Some(_)) if !may_call => return Poll::Pending,
-                (Hook::Due, Some(func)) => {
-                    if accessor.poll_ready_for_concurrent_call(func, context).is_pending() {
-                        return Poll::Pending;
-                    }
-                    *hook = Hook::Called(Box::pin(life.call_hook(accessor)));
-                }
-                (Hook::Called(call), _) => {
-                    let result = std::task::ready!(call.as_mut().poll(context));
-                    *hook = Hook::Done;
-                    return Poll::Ready(result);
-                }
+    ) -> Poll<Result<()>> {
+        if let (Hook::Due, Some(func)) = (&*hook, life.hook()) {
+            if !may_call || accessor.poll_ready_for_concurrent_call(func, context).is_pending() {
+                return Poll::Pending;
             }
+            *hook = Hook::Called(Box::pin(life.call_hook(accessor)));
         }
+        let Hook::Called(call) = hook else { return Poll::Ready(Ok(())) };
+        let result = ready!(call.as_mut().poll(context));
+        *hook = Hook::Done;
+        Poll::Ready(result)
     }
 }
 
@@ -185,7 +198,7 @@ async fn handle(
     handler: &Handler,
     job: Job,
     instance: &InstanceHandle,
-) -> wasmtime::Result<()> {
+) -> Result<()> {
     let Job { work, claim, .. } = job;
     match (work, handler) {
         (Work::Request(request, reply), Handler::Http(proxy)) => {
@@ -203,4 +216,65 @@ async fn handle(
     instance.call_ended();
     drop(claim);
     Ok(())
+}
+
+/// Runs one instance to its end, or until it is cut off: on an order, or when it overruns a bound of its own.
+pub(crate) async fn run_instance(
+    spec: InstanceSpec,
+    work: HandlerLoop,
+    grace: Duration,
+    stdio: Stdio,
+    outbound: Outbound,
+) -> InstanceEnd {
+    let HandlerLoop { instance, pool, .. } = &work;
+    let mut life = Box::pin(live(&spec, stdio, outbound, &work));
+    let mut waker = InstanceWaker::default();
+    let turns = poll_fn(|context| {
+        let turn = |context: &mut Context<'_>| instance.turn.run(|| life.as_mut().poll(context));
+        let (poll, waits) = waker.poll(context, turn, || instance.turn.spins());
+        instance.turn.set_waits(waits);
+        match poll {
+            Poll::Pending if instance.turn.spins() => pool.set_spinning(instance, true),
+            Poll::Pending => pool.settle(instance),
+            Poll::Ready(_) => {}
+        }
+        poll
+    });
+    let cut = tokio::select! {
+        biased;
+        // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
+        // look idle, and a guest that polls them would spin.
+        end = tokio::task::unconstrained(turns) => return end,
+        () = instance.link.orders.must_drop() => Ok(Outcome::CutOff),
+        overrun = own_bounds(&spec, instance, grace) => overrun,
+    };
+    instance.link.orders.cut();
+    instance.die();
+    drop(life);
+    cut
+}
+
+/// Returns when an instance has overrun its start, or its end where that is not its component's. Closes an instance that
+/// is idle and not needed. Tells an instance that ends alone why: its own loop can be held up by its guest.
+async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Duration) -> InstanceEnd {
+    let plan = &spec.plan;
+    if tokio::time::timeout(plan.start_timeout, instance.opened.wait()).await.is_err() {
+        let limit = format_duration(plan.start_timeout);
+        let summary = format!("could not be started: it overran its start-timeout of {limit}");
+        return Err(Failure { summary, backtrace: None, exit_code: None });
+    }
+    let why = tokio::select! {
+        biased;
+        why = instance.closed() => why,
+        () = instance.idle(plan.http.instances.idle) => instance.closed().await,
+    };
+    if why == CloseReason::Stop {
+        // Its component's deadline holds.
+        pending::<()>().await;
+    }
+    let deadline = spec.runtime.clock().now().saturating_add(grace);
+    instance.link.orders.ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace }, deadline);
+    instance.wake();
+    tokio::time::sleep(grace).await;
+    Ok(Outcome::CutOff)
 }

@@ -10,27 +10,23 @@ use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::{Accessor, Func, Instance};
 
-use super::failure::{GuestEnd, could_not_start, exited, guest_end, is_in};
-use crate::plan::{ComponentPlan, HookTiming};
+use super::failure::{could_not_start, guest_failure, is_in};
+use crate::plan::ComponentPlan;
 use crate::runtime::{
     Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Loaded, Notice, NoticeCause, Outbound,
     Runtime, State, Stdio, call_hook, new_store,
 };
-use crate::server::generation::stats::RunInFlight;
+use crate::server::generation::RunInFlight;
 use crate::teardown::Outcome;
 
 /// The parts of an instance.
+#[derive(Debug)]
 pub(crate) struct InstanceSpec {
-    /// The engine and what belongs to it.
     pub(crate) runtime: Runtime,
-    /// The component.
     pub(crate) loaded: Arc<Loaded>,
-    /// Its plan.
     pub(crate) plan: Arc<ComponentPlan>,
     /// Its connection to the supervisor, or to the controller of its generation.
     pub(crate) link: Arc<Link>,
-    /// The client of its thread, for the requests that it sends.
-    pub(crate) outbound: Outbound,
     /// Its run, where the instance runs by itself.
     pub(crate) run: Option<RunInFlight>,
 }
@@ -38,34 +34,15 @@ pub(crate) struct InstanceSpec {
 impl InstanceSpec {
     /// Tells of a failure of an instance that runs by itself.
     pub(crate) fn fail(&self, failure: Failure) {
-        self.run.iter().for_each(RunInFlight::failed);
+        self.run.iter().for_each(|run| run.stats.instance_failed());
         self.link.tell(InstanceEvent::Failed(failure));
     }
 }
 
-/// How an instance ended.
-#[derive(Debug)]
-pub(crate) struct InstanceEnd {
-    /// In the words of the report.
-    pub(crate) outcome: Outcome,
-    /// The failure, which the link has not told.
-    pub(crate) failure: Option<Failure>,
-}
+/// The end of an instance: its outcome, or a failure that the link has not told.
+pub(crate) type InstanceEnd = Result<Outcome, Failure>;
 
-impl InstanceEnd {
-    /// Returns an end without a failure to tell.
-    pub(crate) fn of(outcome: Outcome) -> Self {
-        Self { outcome, failure: None }
-    }
-
-    /// Returns the end of an instance that failed.
-    pub(crate) fn failed(failure: Failure) -> Self {
-        Self { outcome: Outcome::Failed, failure: Some(failure) }
-    }
-}
-
-/// The work of one kind in one instance: all that its life has of its own. It lives outside the store, so that it can be asked
-/// when the store is gone.
+/// The work of one kind in one instance. It lives outside the store, so that it can be asked when the store is gone.
 pub trait KindWork: Send + Sync {
     /// The export, as it is called.
     type Export: Send + Sync;
@@ -111,21 +88,11 @@ pub trait KindWork: Send + Sync {
 }
 
 /// The instance as the work of its kind sees it, and its hook.
+#[derive(Debug)]
 pub struct Lifecycle<'a> {
-    spec: &'a InstanceSpec,
-    progress: &'a Progress,
+    pub(crate) spec: &'a InstanceSpec,
     hook: Option<(Func, &'a HookShape)>,
-}
-
-impl std::fmt::Debug for Lifecycle<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lifecycle").field("component", &self.spec.plan.name).finish_non_exhaustive()
-    }
-}
-
-/// Progress of the hook, kept outside the store: a trap in one call ends all of them at once.
-#[derive(Default)]
-struct Progress {
+    // Outside the store: a trap in one call ends all of them at once.
     hook_under_way: AtomicBool,
     hook_failed: AtomicBool,
 }
@@ -142,27 +109,12 @@ impl Lifecycle<'_> {
         self.spec.link.tell(InstanceEvent::Returned);
     }
 
-    /// Tells that the run has failed, before the instance ends.
-    pub(crate) fn fail(&self, failure: Failure) {
-        self.spec.fail(failure);
-    }
-
     /// Returns once the instance was asked to stop.
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
     pub async fn asked(&self) {
         self.spec.link.orders.asked().await;
-    }
-
-    /// Returns whether the component's function is async, so that calls can be in it side by side.
-    pub(crate) fn is_async(&self) -> bool {
-        self.spec.loaded.run.is_async
-    }
-
-    /// Returns when the hook is called.
-    pub(crate) fn timing(&self) -> HookTiming {
-        self.spec.loaded.timing
     }
 
     /// Returns the hook's function, if there is one.
@@ -183,83 +135,75 @@ impl Lifecycle<'_> {
         let unasked = || Notice { cause: NoticeCause::Request("curfew".to_owned()), grace: Duration::ZERO };
         let notice = link.orders.notice().unwrap_or_else(unasked);
         link.tell(InstanceEvent::HookStarted);
-        self.progress.hook_under_way.store(true, Ordering::Release);
+        self.hook_under_way.store(true, Ordering::Release);
         let result = call_hook(accessor, func, shape, &notice).await?;
-        self.progress.hook_under_way.store(false, Ordering::Release);
-        self.progress.hook_failed.store(result.is_err(), Ordering::Release);
+        self.hook_under_way.store(false, Ordering::Release);
+        self.hook_failed.store(result.is_err(), Ordering::Release);
         link.tell(InstanceEvent::HookEnded(result.map_or_else(HookResult::Error, |()| HookResult::Ok)));
         Ok(())
     }
 }
 
-/// Runs one instance to its end.
+/// Runs one instance to its end. `outbound` is the client of its thread, for the requests that it sends.
 ///
 /// # Cancel safety
 /// Dropping the future drops the store with everything in it: that is how parked code is cut off. The work has not heard of
 /// [`KindWork::closes`] then.
-pub(crate) async fn live<W: KindWork>(spec: &InstanceSpec, stdio: Stdio, work: &W) -> InstanceEnd {
-    let progress = Progress::default();
-    let result = enter(spec, stdio, work, &progress).await;
+pub(crate) async fn live<W: KindWork>(
+    spec: &InstanceSpec,
+    stdio: Stdio,
+    outbound: Outbound,
+    work: &W,
+) -> InstanceEnd {
+    let (hook_under_way, hook_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut life = Lifecycle { spec, hook: None, hook_under_way, hook_failed };
+    let result = enter(&mut life, stdio, outbound, work).await;
     let orders = &spec.link.orders;
-    let stopped = || match progress.hook_failed.load(Ordering::Acquire) {
-        true => InstanceEnd::of(Outcome::HookFailed),
-        false => InstanceEnd::of(Outcome::Stopped),
+    let stopped = || match life.hook_failed.load(Ordering::Acquire) {
+        true => Ok(Outcome::HookFailed),
+        false => Ok(Outcome::Stopped),
     };
     match result {
-        _ if orders.is_abandoned() => InstanceEnd::of(Outcome::NotStarted),
+        _ if orders.is_abandoned() => Ok(Outcome::NotStarted),
         Ok(()) => stopped(),
-        Err(_) if orders.must_trap() => InstanceEnd::of(Outcome::CutOff),
-        Err(error) if !orders.has_entered() => InstanceEnd::failed(could_not_start(&error)),
-        Err(error) => {
-            // A trap takes all calls of the instance with it and does not say in which of them it was: where the
-            // backtrace does not tell either, it is the hook's while the hook is under way.
-            let in_hook = progress.hook_under_way.load(Ordering::Acquire) && !is_in(&error, W::FRAMES);
-            match (guest_end(&error), in_hook) {
-                (GuestEnd::ExitOk, false) if W::MAY_EXIT => stopped(),
-                (GuestEnd::ExitOk, false) => InstanceEnd::failed(exited()),
-                (GuestEnd::Failed(failure), false) => InstanceEnd::failed(failure),
-                (end, true) => {
-                    let failure = if let GuestEnd::Failed(failure) = end { failure } else { exited() };
-                    spec.link.tell(InstanceEvent::HookEnded(HookResult::Trapped(failure)));
-                    InstanceEnd::of(Outcome::HookFailed)
-                }
-            }
+        Err(_) if orders.must_trap() => Ok(Outcome::CutOff),
+        Err(error) if !orders.has_entered() => Err(could_not_start(&error)),
+        // A trap takes all calls of the instance with it and does not say in which of them it was: where the
+        // backtrace does not tell either, it is the hook's while the hook is under way.
+        Err(error) if life.hook_under_way.load(Ordering::Acquire) && !is_in(&error, W::FRAMES) => {
+            spec.link.tell(InstanceEvent::HookEnded(HookResult::Trapped(guest_failure(&error))));
+            Ok(Outcome::HookFailed)
         }
+        Err(error) => match guest_failure(&error) {
+            exited if W::MAY_EXIT && exited.exit_code == Some(0) => stopped(),
+            failure => Err(failure),
+        },
     }
 }
 
 async fn enter<W: KindWork>(
-    spec: &InstanceSpec,
+    life: &mut Lifecycle<'_>,
     stdio: Stdio,
+    outbound: Outbound,
     work: &W,
-    progress: &Progress,
 ) -> wasmtime::Result<()> {
-    let InstanceSpec { runtime, loaded, plan, link, outbound, run: _ } = spec;
-    let (shared, outbound, fairness) = (link.clone(), outbound.clone(), work.fairness());
-    let mut store = new_store(runtime, loaded, plan, stdio, shared, outbound, fairness)?;
-    if spec.link.orders.must_trap() {
+    let InstanceSpec { runtime, loaded, plan, link, run: _ } = life.spec;
+    let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, work.fairness())?;
+    if link.orders.must_trap() {
         return Ok(());
     }
-    let result = run(spec, &mut store, work, progress).await;
+    let entered = async {
+        let instance = loaded.pre.instantiate_async(&mut store).await?;
+        let export = work.export(&mut store, &instance, loaded)?;
+        let shape = loaded.hook.as_ref();
+        life.hook = shape.and_then(|hook| Some((instance.get_func(&mut store, hook.index?)?, hook)));
+        work.opens();
+        if !link.enter() {
+            return Ok(());
+        }
+        store.run_concurrent(async |accessor| work.work(accessor, export, life).await).await?
+    };
+    let result = entered.await;
     work.closes();
     result
-}
-
-async fn run<W: KindWork>(
-    spec: &InstanceSpec,
-    store: &mut Store<State>,
-    work: &W,
-    progress: &Progress,
-) -> wasmtime::Result<()> {
-    let loaded = &spec.loaded;
-    let instance = loaded.pre.instantiate_async(&mut *store).await?;
-    let export = work.export(store, &instance, loaded)?;
-    let shape = loaded.hook.as_ref();
-    let hook = shape.and_then(|hook| Some((instance.get_func(&mut *store, hook.index?)?, hook)));
-    let life = Lifecycle { spec, progress, hook };
-    work.opens();
-    if !spec.link.enter() {
-        return Ok(());
-    }
-    store.run_concurrent(async |accessor| work.work(accessor, export, &life).await).await?
 }

@@ -3,8 +3,15 @@
 
 pub(super) mod failure;
 pub(super) mod handle;
-pub(super) mod handler;
-pub(super) mod handler_loop;
+mod handler_loop;
 pub(super) mod lifecycle;
-pub(super) mod runtime;
+mod runtime;
 pub(super) mod single;
+
+pub(super) use handle::{CloseReason, InstanceHandle};
+pub(super) use handler_loop::{HandlerIndex, HandlerLoop, TcpFunc, run_instance};
+pub(super) use lifecycle::{InstanceEnd, InstanceSpec};
+pub use lifecycle::{KindWork, Lifecycle};
+pub(super) use runtime::{InstanceRuntime, spawn};
+pub(super) use single::SingleServer;
+pub use single::SingleWork;

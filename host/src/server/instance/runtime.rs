@@ -1,6 +1,7 @@
 //! The executor of one thread that runs instances. Threads share none, so that a guest that spins starves no sibling: on a
 //! shared one a sibling was up to 0.6 s late.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,17 +11,35 @@ const BLOCKING_THREADS: usize = 8;
 /// How long those threads may take to end before they count as leaked.
 const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
-pub(crate) const STACK_BYTES: usize = 2 << 20;
+const STACK_BYTES: usize = 2 << 20;
 
-/// See the module's documentation.
+/// Starts a thread for instances of the component of this name. `ended` gets the result of its work; `None`: it panicked.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn spawn<T>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+    ended: impl FnOnce(Option<T>) + Send + 'static,
+) -> std::io::Result<()> {
+    let thread = || match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => ended(Some(result)),
+        Err(panic) => {
+            ended(None);
+            resume_unwind(panic);
+        }
+    };
+    let name = name.chars().take(15).collect();
+    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(thread).map(drop)
+}
+
+/// The executor of one thread, and its blocking threads.
 pub(crate) struct InstanceRuntime {
     runtime: tokio::runtime::Runtime,
     blocking: Arc<AtomicUsize>,
 }
 
 impl InstanceRuntime {
-    /// Makes one for the thread that calls.
-    ///
     /// # Errors
     /// When the system gives no descriptors for it.
     pub(crate) fn new() -> std::io::Result<Self> {
@@ -40,14 +59,10 @@ impl InstanceRuntime {
         Ok(Self { runtime, blocking })
     }
 
-    /// Runs a future to its end.
-    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
-    }
-
-    /// Ends it. Returns whether a blocking call was left behind that cannot be ended.
-    pub(crate) fn shut_down(self) -> bool {
+    /// Runs a future to its end. Returns also whether it left a blocking call behind that cannot be ended.
+    pub(crate) fn run<T>(self, future: impl Future<Output = T>) -> (T, bool) {
+        let result = self.runtime.block_on(future);
         self.runtime.shutdown_timeout(LEAK_AFTER);
-        self.blocking.load(Ordering::Acquire) > 0
+        (result, self.blocking.load(Ordering::Acquire) > 0)
     }
 }

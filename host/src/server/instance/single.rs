@@ -4,14 +4,15 @@
 //! to cut it off, ends the thread.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lifecycle::{InstanceSpec, KindWork, live};
-use super::runtime::{InstanceRuntime, STACK_BYTES};
+use super::runtime::{InstanceRuntime, spawn};
 use crate::fail_point;
 use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};
-use crate::server::generation::stats::{RunInFlight, Stats};
+use crate::server::generation::{RunInFlight, Stats};
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::teardown::{GenerationId, Outcome};
 
@@ -24,11 +25,11 @@ pub trait SingleWork: KindWork + Default + 'static {
     }
 }
 
-/// See the module's documentation.
+/// The server of kinds whose instances do the work `W`.
 pub(crate) struct SingleServer<W> {
     runtime: Runtime,
     generations: BTreeMap<GenerationId, Single>,
-    work: std::marker::PhantomData<fn() -> W>,
+    work: PhantomData<fn() -> W>,
 }
 
 /// One generation: it can be started again and again.
@@ -36,14 +37,13 @@ struct Single {
     incoming: IncomingGeneration,
     stats: Arc<Stats>,
     lives: Arc<AtomicBool>,
-    /// Whether it is only prepared yet, and goes when that is taken back.
+    /// It is only prepared, and goes when that is taken back.
     on_trial: bool,
 }
 
 impl<W: SingleWork> SingleServer<W> {
-    /// Returns a server without a generation.
     pub(crate) fn new(parts: &ServerParts) -> Self {
-        Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: std::marker::PhantomData }
+        Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: PhantomData }
     }
 }
 
@@ -55,9 +55,8 @@ impl<W: SingleWork> Server for SingleServer<W> {
     ) -> Result<(), PrepareError> {
         self.roll_back();
         for incoming in incoming {
-            let single =
-                Single { stats: Arc::new(Stats::of_runs()), lives: Arc::default(), on_trial: true, incoming };
-            self.generations.insert(single.incoming.id, single);
+            let (stats, lives) = (Arc::new(Stats::new(None, 1)), Arc::default());
+            self.generations.insert(incoming.id, Single { incoming, stats, lives, on_trial: true });
         }
         Ok(())
     }
@@ -75,23 +74,28 @@ impl<W: SingleWork> Server for SingleServer<W> {
         let Some(Single { incoming, stats, lives, .. }) = self.generations.get(&id) else { return };
         let StartParts { link, make_stdio, .. } = parts;
         let (stdio, finish) = make_stdio();
-        let spec = InstanceSpec {
+        let spec = Arc::new(InstanceSpec {
             runtime: self.runtime.clone(),
             loaded: incoming.loaded.clone(),
             plan: incoming.plan.clone(),
             link: link.clone(),
-            outbound: Outbound::default(),
             run: Some(RunInFlight::begin(stats.clone())),
-        };
+        });
         stats.instance_started();
         lives.store(true, Ordering::Release);
-        let alive = lives.clone();
-        let name: String = spec.plan.name.chars().take(15).collect();
-        let builder = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
-        let spawned = builder.spawn(move || {
-            let mut end = ThreadEnd { link: spec.link.clone(), lives: alive, outcome: None };
-            end.outcome = Some(run::<W>(&spec, stdio));
+        let (alive, its) = (lives.clone(), spec.clone());
+        let work = move || {
+            let outcome = run::<W>(&spec, stdio);
             finish();
+            outcome
+        };
+        let spawned = spawn(&incoming.plan.name, work, move |outcome| {
+            alive.store(false, Ordering::Release);
+            if outcome.is_none() {
+                its.link.tell(InstanceEvent::HostBug);
+            }
+            // Before its run counts as ended.
+            its.link.tell(InstanceEvent::Ended(outcome.unwrap_or(Outcome::Failed)));
         });
         if let Err(error) = spawned {
             lives.store(false, Ordering::Release);
@@ -116,23 +120,6 @@ impl<W: SingleWork> Server for SingleServer<W> {
     }
 }
 
-/// Tells of the thread's end, also when it panics.
-struct ThreadEnd {
-    link: Arc<Link>,
-    lives: Arc<AtomicBool>,
-    outcome: Option<Outcome>,
-}
-
-impl Drop for ThreadEnd {
-    fn drop(&mut self) {
-        self.lives.store(false, Ordering::Release);
-        if self.outcome.is_none() {
-            self.link.tell(InstanceEvent::HostBug);
-        }
-        self.link.tell(InstanceEvent::Ended(self.outcome.unwrap_or(Outcome::Failed)));
-    }
-}
-
 fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
     let link = &spec.link;
     let runtime = match InstanceRuntime::new() {
@@ -145,14 +132,17 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
     };
     fail_point::reach("instance");
     let work = W::default();
-    let outcome = runtime.block_on(async {
+    let ended = runtime.run(async {
         tokio::select! {
             biased;
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
-            end = tokio::task::unconstrained(live(spec, stdio, &work)) => {
-                end.failure.into_iter().for_each(|failure| spec.fail(failure));
-                work.outcome(end.outcome, link)
+            end = tokio::task::unconstrained(live(spec, stdio, Outbound::default(), &work)) => {
+                let outcome = end.unwrap_or_else(|failure| {
+                    spec.fail(failure);
+                    Outcome::Failed
+                });
+                work.outcome(outcome, link)
             }
             () = link.orders.must_drop() => match link.orders.is_abandoned() {
                 true => Outcome::NotStarted,
@@ -160,7 +150,7 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
             },
         }
     });
-    match (outcome, runtime.shut_down()) {
+    match ended {
         (Outcome::CutOff, true) => Outcome::Leaked,
         (outcome, _) => outcome,
     }

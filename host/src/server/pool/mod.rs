@@ -1,6 +1,7 @@
-//! Which instance of a generation serves which request or connection, and which of them wait.
+//! The pool of one component: its instances, the requests and connections that wait for one, and which instance gets which.
 
-pub(super) mod job;
 pub(super) mod pool;
 #[cfg(test)]
 mod tests;
+
+pub(super) use pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};

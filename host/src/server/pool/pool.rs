@@ -1,18 +1,23 @@
-//! Which instance serves which request: the slots of one component, and the requests that wait for one.
+//! Which instance serves which request: the slots of one component, the requests that wait for one, and whether their clients
+//! wait for them.
 //!
-//! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are
-//! bounded; whoever can serve is woken whenever somebody waits. Nothing in here waits or knows of sockets.
+//! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are bounded; an
+//! instance that can serve is woken whenever a request waits. An instance counts a request as in flight until its call has
+//! returned and its client has the whole answer or has left; and as live until its client has the answer or has left. Nothing
+//! in here waits or knows of sockets.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use futures::channel::oneshot;
+use tokio::sync::mpsc::UnboundedSender;
+use wasmtime_wasi_http::handler::{Request, Response};
 
-use super::job::{Job, Work};
-use crate::server::instance::handle::{CloseReason, InstanceHandle};
+use crate::server::instance::{CloseReason, InstanceHandle};
+use crate::server::tcp::pipe::Conversation;
 
-/// Limits of the instances of one generation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
     /// Most instances at a time.
@@ -34,13 +39,10 @@ pub(crate) enum SubmitError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// There is no instance.
     Vacant,
-    /// An instance is on its way.
     Starting,
-    /// The instance takes requests.
     Open,
-    /// It computes and does not come back to its loop: it takes no requests until it does.
+    /// The instance computes and does not come back to its loop: it takes no requests until it does.
     Spinning,
     /// It takes no more requests, and ends.
     Closing,
@@ -72,7 +74,6 @@ struct State {
     stopped: bool,
 }
 
-/// The instances of one component.
 #[derive(Debug)]
 pub(crate) struct Pool {
     limits: PoolLimits,
@@ -80,7 +81,232 @@ pub(crate) struct Pool {
     waiting: AtomicUsize,
     intake_over: AtomicBool,
     hooks_due: AtomicBool,
-    starts: mpsc::UnboundedSender<usize>,
+    starts: UnboundedSender<usize>,
+}
+
+impl Pool {
+    /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
+    pub(crate) fn new(limits: PoolLimits, starts: UnboundedSender<usize>) -> Arc<Self> {
+        let vacant = |_| Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
+        let slots = (0..limits.max).map(vacant).collect();
+        Arc::new(Self {
+            limits,
+            state: Mutex::new(State { slots, global: VecDeque::new(), stopped: false }),
+            waiting: AtomicUsize::new(0),
+            intake_over: AtomicBool::new(false),
+            hooks_due: AtomicBool::new(false),
+            starts,
+        })
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { pool: self, state, after: Aftermath::default() }
+    }
+
+    /// Hands in a request that came in on the thread of slot `home`, if that is one of this component's.
+    ///
+    /// # Errors
+    /// When it is not taken: it comes back, for another pool or to be answered by the caller.
+    pub(crate) fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
+        let mut locked = self.lock();
+        if locked.state.stopped {
+            return Err((SubmitError::Stopped, Box::new(job)));
+        }
+        let waiting = self.waiting.load(SeqCst);
+        let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + locked.free();
+        if !job.has_waited && full() {
+            return Err((SubmitError::QueueFull, Box::new(job)));
+        }
+        // First this, then the look at who can take: `finished` does it the other way round.
+        self.waiting.fetch_add(1, SeqCst);
+        match home.and_then(|home| locked.state.slots.get_mut(home)) {
+            Some(slot) if slot.can_take(self.limits.concurrency) => {
+                slot.local.push_back(job);
+                locked.after.wake = slot.instance.clone();
+            }
+            _ => {
+                locked.state.global.push_back(job);
+                locked.find_taker(home);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has an instance started in this slot, unless there is one.
+    pub(crate) fn want(&self, at: usize) {
+        let mut locked = self.lock();
+        let is_vacant = locked.state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant);
+        if is_vacant && !locked.state.stopped {
+            locked.start(at);
+        }
+    }
+
+    pub(crate) fn opened(&self, instance: &Arc<InstanceHandle>) {
+        if let Some(slot) = self.lock().state.slots.get_mut(instance.slot) {
+            slot.phase = Phase::Open;
+            slot.instance = Some(instance.clone());
+        }
+        let _again = instance.opened.set(());
+    }
+
+    /// Returns the next request for this instance, if it can take one. Requests whose clients have left are dropped.
+    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> Option<Job> {
+        if !self.has_waiting() {
+            return None;
+        }
+        let mut locked = self.lock();
+        if !locked.can_take(instance.slot) {
+            return None;
+        }
+        let job = loop {
+            let State { slots, global, .. } = &mut *locked.state;
+            let job = slots.get_mut(instance.slot)?.local.pop_front().or_else(|| global.pop_front())?;
+            locked.no_longer_wait(1);
+            if job.claim.take(instance) {
+                break job;
+            }
+            locked.after.drop.push(job);
+        };
+        let taken = instance.count_taken();
+        if self.limits.requests > 0 && taken >= self.limits.requests {
+            locked.close(instance, CloseReason::Requests);
+        }
+        Some(job)
+    }
+
+    /// Drops requests whose clients have left while they waited.
+    pub(crate) fn drop_left(&self) {
+        // Dropped without the lock.
+        let _left = self.remove(|job| job.claim.was_left());
+    }
+
+    fn remove(&self, goes: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut removed = Vec::new();
+        let mut locked = self.lock();
+        let State { slots, global, .. } = &mut *locked.state;
+        for queue in slots.iter_mut().map(|slot| &mut slot.local).chain([global]) {
+            let (go, stay) = queue.drain(..).partition::<Vec<_>, _>(&goes);
+            queue.extend(stay);
+            removed.extend(go);
+        }
+        locked.no_longer_wait(removed.len());
+        removed
+    }
+
+    /// Notes that an instance has room for a request more.
+    pub(crate) fn finished(&self, instance: &InstanceHandle) {
+        if self.has_waiting() || instance.is_closing() || self.intake_is_over() || self.hooks_are_due() {
+            instance.wake();
+        }
+    }
+
+    /// Notes whether the instance comes back to its loop; one that computes for long gives its requests away.
+    pub(crate) fn set_spinning(&self, instance: &InstanceHandle, spinning: bool) {
+        let mut locked = self.lock();
+        let Some(slot) = locked.state.slots.get_mut(instance.slot) else { return };
+        match (slot.phase, spinning) {
+            (Phase::Open, true) => {
+                slot.phase = Phase::Spinning;
+                locked.pass_on(instance.slot);
+            }
+            (Phase::Spinning, false) => slot.phase = Phase::Open,
+            _ => {}
+        }
+    }
+
+    /// Finds others for what waits if the instance is parked with all it can take.
+    pub(crate) fn settle(&self, instance: &InstanceHandle) {
+        if !self.has_waiting() {
+            return;
+        }
+        let mut locked = self.lock();
+        if !locked.can_take(instance.slot) {
+            locked.pass_on(instance.slot);
+        }
+    }
+
+    /// Lets an instance take no more requests, and end. The first reason counts.
+    pub(crate) fn close(&self, instance: &InstanceHandle, why: CloseReason) {
+        self.lock().close(instance, why);
+        instance.wake();
+    }
+
+    /// Closes an idle instance, unless no other takes requests.
+    pub(crate) fn close_surplus(&self, instance: &InstanceHandle) -> bool {
+        let mut locked = self.lock();
+        let mut slots = locked.state.slots.iter();
+        let other = slots.any(|slot| slot.phase == Phase::Open && !slot.has(instance));
+        let surplus = other && !self.has_waiting();
+        if surplus {
+            locked.close(instance, CloseReason::Idle);
+        }
+        drop(locked);
+        instance.wake();
+        surplus
+    }
+
+    /// Notes that the instance of a slot is no more. If requests wait, the next one is asked for.
+    pub(crate) fn ended(&self, at: usize) {
+        self.vacate(at).pass_on(at);
+    }
+
+    /// Notes that an instance could not be started: requests that wait get no answer if no other is there, or each of them
+    /// would have it tried again.
+    pub(crate) fn not_started(&self, at: usize) {
+        self.vacate(at).drop_waiting_if_none_serves();
+    }
+
+    fn vacate(&self, at: usize) -> Locked<'_> {
+        let mut locked = self.lock();
+        if let Some(slot) = locked.state.slots.get_mut(at) {
+            slot.phase = Phase::Vacant;
+            slot.instance = None;
+        }
+        locked
+    }
+
+    /// Takes no more requests; those that wait are still served.
+    pub(crate) fn stop(&self) {
+        self.refuse(&self.intake_over);
+    }
+
+    /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no
+    /// others are started.
+    pub(crate) fn call_hooks_now(&self) {
+        self.refuse(&self.hooks_due);
+    }
+
+    fn refuse(&self, why: &AtomicBool) {
+        let mut locked = self.lock();
+        locked.state.stopped = true;
+        why.store(true, SeqCst);
+        locked.wake_all();
+    }
+
+    /// Gives the requests that wait back, for the generation that has taken over. Connections are still served.
+    pub(crate) fn give_back(&self) {
+        let requests = self.remove(|job| matches!(job.work, Work::Request(..)));
+        requests.into_iter().for_each(Job::give_back);
+    }
+
+    /// Returns whether no request can come any more.
+    pub(crate) fn intake_is_over(&self) -> bool {
+        self.intake_over.load(SeqCst)
+    }
+
+    pub(crate) fn takes_none(&self) -> bool {
+        self.lock().state.stopped
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    /// Returns whether hooks are called next to requests.
+    pub(crate) fn hooks_are_due(&self) -> bool {
+        self.hooks_due.load(SeqCst)
+    }
 }
 
 /// Work to do after the lock is released: waking and dropping run foreign code.
@@ -98,331 +324,205 @@ impl Drop for Aftermath {
     }
 }
 
-impl Pool {
-    /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
-    pub(crate) fn new(limits: PoolLimits, starts: mpsc::UnboundedSender<usize>) -> Arc<Self> {
-        let vacant = |_| Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
-        let slots = (0..limits.max).map(vacant).collect();
-        Arc::new(Self {
-            limits,
-            state: Mutex::new(State { slots, global: VecDeque::new(), stopped: false }),
-            waiting: AtomicUsize::new(0),
-            intake_over: AtomicBool::new(false),
-            hooks_due: AtomicBool::new(false),
-            starts,
-        })
-    }
+/// A pool under its lock. The order of the fields is the order in which they are dropped.
+struct Locked<'a> {
+    pool: &'a Pool,
+    state: MutexGuard<'a, State>,
+    after: Aftermath,
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands in a request that came in on the thread of slot `home`, if that is one of this component's.
-    ///
-    /// # Errors
-    /// When it is not taken: it comes back, for somebody else or to be answered by whoever asked.
-    pub(crate) fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        if state.stopped {
-            return Err((SubmitError::Stopped, Box::new(job)));
-        }
-        let waiting = self.waiting.load(Ordering::SeqCst);
-        let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + self.free(&state);
-        if !job.has_waited && full() {
-            return Err((SubmitError::QueueFull, Box::new(job)));
-        }
-        // First this, then the look at who can take: `finished` does it the other way round.
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        match home.and_then(|home| state.slots.get_mut(home)) {
-            Some(slot) if slot.can_take(self.limits.concurrency) => {
-                slot.local.push_back(job);
-                after.wake = slot.instance.clone();
-            }
-            _ => {
-                state.global.push_back(job);
-                self.find_taker(&mut state, home, &mut after);
-            }
-        }
-        Ok(())
+impl Locked<'_> {
+    fn can_take(&self, at: usize) -> bool {
+        self.state.slots.get(at).is_some_and(|slot| slot.can_take(self.pool.limits.concurrency))
     }
 
     /// Returns how many more requests could be taken at once, with all instances that may exist.
-    fn free(&self, state: &State) -> usize {
+    fn free(&self) -> usize {
+        let concurrency = self.pool.limits.concurrency;
         let room = |slot: &Slot| match (slot.phase, &slot.instance) {
-            (Phase::Open, Some(instance)) => self.limits.concurrency.saturating_sub(instance.busy()),
-            (Phase::Vacant | Phase::Starting, _) => self.limits.concurrency,
+            (Phase::Open, Some(instance)) => concurrency.saturating_sub(instance.busy()),
+            (Phase::Vacant | Phase::Starting, _) => concurrency,
             (Phase::Open | Phase::Spinning | Phase::Closing, _) => 0,
         };
-        state.slots.iter().map(room).sum()
+        self.state.slots.iter().map(room).sum()
     }
 
-    /// Wakes somebody for the requests in the global queue, or has an instance started: in the slot they came in on, so
-    /// that they stay on one thread, unless somebody has nothing to do; or else in any.
-    fn find_taker(&self, state: &mut State, home: Option<usize>, after: &mut Aftermath) {
-        if self.hooks_are_due() {
-            return self.drop_waiting_if_nobody_is_left(state, after);
+    /// Wakes an instance for the requests in the global queue, or has one started: in the slot they came in on, so
+    /// that they stay on one thread, unless another has nothing to do; or else in any.
+    fn find_taker(&mut self, home: Option<usize>) {
+        if self.pool.hooks_are_due() {
+            return self.drop_waiting_if_none_serves();
         }
-        let own = home.filter(|home| state.slots.get(*home).is_some_and(|slot| slot.phase == Phase::Vacant));
-        let able = state.slots.iter().find(|slot| slot.can_take(self.limits.concurrency));
-        after.wake = able.and_then(|slot| slot.instance.clone());
-        let starting = state.slots.iter().filter(|slot| slot.phase == Phase::Starting).count();
-        let covered = after.wake.is_some() || state.global.len() <= starting * self.limits.concurrency;
-        let vacant = || state.slots.iter().position(|slot| slot.phase == Phase::Vacant);
-        let own = own.filter(|_| after.wake.as_ref().is_none_or(|instance| instance.busy() > 0));
+        let (slots, concurrency) = (&self.state.slots, self.pool.limits.concurrency);
+        let own = home.filter(|home| slots.get(*home).is_some_and(|slot| slot.phase == Phase::Vacant));
+        let able = slots.iter().find(|slot| slot.can_take(concurrency));
+        let wake = able.and_then(|slot| slot.instance.clone());
+        let starting = slots.iter().filter(|slot| slot.phase == Phase::Starting).count();
+        let covered = wake.is_some() || self.state.global.len() <= starting * concurrency;
+        let vacant = || slots.iter().position(|slot| slot.phase == Phase::Vacant);
+        let own = own.filter(|_| wake.as_ref().is_none_or(|instance| instance.busy() > 0));
         let start = if covered { own } else { own.or_else(vacant) };
+        self.after.wake = wake;
         if let Some(at) = start {
-            self.start(state, at);
+            self.start(at);
         }
     }
 
-    fn start(&self, state: &mut State, at: usize) {
-        if let Some(slot) = state.slots.get_mut(at) {
+    fn start(&mut self, at: usize) {
+        if let Some(slot) = self.state.slots.get_mut(at) {
             slot.phase = Phase::Starting;
             // Without a controller the component has ended.
-            let _ended = self.starts.send(at);
+            let _ended = self.pool.starts.send(at);
         }
     }
 
-    /// Has an instance started in this slot, unless there is one.
-    pub(crate) fn want(&self, at: usize) {
-        let mut state = self.lock();
-        let is_vacant = state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant);
-        if is_vacant && !state.stopped {
-            self.start(&mut state, at);
-        }
-    }
-
-    /// Lets an instance take requests.
-    pub(crate) fn opened(&self, instance: &Arc<InstanceHandle>) {
-        if let Some(slot) = self.lock().slots.get_mut(instance.slot) {
-            slot.phase = Phase::Open;
-            slot.instance = Some(instance.clone());
-        }
-        instance.open();
-    }
-
-    /// Returns the next request for this instance, if it can take one. Its clients may have left meanwhile: such
-    /// requests are dropped.
-    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> Option<Job> {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return None;
-        }
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        if !state.slots.get(instance.slot)?.can_take(self.limits.concurrency) {
-            return None;
-        }
-        let job = loop {
-            let State { slots, global, .. } = &mut *state;
-            let job = slots.get_mut(instance.slot)?.local.pop_front().or_else(|| global.pop_front())?;
-            self.no_longer_wait(&state, 1);
-            if job.claim.take(instance) {
-                break job;
-            }
-            after.drop.push(job);
-        };
-        let taken = instance.count_taken();
-        if self.limits.requests > 0 && taken >= self.limits.requests {
-            instance.close(CloseReason::Requests);
-            if let Some(slot) = state.slots.get_mut(instance.slot) {
-                slot.phase = Phase::Closing;
-            }
-            self.pass_on(&mut state, instance.slot, &mut after);
-        }
-        Some(job)
-    }
-
-    /// Drops requests whose clients have left while they waited.
-    pub(crate) fn drop_left(&self) {
-        // Dropped without the lock.
-        let _left = self.remove(|job| job.claim.was_left());
-    }
-
-    /// Takes some of what waits out of the queues.
-    fn remove(&self, goes: impl Fn(&Job) -> bool) -> Vec<Job> {
-        let mut removed = Vec::new();
-        let mut state = self.lock();
-        let State { slots, global, .. } = &mut *state;
-        for queue in slots.iter_mut().map(|slot| &mut slot.local).chain([global]) {
-            let (go, stay) = queue.drain(..).partition::<Vec<_>, _>(&goes);
-            queue.extend(stay);
-            removed.extend(go);
-        }
-        self.no_longer_wait(&state, removed.len());
-        removed
-    }
-
-    /// Notes that so many requests have left the queues. If they were the last, and no more come, everybody ends.
-    fn no_longer_wait(&self, state: &State, count: usize) {
-        if count > 0 && self.waiting.fetch_sub(count, Ordering::SeqCst) == count && self.is_stopping() {
-            self.wake_all(state);
-        }
-    }
-
-    /// Notes that an instance has room for a request more.
-    pub(crate) fn finished(&self, instance: &InstanceHandle) {
-        if self.waiting.load(Ordering::SeqCst) > 0 || instance.is_closing() || self.is_stopping() {
-            instance.wake();
-        }
-    }
-
-    /// Notes whether the instance comes back to its loop; one that computes for long gives its requests away.
-    pub(crate) fn set_spinning(&self, instance: &InstanceHandle, spinning: bool) {
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        let Some(slot) = state.slots.get_mut(instance.slot) else { return };
-        match (slot.phase, spinning) {
-            (Phase::Open, true) => {
-                slot.phase = Phase::Spinning;
-                self.pass_on(&mut state, instance.slot, &mut after);
-            }
-            (Phase::Spinning, false) => slot.phase = Phase::Open,
-            _ => {}
-        }
-    }
-
-    /// Finds others for what waits if the instance is parked with all it can take.
-    pub(crate) fn settle(&self, instance: &InstanceHandle) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        if state.slots.get(instance.slot).is_some_and(|slot| !slot.can_take(self.limits.concurrency)) {
-            self.pass_on(&mut state, instance.slot, &mut after);
+    /// Notes that so many requests have left the queues. If they were the last, and no more come, all instances end.
+    fn no_longer_wait(&self, count: usize) {
+        let pool = self.pool;
+        let is_last = count > 0 && pool.waiting.fetch_sub(count, SeqCst) == count;
+        if is_last && (pool.intake_is_over() || pool.hooks_are_due()) {
+            self.wake_all();
         }
     }
 
     /// Finds others for all that waits: the instance of this slot cannot take it.
-    fn pass_on(&self, state: &mut State, at: usize, after: &mut Aftermath) {
-        if let Some(slot) = state.slots.get_mut(at) {
-            state.global.append(&mut slot.local);
+    fn pass_on(&mut self, at: usize) {
+        let State { slots, global, .. } = &mut *self.state;
+        if let Some(slot) = slots.get_mut(at) {
+            global.append(&mut slot.local);
         }
-        if !state.global.is_empty() {
-            self.find_taker(state, None, after);
+        if !global.is_empty() {
+            self.find_taker(None);
         }
     }
 
-    /// Lets an instance take no more requests, and end. The first reason counts.
-    pub(crate) fn close(&self, instance: &InstanceHandle, why: CloseReason) {
-        let mut after = Aftermath::default();
-        self.close_in(&mut self.lock(), instance, why, &mut after);
-        instance.wake();
-    }
-
-    fn close_in(
-        &self,
-        state: &mut State,
-        instance: &InstanceHandle,
-        why: CloseReason,
-        after: &mut Aftermath,
-    ) {
+    fn close(&mut self, instance: &InstanceHandle, why: CloseReason) {
         instance.close(why);
-        if let Some(slot) = state.slots.get_mut(instance.slot).filter(|slot| slot.has(instance)) {
+        if let Some(slot) = self.state.slots.get_mut(instance.slot).filter(|slot| slot.has(instance)) {
             slot.phase = Phase::Closing;
-            self.pass_on(state, instance.slot, after);
+            self.pass_on(instance.slot);
         }
     }
 
-    /// The same, unless nobody else takes requests.
-    pub(crate) fn close_surplus(&self, instance: &InstanceHandle) -> bool {
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        let other = state.slots.iter().any(|slot| slot.phase == Phase::Open && !slot.has(instance));
-        let surplus = other && self.waiting.load(Ordering::SeqCst) == 0;
-        if surplus {
-            self.close_in(&mut state, instance, CloseReason::Idle, &mut after);
-        }
-        drop(state);
-        instance.wake();
-        surplus
-    }
-
-    /// Notes that the instance of a slot is no more. If requests wait, the next one is asked for.
-    pub(crate) fn ended(&self, at: usize) {
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        if let Some(slot) = state.slots.get_mut(at) {
-            slot.phase = Phase::Vacant;
-            slot.instance = None;
-        }
-        self.pass_on(&mut state, at, &mut after);
-    }
-
-    /// The same for an instance that could not be started: whoever waits gets no answer if nobody else is there,
-    /// or each of them would try again.
-    pub(crate) fn not_started(&self, at: usize) {
-        let mut after = Aftermath::default();
-        let mut state = self.lock();
-        if let Some(slot) = state.slots.get_mut(at) {
-            slot.phase = Phase::Vacant;
-        }
-        self.drop_waiting_if_nobody_is_left(&mut state, &mut after);
-    }
-
-    fn drop_waiting_if_nobody_is_left(&self, state: &mut State, after: &mut Aftermath) {
+    fn drop_waiting_if_none_serves(&mut self) {
         let serves = |slot: &Slot| matches!(slot.phase, Phase::Open | Phase::Spinning | Phase::Starting);
-        if !state.slots.iter().any(serves) {
-            let dropped = state.global.len();
-            after.drop.extend(state.global.drain(..));
-            self.no_longer_wait(state, dropped);
+        if !self.state.slots.iter().any(serves) {
+            let dropped = self.state.global.len();
+            self.after.drop.extend(self.state.global.drain(..));
+            self.no_longer_wait(dropped);
         }
     }
 
-    /// Takes no more requests; those that wait are still served.
-    pub(crate) fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        self.intake_over.store(true, Ordering::SeqCst);
-        self.wake_all(&state);
+    fn wake_all(&self) {
+        self.state
+            .slots
+            .iter()
+            .filter_map(|slot| slot.instance.as_ref())
+            .for_each(|instance| instance.wake());
+    }
+}
+
+/// A guest's answer to a request, or its error.
+pub(crate) type GuestResponse = Result<Response, wasmtime::Error>;
+
+/// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) claim: Arc<Claim>,
+    /// It waited in another queue before, which was given up: a full one is no reason to refuse it.
+    pub(crate) has_waited: bool,
+}
+
+impl Job {
+    /// Gives a request back to its submitter. A connection is dropped: its bytes are on their way.
+    pub(crate) fn give_back(self) {
+        if let Work::Request(request, reply) = self.work {
+            *self.claim.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(request));
+            drop(reply);
+        }
+    }
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an allocation for each request would cost more than the space"
+)]
+pub(crate) enum Work {
+    /// A request, as the guest will see it, and where the answer goes.
+    Request(Request, oneshot::Sender<GuestResponse>),
+    Connection(Conversation),
+}
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const LEFT: u8 = 2;
+
+/// State shared by the client's side and the instance's side of a request.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    state: AtomicU8,
+    taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
+    returned: Mutex<Option<Box<Request>>>,
+    pool: Weak<Pool>,
+}
+
+impl Claim {
+    /// Returns the claim of a request that waits.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
+        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
     }
 
-    /// Gives the requests that wait back, for whoever has taken over. Connections are still served.
-    pub(crate) fn give_back(&self) {
-        let requests = self.remove(|job| matches!(job.work, Work::Request(..)));
-        requests.into_iter().for_each(Job::give_back);
+    pub(crate) fn returned(&self) -> Option<Request> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner).take().map(|request| *request)
     }
 
-    /// Tells async instances that their hooks are due, whatever is in flight. They take no more requests, and no
-    /// others are started.
-    pub(crate) fn call_hooks_now(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        self.hooks_due.store(true, Ordering::SeqCst);
-        self.wake_all(&state);
+    /// Takes the request for an instance. False: its client has left.
+    pub(crate) fn take(&self, instance: &Arc<InstanceHandle>) -> bool {
+        instance.enter();
+        let _first = self.taker.set((instance.clone(), Instant::now()));
+        let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
+        if !taken {
+            instance.leave_live();
+            instance.call_ended();
+        }
+        taken
     }
 
-    fn wake_all(&self, state: &State) {
-        state.slots.iter().filter_map(|slot| slot.instance.as_ref()).for_each(|instance| instance.wake());
+    pub(crate) fn taker(&self) -> Option<&Arc<InstanceHandle>> {
+        self.taker.get().map(|(instance, _)| instance)
     }
 
-    fn is_stopping(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst) || self.hooks_are_due()
+    pub(crate) fn taken_at(&self) -> Option<Instant> {
+        self.taker.get().map(|(_, at)| *at)
     }
 
-    /// Returns whether no request can come any more.
-    pub(crate) fn intake_is_over(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst)
+    /// Returns whether its client has left.
+    pub(crate) fn was_left(&self) -> bool {
+        self.state.load(SeqCst) == LEFT
     }
+}
 
-    /// Returns whether requests are refused.
-    pub(crate) fn takes_none(&self) -> bool {
-        self.lock().stopped
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(instance) = self.taker() {
+            instance.leave();
+        }
     }
+}
 
-    /// Returns whether a request waits.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
-    }
+/// The client's side. Dropped when the client has its whole answer, or has left.
+#[derive(Debug)]
+pub(crate) struct Interest(pub Arc<Claim>);
 
-    /// Returns whether no request can come any more, and none waits.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.intake_over.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// Returns whether hooks are called next to requests.
-    pub(crate) fn hooks_are_due(&self) -> bool {
-        self.hooks_due.load(Ordering::SeqCst)
+impl Drop for Interest {
+    fn drop(&mut self) {
+        match (self.0.state.swap(LEFT, SeqCst), self.0.taker(), self.0.pool.upgrade()) {
+            (TAKEN, Some(instance), _) => instance.leave_live(),
+            (WAITING, _, Some(pool)) => pool.drop_left(),
+            _ => {}
+        }
     }
 }

@@ -10,8 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use proptest::prelude::*;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::job::{Claim, GuestResponse, Interest, Job, Work};
-use super::pool::{Pool, PoolLimits, SubmitError};
+use super::pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};
 use crate::runtime::{Link, RunClock};
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
 use crate::server::worker::fairness::FairnessTicker;

@@ -76,7 +76,7 @@ impl RunLoop {
         let _first = self.ended.set((result, life.is_asked()));
         match result {
             Ok(()) => life.returned(),
-            Err(()) => life.fail(returned_error()),
+            Err(()) => life.spec.fail(returned_error()),
         }
         state.send_replace(Some(result));
         Ok(())
@@ -93,7 +93,7 @@ async fn hook(
     let mut ended = state.clone();
     let due = async {
         life.asked().await;
-        if life.timing() == HookTiming::AfterDrain {
+        if life.spec.loaded.timing == HookTiming::AfterDrain {
             drop(ended.wait_for(|state| state.is_some()).await);
         }
         poll_fn(|context| accessor.poll_ready_for_concurrent_call(func, context)).await;

@@ -22,10 +22,9 @@ use crate::server::address::address::{Address, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending};
 use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
 use crate::server::connection::tls::shake_hands;
+use crate::server::generation::Call;
 use crate::server::generation::generation::Generation;
-use crate::server::generation::state::Call;
-use crate::server::pool::job::{Claim, Interest, Job, Work};
-use crate::server::pool::pool::SubmitError;
+use crate::server::pool::{Claim, Interest, Job, SubmitError, Work};
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// A connection that has not been handed in yet.

@@ -14,8 +14,8 @@ use wasmtime::component::{
 
 use super::pipe::{Conversation, Found, Reader, Writer};
 use crate::runtime::State;
-use crate::server::instance::handler::TcpFunc;
-use crate::server::pool::job::Claim;
+use crate::server::instance::TcpFunc;
+use crate::server::pool::Claim;
 
 /// Bytes that are moved at once where the guest does not say how many it takes.
 const CHUNK: usize = 8 << 10;

@@ -6,10 +6,10 @@ use wasmtime::component::types::ComponentFunc;
 use crate::plan::schema::KeyGroup;
 use crate::plan::{ComponentPlan, HookTiming, OnEnd};
 use crate::runtime::{ExportSpec, Hearing, Kind, Refusal};
-use crate::server::generation::protocol::Protocol;
+use crate::server::generation::Protocol;
 use crate::server::generation::stats::CONNECTION;
 use crate::server::http::kind::{HANDLER_WORDS, needs_address};
-use crate::server::instance::handler::HandlerIndex;
+use crate::server::instance::HandlerIndex;
 
 /// Kind `tcp`.
 pub(crate) static TCP: Kind = Kind {

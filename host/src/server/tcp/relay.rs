@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::pipe::{Found, Reader, Writer};
 use crate::server::connection::access_log::Ending;
 use crate::server::connection::stream::{LAST_LOOK, Meter, Transport};
-use crate::server::generation::state::Call;
+use crate::server::generation::Call;
 
 const READ: usize = 16 << 10;
 /// When the component is asked to stop, a client that has only just connected has so long after that to say its first

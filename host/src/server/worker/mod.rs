@@ -2,6 +2,7 @@
 //! that computes for long from starving them.
 
 pub(super) mod fairness;
-pub(super) mod waker;
-pub(super) mod worker;
 pub(super) mod workers;
+
+pub(super) use fairness::{FairnessTicker, InstanceWaker, TimeSlice};
+pub(super) use workers::{ConnectionSlot, WorkerEvent, WorkerTask, Workers};

@@ -1,20 +1,37 @@
 //! The threads of a component, shared by its generations: a connection keeps its thread when another generation takes over.
 //!
-//! Invariant: a thread is there for as long as some generation has a slot for it, or a connection is on it; when the
-//! last generation has ended, none is started any more. Connections go to the thread with fewest of them.
+//! Invariant: a thread is there for as long as some generation has a slot for it, or a connection is on it; when the last
+//! generation has ended, none is started any more. Connections go to the thread with fewest of them. Controllers hear of a
+//! thread that dies.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc::UnboundedSender;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 
-use super::worker;
-use super::worker::{ConnectionTask, Worker, WorkerEvent, WorkerOrder};
+use crate::fail_point;
+use crate::runtime::Outbound;
+use crate::server::instance::{InstanceEnd, InstanceHandle, InstanceRuntime, spawn};
 use crate::teardown::GenerationId;
 
-/// See the module's documentation.
+/// A task for a worker: an instance, or a connection. It gets the client of the thread for outgoing requests.
+pub(crate) type WorkerTask = Box<dyn FnOnce(Outbound) -> BoxFuture<'static, ()> + Send>;
+
+#[derive(Debug)]
+pub(crate) enum WorkerEvent {
+    /// The instance of this slot takes requests.
+    Up(usize),
+    /// The instance of this slot has ended.
+    Ended(usize, Arc<InstanceHandle>, InstanceEnd),
+    /// The worker of this slot has died of a bug.
+    Died(usize),
+}
+
 #[derive(Debug)]
 pub(crate) struct Workers {
     name: String,
@@ -26,9 +43,17 @@ pub(crate) struct Workers {
 
 #[derive(Debug, Default)]
 struct State {
-    workers: Vec<Option<Worker>>,
+    workers: BTreeMap<usize, Worker>,
     generations: BTreeMap<GenerationId, Generation>,
     spawned: usize,
+}
+
+/// One thread: it runs the instances of one slot, one after the other (those of another generation beside them), and the
+/// connections that it is handed. It ends with its last task when all holders of this have let go.
+#[derive(Clone, Debug)]
+struct Worker {
+    tasks: UnboundedSender<WorkerTask>,
+    connections: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -43,25 +68,24 @@ struct Gone {
     leaked: bool,
 }
 
-/// A connection's place on a worker, while it is there.
+/// A connection's place, counted on its worker and on all, while it is there.
 #[derive(Debug)]
-pub(crate) struct ConnectionSlot {
-    on_lane: Arc<AtomicUsize>,
-    on_all: Arc<AtomicUsize>,
-}
+pub(crate) struct ConnectionSlot([Arc<AtomicUsize>; 2]);
 
 impl ConnectionSlot {
-    fn take(on_lane: Arc<AtomicUsize>, on_all: Arc<AtomicUsize>) -> Self {
-        on_lane.fetch_add(1, Ordering::SeqCst);
-        on_all.fetch_add(1, Ordering::SeqCst);
-        Self { on_lane, on_all }
+    fn take(counts: [&Arc<AtomicUsize>; 2]) -> Self {
+        Self(counts.map(|count| {
+            count.fetch_add(1, SeqCst);
+            count.clone()
+        }))
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.on_lane.fetch_sub(1, Ordering::SeqCst);
-        self.on_all.fetch_sub(1, Ordering::SeqCst);
+        for count in &self.0 {
+            count.fetch_sub(1, SeqCst);
+        }
     }
 }
 
@@ -96,12 +120,11 @@ impl Workers {
         let mut state = self.lock();
         let known = state.generations.remove(&id).is_some();
         let needed = state.generations.values().map(|other| other.slots).max().unwrap_or(0);
-        let most = needed.min(state.workers.len());
-        // They get no more orders, and end with their connections.
-        let surplus = state.workers.split_off(most);
+        // They get no more tasks, and end with their connections.
+        let surplus = state.workers.split_off(&needed);
         let last = known && state.generations.is_empty();
         if last {
-            self.ended.store(true, Ordering::SeqCst);
+            self.ended.store(true, SeqCst);
         }
         drop(state);
         drop(surplus);
@@ -110,46 +133,69 @@ impl Workers {
 
     /// Returns whether nothing can be served on its threads any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
+        self.ended.load(SeqCst)
     }
 
-    /// Gives an order to the worker of a slot, which is started if need be.
+    /// Gives a task to the worker of a slot, which is started if need be.
     ///
     /// # Errors
     /// When the system gives no thread, or the last generation has ended.
-    pub(crate) fn order(self: &Arc<Self>, slot: usize, order: WorkerOrder) -> std::io::Result<()> {
-        match self.worker(slot)?.order(order) {
-            true => Ok(()),
-            false => Err(std::io::Error::other("the thread has ended")),
-        }
+    pub(crate) fn run(self: &Arc<Self>, slot: usize, task: WorkerTask) -> io::Result<()> {
+        self.worker(slot)?.tasks.send(task).map_err(|_ended| io::Error::other("the thread has ended"))
     }
 
-    fn worker(self: &Arc<Self>, slot: usize) -> std::io::Result<Worker> {
+    fn worker(self: &Arc<Self>, slot: usize) -> io::Result<Worker> {
         let mut state = self.lock();
         if self.has_ended() {
-            return Err(std::io::Error::other("the component has ended"));
+            return Err(io::Error::other("the component has ended"));
         }
-        if let Some(Some(worker)) = state.workers.get(slot) {
+        if let Some(worker) = state.workers.get(&slot) {
             return Ok(worker.clone());
         }
-        let worker = worker::spawn(slot, &self.name, Arc::downgrade(self))?;
+        let runtime = InstanceRuntime::new()?;
+        let (tasks, received) = unbounded_channel();
+        let workers = Arc::downgrade(self);
+        let work = move || {
+            fail_point::reach("lane");
+            runtime.run(run_all(received)).1
+        };
+        spawn(&self.name, work, move |leaked| {
+            // If no one holds the workers any more, the end has no listener.
+            if let Some(workers) = workers.upgrade() {
+                workers.thread_gone(slot, leaked);
+            }
+        })?;
+        let worker = Worker { tasks, connections: Arc::default() };
         state.spawned += 1;
-        if state.workers.len() <= slot {
-            state.workers.resize(slot + 1, None);
-        }
-        if let Some(place) = state.workers.get_mut(slot) {
-            *place = Some(worker.clone());
-        }
+        state.workers.insert(slot, worker.clone());
         Ok(worker)
     }
 
-    /// Hands a connection to the thread with fewest. Without a thread it is dropped, and so closed.
-    pub(crate) fn place(self: &Arc<Self>, serve: ConnectionTask) {
+    /// Notes that a thread has ended: whether something was left behind, or `None` when it died of a bug.
+    fn thread_gone(&self, slot: usize, leaked: Option<bool>) {
+        if leaked.is_none() {
+            for generation in self.lock().generations.values() {
+                // A controller that is gone wants to know nothing more.
+                let _unheard = generation.inputs.send(WorkerEvent::Died(slot));
+            }
+        }
+        self.gone.send_modify(|gone| {
+            gone.threads += 1;
+            gone.leaked |= leaked.unwrap_or(false);
+        });
+    }
+
+    /// Hands a connection to the thread with fewest: `serve` gets the slot of its worker, and its place there. Without a thread
+    /// it is dropped, and so closed.
+    pub(crate) fn place<F>(self: &Arc<Self>, serve: F)
+    where
+        F: FnOnce(usize, ConnectionSlot) -> BoxFuture<'static, ()> + Send + 'static,
+    {
         // Where the system gives no more threads, those that are there serve it.
-        match self.homes().into_iter().find_map(|slot| self.worker(slot).ok()) {
-            Some(worker) => {
-                let slot = ConnectionSlot::take(worker.connections.clone(), self.connections.clone());
-                let _ended_meanwhile = worker.order(WorkerOrder::Connection(serve, slot));
+        match self.homes().into_iter().find_map(|at| Some((at, self.worker(at).ok()?))) {
+            Some((at, worker)) => {
+                let slot = ConnectionSlot::take([&worker.connections, &self.connections]);
+                let _ended_meanwhile = worker.tasks.send(Box::new(move |_| serve(at, slot)));
             }
             None => tracing::warn!(component = self.name, "a connection cannot be served"),
         }
@@ -160,35 +206,14 @@ impl Workers {
         let state = self.lock();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = state.generations.values().next_back().map_or(0, |newest| newest.slots);
-        let load = |slot: usize| {
-            state
-                .workers
-                .get(slot)
-                .and_then(Option::as_ref)
-                .map_or(0, |worker| worker.connections.load(Ordering::SeqCst))
-        };
-        let mut homes: Vec<_> = (0..slots.min(cores)).map(|slot| (load(slot), slot)).collect();
-        homes.sort_unstable();
-        homes.into_iter().map(|(_, slot)| slot).collect()
+        let mut homes: Vec<_> = (0..slots.min(cores)).collect();
+        let load = |at: &usize| state.workers.get(at).map_or(0, |worker| worker.connections.load(SeqCst));
+        homes.sort_by_cached_key(load);
+        homes
     }
 
-    /// Returns how many connections are on its threads.
     pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
-    /// Notes that a thread has ended: whether something was left behind, and whether it died of a bug.
-    pub(crate) fn thread_gone(&self, slot: usize, leaked: bool, died: bool) {
-        if died {
-            for generation in self.lock().generations.values() {
-                // A controller that is gone wants to know nothing more.
-                let _unheard = generation.inputs.send(WorkerEvent::Died(slot));
-            }
-        }
-        self.gone.send_modify(|gone| {
-            gone.threads += 1;
-            gone.leaked |= leaked;
-        });
+        self.connections.load(SeqCst)
     }
 
     /// Returns once all threads have ended, and whether something was left behind.
@@ -201,5 +226,31 @@ impl Workers {
         let mut changes = self.gone.subscribe();
         let gone = changes.wait_for(|gone| gone.threads >= spawned).await.map(|gone| gone.leaked);
         gone.unwrap_or(false)
+    }
+}
+
+async fn run_all(mut received: UnboundedReceiver<WorkerTask>) {
+    let outbound = Outbound::default();
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            task = received.recv() => match task {
+                Some(task) => drop(tasks.spawn(task(outbound.clone()))),
+                None => break,
+            },
+            Some(done) = tasks.join_next() => resume(done),
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        resume(done);
+    }
+}
+
+/// A panic on the worker is a bug of the host, and ends the worker.
+fn resume(done: Result<(), JoinError>) {
+    if let Err(error) = done
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
