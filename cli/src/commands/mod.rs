@@ -3,7 +3,6 @@
 
 pub(crate) mod check;
 pub(crate) mod control;
-mod description;
 pub(crate) mod drill;
 pub(crate) mod manual;
 pub(crate) mod run;

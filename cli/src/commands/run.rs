@@ -1,14 +1,11 @@
 //! `curfew run`: makes a plan of the arguments, runs the app, and reports how it ended.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use nix::libc::O_NONBLOCK;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -18,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::kinds;
-use crate::print::print;
+use crate::print::{open_result, print, write_result};
 use curfew_host::output::{Channel, LogFormat, Output, init_logging};
 use curfew_host::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
 use curfew_host::runtime::{Cache, exports_any};
@@ -158,7 +155,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     for problem in activation::problems() {
         tracing::warn!(problem, "a socket that was passed to the process cannot be used");
     }
-    let report = args.report.map(open_report).transpose()?;
+    let report = args.report.map(|path| open_result(&path).map(|file| (path, file))).transpose()?;
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
     (options.overrides, options.service_manager, options.kinds) = (overrides, true, kinds::sets());
     Ok(Prepared { plan, options, report })
@@ -167,30 +164,16 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
 fn print_end(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
-    match format {
+    if format == LogFormat::Text && !quiet {
         // Row by row: a row that finds no room in the buffer takes no other with it.
-        LogFormat::Text if !quiet => {
-            table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
-        }
-        LogFormat::Text | LogFormat::Json => {}
-    }
-}
-
-/// Opens the report's file before anything starts, so that an unwritable path is an error at once. A pipe without a reader
-/// is refused, not waited for.
-fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
-    match File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(&path) {
-        Ok(file) => Ok((path, file)),
-        Err(cause) => Err(CliError::Write { path, cause }),
+        table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
     }
 }
 
 /// Writes the report. An error is only logged: the exit code says how the app ended.
-fn write_report(report: &Report, path: &Path, mut file: File) {
+fn write_report(report: &Report, path: &Path, file: File) {
     let json = report.to_json().map_err(std::io::Error::from);
-    // A pipe or a device has no length.
-    let _no_file = file.set_len(0);
-    if let Err(error) = json.and_then(|json| file.write_all((json + "\n").as_bytes())) {
+    if let Err(error) = json.and_then(|json| write_result(file, &(json + "\n"))) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
     }
 }
@@ -228,16 +211,11 @@ pub(crate) fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, 
     if let Some(folder) = folder {
         return Cache::open(folder).map(Some).map_err(CliError::Cache);
     }
-    let Some(folder) = Cache::default_folder() else {
-        return Ok(None);
-    };
-    match Cache::open(&folder) {
-        Ok(cache) => Ok(Some(cache)),
-        Err(error) => {
-            tracing::warn!(error, "no compile cache");
-            Ok(None)
-        }
-    }
+    let opened = Cache::default_folder().map(|folder| Cache::open(&folder)).transpose();
+    Ok(opened.unwrap_or_else(|error| {
+        tracing::warn!(error, "no compile cache");
+        None
+    }))
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
-//! The result of a drill as data. `--json` prints it (`docs/drill.schema.json` describes it); the table and the JUnit
-//! file are made of it.
+//! The result of a drill as data, with its findings. `--json` prints it (`docs/drill.schema.json` describes it); the table
+//! and the JUnit file are made of it.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::finding::{Finding, Severity};
-use super::log_record::LogRecord;
-use super::observation::{Observation, ProcessExit};
+use super::observation::{LogRecord, Observation, ProcessExit};
 use super::scenario::Scenario;
 
 /// A drill that is over. All times are whole milliseconds.
@@ -25,18 +23,19 @@ pub(crate) struct DrillReport {
     pub(crate) results: Vec<ScenarioResult>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
+    #[default]
     Ok,
     Failed,
     Skipped,
 }
 
 /// The result of one scenario, idle or under load.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ScenarioResult {
-    #[serde(rename = "name", serialize_with = "name")]
+    #[serde(rename = "name")]
     pub(super) scenario: Scenario,
     pub(super) load: bool,
     pub(super) verdict: Verdict,
@@ -56,10 +55,6 @@ pub(crate) struct ScenarioResult {
     pub(super) output: Vec<String>,
 }
 
-fn name<S: serde::Serializer>(scenario: &Scenario, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(scenario.name())
-}
-
 /// How much of its grace a component used, from the notice to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct GraceUse {
@@ -73,12 +68,12 @@ impl GraceUse {
     /// Returns how much of its grace each component used in its last stop.
     pub(super) fn of_all(records: &[LogRecord]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
-        let is_notice = |record: &LogRecord| record.fields.message == "asked to stop";
+        let is_notice = |record: &LogRecord| record.message == "asked to stop";
         for (at, notice) in records.iter().enumerate().filter(|(_, record)| is_notice(record)) {
-            let Some(component) = notice.fields.component.clone() else { continue };
+            let Some(component) = notice.component.clone() else { continue };
             let later = records.get(at..).unwrap_or_default();
             let ended = later.iter().find(|record| record.is("component ended", &component));
-            let (Some(ended), Some(grace_ms)) = (ended, notice.fields.grace_ms) else { continue };
+            let (Some(ended), Some(grace_ms)) = (ended, notice.grace_ms) else { continue };
             all.retain(|used| used.component != component);
             let used_ms = millis(ended.at.saturating_duration_since(notice.at));
             let percent = used_ms.saturating_mul(100) / grace_ms.max(1);
@@ -98,28 +93,15 @@ pub(super) struct RequestSummary {
 }
 
 impl ScenarioResult {
-    /// Returns the result of a scenario that was skipped.
-    pub(super) fn skipped(scenario: Scenario, load: bool, reason: impl Into<String>) -> Self {
-        let (verdict, reason) = (Verdict::Skipped, Some(reason.into()));
-        Self { verdict, skipped_because: reason, ..Self::new(scenario, load) }
-    }
-
     /// Returns the result of a scenario that has not run yet.
     pub(super) fn new(scenario: Scenario, load: bool) -> Self {
-        Self {
-            scenario,
-            load,
-            verdict: Verdict::Ok,
-            skipped_because: None,
-            runs: 0,
-            exit_code: None,
-            exit_ms: None,
-            grace: Vec::new(),
-            requests: None,
-            took_ms: 0,
-            findings: Vec::new(),
-            output: Vec::new(),
-        }
+        Self { scenario, load, ..Self::default() }
+    }
+
+    /// Marks the scenario as skipped.
+    #[must_use]
+    pub(super) fn skipped(self, reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Skipped, skipped_because: Some(reason.into()), ..self }
     }
 
     /// Adds one run with its findings.
@@ -179,10 +161,63 @@ impl ScenarioResult {
     }
 }
 
-impl DrillReport {
-    /// Returns the report as one JSON document.
-    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
+/// The advice for a fault of curfew's own.
+pub(super) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Severity {
+    /// Good to know.
+    Note,
+    /// The stop went well, but only just.
+    Warning,
+    /// The drill has failed.
+    Failure,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    #[serde(rename = "weight")]
+    pub(super) severity: Severity,
+    /// A name of the fault that stays the same.
+    pub(super) code: &'static str,
+    /// The component; `None` is the app.
+    pub(super) component: Option<String>,
+    pub(super) text: String,
+    pub(super) advice: Option<String>,
+}
+
+impl Finding {
+    /// A finding about the app that fails the drill.
+    pub(super) fn failure(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Failure, code, component: None, text: text.into(), advice: None }
+    }
+
+    /// A finding that does not fail the drill, but deserves a look.
+    pub(super) fn warning(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::failure(code, text) }
+    }
+
+    /// A finding that is good to know.
+    pub(super) fn note(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::failure(code, text) }
+    }
+
+    /// The same finding about one component.
+    #[must_use]
+    pub(super) fn of(self, component: &str) -> Self {
+        Self { component: Some(component.to_owned()), ..self }
+    }
+
+    /// The same finding with advice.
+    #[must_use]
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// Returns whether both are about the same fault.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.code, &self.component, self.severity) == (other.code, &other.component, other.severity)
     }
 }
 

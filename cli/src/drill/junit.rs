@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::drill_report::{DrillReport, ScenarioResult};
-use super::finding::{Finding, Severity};
+use super::drill_report::{DrillReport, Finding, ScenarioResult, Severity};
 use super::table::log_line;
 use curfew_host::text::sanitize;
 
@@ -76,7 +75,7 @@ mod tests {
         bad.output.push("]]> \0".to_owned());
         let results = vec![
             bad,
-            ScenarioResult::skipped(Scenario::Quit, false, "a < b"),
+            ScenarioResult::new(Scenario::Quit, false).skipped("a < b"),
             ScenarioResult::new(Scenario::Peer, false),
         ];
         let drill =

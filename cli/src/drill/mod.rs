@@ -10,18 +10,12 @@
 //! How an app runs does not belong here, nor do the arguments of `curfew drill`.
 
 mod app_process;
-mod app_report;
-mod client_stream;
-mod control;
 mod drill_report;
 mod error;
 mod evaluation;
 mod failing_peer;
-mod finding;
-mod interrupt;
 mod junit;
 mod load_generator;
-mod log_record;
 mod observation;
 mod reload_cycle;
 mod requests;
@@ -31,9 +25,9 @@ mod session;
 mod table;
 mod target;
 
+pub(crate) use app_process::Interrupt;
 pub(crate) use drill_report::DrillReport;
 pub(crate) use error::DrillError;
-pub(crate) use interrupt::Interrupt;
 pub(crate) use junit::junit_xml;
 pub(crate) use runner::{DrillConfig, Runner};
 pub(crate) use scenario::Scenario;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::drill_report::{Finding, REPORT_BUG};
 use super::error::DrillError;
-use super::finding::{Finding, REPORT_BUG};
 use super::requests::RejectionWindow;
 use super::runner::{Runner, RunningApp};
 
@@ -70,7 +70,7 @@ fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError
     runner.start_load(app)?;
     reload(runner, app)?;
     restart_all(runner, app)?;
-    let clients = runner.config().clients * app.targets.len();
+    let clients = runner.config.clients * app.run.targets.len();
     if let Some(load) = &app.load {
         // The newest generations serve for a while.
         let enough = load.answers() + ANSWERS_FOR_EACH_CLIENT * clients;
@@ -79,7 +79,7 @@ fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError
         })?;
     }
     if let Some(load) = app.load.take() {
-        app.loads = load.counts(|_| RejectionWindow::Never);
+        app.run.loads = load.counts(|_| RejectionWindow::Never);
     }
     let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
     let limit = Resources { descriptors, threads: usize::MAX };
@@ -98,7 +98,7 @@ fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError
 
 /// Reloads the manifest without a change, which must replace no component.
 fn reload(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
-    if runner.config().plan.manifest.is_none() {
+    if runner.config.plan.manifest.is_none() {
         let text = "a reload was not tried: there is no manifest to read again";
         app.add_finding(Finding::note("no-manifest", text));
         return Ok(());
@@ -106,12 +106,12 @@ fn reload(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
     if app.process.has_ended() {
         return Ok(());
     }
-    let Some(before) = newest_generations(runner, app)? else { return Ok(()) };
-    if let Err(error) = runner.control().order("/reload", order_timeout(runner))? {
+    let Some(before) = newest_generations(app)? else { return Ok(()) };
+    if let Err(error) = app.process.order("/reload", order_timeout(runner))? {
         app.add_finding(Finding::failure("reload-failed", format!("a reload failed: {error}")));
         return Ok(());
     }
-    let Some(after) = newest_generations(runner, app)? else { return Ok(()) };
+    let Some(after) = newest_generations(app)? else { return Ok(()) };
     for (name, generation) in &after {
         if before.get(name).is_some_and(|before| before != generation) {
             let text = "a reload replaced it although nothing had changed";
@@ -125,12 +125,12 @@ fn reload(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
 
 /// Replaces each component by a fresh generation, as a new build of it would.
 fn restart_all(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
-    for name in runner.config().plan.components.iter().map(|component| &component.name) {
+    for name in runner.config.plan.components.iter().map(|component| &component.name) {
         if app.process.has_ended() {
             return Ok(());
         }
         let target = format!("/restart?component={name}");
-        if let Err(error) = runner.control().order(&target, order_timeout(runner))? {
+        if let Err(error) = app.process.order(&target, order_timeout(runner))? {
             app.add_finding(
                 Finding::failure("restart-failed", format!("a restart failed: {error}")).of(name),
             );
@@ -146,17 +146,14 @@ fn order_timeout(runner: &Runner) -> Duration {
 
 /// Returns the longest start and stop of the app's own settings.
 fn own_times(runner: &Runner) -> Duration {
-    let plan = &runner.config().plan;
+    let plan = &runner.config.plan;
     let start = plan.components.iter().map(|component| component.start_timeout).max().unwrap_or_default();
     plan.app.grace.saturating_add(start)
 }
 
 /// Returns the newest generation of each component; `None` if the app does not return its status.
-fn newest_generations(
-    runner: &Runner,
-    app: &mut RunningApp,
-) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
-    let Some(status) = runner.status(app)? else { return Ok(None) };
+fn newest_generations(app: &mut RunningApp) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
+    let Some(status) = app.status()? else { return Ok(None) };
     let mut newest = BTreeMap::new();
     for component in status.components {
         let known = newest.entry(component.name).or_insert(component.generation);
@@ -176,8 +173,8 @@ fn wait_until_stable(
     let end = Instant::now() + RELEASE_TIMEOUT + own_times(runner);
     // Older generations end within their grace; their descriptors and threads are gone soon after that.
     while Instant::now() < end && !app.process.has_ended() {
-        match runner.status(app)? {
-            Some(status) if status.components.len() > runner.config().plan.components.len() => {}
+        match app.status()? {
+            Some(status) if status.components.len() > runner.config.plan.components.len() => {}
             _ => break,
         }
         app.process.pause(POLL)?;

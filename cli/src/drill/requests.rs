@@ -53,8 +53,9 @@ pub(super) enum RejectionWindow {
 /// The requests to one target.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestLog {
-    requests: Vec<SentRequest>,
-    answers_begun: usize,
+    pub(super) requests: Vec<SentRequest>,
+    /// The number of answers whose head has come.
+    pub(super) answers_begun: usize,
 }
 
 /// The requests to one target, counted.
@@ -68,20 +69,6 @@ pub(super) struct RequestCounts {
 }
 
 impl RequestLog {
-    pub(super) fn add(&mut self, request: SentRequest) {
-        self.requests.push(request);
-    }
-
-    /// Counts an answer whose head has come.
-    pub(super) fn answer_began(&mut self) {
-        self.answers_begun += 1;
-    }
-
-    /// Returns the number of answers that have begun.
-    pub(super) fn answers_begun(&self) -> usize {
-        self.answers_begun
-    }
-
     /// Returns the number of complete answers.
     pub(super) fn answers(&self) -> usize {
         self.requests.iter().filter(|request| matches!(request.outcome, RequestOutcome::Answered(_))).count()
@@ -194,7 +181,7 @@ mod tests {
         let mut log = RequestLog::default();
         for (at, reused, outcome) in requests {
             let sent = if *at < 0 { zero } else { zero + MS * 2 };
-            log.add(SentRequest { sent, took: MS / 2, reused: *reused, outcome: *outcome });
+            log.requests.push(SentRequest { sent, took: MS / 2, reused: *reused, outcome: *outcome });
         }
         let counts = log.counts(window(zero + MS), false);
         (counts.answered, counts.turned_away, counts.lost.into_iter().collect())
@@ -234,7 +221,12 @@ mod tests {
         ] {
             for reused in [false, true] {
                 let mut log = RequestLog::default();
-                log.add(SentRequest { sent, took: RACE, reused, outcome: RequestOutcome::Unanswered });
+                log.requests.push(SentRequest {
+                    sent,
+                    took: RACE,
+                    reused,
+                    outcome: RequestOutcome::Unanswered,
+                });
                 assert_eq!(log.counts(window, false).lost(), lost, "{window:?} {reused}");
             }
         }
@@ -259,7 +251,12 @@ mod tests {
     fn a_refusal_after_the_stop_has_begun_is_no_loss() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS * 2, reused: false, outcome: RequestOutcome::Refused });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 2,
+            reused: false,
+            outcome: RequestOutcome::Refused,
+        });
         assert_eq!(log.counts(RejectionWindow::From(sent + MS), false).lost(), 0);
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 3), false).lost(), 1);
     }
@@ -290,8 +287,18 @@ mod tests {
     fn the_error_of_a_request_that_was_cut_off_was_not_there_before() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS, reused: true, outcome: RequestOutcome::Answered(200) });
-        log.add(SentRequest { sent, took: MS * 9, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS,
+            reused: true,
+            outcome: RequestOutcome::Answered(200),
+        });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 9,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 5), false).lost(), 1);
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 10), false).lost(), 0);
     }
@@ -300,8 +307,18 @@ mod tests {
     fn the_errors_of_a_stop_do_not_make_themselves_usual() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS, reused: true, outcome: RequestOutcome::Answered(200) });
-        log.add(SentRequest { sent, took: RACE, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS,
+            reused: true,
+            outcome: RequestOutcome::Answered(200),
+        });
+        log.requests.push(SentRequest {
+            sent,
+            took: RACE,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         for window in
             [RejectionWindow::From(sent), RejectionWindow::From(sent + MS * 5), RejectionWindow::AnyTime]
         {
@@ -309,7 +326,12 @@ mod tests {
         }
         let starting = [RejectionWindow::DuringStart(sent), RejectionWindow::DuringStart(sent + MS * 5)];
         assert_eq!(starting.map(|window| log.counts(window, false).lost()), [1, 1]);
-        log.add(SentRequest { sent, took: MS * 2, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 2,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         let counts = |window| {
             let counts = log.counts(window, false);
             (counts.answered, counts.turned_away, counts.lost())
@@ -330,7 +352,7 @@ mod tests {
             (RequestOutcome::Hung, 1),
         ] {
             let mut log = RequestLog::default();
-            log.add(SentRequest { sent, took: RACE * 2, reused: false, outcome });
+            log.requests.push(SentRequest { sent, took: RACE * 2, reused: false, outcome });
             assert_eq!(log.counts(RejectionWindow::NotStarted, false).lost(), lost, "{outcome:?}");
         }
     }
@@ -340,7 +362,12 @@ mod tests {
     fn an_app_of_errors_loses_nothing_by_them() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: RACE, reused: true, outcome: RequestOutcome::Answered(500) });
+        log.requests.push(SentRequest {
+            sent,
+            took: RACE,
+            reused: true,
+            outcome: RequestOutcome::Answered(500),
+        });
         for window in
             [RejectionWindow::From(sent), RejectionWindow::DuringStart(sent), RejectionWindow::AnyTime]
         {
@@ -355,7 +382,7 @@ mod tests {
         for (sent, outcome) in
             [(now, RequestOutcome::Answered(200)), (now + MS, RequestOutcome::Answered(503))]
         {
-            log.add(SentRequest { sent, took: MS / 2, reused: true, outcome });
+            log.requests.push(SentRequest { sent, took: MS / 2, reused: true, outcome });
         }
         let counts = |window, is_shared| {
             let counts = log.counts(window, is_shared);

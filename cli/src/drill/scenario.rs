@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use serde::Serialize;
+
 use curfew_host::plan::{AppPlan, SignalProfile};
 
 /// From the deadline of a stop until curfew leaves by force (1 s), and what its exit may take.
@@ -14,9 +17,11 @@ pub(super) const NOISE: Duration = Duration::from_millis(500);
 const QUIT_GRACES: u32 = 4;
 
 /// One scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Scenario {
     /// A stop by TERM.
+    #[default]
     Term,
     /// A stop by INT, and a second INT if the app still runs.
     Int,
@@ -56,6 +61,15 @@ impl Scenario {
             Self::Start => "TERM during the start",
             Self::Peer => "a peer fails",
             Self::Reload => "reload, restarts",
+        }
+    }
+
+    /// Returns the signal that stops the app.
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::Int => Signal::SIGINT,
+            Self::Quit => Signal::SIGQUIT,
+            Self::Term | Self::Start | Self::Peer | Self::Reload => Signal::SIGTERM,
         }
     }
 

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use super::drill_report::{DrillReport, ScenarioResult, Verdict};
-use super::finding::{Finding, Severity};
-use super::log_record::LogRecord;
+use super::drill_report::{DrillReport, Finding, ScenarioResult, Severity, Verdict};
+use super::observation::LogRecord;
 use curfew_host::text::sanitize;
 use curfew_host::text::table::aligned;
 
@@ -174,7 +173,7 @@ fn merged(texts: &[&str]) -> Option<String> {
 
 /// Returns the lines that may explain a failure: records of the log that not every stop has, and the last lines of guests.
 fn notable_lines(output: &[String]) -> impl Iterator<Item = &String> {
-    let level = |line: &String| LogRecord::read(line, Instant::now()).map(|record| record.fields.level);
+    let level = |line: &String| LogRecord::read(line, Instant::now()).map(|record| record.level);
     let lines: Vec<_> = output.iter().map(|line| (line, level(line))).collect();
     let mut guests = lines.iter().filter(|(_, level)| level.is_none()).count();
     lines.into_iter().filter_map(move |(line, level)| {

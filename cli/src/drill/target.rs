@@ -11,6 +11,8 @@ use curfew_host::plan::{Route, RouteHost};
 pub(crate) struct Target {
     /// Its name in messages: the URL, or the component with the URL.
     pub(super) name: String,
+    /// The component behind it; not known of a URL of the command line.
+    pub(super) component: Option<String>,
     pub(super) endpoint: Endpoint,
     /// The `host` of the requests.
     pub(super) host: String,
@@ -55,7 +57,7 @@ impl Target {
     /// Returns the first route of a component, at an address from the app's status.
     pub(super) fn of_component(component: &str, address: &str, route: Option<&Route>) -> Option<Self> {
         let mut target = Self::parse(address).ok()?;
-        target.name = format!("{component} at {address}");
+        (target.name, target.component) = (format!("{component} at {address}"), Some(component.to_owned()));
         if let Some(route) = route {
             match &route.host {
                 Some(RouteHost::Exact(host)) => target.host = host.clone(),
@@ -69,14 +71,10 @@ impl Target {
         Some(target)
     }
 
-    /// Returns whether it is a target of this component; a URL is of none.
-    pub(super) fn is_of(&self, component: &str) -> bool {
-        self.name.strip_prefix(component).is_some_and(|rest| rest.starts_with(" at "))
-    }
-
     fn new(name: &str, endpoint: Endpoint, host: &str, path: &str) -> Self {
         Self {
             name: name.to_owned(),
+            component: None,
             endpoint,
             host: host.to_owned(),
             path: path.to_owned(),
