@@ -67,7 +67,7 @@ fn dispatch(output: &Output) -> ExitCode {
         Command::Reload(args) => control::reload(output, &args),
         Command::Restart(args) => control::restart(output, &args),
         Command::Schema => Ok(manual::schema(output)),
-        Command::Completions(args) => Ok(manual::completions(output, &args)),
+        Command::Completions { shell } => Ok(manual::completions(output, shell)),
         Command::Man(args) => manual::man(output, &args),
     };
     result.unwrap_or_else(|error| {

@@ -14,7 +14,6 @@ mod help;
 mod kinds;
 pub mod new;
 mod print;
-mod single_file;
 mod status_table;
 
 pub use dispatch::{main, main_with};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
+use crate::args::{ControlArgs, RestartArgs, StatusArgs, StopArgs};
 use crate::error::CliError;
 use crate::print::print;
 use crate::status_table::status_text;
@@ -50,8 +50,8 @@ pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliErro
     }
 }
 
-pub(crate) fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.app, "/reload")
+pub(crate) fn reload(output: &Output, app: &ControlArgs) -> Result<ExitCode, CliError> {
+    order(output, app, "/reload")
 }
 
 pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {

@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::args::{Cli, ManArgs};
 use crate::error::CliError;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
@@ -21,9 +22,9 @@ pub(crate) fn schema(output: &Output) -> ExitCode {
     ExitCode::CLEAN
 }
 
-pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
+pub(crate) fn completions(output: &Output, shell: Shell) -> ExitCode {
     let (mut command, mut text) = (Cli::command(), Vec::new());
-    clap_complete::generate(args.shell, &mut command, "curfew", &mut text);
+    clap_complete::generate(shell, &mut command, "curfew", &mut text);
     output.host(Channel::Stdout).push(text);
     ExitCode::CLEAN
 }

@@ -140,11 +140,7 @@ fn prepare_unless_signalled(
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let bare = args.app.single_file.into_bare(args.app.args);
     let mut plan = plan(&args.app.paths, &bare)?;
-    let overrides = Overrides {
-        signals: args.signals.map(Into::into),
-        control: args.control,
-        ..args.app.times.overrides()
-    };
+    let overrides = Overrides { signals: args.signals, control: args.control, ..args.app.times.overrides() };
     plan.apply(overrides.clone());
     if let Some(peer) = args.drill_peer {
         plan.add_peer(peer)?;

@@ -15,13 +15,13 @@ use super::app_process::{AppProcess, Interrupt, ProcessState};
 use super::drill_report::{Finding, REPORT_BUG};
 use super::error::DrillError;
 use super::evaluation::NO_ANSWER;
+use super::failing_peer;
 use super::load_generator::LoadGenerator;
 use super::observation::{AppReport, LogRecord, Observation, ProcessExit};
 use super::requests::RejectionWindow;
 use super::scenario::{NOISE, Scenario};
 use super::table::failure_lines;
 use super::target::Target;
-use super::{failing_peer, reload_cycle};
 use crate::kinds::kinds;
 use curfew_host::admin::Status;
 use curfew_host::plan::{ListenAddress, Plan};
@@ -68,14 +68,12 @@ impl DrillConfig {
     }
 }
 
-/// A moment of a start.
+/// A moment of a start: when the log has so many records, since the speed of machines differs; but no later than `within`
+/// after the start of the process, since one start may log less than another.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum StopMoment {
-    /// So long after the start of the process.
-    After(Duration),
-    /// When the log has so many records, since the speed of machines differs; but no later than this, since one start
-    /// may log less than another.
-    Record(usize, Duration),
+pub(super) struct StopMoment {
+    pub(super) records: usize,
+    pub(super) within: Duration,
 }
 
 #[derive(Debug)]
@@ -88,7 +86,8 @@ pub(crate) struct Runner {
 }
 
 /// An app that runs, with its load.
-pub(super) struct RunningApp {
+pub(super) struct RunningApp<'a> {
+    pub(super) runner: &'a Runner,
     pub(super) process: AppProcess,
     pub(super) load: Option<LoadGenerator>,
     /// The observation up to now.
@@ -118,7 +117,7 @@ impl Runner {
     fn run_signal(&self, scenario: Scenario, with_load: bool) -> Result<Observation, DrillError> {
         let mut app = self.start(scenario, &[])?;
         if with_load {
-            self.start_load(&mut app)?;
+            app.start_load()?;
         }
         let mut stop_at = app.stop();
         if scenario == Scenario::Int {
@@ -131,7 +130,7 @@ impl Runner {
         }
         let window =
             if app.run.is_forced { RejectionWindow::AnyTime } else { RejectionWindow::From(stop_at) };
-        self.observe_end(app, Some(stop_at), window)
+        app.observe_end(Some(stop_at), window)
     }
 
     /// Returns when the app began to stop: on a busy machine that is later than the signal.
@@ -153,17 +152,14 @@ impl Runner {
         let load =
             (!targets.is_empty()).then(|| LoadGenerator::start(targets, self.config.clients)).transpose()?;
         let process = self.spawn_app(&[])?;
-        let (until, records) = match moment {
-            StopMoment::After(time) => (process.started + time, usize::MAX),
-            StopMoment::Record(number, within) => (process.started + within.min(START_TIMEOUT), number),
-        };
-        process
-            .wait(until, |state| (state.records.len() >= records || state.exit.is_some()).then_some(()))?;
+        let until = process.started + moment.within.min(START_TIMEOUT);
+        let is_reached = |state: &ProcessState| state.records.len() >= moment.records || state.exit.is_some();
+        process.wait(until, |state| is_reached(state).then_some(()))?;
         let run = Observation { scenario: Scenario::Start, ..Observation::default() };
-        let mut app = RunningApp { process, load, run };
+        let mut app = RunningApp { runner: self, process, load, run };
         let stop_at = app.stop();
         app.run.moment = Some(stop_at.saturating_duration_since(app.process.started));
-        self.observe_end(app, Some(stop_at), RejectionWindow::DuringStart(stop_at))
+        app.observe_end(Some(stop_at), RejectionWindow::DuringStart(stop_at))
     }
 
     fn run_peer(&self, with_load: bool) -> Result<Observation, DrillError> {
@@ -174,7 +170,7 @@ impl Runner {
         let mut app = self.start(Scenario::Peer, &["--drill-peer".into(), file.into()])?;
         app.run.peer = Some(self.peer.clone());
         if with_load {
-            self.start_load(&mut app)?;
+            app.start_load()?;
         }
         let until = Instant::now() + PEER_LOADED + START_TIMEOUT;
         let stop_at = app.process.wait(until, |state| {
@@ -187,18 +183,18 @@ impl Runner {
         let stop_at = stop_at.flatten();
         let failed = stop_at.and_then(|at| at.checked_sub(RECORD_DELAY));
         let window = failed.map_or(RejectionWindow::AnyTime, RejectionWindow::From);
-        self.observe_end(app, stop_at, window)
+        app.observe_end(stop_at, window)
     }
 
     fn run_reload(&self, with_load: bool) -> Result<Observation, DrillError> {
         let mut app = self.start(Scenario::Reload, &[])?;
-        reload_cycle::run(self, &mut app, with_load)?;
+        app.run_reload_cycle(with_load)?;
         let stop_at = app.stop();
-        self.observe_end(app, Some(stop_at), RejectionWindow::From(stop_at))
+        app.observe_end(Some(stop_at), RejectionWindow::From(stop_at))
     }
 
     /// Starts the app and waits until all components have started.
-    fn start(&self, scenario: Scenario, more_arguments: &[OsString]) -> Result<RunningApp, DrillError> {
+    fn start(&self, scenario: Scenario, more_arguments: &[OsString]) -> Result<RunningApp<'_>, DrillError> {
         let process = self.spawn_app(more_arguments)?;
         let until = process.started + START_TIMEOUT;
         let started = process.wait(until, |state| {
@@ -228,7 +224,7 @@ impl Runner {
             }
         };
         let run = Observation { scenario, startup, ..Observation::default() };
-        Ok(RunningApp { process, load: None, run })
+        Ok(RunningApp { runner: self, process, load: None, run })
     }
 
     /// Returns whether the record says that all of the app has started. The failing peer starts last, except for
@@ -259,89 +255,6 @@ impl Runner {
         self.folder.path().join("control.sock")
     }
 
-    /// Starts the load, and waits until the targets answer.
-    pub(super) fn start_load(&self, app: &mut RunningApp) -> Result<(), DrillError> {
-        let Some(targets) = self.targets(app)? else { return Ok(()) };
-        let clients = self.config.clients;
-        let load = LoadGenerator::start(&targets, clients)?;
-        app.process.wait(Instant::now() + FIRST_ANSWERS, |state| {
-            let waits = load.targets_where(|log| log.answers_begun < clients);
-            (state.exit.is_some() || waits.is_empty()).then_some(())
-        })?;
-        for target in load.targets_where(|log| log.answers_begun == 0) {
-            let text = format!("{} gave no answer within {} s", target.name, FIRST_ANSWERS.as_secs());
-            let advice = "With --load URL, name an address and a path that the app answers.";
-            app.run.findings.push(Finding::failure(NO_ANSWER, text).advise(advice));
-        }
-        app.process.wait(Instant::now() + MORE_ANSWERS, |state| {
-            let waits = load.targets_where(|log| log.answers() < 4 * clients);
-            (state.exit.is_some() || waits.is_empty()).then_some(())
-        })?;
-        app.load = Some(load);
-        app.run.has_no_http = targets.is_empty();
-        app.run.targets = targets;
-        Ok(())
-    }
-
-    /// Returns the named targets, or the first address of each component that handles HTTP with its first route. `None` if
-    /// the app does not return its status, which is a finding unless it has ended.
-    fn targets(&self, app: &mut RunningApp) -> Result<Option<Vec<Target>>, DrillError> {
-        if !self.config.targets.is_empty() {
-            return Ok(Some(self.config.targets.clone()));
-        }
-        let Some(status) = app.status()? else { return Ok(None) };
-        let handles_http =
-            |name: &str| kinds().iter().any(|kind| kind.name == name && kind.handles == "wasi:http");
-        let mut targets = Vec::new();
-        for component in status.components.iter().filter(|component| handles_http(&component.kind)) {
-            let plan = self.config.plan.components.iter().find(|plan| plan.name == component.name);
-            let route = plan.and_then(|plan| plan.http.routes.first());
-            let address = component.addresses.first();
-            let target = address.and_then(|address| Target::of_component(&component.name, address, route));
-            let is_shared =
-                status.components.iter().filter(|other| other.addresses.first() == address).count() > 1;
-            targets.extend(target.map(|target| Target { is_shared, ..target }));
-        }
-        Ok(Some(targets))
-    }
-
-    /// Waits for the end of the app, kills it if it is long overdue, and completes the observation.
-    fn observe_end(
-        &self,
-        app: RunningApp,
-        stop_at: Option<Instant>,
-        window: RejectionWindow,
-    ) -> Result<Observation, DrillError> {
-        let RunningApp { process, load, mut run } = app;
-        let bound =
-            run.scenario.exit_bound(&self.config.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
-        let ended = process.wait_for_end(stop_at.unwrap_or_else(Instant::now) + bound)?;
-        if ended.is_none() {
-            process.kill();
-        }
-        let report = AppReport::read(&self.report_file());
-        run.exit = ProcessExit::of(ended.map(|(status, _)| status), run.peer.as_deref(), report.as_ref());
-        run.components = report.map(|report| report.components).unwrap_or_default();
-        run.stop_at = stop_at;
-        run.stop_time = stop_at.and_then(|at| Some(ended?.1.saturating_duration_since(at)));
-        if ended.is_some() && !process.group_is_gone()? {
-            run.leftovers.push("a process of its group".to_owned());
-        }
-        if matches!(run.exit, ProcessExit::Code(_) | ProcessExit::Early(_)) {
-            run.leftovers.extend(self.sockets_left());
-        }
-        (run.records, run.last_lines) = process.read(|state| (state.records.clone(), state.last_lines()));
-        if let Some(load) = load {
-            run.loads = load.counts(|target| match window {
-                RejectionWindow::DuringStart(stop) if !had_started(target, &run.records, stop) => {
-                    RejectionWindow::NotStarted
-                }
-                window => window,
-            });
-        }
-        Ok(run)
-    }
-
     /// Returns the sockets that the app should have removed.
     fn sockets_left(&self) -> impl Iterator<Item = String> {
         let sockets = self.config.listen().filter_map(|address| match address {
@@ -360,7 +273,7 @@ fn had_started(target: &Target, records: &[LogRecord], stop: Instant) -> bool {
     started.is_some_and(|record| record.at < stop)
 }
 
-impl RunningApp {
+impl RunningApp<'_> {
     /// Adds a finding, unless the same fault was found before.
     pub(super) fn add_finding(&mut self, finding: Finding) {
         if !self.run.findings.iter().any(|known| known.is_same(&finding)) {
@@ -380,6 +293,88 @@ impl RunningApp {
             self.add_finding(Finding::failure("no-status", text).advise(REPORT_BUG));
         }
         Ok(None)
+    }
+
+    /// Starts the load, and waits until the targets answer.
+    pub(super) fn start_load(&mut self) -> Result<(), DrillError> {
+        let Some(targets) = self.targets()? else { return Ok(()) };
+        let clients = self.runner.config.clients;
+        let load = LoadGenerator::start(&targets, clients)?;
+        self.process.wait(Instant::now() + FIRST_ANSWERS, |state| {
+            let waits = load.targets_where(|log| log.answers_begun < clients);
+            (state.exit.is_some() || waits.is_empty()).then_some(())
+        })?;
+        for target in load.targets_where(|log| log.answers_begun == 0) {
+            let text = format!("{} gave no answer within {} s", target.name, FIRST_ANSWERS.as_secs());
+            let advice = "With --load URL, name an address and a path that the app answers.";
+            self.run.findings.push(Finding::failure(NO_ANSWER, text).advise(advice));
+        }
+        self.process.wait(Instant::now() + MORE_ANSWERS, |state| {
+            let waits = load.targets_where(|log| log.answers() < 4 * clients);
+            (state.exit.is_some() || waits.is_empty()).then_some(())
+        })?;
+        self.load = Some(load);
+        self.run.has_no_http = targets.is_empty();
+        self.run.targets = targets;
+        Ok(())
+    }
+
+    /// Returns the named targets, or the first address of each component that handles HTTP with its first route. `None` if
+    /// the app does not return its status, which is a finding unless it has ended.
+    fn targets(&mut self) -> Result<Option<Vec<Target>>, DrillError> {
+        if !self.runner.config.targets.is_empty() {
+            return Ok(Some(self.runner.config.targets.clone()));
+        }
+        let Some(status) = self.status()? else { return Ok(None) };
+        let handles_http =
+            |name: &str| kinds().iter().any(|kind| kind.name == name && kind.handles == "wasi:http");
+        let mut targets = Vec::new();
+        for component in status.components.iter().filter(|component| handles_http(&component.kind)) {
+            let plan = self.runner.config.plan.components.iter().find(|plan| plan.name == component.name);
+            let route = plan.and_then(|plan| plan.http.routes.first());
+            let address = component.addresses.first();
+            let target = address.and_then(|address| Target::of_component(&component.name, address, route));
+            let is_shared =
+                status.components.iter().filter(|other| other.addresses.first() == address).count() > 1;
+            targets.extend(target.map(|target| Target { is_shared, ..target }));
+        }
+        Ok(Some(targets))
+    }
+
+    /// Waits for the end of the app, kills it if it is long overdue, and completes the observation.
+    fn observe_end(
+        self,
+        stop_at: Option<Instant>,
+        window: RejectionWindow,
+    ) -> Result<Observation, DrillError> {
+        let Self { runner, process, load, mut run } = self;
+        let bound =
+            run.scenario.exit_bound(&runner.config.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);
+        let ended = process.wait_for_end(stop_at.unwrap_or_else(Instant::now) + bound)?;
+        if ended.is_none() {
+            process.kill();
+        }
+        let report = AppReport::read(&runner.report_file());
+        run.exit = ProcessExit::of(ended.map(|(status, _)| status), run.peer.as_deref(), report.as_ref());
+        run.components = report.map(|report| report.components).unwrap_or_default();
+        run.stop_at = stop_at;
+        run.stop_time = stop_at.and_then(|at| Some(ended?.1.saturating_duration_since(at)));
+        if ended.is_some() && !process.group_is_gone()? {
+            run.leftovers.push("a process of its group".to_owned());
+        }
+        if matches!(run.exit, ProcessExit::Code(_) | ProcessExit::Early(_)) {
+            run.leftovers.extend(runner.sockets_left());
+        }
+        (run.records, run.last_lines) = process.read(|state| (state.records.clone(), state.last_lines()));
+        if let Some(load) = load {
+            run.loads = load.counts(|target| match window {
+                RejectionWindow::DuringStart(stop) if !had_started(target, &run.records, stop) => {
+                    RejectionWindow::NotStarted
+                }
+                window => window,
+            });
+        }
+        Ok(run)
     }
 
     /// Stops the app by the signal of the scenario, and returns when. From then on it may reject requests.
@@ -417,7 +412,9 @@ mod tests {
         let config =
             DrillConfig { program, arguments, guest_arguments, plan, targets: Vec::new(), clients: 1 };
         let runner = Runner::new(config, Interrupt::default()).unwrap();
-        let run = runner.run_during_start(StopMoment::Record(7, Duration::from_millis(50)), &[]).unwrap();
+        let run = runner
+            .run_during_start(StopMoment { records: 7, within: Duration::from_millis(50) }, &[])
+            .unwrap();
         assert!(run.moment.unwrap() >= Duration::from_millis(50), "{run:?}");
         assert_eq!(run.exit, ProcessExit::Signal(Signal::SIGTERM as i32));
     }

@@ -99,12 +99,13 @@ struct Session<'a> {
 impl Session<'_> {
     /// Spreads moments over the time that the last start took, and over its log.
     fn moments(&self) -> impl Iterator<Item = StopMoment> + use<> {
-        let (startup, records) = (self.startup, self.records);
-        let times = (0..MOMENTS / 2).map(move |number| StopMoment::After(startup * number / (MOMENTS / 2)));
+        let (startup, all) = (self.startup, self.records);
+        let half = MOMENTS / 2;
+        let times = (0..half).map(move |number| startup * number / half);
+        let timed = times.map(|within| StopMoment { records: usize::MAX, within });
         let within = startup.saturating_mul(2).saturating_add(START_MARGIN);
-        let logged = (1..=MOMENTS as usize / 2)
-            .map(move |number| StopMoment::Record((records * number * 2).div_ceil(MOMENTS as usize), within));
-        times.chain(logged)
+        let records = (1..=half as usize).map(move |number| (all * number).div_ceil(half as usize));
+        timed.chain(records.map(move |records| StopMoment { records, within }))
     }
 
     /// Returns the targets for a load before the app has started: those whose address is the same at each start.
