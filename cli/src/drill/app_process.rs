@@ -20,8 +20,7 @@ use nix::unistd::Pid;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::error::DrillError;
-use super::observation::LogRecord;
+use super::{DrillError, LogRecord};
 use curfew_host::admin::{Status, client::ControlClient};
 
 /// The number of last lines that are kept.
@@ -66,7 +65,7 @@ impl Interrupt {
 }
 
 #[derive(Debug)]
-pub(super) struct AppProcess {
+pub(crate) struct AppProcess {
     pid: Pid,
     shared: Arc<SharedState>,
     control: ControlClient,
@@ -84,7 +83,7 @@ struct SharedState {
 
 /// State of the process, as far as its streams have been read.
 #[derive(Debug, Default)]
-pub(super) struct ProcessState {
+pub(crate) struct ProcessState {
     pub(super) records: Vec<LogRecord>,
     last_lines: VecDeque<Line>,
     pub(super) exit: Option<(ExitStatus, Instant)>,
@@ -309,13 +308,13 @@ fn read_stream(
 }
 
 /// Starts a thread.
-pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DrillError> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DrillError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.map(drop).map_err(DrillError::system("start a thread"))
 }
 
 /// Returns an event loop for the thread that runs it.
-pub(super) fn event_loop() -> Result<Runtime, DrillError> {
+pub(crate) fn event_loop() -> Result<Runtime, DrillError> {
     Builder::new_current_thread().enable_all().build().map_err(DrillError::system("make an event loop"))
 }
 

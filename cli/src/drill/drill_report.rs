@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::observation::{LogRecord, Observation, ProcessExit};
-use super::scenario::Scenario;
+use super::{LogRecord, Observation, ProcessExit, Scenario};
 
 /// A drill that is over. All times are whole milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -57,7 +56,7 @@ pub(crate) struct ScenarioResult {
 
 /// How much of its grace a component used, from the notice to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct GraceUse {
+pub(crate) struct GraceUse {
     pub(super) component: String,
     pub(super) used_ms: u64,
     pub(super) grace_ms: u64,
@@ -162,11 +161,11 @@ impl ScenarioResult {
 }
 
 /// The advice for a fault of curfew's own.
-pub(super) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
+pub(crate) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
+pub(crate) enum Severity {
     /// Good to know.
     Note,
     /// The stop went well, but only just.
@@ -176,7 +175,7 @@ pub(super) enum Severity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     #[serde(rename = "weight")]
     pub(super) severity: Severity,
     /// A name of the fault that stays the same.
@@ -222,6 +221,6 @@ impl Finding {
 }
 
 /// Returns a duration in whole milliseconds.
-pub(super) fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

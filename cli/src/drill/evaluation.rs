@@ -4,17 +4,16 @@
 
 use std::time::Duration;
 
-use super::drill_report::{Finding, GraceUse, REPORT_BUG, Severity, millis};
-use super::observation::{LogRecord, Observation, ProcessExit, ReportedComponent};
-use super::requests::RequestCounts;
-use super::scenario::{NOISE, Scenario};
-use super::target::Target;
+use super::{
+    Finding, GraceUse, LogRecord, NOISE, Observation, ProcessExit, REPORT_BUG, ReportedComponent,
+    RequestCounts, Scenario, Severity, Target, millis,
+};
 use curfew_host::plan::Plan;
 
 /// The code of the finding that a target does not answer.
-pub(super) const NO_ANSWER: &str = "no-answer";
+pub(crate) const NO_ANSWER: &str = "no-answer";
 /// The code of the finding that the start takes long.
-pub(super) const SLOW_START: &str = "slow-start";
+pub(crate) const SLOW_START: &str = "slow-start";
 /// A start is slow if it takes longer than this.
 const LONG_START: Duration = Duration::from_secs(10);
 /// A second INT ends everything at once. This is how long the cut-off and the exit may take.
@@ -29,7 +28,7 @@ const SHORT_MS: u64 = 250;
 const EXITED: &str = "called exit instead of returning";
 
 /// Returns the findings of one run.
-pub(super) fn evaluate(run: &Observation, plan: &Plan) -> Vec<Finding> {
+pub(crate) fn evaluate(run: &Observation, plan: &Plan) -> Vec<Finding> {
     if run.exit == ProcessExit::Early(0) {
         let text = "the app ended by itself before it was asked to";
         let advice = "Only an app that runs can be stopped. There is nothing to drill.";

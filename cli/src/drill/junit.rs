@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::drill_report::{DrillReport, Finding, ScenarioResult, Severity};
-use super::table::log_line;
+use super::{DrillReport, Finding, ScenarioResult, Severity, log_line};
 use curfew_host::text::sanitize;
 
 /// Returns the content of the file. Text of guests is sanitised first: quick-junit strips escape sequences, and an escape

@@ -27,10 +27,10 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::app_process::{event_loop, spawn};
-use super::error::DrillError;
-use super::requests::{RejectionWindow, RequestCounts, RequestLog, RequestOutcome, SentRequest};
-use super::target::{Endpoint, Target};
+use super::{
+    DrillError, Endpoint, RejectionWindow, RequestCounts, RequestLog, RequestOutcome, SentRequest, Target,
+    event_loop, spawn,
+};
 
 /// Time between an answer and the next request: it keeps the app busy, and the machine from running out of ports.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -47,7 +47,7 @@ const END_POLL: Duration = Duration::from_millis(50);
 
 /// Clients on a thread of their own.
 #[derive(Debug)]
-pub(super) struct LoadGenerator {
+pub(crate) struct LoadGenerator {
     load: Arc<Load>,
     ended: mpsc::Receiver<()>,
 }

@@ -25,12 +25,18 @@ mod session;
 mod table;
 mod target;
 
-pub(crate) use app_process::Interrupt;
-pub(crate) use drill_report::DrillReport;
+pub(crate) use app_process::{AppProcess, Interrupt, ProcessState, event_loop, spawn};
+pub(crate) use drill_report::{
+    DrillReport, Finding, GraceUse, REPORT_BUG, ScenarioResult, Severity, Verdict, millis,
+};
 pub(crate) use error::DrillError;
+pub(crate) use evaluation::{NO_ANSWER, SLOW_START, evaluate};
 pub(crate) use junit::junit_xml;
-pub(crate) use runner::{DrillConfig, Runner};
-pub(crate) use scenario::Scenario;
+pub(crate) use load_generator::LoadGenerator;
+pub(crate) use observation::{AppReport, LogRecord, Observation, ProcessExit, ReportedComponent};
+pub(crate) use requests::{RejectionWindow, RequestCounts, RequestLog, RequestOutcome, SentRequest};
+pub(crate) use runner::{DrillConfig, Runner, RunningApp, StopMoment};
+pub(crate) use scenario::{NOISE, Scenario};
 pub(crate) use session::run_drill;
-pub(crate) use table::report_text;
-pub(crate) use target::Target;
+pub(crate) use table::{failure_lines, log_line, report_text};
+pub(crate) use target::{Endpoint, Target};

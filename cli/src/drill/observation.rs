@@ -11,16 +11,13 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::drill_report::Finding;
-use super::requests::RequestCounts;
-use super::scenario::Scenario;
-use super::target::Target;
+use super::{Finding, RequestCounts, Scenario, Target};
 
 /// Exit code after a second INT.
 const FORCED_BY_INT: i32 = 130;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Observation {
+pub(crate) struct Observation {
     pub(super) scenario: Scenario,
     /// The name of the component that was added to fail.
     pub(super) peer: Option<String>,
@@ -60,7 +57,7 @@ impl Observation {
 
 /// The end of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum ProcessExit {
+pub(crate) enum ProcessExit {
     /// Left with this code after the drill stopped it.
     Code(i32),
     /// Left with this code before the drill stopped it.
@@ -93,7 +90,7 @@ impl ProcessExit {
 
 /// One record of the log, as `--log-format json` writes it; the fields that a drill uses.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct LogRecord {
+pub(crate) struct LogRecord {
     /// The time at which it was read.
     #[serde(skip, default = "Instant::now")]
     pub(super) at: Instant,
@@ -143,7 +140,7 @@ impl LogRecord {
 /// The report that `curfew run --report` writes, as far as a drill reads it; `docs/report.schema.json` describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct AppReport {
+pub(crate) struct AppReport {
     cause: Option<ReportedCause>,
     pub(super) components: Vec<ReportedComponent>,
 }
@@ -160,7 +157,7 @@ struct ReportedCause {
 /// The end of one generation of a component.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ReportedComponent {
+pub(crate) struct ReportedComponent {
     pub(super) name: String,
     pub(super) outcome: String,
     pub(super) detail: Option<String>,

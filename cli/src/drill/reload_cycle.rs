@@ -6,10 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::drill_report::{Finding, REPORT_BUG};
-use super::error::DrillError;
-use super::requests::RejectionWindow;
-use super::runner::RunningApp;
+use super::{DrillError, Finding, REPORT_BUG, RejectionWindow, RunningApp};
 
 /// How long the app may take to release resources.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ const RACE: Duration = Duration::from_millis(250);
 
 /// The outcome of one request. The order is that in which losses are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum RequestOutcome {
+pub(crate) enum RequestOutcome {
     /// The answer began and broke off.
     CutShort,
     /// The connection was closed before the first byte of an answer.
@@ -25,7 +25,7 @@ pub(super) enum RequestOutcome {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SentRequest {
+pub(crate) struct SentRequest {
     pub(super) sent: Instant,
     /// Time until its end.
     pub(super) took: Duration,
@@ -36,7 +36,7 @@ pub(super) struct SentRequest {
 
 /// The time in which the app may reject requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RejectionWindow {
+pub(crate) enum RejectionWindow {
     /// Never: the app does not stop.
     Never,
     /// From the stop on.
@@ -52,7 +52,7 @@ pub(super) enum RejectionWindow {
 
 /// The requests to one target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RequestLog {
+pub(crate) struct RequestLog {
     pub(super) requests: Vec<SentRequest>,
     /// The number of answers whose head has come.
     pub(super) answers_begun: usize,
@@ -60,7 +60,7 @@ pub(super) struct RequestLog {
 
 /// The requests to one target, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RequestCounts {
+pub(crate) struct RequestCounts {
     pub(super) answered: u64,
     /// Refused, or closed before the first byte, as a stop may: clients ask again elsewhere.
     pub(super) turned_away: u64,

@@ -11,17 +11,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::app_process::{AppProcess, Interrupt, ProcessState};
-use super::drill_report::{Finding, REPORT_BUG};
-use super::error::DrillError;
-use super::evaluation::NO_ANSWER;
-use super::failing_peer;
-use super::load_generator::LoadGenerator;
-use super::observation::{AppReport, LogRecord, Observation, ProcessExit};
-use super::requests::RejectionWindow;
-use super::scenario::{NOISE, Scenario};
-use super::table::failure_lines;
-use super::target::Target;
+use super::{
+    AppProcess, AppReport, DrillError, Finding, Interrupt, LoadGenerator, LogRecord, NO_ANSWER, NOISE,
+    Observation, ProcessExit, ProcessState, REPORT_BUG, RejectionWindow, Scenario, Target, failing_peer,
+    failure_lines,
+};
 use crate::kinds::kinds;
 use curfew_host::admin::Status;
 use curfew_host::plan::{ListenAddress, Plan};
@@ -71,7 +65,7 @@ impl DrillConfig {
 /// A moment of a start: when the log has so many records, since the speed of machines differs; but no later than `within`
 /// after the start of the process, since one start may log less than another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StopMoment {
+pub(crate) struct StopMoment {
     pub(super) records: usize,
     pub(super) within: Duration,
 }
@@ -86,7 +80,7 @@ pub(crate) struct Runner {
 }
 
 /// An app that runs, with its load.
-pub(super) struct RunningApp<'a> {
+pub(crate) struct RunningApp<'a> {
     pub(super) runner: &'a Runner,
     pub(super) process: AppProcess,
     pub(super) load: Option<LoadGenerator>,

@@ -12,7 +12,7 @@ use curfew_host::plan::{AppPlan, SignalProfile};
 /// From the deadline of a stop until curfew leaves by force (1 s), and what its exit may take.
 const HARD: Duration = Duration::from_millis(1_250);
 /// Delay that a busy machine may add.
-pub(super) const NOISE: Duration = Duration::from_millis(500);
+pub(crate) const NOISE: Duration = Duration::from_millis(500);
 /// QUIT stops with so many times the grace.
 const QUIT_GRACES: u32 = 4;
 

@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::drill_report::{DrillReport, Finding, ScenarioResult, Verdict, millis};
-use super::error::DrillError;
-use super::evaluation::{NO_ANSWER, SLOW_START, evaluate};
-use super::observation::{Observation, ProcessExit};
-use super::runner::{Runner, StopMoment};
-use super::scenario::Scenario;
-use super::target::Target;
+use super::{
+    DrillError, DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SLOW_START, Scenario,
+    ScenarioResult, StopMoment, Target, Verdict, evaluate, millis,
+};
 use curfew_host::plan::ListenAddress;
 
 /// The number of moments of the start at which the app is stopped.

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use super::drill_report::{DrillReport, Finding, ScenarioResult, Severity, Verdict};
-use super::observation::LogRecord;
+use super::{DrillReport, Finding, LogRecord, ScenarioResult, Severity, Verdict};
 use curfew_host::text::sanitize;
 use curfew_host::text::table::aligned;
 
@@ -189,14 +188,14 @@ fn notable_lines(output: &[String]) -> impl Iterator<Item = &String> {
 }
 
 /// Returns the lines that explain why an app left: those from its error message on, or the last ones.
-pub(super) fn failure_lines(lines: &[String]) -> String {
+pub(crate) fn failure_lines(lines: &[String]) -> String {
     let message = lines.iter().position(|line| line.starts_with("error: "));
     let first = message.unwrap_or(lines.len().saturating_sub(FAILURE_LINES));
     lines.iter().skip(first).take(FAILURE_LINES).map(|line| log_line(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Formats a line for people: a record of the log without its braces.
-pub(super) fn log_line(line: &str) -> String {
+pub(crate) fn log_line(line: &str) -> String {
     let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
     let Some(record) = record.filter(|record| record.contains_key("level") && record.contains_key("message"))
     else {

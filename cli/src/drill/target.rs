@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use super::error::DrillError;
+use super::DrillError;
 use curfew_host::plan::{Route, RouteHost};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct Target {
 
 /// An address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     /// Host and port; a name is looked up.
     Tcp(String),
     /// Host and port with TLS; any certificate will do.
