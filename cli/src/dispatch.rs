@@ -7,9 +7,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
-use crate::commands::{check, control, drill, manual, run};
+use crate::commands::{check, control, drill, manual, new, run};
+use crate::kinds;
 use crate::print::print;
-use crate::{kinds, new};
 use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
 use curfew_host::server::{KindSet, built_in};
 use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
@@ -61,10 +61,10 @@ fn dispatch(output: &Output) -> ExitCode {
         Command::Drill(args) => drill::drill(output, &args),
         Command::Check(args) => check::check(output, &args),
         Command::Inspect(args) => check::inspect(output, &args),
-        Command::New(args) => new::command::new(output, &args),
+        Command::New(args) => new::new(output, &args),
         Command::Status(args) => control::status(output, &args),
         Command::Stop(args) => control::stop(output, &args),
-        Command::Reload(args) => control::reload(output, &args),
+        Command::Reload(args) => control::order(output, &args, "/reload"),
         Command::Restart(args) => control::restart(output, &args),
         Command::Schema => Ok(manual::schema(output)),
         Command::Completions { shell } => Ok(manual::completions(output, shell)),

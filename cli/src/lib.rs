@@ -9,7 +9,6 @@ mod commands;
 mod dispatch;
 mod drill;
 mod error;
-mod exit_code;
 mod help;
 mod kinds;
 pub mod new;

@@ -9,8 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::run;
 use crate::args::DrillArgs;
 use crate::drill::{
-    DrillConfig, DrillError, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text,
-    run_drill,
+    DrillConfig, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text, run_drill,
 };
 use crate::error::CliError;
 use crate::print::{open_result, print, write_result};
@@ -47,7 +46,7 @@ pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliEr
     let written = junit.map_or(Ok(()), |(path, file)| write_junit(report, path, file));
     if args.json {
         let document = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
-        let document = document.map_err(DrillError::system("make the document"))?;
+        let document = document.map_err(CliError::system("make the document"))?;
         print(output, Channel::Stdout, &format!("{}\n", sanitize::json(&document)));
     } else if drilled.is_ok() {
         report_text(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stdout, row));
@@ -67,12 +66,12 @@ fn config(args: &DrillArgs) -> Result<DrillConfig, CliError> {
             // A service manager passes its sockets to one process only; after its first stop they are gone.
             if let ListenAddress::Activated(name) = address {
                 let (component, name) = (component.name.clone(), name.clone());
-                return Err(DrillError::ActivatedSocket { component, name }.into());
+                return Err(CliError::ActivatedSocket { component, name });
             }
         }
     }
     let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
-    let program = std::env::current_exe().map_err(DrillError::system("find this program"))?;
+    let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
     let (arguments, clients) = (args.app.to_args(), args.clients.into());
     Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
 }
@@ -102,10 +101,10 @@ fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
             let _second = signals.wait();
         }
         // The processes of the drill die with this one.
-        hard_exit(CliError::Drill(DrillError::Interrupted).exit_code());
+        hard_exit(CliError::Interrupted.exit_code());
     };
     let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(wait);
-    thread.map(drop).map_err(CliError::Thread)
+    thread.map(drop).map_err(CliError::system("start a thread"))
 }
 
 /// Writes the progress line of a terminal, over the one before.

@@ -55,7 +55,7 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
         die_with(parent);
     }
     raise_descriptor_limit();
-    let mut signals = SignalSource::listen().map_err(CliError::Signals)?;
+    let mut signals = SignalSource::listen().map_err(CliError::system("listen to signals"))?;
     let format = args.log_format;
     let Some(prepared) = prepare_unless_signalled(output, args, &signals)? else {
         return Ok(ExitCode::CLEAN);
@@ -126,7 +126,10 @@ fn prepare_unless_signalled(
         // The receiver is gone if a signal came first.
         let _gone = sender.send(prepare(&output, args));
     };
-    std::thread::Builder::new().name("curfew-prepare".to_owned()).spawn(work).map_err(CliError::Thread)?;
+    std::thread::Builder::new()
+        .name("curfew-prepare".to_owned())
+        .spawn(work)
+        .map_err(CliError::system("start a thread"))?;
     loop {
         match prepared.recv_timeout(SIGNAL_POLL) {
             Ok(result) => return result.map(Some),

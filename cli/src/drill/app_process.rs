@@ -20,7 +20,8 @@ use nix::unistd::Pid;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::{DrillError, LogRecord};
+use super::LogRecord;
+use crate::error::CliError;
 use curfew_host::admin::{Status, client::ControlClient};
 
 /// The number of last lines that are kept.
@@ -128,10 +129,10 @@ impl AppProcess {
         mut command: Command,
         control_socket: PathBuf,
         interrupt: &Interrupt,
-    ) -> Result<Self, DrillError> {
+    ) -> Result<Self, CliError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let started = Instant::now();
-        let mut process = command.spawn().map_err(DrillError::system("start the app"))?;
+        let mut process = command.spawn().map_err(CliError::system("start the app"))?;
         let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
         let shared = Arc::new(SharedState::default());
         let app = Self {
@@ -172,7 +173,7 @@ impl AppProcess {
     }
 
     /// Returns the status of the app, or why the app does not return it.
-    pub(super) fn status(&self) -> Result<Result<Status, String>, DrillError> {
+    pub(super) fn status(&self) -> Result<Result<Status, String>, CliError> {
         let document = self.unless_interrupted(self.control.get("/status"))?;
         Ok(document.map_err(|error| error.to_string()).and_then(|document| {
             serde_json::from_str(&document).map_err(|error| format!("its status cannot be read: {error}"))
@@ -180,7 +181,7 @@ impl AppProcess {
     }
 
     /// Sends an order and waits until it is carried out. Returns the app's answer or refusal.
-    pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, DrillError> {
+    pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, CliError> {
         self.unless_interrupted(async {
             match timeout(within, self.control.post(target)).await {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -189,7 +190,7 @@ impl AppProcess {
         })
     }
 
-    fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, DrillError> {
+    fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, CliError> {
         let interrupted = async {
             while !self.interrupt.is_raised() {
                 tokio::time::sleep(INTERRUPT_POLL).await;
@@ -198,7 +199,7 @@ impl AppProcess {
         event_loop()?.block_on(async {
             tokio::select! {
                 done = work => Ok(done),
-                () = interrupted => Err(DrillError::Interrupted),
+                () = interrupted => Err(CliError::Interrupted),
             }
         })
     }
@@ -216,11 +217,11 @@ impl AppProcess {
         &self,
         until: Instant,
         mut find: impl FnMut(&ProcessState) -> Option<T>,
-    ) -> Result<Option<T>, DrillError> {
+    ) -> Result<Option<T>, CliError> {
         let mut state = self.shared.lock();
         loop {
             if self.interrupt.is_raised() {
-                return Err(DrillError::Interrupted);
+                return Err(CliError::Interrupted);
             }
             if let Some(found) = find(&state) {
                 return Ok(Some(found));
@@ -235,12 +236,12 @@ impl AppProcess {
     }
 
     /// Waits between two polls of the system. The end of the process cuts it short.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), DrillError> {
+    pub(super) fn pause(&self, time: Duration) -> Result<(), CliError> {
         self.wait(Instant::now() + time, |state| state.exit.map(drop)).map(drop)
     }
 
     /// Waits for the end of the process and of its streams.
-    pub(super) fn wait_for_end(&self, until: Instant) -> Result<Option<(ExitStatus, Instant)>, DrillError> {
+    pub(super) fn wait_for_end(&self, until: Instant) -> Result<Option<(ExitStatus, Instant)>, CliError> {
         let Some(exit) = self.wait(until, |state| state.exit)? else { return Ok(None) };
         // A process that it started can still hold the pipes open.
         self.wait(Instant::now() + REAP_TIMEOUT, |state| (state.ended_streams >= 2).then_some(()))?;
@@ -248,7 +249,7 @@ impl AppProcess {
     }
 
     /// Waits for the end of its process group, and returns whether it came: the system takes a moment to reap processes.
-    pub(super) fn group_is_gone(&self) -> Result<bool, DrillError> {
+    pub(super) fn group_is_gone(&self) -> Result<bool, CliError> {
         let gone = |_: &ProcessState| (killpg(self.pid, None) == Err(Errno::ESRCH)).then_some(());
         let is_gone = self.wait(Instant::now() + REAP_TIMEOUT, gone)?.is_some();
         self.is_gone.store(is_gone, SeqCst);
@@ -286,7 +287,7 @@ fn read_stream(
     shared: Arc<SharedState>,
     stream: Option<impl Read + Send + 'static>,
     is_log: bool,
-) -> Result<(), DrillError> {
+) -> Result<(), CliError> {
     let Some(stream) = stream else { return Ok(()) };
     spawn("drill-reader", move || {
         let mut stream = BufReader::new(stream);
@@ -308,14 +309,14 @@ fn read_stream(
 }
 
 /// Starts a thread.
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DrillError> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map(drop).map_err(DrillError::system("start a thread"))
+    thread.map(drop).map_err(CliError::system("start a thread"))
 }
 
 /// Returns an event loop for the thread that runs it.
-pub(crate) fn event_loop() -> Result<Runtime, DrillError> {
-    Builder::new_current_thread().enable_all().build().map_err(DrillError::system("make an event loop"))
+pub(crate) fn event_loop() -> Result<Runtime, CliError> {
+    Builder::new_current_thread().enable_all().build().map_err(CliError::system("make an event loop"))
 }
 
 #[cfg(test)]
@@ -401,6 +402,6 @@ mod tests {
         let app = start("sleep 1000", &interrupt);
         assert!(matches!(app.wait(Instant::now(), |state| state.exit), Ok(None)));
         assert!(!interrupt.raise());
-        assert!(matches!(app.wait_for_end(soon()), Err(DrillError::Interrupted)));
+        assert!(matches!(app.wait_for_end(soon()), Err(CliError::Interrupted)));
     }
 }

@@ -28,9 +28,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    DrillError, Endpoint, RejectionWindow, RequestCounts, RequestLog, RequestOutcome, SentRequest, Target,
-    event_loop, spawn,
+    Endpoint, RejectionWindow, RequestCounts, RequestLog, RequestOutcome, SentRequest, Target, event_loop,
+    spawn,
 };
+use crate::error::CliError;
 
 /// Time between an answer and the next request: it keeps the app busy, and the machine from running out of ports.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -75,7 +76,7 @@ impl LoadTarget {
 
 impl LoadGenerator {
     /// Starts so many clients for each target, half of them with a new connection for each request.
-    pub(super) fn start(targets: &[Target], clients: usize) -> Result<Self, DrillError> {
+    pub(super) fn start(targets: &[Target], clients: usize) -> Result<Self, CliError> {
         let targets =
             targets.iter().map(|target| LoadTarget { target: target.clone(), log: Mutex::default() });
         let load = Arc::new(Load {

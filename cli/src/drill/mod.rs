@@ -5,13 +5,12 @@
 //!
 //! Invariant: the drill is a client of our own binary. It knows the app only by its exit status, its log, its report, its
 //! control socket and its answers, as any operator does. No process that it starts outlives it. A signal ends every wait
-//! with `DrillError::Interrupted`.
+//! with `CliError::Interrupted`.
 //!
 //! How an app runs does not belong here, nor do the arguments of `curfew drill`.
 
 mod app_process;
 mod drill_report;
-mod error;
 mod evaluation;
 mod failing_peer;
 mod junit;
@@ -29,7 +28,6 @@ pub(crate) use app_process::{AppProcess, Interrupt, ProcessState, event_loop, sp
 pub(crate) use drill_report::{
     DrillReport, Finding, GraceUse, REPORT_BUG, ScenarioResult, Severity, Verdict, millis,
 };
-pub(crate) use error::DrillError;
 pub(crate) use evaluation::{NO_ANSWER, SLOW_START, evaluate};
 pub(crate) use junit::junit_xml;
 pub(crate) use load_generator::LoadGenerator;

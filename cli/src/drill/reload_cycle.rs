@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{DrillError, Finding, REPORT_BUG, RejectionWindow, RunningApp};
+use super::{Finding, REPORT_BUG, RejectionWindow, RunningApp};
+use crate::error::CliError;
 
 /// How long the app may take to release resources.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ impl Resources {
 
 impl RunningApp<'_> {
     /// Carries out the scenario, up to the stop.
-    pub(super) fn run_reload_cycle(&mut self, with_load: bool) -> Result<(), DrillError> {
+    pub(super) fn run_reload_cycle(&mut self, with_load: bool) -> Result<(), CliError> {
         self.restart_all()?;
         if with_load {
             self.reload_with_load()?;
@@ -68,7 +69,7 @@ impl RunningApp<'_> {
     }
 
     /// Reloads and restarts under load, and checks whether the load itself has left descriptors open.
-    fn reload_with_load(&mut self) -> Result<(), DrillError> {
+    fn reload_with_load(&mut self) -> Result<(), CliError> {
         let before = self.wait_until_stable(Resources::default(), STABLE_POLLS)?;
         self.start_load()?;
         self.reload()?;
@@ -97,7 +98,7 @@ impl RunningApp<'_> {
     }
 
     /// Reloads the manifest without a change, which must replace no component.
-    fn reload(&mut self) -> Result<(), DrillError> {
+    fn reload(&mut self) -> Result<(), CliError> {
         if self.runner.config.plan.manifest.is_none() {
             let text = "a reload was not tried: there is no manifest to read again";
             self.add_finding(Finding::note("no-manifest", text));
@@ -124,7 +125,7 @@ impl RunningApp<'_> {
     }
 
     /// Replaces each component by a fresh generation, as a new build of it would.
-    fn restart_all(&mut self) -> Result<(), DrillError> {
+    fn restart_all(&mut self) -> Result<(), CliError> {
         for name in self.runner.config.plan.components.iter().map(|component| &component.name) {
             if self.process.has_ended() {
                 return Ok(());
@@ -151,7 +152,7 @@ impl RunningApp<'_> {
     }
 
     /// Returns the newest generation of each component; `None` if the app does not return its status.
-    fn newest_generations(&mut self) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
+    fn newest_generations(&mut self) -> Result<Option<BTreeMap<String, u64>>, CliError> {
         let Some(status) = self.status()? else { return Ok(None) };
         let mut newest = BTreeMap::new();
         for component in status.components {
@@ -163,7 +164,7 @@ impl RunningApp<'_> {
 
     /// Waits until only the newest generations are left, and then until the counts are within `limit` or the same in so many
     /// polls. Returns the counts.
-    fn wait_until_stable(&mut self, limit: Resources, stable_polls: u32) -> Result<Resources, DrillError> {
+    fn wait_until_stable(&mut self, limit: Resources, stable_polls: u32) -> Result<Resources, CliError> {
         let end = Instant::now() + RELEASE_TIMEOUT + self.own_times();
         let components = self.runner.config.plan.components.len();
         // Older generations end within their grace; their descriptors and threads are gone soon after that.

@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
-    AppProcess, AppReport, DrillError, Finding, Interrupt, LoadGenerator, LogRecord, NO_ANSWER, NOISE,
-    Observation, ProcessExit, ProcessState, REPORT_BUG, RejectionWindow, Scenario, Target, failing_peer,
-    failure_lines,
+    AppProcess, AppReport, Finding, Interrupt, LoadGenerator, LogRecord, NO_ANSWER, NOISE, Observation,
+    ProcessExit, ProcessState, REPORT_BUG, RejectionWindow, Scenario, Target, failing_peer, failure_lines,
 };
+use crate::error::CliError;
 use crate::kinds::kinds;
 use curfew_host::admin::Status;
 use curfew_host::plan::{ListenAddress, Plan};
@@ -90,14 +90,14 @@ pub(crate) struct RunningApp<'a> {
 
 impl Runner {
     /// Creates the folder of the drill's files.
-    pub(crate) fn new(config: DrillConfig, interrupt: Interrupt) -> Result<Self, DrillError> {
+    pub(crate) fn new(config: DrillConfig, interrupt: Interrupt) -> Result<Self, CliError> {
         let folder = tempfile::Builder::new().prefix("curfew-drill-").tempdir();
-        let folder = folder.map_err(DrillError::system("make a folder for temporary files"))?;
+        let folder = folder.map_err(CliError::system("make a folder for temporary files"))?;
         let peer = config.plan.peer_name();
         Ok(Self { config, interrupt, folder, peer })
     }
 
-    pub(super) fn run(&self, scenario: Scenario, with_load: bool) -> Result<Observation, DrillError> {
+    pub(super) fn run(&self, scenario: Scenario, with_load: bool) -> Result<Observation, CliError> {
         match scenario {
             Scenario::Peer => self.run_peer(with_load),
             Scenario::Reload => self.run_reload(with_load),
@@ -108,7 +108,7 @@ impl Runner {
     }
 
     /// Stops the running app by a signal.
-    fn run_signal(&self, scenario: Scenario, with_load: bool) -> Result<Observation, DrillError> {
+    fn run_signal(&self, scenario: Scenario, with_load: bool) -> Result<Observation, CliError> {
         let mut app = self.start(scenario, &[])?;
         if with_load {
             app.start_load()?;
@@ -128,7 +128,7 @@ impl Runner {
     }
 
     /// Returns when the app began to stop: on a busy machine that is later than the signal.
-    fn stop_logged(&self, app: &RunningApp, stop_at: Instant) -> Result<Instant, DrillError> {
+    fn stop_logged(&self, app: &RunningApp, stop_at: Instant) -> Result<Instant, CliError> {
         let until = stop_at + app.run.scenario.exit_bound(&self.config.plan.app);
         let logged = app.process.wait(until, |state| match state.exit {
             Some((_, at)) => Some(at),
@@ -142,7 +142,7 @@ impl Runner {
         &self,
         moment: StopMoment,
         targets: &[Target],
-    ) -> Result<Observation, DrillError> {
+    ) -> Result<Observation, CliError> {
         let load =
             (!targets.is_empty()).then(|| LoadGenerator::start(targets, self.config.clients)).transpose()?;
         let process = self.spawn_app(&[])?;
@@ -156,11 +156,11 @@ impl Runner {
         app.observe_end(Some(stop_at), RejectionWindow::DuringStart(stop_at))
     }
 
-    fn run_peer(&self, with_load: bool) -> Result<Observation, DrillError> {
+    fn run_peer(&self, with_load: bool) -> Result<Observation, CliError> {
         let file = self.folder.path().join("drill-peer.wasm");
         let bytes = failing_peer::component(if with_load { PEER_LOADED } else { PEER_IDLE });
         let written = bytes.map_err(std::io::Error::other).and_then(|bytes| std::fs::write(&file, bytes));
-        written.map_err(|cause| DrillError::Write { path: file.clone(), cause })?;
+        written.map_err(|cause| CliError::Write { path: file.clone(), cause })?;
         let mut app = self.start(Scenario::Peer, &["--drill-peer".into(), file.into()])?;
         app.run.peer = Some(self.peer.clone());
         if with_load {
@@ -180,7 +180,7 @@ impl Runner {
         app.observe_end(stop_at, window)
     }
 
-    fn run_reload(&self, with_load: bool) -> Result<Observation, DrillError> {
+    fn run_reload(&self, with_load: bool) -> Result<Observation, CliError> {
         let mut app = self.start(Scenario::Reload, &[])?;
         app.run_reload_cycle(with_load)?;
         let stop_at = app.stop();
@@ -188,7 +188,7 @@ impl Runner {
     }
 
     /// Starts the app and waits until all components have started.
-    fn start(&self, scenario: Scenario, more_arguments: &[OsString]) -> Result<RunningApp<'_>, DrillError> {
+    fn start(&self, scenario: Scenario, more_arguments: &[OsString]) -> Result<RunningApp<'_>, CliError> {
         let process = self.spawn_app(more_arguments)?;
         let until = process.started + START_TIMEOUT;
         let started = process.wait(until, |state| {
@@ -206,7 +206,7 @@ impl Runner {
                 if !status.success() && !is_finished() {
                     let output = failure_lines(&process.read(ProcessState::last_lines));
                     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-                    return Err(DrillError::CannotStart { code, output });
+                    return Err(CliError::CannotStart { code, output });
                 }
                 // The app had nothing more to do: there is nothing to stop, and no fault.
                 None
@@ -214,7 +214,7 @@ impl Runner {
             None => {
                 let lines = failure_lines(&process.read(ProcessState::last_lines));
                 let output = format!("{lines}\nit has not started within {} s", START_TIMEOUT.as_secs());
-                return Err(DrillError::CannotStart { code: 1, output });
+                return Err(CliError::CannotStart { code: 1, output });
             }
         };
         let run = Observation { scenario, startup, ..Observation::default() };
@@ -227,7 +227,7 @@ impl Runner {
         record.is("app started", "") || record.is("component started", &self.peer)
     }
 
-    fn spawn_app(&self, more_arguments: &[OsString]) -> Result<AppProcess, DrillError> {
+    fn spawn_app(&self, more_arguments: &[OsString]) -> Result<AppProcess, CliError> {
         let (report, control) = (self.report_file(), self.control_socket());
         let mut command = Command::new(&self.config.program);
         command.arg("run").args(&self.config.arguments).args(more_arguments);
@@ -276,7 +276,7 @@ impl RunningApp<'_> {
     }
 
     /// Returns the status of the app. `None` if the app does not return it, which is a finding unless it has ended.
-    pub(super) fn status(&mut self) -> Result<Option<Status>, DrillError> {
+    pub(super) fn status(&mut self) -> Result<Option<Status>, CliError> {
         let error = match self.process.status()? {
             Ok(status) => return Ok(Some(status)),
             Err(error) => error,
@@ -290,7 +290,7 @@ impl RunningApp<'_> {
     }
 
     /// Starts the load, and waits until the targets answer.
-    pub(super) fn start_load(&mut self) -> Result<(), DrillError> {
+    pub(super) fn start_load(&mut self) -> Result<(), CliError> {
         let Some(targets) = self.targets()? else { return Ok(()) };
         let clients = self.runner.config.clients;
         let load = LoadGenerator::start(&targets, clients)?;
@@ -315,7 +315,7 @@ impl RunningApp<'_> {
 
     /// Returns the named targets, or the first address of each component that handles HTTP with its first route. `None` if
     /// the app does not return its status, which is a finding unless it has ended.
-    fn targets(&mut self) -> Result<Option<Vec<Target>>, DrillError> {
+    fn targets(&mut self) -> Result<Option<Vec<Target>>, CliError> {
         if !self.runner.config.targets.is_empty() {
             return Ok(Some(self.runner.config.targets.clone()));
         }
@@ -336,11 +336,7 @@ impl RunningApp<'_> {
     }
 
     /// Waits for the end of the app, kills it if it is long overdue, and completes the observation.
-    fn observe_end(
-        self,
-        stop_at: Option<Instant>,
-        window: RejectionWindow,
-    ) -> Result<Observation, DrillError> {
+    fn observe_end(self, stop_at: Option<Instant>, window: RejectionWindow) -> Result<Observation, CliError> {
         let Self { runner, process, load, mut run } = self;
         let bound =
             run.scenario.exit_bound(&runner.config.plan.app).saturating_add(NOISE).saturating_add(OVERTIME);

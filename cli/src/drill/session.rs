@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    DrillError, DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SLOW_START, Scenario,
-    ScenarioResult, StopMoment, Target, Verdict, evaluate, millis,
+    DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SLOW_START, Scenario, ScenarioResult,
+    StopMoment, Target, Verdict, evaluate, millis,
 };
+use crate::error::CliError;
 use curfew_host::plan::ListenAddress;
 
 /// The number of moments of the start at which the app is stopped.
@@ -21,7 +22,7 @@ pub(crate) fn run_drill(
     runner: &Runner,
     scenarios: &[Scenario],
     mut progress: impl FnMut(usize, usize, &str),
-) -> Result<DrillReport, DrillError> {
+) -> Result<DrillReport, CliError> {
     let began = Instant::now();
     let app = &runner.config.plan.app;
     let mut session = Session {
@@ -146,7 +147,7 @@ impl Session<'_> {
         (scenario == Scenario::Quit && self.results.iter().any(overran)).then_some(Skip::Because(reason))
     }
 
-    fn run(&mut self, result: &mut ScenarioResult) -> Result<(), DrillError> {
+    fn run(&mut self, result: &mut ScenarioResult) -> Result<(), CliError> {
         let plan = &self.runner.config.plan;
         if result.scenario == Scenario::Start {
             let targets = if result.load { self.early_targets().to_vec() } else { Vec::new() };
@@ -162,7 +163,7 @@ impl Session<'_> {
         let run = match self.runner.run(result.scenario, result.load) {
             Ok(run) => run,
             // The app started before: a failed start is a finding.
-            Err(error @ DrillError::CannotStart { .. }) if !self.startup.is_zero() => {
+            Err(error @ CliError::CannotStart { .. }) if !self.startup.is_zero() => {
                 result.fail(Finding::failure("cannot-start", error.to_string()));
                 return Ok(());
             }

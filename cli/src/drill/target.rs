@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use super::DrillError;
+use crate::error::CliError;
 use curfew_host::plan::{Route, RouteHost};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub(crate) enum Endpoint {
 
 impl Target {
     /// Parses a URL of the command line.
-    pub(crate) fn parse(url: &str) -> Result<Self, DrillError> {
-        let wrong = |reason| DrillError::LoadUrl { url: url.to_owned(), reason };
+    pub(crate) fn parse(url: &str) -> Result<Self, CliError> {
+        let wrong = |reason| CliError::LoadUrl { url: url.to_owned(), reason };
         if let Some(path) = url.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::new(url, Endpoint::Unix(path.into()), "localhost", "/"));
         }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(Target::parse("https://[::1]").unwrap().endpoint, Endpoint::Tls("[::1]:443".into()));
         assert_eq!(Target::parse("unix:/run/a.sock").unwrap().endpoint, Endpoint::Unix("/run/a.sock".into()));
         for wrong in ["", "unix:", "127.0.0.1:80", "ftp://a", "/path", "http://", "http:// a", "tcp://a:1"] {
-            assert!(matches!(Target::parse(wrong), Err(DrillError::LoadUrl { .. })), "{wrong:?}");
+            assert!(matches!(Target::parse(wrong), Err(CliError::LoadUrl { .. })), "{wrong:?}");
         }
     }
 
