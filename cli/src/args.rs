@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -36,10 +36,23 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Load and validate all components without starting any
     #[command(after_help = help::CHECK)]
-    Check(CheckArgs),
+    Check {
+        /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
+        manifest: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Describe one component and what it needs
     #[command(after_help = help::CHECK)]
-    Inspect(InspectArgs),
+    Inspect {
+        /// The component
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Create a project for a component, with a hook, a test and a CI recipe
     #[command(after_help = help::NEW)]
     New(NewArgs),
@@ -57,7 +70,13 @@ pub(crate) enum Command {
     Reload(ControlArgs),
     /// Restart a component of a running app
     #[command(after_help = help::RESTART)]
-    Restart(RestartArgs),
+    Restart {
+        /// The component
+        #[arg(value_name = "COMPONENT", value_parser = component_name)]
+        component: String,
+        #[command(flatten)]
+        app: ControlArgs,
+    },
     /// Print the JSON Schema of a manifest, for editors
     #[command(after_help = help::SCHEMA)]
     Schema,
@@ -70,7 +89,14 @@ pub(crate) enum Command {
     },
     /// Print a page of the manual
     #[command(after_help = help::MAN)]
-    Man(ManArgs),
+    Man {
+        /// The command that the page is for [default: curfew as a whole]
+        #[arg(value_name = "COMMAND", conflicts_with = "out")]
+        command: Option<String>,
+        /// Write all pages into this folder, and print their names
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -120,15 +146,6 @@ pub(crate) struct StopArgs {
     /// Stop the app without its drain-delay, or a component without its grace
     #[arg(long)]
     pub(crate) now: bool,
-    #[command(flatten)]
-    pub(crate) app: ControlArgs,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RestartArgs {
-    /// The component
-    #[arg(value_name = "COMPONENT", value_parser = component_name)]
-    pub(crate) component: String,
     #[command(flatten)]
     pub(crate) app: ControlArgs,
 }
@@ -187,25 +204,6 @@ pub(crate) struct DrillArgs {
     pub(crate) app: AppArgs,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
-    pub(crate) manifest: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The component
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// The app that `run` and `drill` run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppArgs {
@@ -221,15 +219,22 @@ pub(crate) struct AppArgs {
     pub(crate) times: TimeArgs,
 }
 
-impl AppArgs {
-    /// Returns these arguments for `curfew run`, without those of the component.
-    pub(crate) fn to_args(&self) -> Vec<OsString> {
-        let mut all: Vec<OsString> = self.paths.iter().map(|path| path.clone().into_os_string()).collect();
+impl DrillArgs {
+    /// Returns the arguments of the app as they were written, for `curfew run`, without those of the component.
+    pub(crate) fn of_app(matches: &ArgMatches) -> Vec<OsString> {
+        let raw = |id: &str| matches.get_raw(id).into_iter().flatten();
+        let mut all: Vec<OsString> = raw("paths").map(OsString::from).collect();
         if all.is_empty() {
             all.push(DEFAULT_MANIFEST.into());
         }
-        all.extend(self.single_file.to_args());
-        all.extend(self.times.to_args());
+        for id in ["listen", "env", "dir", "allow_outbound_http", "grace", "fail_grace", "drain_delay"] {
+            all.extend(raw(id).map(|value| {
+                let mut arg = OsString::from(format!("--{}=", id.replace('_', "-")));
+                arg.push(value);
+                arg
+            }));
+        }
+        all.extend(matches.get_flag("allow_net").then(|| "--allow-net".into()));
         all
     }
 }
@@ -254,23 +259,6 @@ impl TimeArgs {
         let Self { grace, fail_grace, drain_delay } = *self;
         Overrides { grace, fail_grace, drain_delay, ..Overrides::default() }
     }
-
-    fn to_args(self) -> Vec<OsString> {
-        let times =
-            [("--grace", self.grace), ("--fail-grace", self.fail_grace), ("--drain-delay", self.drain_delay)];
-        let given = times.into_iter().filter_map(|(flag, time)| Some((flag, time?)));
-        given.map(|(flag, time)| format!("{flag}={}ms", time.as_millis()).into()).collect()
-    }
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ManArgs {
-    /// The command that the page is for [default: curfew as a whole]
-    #[arg(value_name = "COMMAND", conflicts_with = "out")]
-    pub(crate) command: Option<String>,
-    /// Write all pages into this folder, and print their names
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) out: Option<PathBuf>,
 }
 
 /// Grants of a single `.wasm` file, in the syntax of `wasmtime run`. In a manifest they are keys.
@@ -294,19 +282,14 @@ pub(crate) struct SingleFileArgs {
     pub(crate) allow_outbound_http: Vec<Origin>,
 }
 
-/// An environment variable on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Variable {
-    name: String,
-    /// `None` if this process does not have it either.
-    value: Option<String>,
-}
+/// An environment variable with its value; `None` if this process does not have it either.
+type Variable = (String, Option<String>);
 
 impl SingleFileArgs {
     /// Returns the grants for a plan, with the arguments of the component.
     pub(crate) fn into_bare(self, args: Vec<String>) -> Bare {
         let mut env: Vec<(String, String)> = Vec::with_capacity(self.env.len());
-        for Variable { name, value } in self.env {
+        for (name, value) in self.env {
             // The last value wins, as in a shell.
             env.retain(|(other, _)| *other != name);
             env.extend(value.map(|value| (name, value)));
@@ -319,25 +302,6 @@ impl SingleFileArgs {
             allow_net: self.allow_net,
             outbound_http: self.allow_outbound_http,
         }
-    }
-
-    /// Returns these arguments for `curfew run`.
-    pub(crate) fn to_args(&self) -> Vec<OsString> {
-        let listen = self.listen.iter().map(|address| format!("--listen={address}").into());
-        let env = self.env.iter().filter_map(|variable| {
-            let Variable { name, value } = variable;
-            Some(format!("--env={name}={}", value.as_ref()?).into())
-        });
-        let dirs = self.dir.iter().map(|dir| {
-            let mut arg = OsString::from("--dir=");
-            arg.push(&dir.host);
-            arg.push(format!("::{}", dir.guest));
-            arg
-        });
-        let net = self.allow_net.then(|| "--allow-net".into());
-        let origins =
-            self.allow_outbound_http.iter().map(|origin| format!("--allow-outbound-http={origin}").into());
-        listen.chain(env).chain(dirs).chain(net).chain(origins).collect()
     }
 }
 
@@ -367,10 +331,8 @@ fn with_hint(AddressError { reason, hint }: AddressError) -> String {
 }
 
 fn component_name(text: &str) -> Result<String, String> {
-    match is_component_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err("this cannot be the name of a component".to_owned()),
-    }
+    let name = is_component_name(text).then(|| text.to_owned());
+    name.ok_or_else(|| "this cannot be the name of a component".to_owned())
 }
 
 fn scenario(text: &str) -> Result<Scenario, String> {
@@ -398,7 +360,7 @@ fn variable(text: &str) -> Result<Variable, String> {
     if name.is_empty() {
         return Err("the name is missing".to_owned());
     }
-    Ok(Variable { name: name.to_owned(), value })
+    Ok((name.to_owned(), value))
 }
 
 fn dir(text: &str) -> Result<DirGrant, String> {
@@ -444,7 +406,7 @@ mod tests {
 
     #[test]
     fn variables_have_a_value_or_the_one_of_this_process() {
-        let read = |text: &str| variable(text).map(|variable| (variable.name, variable.value));
+        let read = variable;
         let set = |name: &str, value: &str| Ok((name.to_owned(), Some(value.to_owned())));
         assert_eq!(read("A=b=c"), set("A", "b=c"));
         assert_eq!(read("A="), set("A", ""));

@@ -1,5 +1,4 @@
-//! Errors of the commands, and the one table of the exit codes that they leave with. The exit code of an app that ran is in
-//! `curfew_host::teardown` (`exit_code`), which also says what each code means.
+//! Errors of the commands, and their exit codes: the one table. That of an app that ran is in `curfew_host::teardown`.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +18,6 @@ pub(crate) enum CliError {
     /// The manifest or the files are invalid, or cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The app could not run.
     #[error(transparent)]
     App(#[from] AppError),
     /// A running app could not be reached, or refused.
@@ -28,16 +26,13 @@ pub(crate) enum CliError {
     /// There is no such project, or it cannot be written.
     #[error(transparent)]
     New(#[from] NewError),
-    /// The arguments contradict each other.
     #[error("{0}")]
     Usage(&'static str),
-    /// The cache cannot be used.
     #[error("{0}\nhint: name another folder with --cache, or compile each time with --no-cache")]
     Cache(String),
     /// A result cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
     Write { path: PathBuf, cause: io::Error },
-    /// There is no such command.
     #[error("curfew has no command {0:?}\nhint: `curfew --help` lists them")]
     NoCommand(String),
     /// The system refused something.
@@ -55,10 +50,8 @@ pub(crate) enum CliError {
          differs in `listen`, for instance `listen = [\"127.0.0.1:0\"]`"
     )]
     ActivatedSocket { component: String, name: String },
-    /// A URL of `--load` is invalid.
     #[error("--load {url:?}: {reason}")]
     LoadUrl { url: String, reason: &'static str },
-    /// A signal ended the drill.
     #[error("interrupted: the app was killed, the drill is not over")]
     Interrupted,
 }

@@ -14,8 +14,7 @@ pub(crate) fn print(output: &Output, channel: Channel, text: &str) {
     output.host(channel).push(text.as_bytes().to_vec());
 }
 
-/// Opens a file before the work whose result it gets, so that an unwritable path is an error at once. A pipe without a
-/// reader is refused, not waited for.
+/// Opens a file before the work whose result it gets. A pipe without a reader is refused, not waited for.
 pub(crate) fn open_result(path: &Path) -> Result<File, CliError> {
     let open = File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(path);
     open.map_err(|cause| CliError::Write { path: path.to_owned(), cause })

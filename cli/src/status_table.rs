@@ -1,7 +1,5 @@
-//! The status of an app as text: its state, the components that it waits for while it stops, and a row for each
-//! component.
-//!
-//! Invariant: text of the app or of a guest stays on its line and is harmless to a terminal.
+//! The status of an app as text: its state, the components that it waits for while it stops, a row for each component.
+//! Text of the app or of a guest stays on its line and is harmless to a terminal.
 
 use std::time::Duration;
 
@@ -16,7 +14,6 @@ const HEAD: [&str; 9] =
 /// The columns of numbers, which are aligned right.
 const NUMBERS: [bool; 9] = [false, false, false, true, true, true, true, true, false];
 
-/// Returns the whole text.
 pub(crate) fn status_text(status: &Status) -> String {
     let mut text = format!("{}\n", one_line(&head(status)));
     for line in remarks(status) {
@@ -41,7 +38,6 @@ fn head(status: &Status) -> String {
     format!("{app}: {state}{left}, up {}, process {pid}, curfew {version}", elapsed(status.uptime_ms))
 }
 
-/// Returns the lines between head and table.
 fn remarks(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     if status.level == "running" {

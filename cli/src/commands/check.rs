@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::run;
-use crate::args::{CheckArgs, InspectArgs};
 use crate::error::CliError;
 use crate::kinds;
 use crate::print::print;
@@ -24,17 +23,17 @@ use curfew_host::teardown::{ExitCode, HARD_RESERVE, reserves};
 use curfew_host::text::units::format_duration;
 
 /// Checks a manifest with all its components, and prints each error, not just the first.
-pub(crate) fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
-    let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Result<ExitCode, CliError> {
+    let manifest = manifest.unwrap_or(Path::new(DEFAULT_MANIFEST));
     if is_wasm(manifest) {
-        return inspect(output, &InspectArgs { file: manifest.to_owned(), json: args.json });
+        return inspect(output, manifest, json);
     }
     let plan = Plan::from_manifest(manifest)?;
     let waves = Waves::new(&plan);
     let (components, errors) = load(&plan, &waves, |loaded, plan| loaded.check_plan(plan))?;
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
-    if args.json {
+    if json {
         let value = json!({
             "app": plan.app.name,
             "components": components.iter().map(ComponentDescription::json).collect::<Vec<_>>(),
@@ -76,14 +75,14 @@ fn is_wasm(path: &Path) -> bool {
         && start == *b"\0asm"
 }
 
-pub(crate) fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError> {
-    let plan = Plan::from_files(std::slice::from_ref(&args.file), &Bare::default())?;
+pub(crate) fn inspect(output: &Output, file: &Path, json: bool) -> Result<ExitCode, CliError> {
+    let plan = Plan::from_files(&[file.to_owned()], &Bare::default())?;
     let (components, errors) = load(&plan, &Waves::new(&plan), |_, _| Ok(()))?;
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
     for description in &components {
-        let text = if args.json { format!("{:#}\n", description.json()) } else { description.text() };
+        let text = if json { format!("{:#}\n", description.json()) } else { description.text() };
         print(output, Channel::Stdout, &text);
     }
     Ok(ExitCode::CLEAN)
@@ -118,11 +117,9 @@ fn load<'a>(
     Ok((descriptions, errors))
 }
 
-/// A component that can run.
 struct ComponentDescription<'a> {
     plan: &'a ComponentPlan,
     loaded: Loaded,
-    /// True if another component waits until it is ready.
     is_waited_for: bool,
     warnings: Vec<String>,
 }
@@ -185,7 +182,6 @@ impl ComponentDescription<'_> {
         format!("{}: {}\n{lines}", plan.name, plan.source.display())
     }
 
-    /// Returns whether it is restarted when it has ended, and when it has failed.
     fn restarts(&self) -> (bool, bool) {
         let on_failure = self.plan.resolve(&self.loaded.defaults).on_failure;
         (self.plan.on_exit == OnEnd::Restart, on_failure == OnEnd::Restart)
@@ -279,15 +275,12 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
     stray.chain(of_hook.filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned())).collect()
 }
 
-/// The waves of an app's start and of its stop. The times are bounds that hold whatever a component does; they count
-/// from the cause of the stop.
+/// The waves of a start and of a stop. The times count from the cause of the stop, and bound whatever a component does.
 struct Waves {
-    /// Components that start together.
     start: Vec<Vec<String>>,
     stop: Vec<StopWave>,
 }
 
-/// Components that stop together.
 struct StopWave {
     components: Vec<String>,
     /// The time that the wave has if the earlier waves use all of theirs.
@@ -363,7 +356,6 @@ impl Waves {
     }
 }
 
-/// Returns a duration as JSON has it.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::args::{ControlArgs, RestartArgs, StatusArgs, StopArgs};
+use crate::args::{ControlArgs, StatusArgs, StopArgs};
 use crate::error::CliError;
 use crate::print::print;
 use crate::status_table::status_text;
@@ -18,7 +18,7 @@ use curfew_host::text::sanitize;
 
 /// Time between two documents of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long `--watch` waits for a slow reader before it skips a document.
+/// Longest wait of `--watch` for a slow reader before it skips a document.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
@@ -48,11 +48,6 @@ pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliErro
     }
 }
 
-pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.app, &format!("/restart?component={}", args.component))
-}
-
-/// Sends an order, and prints the answer when it is carried out.
 pub(crate) fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
     block_on(app, async |client| {
         let done = client.post(target).await?;
@@ -112,8 +107,7 @@ fn format_status(document: &str, json: bool) -> Result<String, ControlClientErro
     Ok(status_text(&status))
 }
 
-/// Returns the path of the socket: that of `--control`, or that of the manifest. A manifest that is invalid elsewhere will
-/// do: the app still runs with an earlier version of it.
+/// Returns the path of the socket. A manifest that is invalid elsewhere will do: the app runs with an earlier version.
 fn control_path(app: &ControlArgs) -> Result<PathBuf, ControlClientError> {
     if let Some(path) = &app.control {
         return Ok(path.clone());

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use clap::ArgMatches;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -19,12 +20,15 @@ use curfew_host::supervisor::hard_exit;
 use curfew_host::teardown::ExitCode;
 use curfew_host::text::sanitize;
 
-/// Holds a drill and returns the code that the process leaves with.
-pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn drill(
+    output: &Output,
+    args: &DrillArgs,
+    matches: Option<&ArgMatches>,
+) -> Result<ExitCode, CliError> {
     let interrupt = Interrupt::default();
     // Before any file is opened, which can take for ever.
     listen_for_signals(interrupt.clone())?;
-    let config = config(args)?;
+    let config = config(args, matches)?;
     let app = config.plan.app.name.clone();
     let junit = args.junit.as_ref().map(open_junit).transpose()?;
     interrupt.set_handled(true);
@@ -56,7 +60,7 @@ pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliEr
     written.map(|()| code)
 }
 
-fn config(args: &DrillArgs) -> Result<DrillConfig, CliError> {
+fn config(args: &DrillArgs, matches: Option<&ArgMatches>) -> Result<DrillConfig, CliError> {
     let guest_arguments = args.app.args.clone();
     let bare = args.app.single_file.clone().into_bare(guest_arguments.clone());
     let mut plan = run::plan(&args.app.paths, &bare)?;
@@ -72,7 +76,7 @@ fn config(args: &DrillArgs) -> Result<DrillConfig, CliError> {
     }
     let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
     let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
-    let (arguments, clients) = (args.app.to_args(), args.clients.into());
+    let (arguments, clients) = (matches.map(DrillArgs::of_app).unwrap_or_default(), args.clients.into());
     Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
 }
 
@@ -91,8 +95,7 @@ fn write_junit(report: &DrillReport, path: &Path, file: File) -> Result<(), CliE
     written.map_err(|cause| CliError::Write { path: path.to_owned(), cause })
 }
 
-/// Waits for the signals that end a drill, on a thread of its own: they are blocked in all threads. If the drill does not
-/// handle the interrupt, the first signal ends the process.
+/// Waits for the signals that end a drill: all threads block them. The first one ends a process that does not handle it.
 fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
@@ -100,7 +103,6 @@ fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
         if signals.wait().is_ok() && interrupt.raise() {
             let _second = signals.wait();
         }
-        // The processes of the drill die with this one.
         hard_exit(CliError::Interrupted.exit_code());
     };
     let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(wait);

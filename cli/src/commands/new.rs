@@ -7,7 +7,6 @@ use crate::{args::NewArgs, error::CliError, print::print};
 use curfew_host::output::{Channel, Output};
 use curfew_host::teardown::ExitCode;
 
-/// Writes the project and says what to do next.
 pub(crate) fn new(output: &Output, args: &NewArgs) -> Result<ExitCode, CliError> {
     let template = find(args.lang, args.kind, args.is_async)?;
     create(Path::new("."), &args.name, template)?;

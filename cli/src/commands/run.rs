@@ -25,11 +25,11 @@ use curfew_host::supervisor::{
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// How long the last lines may take to be written.
+/// Longest time to write the last lines.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
-/// How long the end of the process may take when all components have ended.
+/// Longest time from the end of all components to that of the process.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often a wait checks for signals.
+/// Interval at which a wait checks for signals.
 const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
 /// The running app, for writer threads that die.
@@ -49,7 +49,6 @@ struct Prepared {
     report: Option<(PathBuf, File)>,
 }
 
-/// Runs the app and returns the code that the process leaves with.
 pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if let Some(parent) = args.leave_with {
         die_with(parent);
@@ -123,7 +122,6 @@ fn prepare_unless_signalled(
     let (sender, prepared) = mpsc::channel();
     let output = output.clone();
     let work = move || {
-        // The receiver is gone if a signal came first.
         let _gone = sender.send(prepare(&output, args));
     };
     std::thread::Builder::new()
@@ -177,7 +175,6 @@ fn write_report(report: &Report, path: &Path, file: File) {
     }
 }
 
-/// Returns the plan of the paths on the command line.
 pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
     let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
@@ -195,7 +192,6 @@ pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     }
 }
 
-/// Returns whether a file is of a kind that has a default address.
 fn has_default_address(file: &Path) -> bool {
     let kinds = kinds::kinds().into_iter().filter(|kind| kind.has_default_address);
     let interfaces: Vec<_> = kinds.flat_map(|kind| kind.exports).map(|export| export.interface).collect();

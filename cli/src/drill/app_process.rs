@@ -1,7 +1,7 @@
 //! The app in a process of its own, as an operator has it: its signals, its log and output, its control socket, its end.
 //!
-//! Invariant: it leads a process group, and when an `AppProcess` is dropped, no process of that group is left. If the drill
-//! is killed, the system kills the app (`--leave-with`). Every wait has an end, and an [`Interrupt`] ends them all.
+//! Invariant: no process of its group outlives an `AppProcess`. If the drill is killed, the system kills the app
+//! (`--leave-with`). Every wait has an end, and an [`Interrupt`] ends them all.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -24,21 +24,17 @@ use super::LogRecord;
 use crate::error::CliError;
 use curfew_host::admin::{Status, client::ControlClient};
 
-/// The number of last lines that are kept.
 const LAST_LINES: usize = 100;
 /// Longest line, in bytes.
 const LINE_BYTES: u64 = 64 << 10;
 /// Limits of records, and of relevant ones; an app that writes more is not observed to its end.
 const MOST_RECORDS: usize = 200_000;
 const MOST_RELEVANT: usize = 1_000_000;
-/// How often a wait polls the interrupt.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
-/// How long the system may take to reap killed processes.
+/// Longest time that the system takes to reap killed processes.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A request to end the drill before it is over, from any thread. Cheap to clone.
-///
-/// Invariant: a thread that raises it learns whether the drill will handle it.
+/// A request to end the drill, from any thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(Arc<InterruptState>);
 
@@ -98,7 +94,6 @@ struct Line {
 }
 
 impl ProcessState {
-    /// Returns the last lines of log and output.
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.last_lines.iter().map(|line| line.text.clone()).collect()
     }
@@ -123,8 +118,7 @@ impl SharedState {
 }
 
 impl AppProcess {
-    /// Starts the app. Its control socket need not exist yet. Call it on the main thread: the app dies with the thread that
-    /// started it.
+    /// Starts the app. Call it on the main thread: the app dies with the thread that started it.
     pub(super) fn start(
         mut command: Command,
         control_socket: PathBuf,
@@ -164,7 +158,6 @@ impl AppProcess {
         self.pid.as_raw()
     }
 
-    /// Sends a signal, unless the process has ended.
     pub(super) fn signal(&self, signal: Signal) {
         let state = self.shared.lock();
         if state.exit.is_none() {
@@ -308,13 +301,11 @@ fn read_stream(
     })
 }
 
-/// Starts a thread.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.map(drop).map_err(CliError::system("start a thread"))
 }
 
-/// Returns an event loop for the thread that runs it.
 pub(crate) fn event_loop() -> Result<Runtime, CliError> {
     Builder::new_current_thread().enable_all().build().map_err(CliError::system("make an event loop"))
 }

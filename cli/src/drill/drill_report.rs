@@ -1,5 +1,4 @@
-//! The result of a drill as data, with its findings. `--json` prints it (`docs/drill.schema.json` describes it); the table
-//! and the JUnit file are made of it.
+//! The result of a drill as data, with its findings, as `--json` prints it (`docs/drill.schema.json`).
 
 use std::time::Duration;
 
@@ -11,13 +10,11 @@ use super::{LogRecord, Observation, ProcessExit, Scenario};
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DrillReport {
     pub(crate) app: String,
-    /// The version of curfew.
     pub(crate) version: &'static str,
     pub(crate) ok: bool,
     pub(crate) took_ms: u64,
-    /// Why no scenario could run.
+    /// The error that kept all scenarios from running.
     pub(crate) error: Option<String>,
-    /// The scenarios, in the order in which they ran.
     #[serde(rename = "tries")]
     pub(crate) results: Vec<ScenarioResult>,
 }
@@ -39,7 +36,7 @@ pub(crate) struct ScenarioResult {
     pub(super) load: bool,
     pub(super) verdict: Verdict,
     pub(super) skipped_because: Option<String>,
-    /// How often the app ran.
+    /// Number of runs of the app.
     pub(super) runs: usize,
     /// The exit code of the app; of several runs the first one that is not 0.
     pub(super) exit_code: Option<i32>,
@@ -54,7 +51,7 @@ pub(crate) struct ScenarioResult {
     pub(super) output: Vec<String>,
 }
 
-/// How much of its grace a component used, from the notice to its end.
+/// The part of its grace that a component used, from the notice to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct GraceUse {
     pub(super) component: String,
@@ -64,7 +61,6 @@ pub(crate) struct GraceUse {
 }
 
 impl GraceUse {
-    /// Returns how much of its grace each component used in its last stop.
     pub(super) fn of_all(records: &[LogRecord]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         let is_notice = |record: &LogRecord| record.message == "asked to stop";
@@ -82,7 +78,6 @@ impl GraceUse {
     }
 }
 
-/// The requests of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct RequestSummary {
     pub(super) answered: u64,
@@ -92,18 +87,15 @@ pub(super) struct RequestSummary {
 }
 
 impl ScenarioResult {
-    /// Returns the result of a scenario that has not run yet.
     pub(super) fn new(scenario: Scenario, load: bool) -> Self {
         Self { scenario, load, ..Self::default() }
     }
 
-    /// Marks the scenario as skipped.
     #[must_use]
     pub(super) fn skipped(self, reason: impl Into<String>) -> Self {
         Self { verdict: Verdict::Skipped, skipped_because: Some(reason.into()), ..self }
     }
 
-    /// Adds one run with its findings.
     pub(super) fn add(&mut self, run: &Observation, findings: Vec<Finding>) {
         self.runs += 1;
         let code = match run.exit {
@@ -154,7 +146,6 @@ impl ScenarioResult {
         }
     }
 
-    /// Returns the title of the scenario with its load.
     pub(super) fn title(&self) -> String {
         format!("{}, {}", self.scenario.title(), if self.load { "under load" } else { "idle" })
     }
@@ -166,7 +157,6 @@ pub(crate) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Pl
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Good to know.
     Note,
     /// The stop went well, but only just.
     Warning,
@@ -187,7 +177,6 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// A finding about the app that fails the drill.
     pub(super) fn failure(code: &'static str, text: impl Into<String>) -> Self {
         Self { severity: Severity::Failure, code, component: None, text: text.into(), advice: None }
     }
@@ -197,18 +186,15 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::failure(code, text) }
     }
 
-    /// A finding that is good to know.
     pub(super) fn note(code: &'static str, text: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::failure(code, text) }
     }
 
-    /// The same finding about one component.
     #[must_use]
     pub(super) fn of(self, component: &str) -> Self {
         Self { component: Some(component.to_owned()), ..self }
     }
 
-    /// The same finding with advice.
     #[must_use]
     pub(super) fn advise(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }

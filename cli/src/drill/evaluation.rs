@@ -1,6 +1,4 @@
 //! The rules of a good stop: an observation of one run goes in, findings with advice to the author come out.
-//!
-//! Invariant: pure.
 
 use std::time::Duration;
 
@@ -10,13 +8,10 @@ use super::{
 };
 use curfew_host::plan::Plan;
 
-/// The code of the finding that a target does not answer.
 pub(crate) const NO_ANSWER: &str = "no-answer";
-/// The code of the finding that the start takes long.
 pub(crate) const SLOW_START: &str = "slow-start";
-/// A start is slow if it takes longer than this.
 const LONG_START: Duration = Duration::from_secs(10);
-/// A second INT ends everything at once. This is how long the cut-off and the exit may take.
+/// Longest time of the cut-off and the exit after a second INT, which ends everything at once.
 const AT_ONCE: Duration = Duration::from_millis(2_100);
 /// Percents of the grace above which a stop is slow, and above which it is close to the cut-off.
 const SLOW: u64 = 50;
@@ -27,7 +22,6 @@ const SHORT_MS: u64 = 250;
 /// The end of the detail of a hook that called exit.
 const EXITED: &str = "called exit instead of returning";
 
-/// Returns the findings of one run.
 pub(crate) fn evaluate(run: &Observation, plan: &Plan) -> Vec<Finding> {
     if run.exit == ProcessExit::Early(0) {
         let text = "the app ended by itself before it was asked to";
@@ -141,7 +135,6 @@ fn bad_exit(run: &Observation, found: &[Finding]) -> Option<Finding> {
     }
 }
 
-/// Adds the findings about each component.
 fn components(run: &Observation, found: &mut Vec<Finding>) {
     let grace = GraceUse::of_all(&run.records);
     for component in run.components.iter().filter(|component| run.peer.as_ref() != Some(&component.name)) {
@@ -165,7 +158,6 @@ fn no_hook(component: &ReportedComponent, run: &Observation) -> Option<Finding> 
     is_told.then(|| Finding::note("no-hook", text).advise(advice))
 }
 
-/// Returns how many instances of a component failed before the stop.
 fn failed_instances(run: &Observation, component: &str) -> usize {
     let before_stop = run.records.iter().filter(|record| run.stop_at.is_none_or(|at| record.at < at));
     before_stop.filter(|record| record.is("instance failed", component)).count()
@@ -186,8 +178,7 @@ fn is_bad(outcome: &str) -> bool {
     !matches!(outcome, "stopped" | "finished" | "not-started")
 }
 
-/// Adds the bad ends of generations that were replaced before the stop, which are not in the report. A fault that the last
-/// generation has, too, is found there.
+/// Adds the bad ends of generations that were replaced before the stop, except for faults that the last one has, too.
 fn bad_generations(run: &Observation, found: &mut Vec<Finding>) {
     if run.scenario != Scenario::Reload {
         return;
@@ -351,7 +342,7 @@ fn slow_stop(component: &ReportedComponent, run: &Observation, used: &GraceUse) 
     Some(Finding::warning(code, text).advise(advice))
 }
 
-/// Returns how many milliseconds passed from the notice until the hook was entered.
+/// Returns the milliseconds from the notice until the hook was entered.
 fn hook_wait(component: &ReportedComponent, run: &Observation) -> Option<u64> {
     let last = |message: &str| run.records.iter().rfind(|record| record.is(message, &component.name));
     Some(millis(last("hook started")?.at.saturating_duration_since(last("asked to stop")?.at)))

@@ -7,8 +7,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 use super::{DrillReport, Finding, ScenarioResult, Severity, log_line};
 use curfew_host::text::sanitize;
 
-/// Returns the content of the file. Text of guests is sanitised first: quick-junit strips escape sequences, and an escape
-/// character at the end of a line would take the lines behind it along.
+/// Returns the content of the file. Text of guests is sanitised: quick-junit strips escape sequences across lines.
 pub(crate) fn junit_xml(drill: &DrillReport) -> Result<String, SerializeError> {
     let time = Duration::from_millis(drill.took_ms);
     let mut suite = TestSuite::new(drill.app.as_str());

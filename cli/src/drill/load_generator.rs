@@ -1,8 +1,7 @@
 //! The load: clients that send a request, wait for the complete answer, and send the next one; half of them over one
 //! connection, half over a new one each time.
 //!
-//! Invariant: clients go on until the app has closed its address or the load ends, and then hold the drill up for a
-//! bounded time only.
+//! Invariant: when the app has closed its address or the load ends, clients hold the drill up for a bounded time only.
 
 use std::io;
 use std::pin::Pin;
@@ -37,26 +36,22 @@ use crate::error::CliError;
 const PAUSE: Duration = Duration::from_millis(2);
 /// The same for a client that opens a new connection each time.
 const PAUSE_RECONNECT: Duration = Duration::from_millis(10);
-/// Longest offset between clients.
 const LONGEST_STAGGER: Duration = Duration::from_secs(2);
-/// How long a request may go on after the load ends, if the app is stopping.
+/// Longest time of a request after the load ends, if the app is stopping.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 /// The same if only the load ends.
 const LAST_ANSWER_RUNNING: Duration = Duration::from_millis(300);
-/// How often a waiting client checks whether the load ends.
 const END_POLL: Duration = Duration::from_millis(50);
 
-/// Clients on a thread of their own.
 #[derive(Debug)]
 pub(crate) struct LoadGenerator {
     load: Arc<Load>,
     ended: mpsc::Receiver<()>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Load {
     targets: Vec<LoadTarget>,
-    /// The load ends.
     is_ending: AtomicBool,
     /// The app is stopping: a refused connection is final.
     is_stopping: AtomicBool,
@@ -79,11 +74,7 @@ impl LoadGenerator {
     pub(super) fn start(targets: &[Target], clients: usize) -> Result<Self, CliError> {
         let targets =
             targets.iter().map(|target| LoadTarget { target: target.clone(), log: Mutex::default() });
-        let load = Arc::new(Load {
-            targets: targets.collect(),
-            is_ending: AtomicBool::new(false),
-            is_stopping: AtomicBool::new(false),
-        });
+        let load = Arc::new(Load { targets: targets.collect(), ..Load::default() });
         let (end, ended) = mpsc::channel();
         let (runtime, work) = (event_loop()?, load.clone());
         spawn("drill-load", move || {
@@ -100,7 +91,6 @@ impl LoadGenerator {
         Ok(Self { load, ended })
     }
 
-    /// Returns the targets whose requests meet the condition.
     pub(super) fn targets_where(&self, condition: impl Fn(&RequestLog) -> bool) -> Vec<&Target> {
         let targets = self.load.targets.iter().filter(|target| condition(&target.log()));
         targets.map(|target| &target.target).collect()
@@ -126,7 +116,6 @@ impl LoadGenerator {
     }
 }
 
-/// A client's connection.
 struct ClientConnection {
     sender: SendRequest<Empty<Bytes>>,
     traffic: Arc<Traffic>,
@@ -247,7 +236,6 @@ async fn unless_late<T>(load: &Load, work: impl Future<Output = T>) -> Result<T,
 trait Transport: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
-/// A connection over TCP, TLS or a Unix socket, which records its traffic.
 struct ClientStream {
     inner: Box<dyn Transport>,
     traffic: Arc<Traffic>,
@@ -260,7 +248,6 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// Returns the number of bytes received.
     fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
@@ -309,6 +296,8 @@ fn connector() -> io::Result<TlsConnector> {
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
+type Verified = Result<HandshakeSignatureValid, rustls::Error>;
+
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
@@ -326,7 +315,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &[u8],
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Verified {
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -335,7 +324,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &[u8],
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Verified {
         Ok(HandshakeSignatureValid::assertion())
     }
 

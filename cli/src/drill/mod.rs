@@ -3,11 +3,8 @@
 //! Duty: `session` chooses the scenarios, `runner` carries each out on an `app_process` with its load, `evaluation` turns
 //! an `observation` into findings, and `drill_report`, `table` and `junit` present them.
 //!
-//! Invariant: the drill is a client of our own binary. It knows the app only by its exit status, its log, its report, its
-//! control socket and its answers, as any operator does. No process that it starts outlives it. A signal ends every wait
-//! with `CliError::Interrupted`.
-//!
-//! How an app runs does not belong here, nor do the arguments of `curfew drill`.
+//! Invariant: the drill is a client of our own binary. It knows the app only as any operator does. No process that it
+//! starts outlives it. A signal ends every wait with `CliError::Interrupted`.
 
 mod app_process;
 mod drill_report;

@@ -1,5 +1,4 @@
-//! An observation: everything that the drill saw in one run of the app, its log and its report included. `evaluation`
-//! makes findings of it.
+//! An observation: everything that the drill saw in one run of the app, its log and its report included.
 //!
 //! Invariant: a line that is no record of the log is output of a guest, and never an error.
 
@@ -19,18 +18,15 @@ const FORCED_BY_INT: i32 = 130;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
     pub(super) scenario: Scenario,
-    /// The name of the component that was added to fail.
     pub(super) peer: Option<String>,
     /// The moment of a stop during the start.
     pub(super) moment: Option<Duration>,
     /// From the start of the process until all components had started; `None` if the drill did not wait for that.
     pub(super) startup: Option<Duration>,
-    /// The moment of the cause of the stop.
     pub(super) stop_at: Option<Instant>,
     pub(super) exit: ProcessExit,
     /// From the cause of the stop to the exit.
     pub(super) stop_time: Option<Duration>,
-    /// True if a second INT was needed.
     pub(super) is_forced: bool,
     pub(super) records: Vec<LogRecord>,
     /// The components in the report of the app; empty without a report.
@@ -40,22 +36,18 @@ pub(crate) struct Observation {
     pub(super) targets: Vec<Target>,
     /// True if the status of the app has no component that handles HTTP.
     pub(super) has_no_http: bool,
-    /// Findings during the run.
     pub(super) findings: Vec<Finding>,
     /// Processes and sockets that were still there after the exit.
     pub(super) leftovers: Vec<String>,
-    /// The last lines of log and output.
     pub(super) last_lines: Vec<String>,
 }
 
 impl Observation {
-    /// Returns the number of records with this message about this component.
     pub(super) fn count(&self, message: &str, component: &str) -> usize {
         self.records.iter().filter(|record| record.is(message, component)).count()
     }
 }
 
-/// The end of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ProcessExit {
     /// Left with this code after the drill stopped it.
@@ -70,8 +62,7 @@ pub(crate) enum ProcessExit {
 }
 
 impl ProcessExit {
-    /// Classifies the end of a process. The cause in the report, a signal or the failure of this peer, says whether the
-    /// drill stopped it.
+    /// Classifies the end of a process. The drill stopped it if the report names a signal or the failure of this peer.
     pub(super) fn of(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&AppReport>) -> Self {
         let Some(status) = status else { return Self::Never };
         let Some(code) = status.code() else { return Self::Signal(status.signal().unwrap_or_default()) };
@@ -91,7 +82,6 @@ impl ProcessExit {
 /// One record of the log, as `--log-format json` writes it; the fields that a drill uses.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LogRecord {
-    /// The time at which it was read.
     #[serde(skip, default = "Instant::now")]
     pub(super) at: Instant,
     /// Lines of guests do not have it.
@@ -113,7 +103,6 @@ impl LogRecord {
         (!record.level.is_empty()).then_some(Self { at, ..record })
     }
 
-    /// Returns whether the evaluation uses records with this message.
     pub(super) fn is_relevant(&self) -> bool {
         matches!(
             self.message.as_str(),
@@ -154,7 +143,6 @@ struct ReportedCause {
     name: String,
 }
 
-/// The end of one generation of a component.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReportedComponent {
@@ -176,7 +164,6 @@ impl AppReport {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
-    /// Returns whether the app stopped because all its components had finished.
     pub(super) fn is_finished(&self) -> bool {
         self.cause.as_ref().is_some_and(|cause| cause.kind == "finished")
     }

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use super::{Finding, REPORT_BUG, RejectionWindow, RunningApp};
 use crate::error::CliError;
 
-/// How long the app may take to release resources.
+/// Longest time that the app takes to release resources.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Counts are stable if they are the same in so many polls.
 const STABLE_POLLS: u32 = 40;
-/// Time between two polls.
 const POLL: Duration = Duration::from_millis(10);
 /// Only a count that grows in each of so many rounds is a leak.
 const ROUNDS: u32 = 4;
@@ -22,12 +21,11 @@ const GROWTH: usize = 32;
 const GROWTH_FOR_EACH_CLIENT: usize = 4;
 /// So many answers of each client tell a component that leaks with each request from one that does not.
 const ANSWERS_FOR_EACH_CLIENT: usize = 16;
-/// How long the load goes on at most to get them.
+/// Longest load to get them.
 const LOAD_TIME: Duration = Duration::from_secs(2);
 /// Time that an order may take besides the app's own times.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Resources of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Resources {
     descriptors: usize,
@@ -41,7 +39,6 @@ impl Resources {
 }
 
 impl RunningApp<'_> {
-    /// Carries out the scenario, up to the stop.
     pub(super) fn run_reload_cycle(&mut self, with_load: bool) -> Result<(), CliError> {
         self.restart_all()?;
         if with_load {
@@ -139,7 +136,6 @@ impl RunningApp<'_> {
         Ok(())
     }
 
-    /// Returns how long an order may take: the app's own times and a margin.
     fn order_timeout(&self) -> Duration {
         ORDER_TIMEOUT.saturating_add(self.own_times())
     }
@@ -162,8 +158,7 @@ impl RunningApp<'_> {
         Ok(Some(newest))
     }
 
-    /// Waits until only the newest generations are left, and then until the counts are within `limit` or the same in so many
-    /// polls. Returns the counts.
+    /// Waits for the end of older generations, then for counts within `limit` or the same in so many polls; returns them.
     fn wait_until_stable(&mut self, limit: Resources, stable_polls: u32) -> Result<Resources, CliError> {
         let end = Instant::now() + RELEASE_TIMEOUT + self.own_times();
         let components = self.runner.config.plan.components.len();

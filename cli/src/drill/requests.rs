@@ -1,7 +1,6 @@
 //! The requests of a load, and which of them were lost.
 //!
-//! Invariant: each request is counted once. Whether one is a loss depends on when the stop began: a request that the app
-//! never accepted is none.
+//! Invariant: each request is counted once; one that the app never accepted is no loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -27,9 +26,7 @@ pub(crate) enum RequestOutcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SentRequest {
     pub(super) sent: Instant,
-    /// Time until its end.
     pub(super) took: Duration,
-    /// Whether its connection had been used before.
     pub(super) reused: bool,
     pub(super) outcome: RequestOutcome,
 }
@@ -37,45 +34,37 @@ pub(crate) struct SentRequest {
 /// The time in which the app may reject requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RejectionWindow {
-    /// Never: the app does not stop.
     Never,
     /// From the stop on.
     From(Instant),
     /// At any time: it is not known when the stop began.
     AnyTime,
-    /// From the stop during a start on. A request that waited for the start may be lost, too: the system accepts
-    /// connections before the app does.
+    /// From the stop during a start on; requests that waited for the start may be lost, too.
     DuringStart(Instant),
     /// At any time: the component behind the target had not started before the stop, so requests waited for it.
     NotStarted,
 }
 
-/// The requests to one target.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestLog {
     pub(super) requests: Vec<SentRequest>,
-    /// The number of answers whose head has come.
     pub(super) answers_begun: usize,
 }
 
-/// The requests to one target, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestCounts {
     pub(super) answered: u64,
     /// Refused, or closed before the first byte, as a stop may: clients ask again elsewhere.
     pub(super) turned_away: u64,
-    /// Losses by their outcome.
     pub(super) lost: BTreeMap<RequestOutcome, u64>,
 }
 
 impl RequestLog {
-    /// Returns the number of complete answers.
     pub(super) fn answers(&self) -> usize {
         self.requests.iter().filter(|request| matches!(request.outcome, RequestOutcome::Answered(_))).count()
     }
 
-    /// Counts the requests by their outcome. At an address that other components still use (`is_shared`), 503 is the
-    /// rejection after a component has ended.
+    /// Counts the requests by their outcome. At a shared address, 503 is the rejection after a component has ended.
     pub(super) fn counts(&self, window: RejectionWindow, is_shared: bool) -> RequestCounts {
         let before = |sent: Instant| match window {
             RejectionWindow::Never => true,
@@ -146,14 +135,12 @@ impl RejectionWindow {
 }
 
 impl RequestCounts {
-    /// Returns the number of lost requests.
     pub(super) fn lost(&self) -> u64 {
         self.lost.values().sum()
     }
 }
 
 impl RequestOutcome {
-    /// Describes so many losses with this outcome.
     pub(super) fn loss_text(self, count: u64) -> String {
         let (noun, were) = if count == 1 { ("request", "was") } else { ("requests", "were") };
         match self {

@@ -1,7 +1,6 @@
 //! Carries out the scenarios: runs the app, puts load on it, stops it, and collects an [`Observation`].
 //!
-//! Invariant: where there is an event, the runner waits for it and not for a clock, and every wait has an end. It does not
-//! judge: that is the duty of `evaluation`.
+//! Invariant: where there is an event, the runner waits for it and not for a clock; it does not judge.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,34 +28,28 @@ const PEER_IDLE: Duration = Duration::from_millis(100);
 const PEER_LOADED: Duration = Duration::from_millis(700);
 /// Longest delay from a failure until its record is read.
 const RECORD_DELAY: Duration = Duration::from_millis(250);
-/// How long the runner waits past the bound of a stop, to see whether the process ends at all.
+/// Time that the runner waits past the bound of a stop, to see whether the process ends at all.
 const OVERTIME: Duration = Duration::from_secs(3);
-/// How long a target may take to give its first answers.
+/// Longest wait for the first answers of a target.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
-/// How long the runner waits for complete answers once all have begun: some never end.
+/// Longest wait for complete answers once all have begun: some never end.
 const MORE_ANSWERS: Duration = Duration::from_millis(500);
-/// How much later than the end of its control socket the end of an app may be noticed.
+/// Longest delay from the end of an app's control socket until its own end is noticed.
 const EXIT_DELAY: Duration = Duration::from_secs(2);
 
-/// The app to drill, and the load.
 #[derive(Debug)]
 pub(crate) struct DrillConfig {
     /// The binary that runs the app: our own.
     pub(crate) program: PathBuf,
-    /// Arguments of `curfew run`.
     pub(crate) arguments: Vec<OsString>,
-    /// Arguments of a single file.
     pub(crate) guest_arguments: Vec<String>,
-    /// The plan of these arguments.
     pub(crate) plan: Plan,
     /// Targets of the load; empty: each http component.
     pub(crate) targets: Vec<Target>,
-    /// Clients for each target.
     pub(crate) clients: usize,
 }
 
 impl DrillConfig {
-    /// Returns the addresses that the app listens on.
     pub(super) fn listen(&self) -> impl Iterator<Item = &ListenAddress> {
         self.plan.components.iter().flat_map(|component| &component.http.listen)
     }
@@ -79,7 +72,6 @@ pub(crate) struct Runner {
     peer: String,
 }
 
-/// An app that runs, with its load.
 pub(crate) struct RunningApp<'a> {
     pub(super) runner: &'a Runner,
     pub(super) process: AppProcess,
@@ -89,7 +81,6 @@ pub(crate) struct RunningApp<'a> {
 }
 
 impl Runner {
-    /// Creates the folder of the drill's files.
     pub(crate) fn new(config: DrillConfig, interrupt: Interrupt) -> Result<Self, CliError> {
         let folder = tempfile::Builder::new().prefix("curfew-drill-").tempdir();
         let folder = folder.map_err(CliError::system("make a folder for temporary files"))?;
@@ -107,7 +98,6 @@ impl Runner {
         }
     }
 
-    /// Stops the running app by a signal.
     fn run_signal(&self, scenario: Scenario, with_load: bool) -> Result<Observation, CliError> {
         let mut app = self.start(scenario, &[])?;
         if with_load {
@@ -221,8 +211,7 @@ impl Runner {
         Ok(RunningApp { runner: self, process, load: None, run })
     }
 
-    /// Returns whether the record says that all of the app has started. The failing peer starts last, except for
-    /// components that pause before a restart: they can take longer than the peer lives.
+    /// Returns whether all of the app has started, except for components that pause longer than the failing peer lives.
     fn is_app_started(&self, record: &LogRecord) -> bool {
         record.is("app started", "") || record.is("component started", &self.peer)
     }
@@ -249,7 +238,6 @@ impl Runner {
         self.folder.path().join("control.sock")
     }
 
-    /// Returns the sockets that the app should have removed.
     fn sockets_left(&self) -> impl Iterator<Item = String> {
         let sockets = self.config.listen().filter_map(|address| match address {
             ListenAddress::Unix(path) => Some(path.clone()),
@@ -313,8 +301,7 @@ impl RunningApp<'_> {
         Ok(())
     }
 
-    /// Returns the named targets, or the first address of each component that handles HTTP with its first route. `None` if
-    /// the app does not return its status, which is a finding unless it has ended.
+    /// Returns the named targets, or the first address and route of each component that handles HTTP.
     fn targets(&mut self) -> Result<Option<Vec<Target>>, CliError> {
         if !self.runner.config.targets.is_empty() {
             return Ok(Some(self.runner.config.targets.clone()));

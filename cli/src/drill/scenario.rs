@@ -1,6 +1,4 @@
-//! The scenarios of a drill, and the time that each may take.
-//!
-//! Invariant: the bounds are those of the app's own plan.
+//! The scenarios of a drill, and the time that each may take by the app's own plan.
 
 use std::time::Duration;
 
@@ -16,20 +14,16 @@ pub(crate) const NOISE: Duration = Duration::from_millis(500);
 /// QUIT stops with so many times the grace.
 const QUIT_GRACES: u32 = 4;
 
-/// One scenario.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scenario {
-    /// A stop by TERM.
     #[default]
     Term,
     /// A stop by INT, and a second INT if the app still runs.
     Int,
-    /// A stop by QUIT.
     Quit,
     /// Stops at moments spread over the start.
     Start,
-    /// An added component that fails.
     Peer,
     /// Reloads without a change, and restarts of each component.
     Reload,

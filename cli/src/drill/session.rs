@@ -9,15 +9,13 @@ use super::{
 use crate::error::CliError;
 use curfew_host::plan::ListenAddress;
 
-/// The number of moments of the start at which the app is stopped.
 const MOMENTS: u32 = 10;
 /// The reason to skip all scenarios after an app has ended by itself.
 const ENDS_BY_ITSELF: &str = "the app ends by itself";
 /// Time that a start may take to log as much as the last one, besides twice its time.
 const START_MARGIN: Duration = Duration::from_secs(10);
 
-/// Runs a drill of these scenarios. `progress` is called before each with the number of scenarios done, the number of all,
-/// and a title.
+/// Runs a drill of these scenarios. Before each it calls `progress` with the numbers done and of all, and a title.
 pub(crate) fn run_drill(
     runner: &Runner,
     scenarios: &[Scenario],
@@ -82,14 +80,10 @@ struct Session<'a> {
     runner: &'a Runner,
     /// The time that the last start took.
     startup: Duration,
-    /// The number of records that its log had then.
     records: usize,
     has_http: bool,
-    /// The targets of the last load.
     targets: Vec<Target>,
-    /// True if one of them did not answer.
     is_unanswered: bool,
-    /// The reason to skip all further scenarios.
     skip_all: Option<&'static str>,
     results: Vec<ScenarioResult>,
 }
@@ -125,7 +119,6 @@ impl Session<'_> {
         }
     }
 
-    /// Returns whether and how a scenario is skipped.
     fn skip(&self, scenario: Scenario, load: bool) -> Option<Skip> {
         if load && !self.has_http {
             return Some(Skip::Silently);
@@ -181,7 +174,6 @@ impl Session<'_> {
     }
 }
 
-/// Returns whether a component needed more than its grace.
 fn is_overrun(finding: &Finding) -> bool {
     matches!(
         finding.code,

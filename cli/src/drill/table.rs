@@ -11,10 +11,8 @@ const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used",
 const OUTPUTS: usize = 2;
 /// The number of lines of guests that are shown of an output.
 const GUEST_LINES: usize = 10;
-/// The number of lines that are shown of an app that does not start.
 const FAILURE_LINES: usize = 10;
 
-/// Returns the whole text.
 pub(crate) fn report_text(drill: &DrillReport) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(drill.results.iter().map(row));
@@ -32,21 +30,15 @@ pub(crate) fn report_text(drill: &DrillReport) -> String {
 
 fn verdict(drill: &DrillReport) -> String {
     let count = |verdict| drill.results.iter().filter(|result| result.verdict == verdict).count();
-    let seconds = drill.took_ms as f64 / 1000.0;
+    let tried = match count(Verdict::Failed) {
+        0 => format!("{} tries ok", count(Verdict::Ok)),
+        failed => format!("{failed} of {} tries FAILED", drill.results.len()),
+    };
     let skipped = match count(Verdict::Skipped) {
         0 => String::new(),
         many => format!(", {many} not tried"),
     };
-    match count(Verdict::Failed) {
-        0 => format!("{}: {} tries ok{skipped}, in {seconds:.1} s", drill.app, count(Verdict::Ok)),
-        failed => {
-            format!(
-                "{}: {failed} of {} tries FAILED{skipped}, in {seconds:.1} s",
-                drill.app,
-                drill.results.len()
-            )
-        }
-    }
+    format!("{}: {tried}{skipped}, in {:.1} s", drill.app, drill.took_ms as f64 / 1000.0)
 }
 
 fn row(result: &ScenarioResult) -> [String; 6] {
@@ -67,7 +59,6 @@ fn row(result: &ScenarioResult) -> [String; 6] {
     ]
 }
 
-/// A finding, and the scenarios that have it.
 struct RowGroup<'a> {
     finding: &'a Finding,
     texts: Vec<&'a str>,

@@ -16,13 +16,11 @@ pub(crate) struct Target {
     pub(super) endpoint: Endpoint,
     /// The `host` of the requests.
     pub(super) host: String,
-    /// Path and query.
     pub(super) path: String,
-    /// Whether other components answer at its address, too: then the address stays open when this one ends.
+    /// True if other components answer at its address, too: then the address stays open when this one ends.
     pub(super) is_shared: bool,
 }
 
-/// An address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// Host and port; a name is looked up.
@@ -33,7 +31,6 @@ pub(crate) enum Endpoint {
 }
 
 impl Target {
-    /// Parses a URL of the command line.
     pub(crate) fn parse(url: &str) -> Result<Self, CliError> {
         let wrong = |reason| CliError::LoadUrl { url: url.to_owned(), reason };
         if let Some(path) = url.strip_prefix("unix:").filter(|path| !path.is_empty()) {

@@ -14,7 +14,6 @@ const MOST: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProjectName(pub(crate) String);
 
-/// Why a name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NameError {
     #[error(
@@ -51,14 +50,12 @@ pub(crate) enum NewError {
     /// The language's tools cannot build such a component.
     #[error("there is no async project in {}: {why}\nhint: leave `--async` out: {instead}", language.title())]
     Unavailable { language: Language, why: &'static str, instead: &'static str },
-    /// There is something at its place.
     #[error("{}: there is something of that name already\nhint: take another name, or move it away", .0.display())]
     Exists(PathBuf),
     #[error("{}: cannot be written: {cause}", folder.display())]
     Unwritable { folder: PathBuf, cause: io::Error },
 }
 
-/// Returns the project in a language, of a kind.
 pub(crate) fn find(
     language: Language,
     kind: ProjectKind,
