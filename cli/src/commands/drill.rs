@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::run;
 use crate::args::DrillArgs;
 use crate::drill::{
-    DrillConfig, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text, run_drill,
+    DrillConfig, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text, run_drill, spawn,
 };
 use crate::error::CliError;
 use crate::print::{open_result, print, write_result};
@@ -105,8 +105,7 @@ fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
         }
         hard_exit(CliError::Interrupted.exit_code());
     };
-    let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(wait);
-    thread.map(drop).map_err(CliError::system("start a thread"))
+    spawn("drill-signals", wait)
 }
 
 /// Writes the progress line of a terminal, over the one before.

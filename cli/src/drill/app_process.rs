@@ -63,7 +63,7 @@ impl Interrupt {
 
 #[derive(Debug)]
 pub(crate) struct AppProcess {
-    pid: Pid,
+    pub(super) pid: Pid,
     shared: Arc<SharedState>,
     control: ControlClient,
     interrupt: Interrupt,
@@ -154,10 +154,6 @@ impl AppProcess {
         Ok(app)
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid.as_raw()
-    }
-
     pub(super) fn signal(&self, signal: Signal) {
         let state = self.shared.lock();
         if state.exit.is_none() {
@@ -228,9 +224,14 @@ impl AppProcess {
         }
     }
 
-    /// Waits between two polls of the system. The end of the process cuts it short.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), CliError> {
-        self.wait(Instant::now() + time, |state| state.exit.map(drop)).map(drop)
+    /// Waits for this time, unless it is done or the process ends before.
+    pub(super) fn pause(
+        &self,
+        time: Duration,
+        mut is_done: impl FnMut(&ProcessState) -> bool,
+    ) -> Result<(), CliError> {
+        let is_over = |state: &ProcessState| (state.exit.is_some() || is_done(state)).then_some(());
+        self.wait(Instant::now() + time, is_over).map(drop)
     }
 
     /// Waits for the end of the process and of its streams.

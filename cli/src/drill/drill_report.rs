@@ -106,7 +106,13 @@ impl ScenarioResult {
         self.exit_code = self.exit_code.filter(|known| *known != 0).or(code);
         self.exit_ms = self.exit_ms.max(run.stop_time.map(millis));
         if !run.is_forced {
-            GraceUse::of_all(&run.records).into_iter().for_each(|used| self.add_grace(used));
+            for used in GraceUse::of_all(&run.records) {
+                match self.grace.iter_mut().find(|known| known.component == used.component) {
+                    Some(known) if known.percent >= used.percent => {}
+                    Some(known) => *known = used,
+                    None => self.grace.push(used),
+                }
+            }
         }
         if self.load && !run.is_forced {
             let requests = self.requests.get_or_insert_default();
@@ -136,14 +142,6 @@ impl ScenarioResult {
     pub(super) fn fail(&mut self, finding: Finding) {
         self.verdict = Verdict::Failed;
         self.findings.push(finding);
-    }
-
-    fn add_grace(&mut self, used: GraceUse) {
-        match self.grace.iter_mut().find(|known| known.component == used.component) {
-            Some(known) if known.percent >= used.percent => {}
-            Some(known) => *known = used,
-            None => self.grace.push(used),
-        }
     }
 
     pub(super) fn title(&self) -> String {

@@ -75,9 +75,7 @@ impl RunningApp<'_> {
         if let Some(load) = self.load.take() {
             // The newest generations serve for a while.
             let enough = load.answers() + ANSWERS_FOR_EACH_CLIENT * clients;
-            self.process.wait(Instant::now() + LOAD_TIME, |state| {
-                (state.exit.is_some() || load.answers() >= enough).then_some(())
-            })?;
+            self.process.pause(LOAD_TIME, |_| load.answers() >= enough)?;
             self.run.loads = load.counts(|_| RejectionWindow::Never);
         }
         let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
@@ -167,7 +165,7 @@ impl RunningApp<'_> {
             && !self.process.has_ended()
             && self.status()?.is_some_and(|status| status.components.len() > components)
         {
-            self.process.pause(POLL)?;
+            self.process.pause(POLL, |_| false)?;
         }
         let (mut last, mut same) = (self.resources(), 0);
         let end = Instant::now() + RELEASE_TIMEOUT;
@@ -176,7 +174,7 @@ impl RunningApp<'_> {
             && !last.is_within(limit)
             && same < stable_polls
         {
-            self.process.pause(POLL)?;
+            self.process.pause(POLL, |_| false)?;
             let now = self.resources();
             same = if now == last { same + 1 } else { 0 };
             last = now;
@@ -186,7 +184,7 @@ impl RunningApp<'_> {
 
     fn resources(&self) -> Resources {
         let entries = |name: &str| {
-            let folder = format!("/proc/{}/{name}", self.process.pid());
+            let folder = format!("/proc/{}/{name}", self.process.pid);
             std::fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
         };
         Resources { descriptors: entries("fd"), threads: entries("task") }

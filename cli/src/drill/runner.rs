@@ -282,19 +282,15 @@ impl RunningApp<'_> {
         let Some(targets) = self.targets()? else { return Ok(()) };
         let clients = self.runner.config.clients;
         let load = LoadGenerator::start(&targets, clients)?;
-        self.process.wait(Instant::now() + FIRST_ANSWERS, |state| {
-            let waits = load.targets_where(|log| log.answers_begun < clients);
-            (state.exit.is_some() || waits.is_empty()).then_some(())
-        })?;
+        let have_begun = || load.targets_where(|log| log.answers_begun < clients).is_empty();
+        self.process.pause(FIRST_ANSWERS, |_| have_begun())?;
         for target in load.targets_where(|log| log.answers_begun == 0) {
             let text = format!("{} gave no answer within {} s", target.name, FIRST_ANSWERS.as_secs());
             let advice = "With --load URL, name an address and a path that the app answers.";
             self.run.findings.push(Finding::failure(NO_ANSWER, text).advise(advice));
         }
-        self.process.wait(Instant::now() + MORE_ANSWERS, |state| {
-            let waits = load.targets_where(|log| log.answers() < 4 * clients);
-            (state.exit.is_some() || waits.is_empty()).then_some(())
-        })?;
+        let have_answered = || load.targets_where(|log| log.answers() < 4 * clients).is_empty();
+        self.process.pause(MORE_ANSWERS, |_| have_answered())?;
         self.load = Some(load);
         self.run.has_no_http = targets.is_empty();
         self.run.targets = targets;

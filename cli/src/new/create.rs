@@ -68,16 +68,8 @@ pub(crate) fn find(
         ProjectKind::Service => "its hook is called when its `run` has returned, which waits for the stop",
         ProjectKind::Http => "its hook is called when its requests are answered",
     };
-    TEMPLATES.iter().find(fits).ok_or(NewError::Unavailable {
-        language,
-        why: why_not_async(language),
-        instead,
-    })
-}
-
-/// The reason why a language has no WASI 0.3 project, as far as we have seen.
-fn why_not_async(language: Language) -> &'static str {
-    match language {
+    // The reason why a language has no WASI 0.3 project, as far as we have seen.
+    let why = match language {
         Language::Js => {
             "componentize-js 0.23 builds for WASI 0.2 only, and componentize-qjs 0.4.5 has no `console` and cannot \
              import async functions such as `stop-requested`"
@@ -87,7 +79,8 @@ fn why_not_async(language: Language) -> &'static str {
         }
         Language::Go => "its compiler has no async exports, and those of wit-bindgen need a patched Go",
         Language::Rust | Language::Python => "this is a bug in curfew",
-    }
+    };
+    TEMPLATES.iter().find(fits).ok_or(NewError::Unavailable { language, why, instead })
 }
 
 /// Writes a project into the folder `name` in `parent`, and returns that folder. An empty folder may be there.
