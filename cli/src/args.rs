@@ -1,24 +1,24 @@
 //! The arguments of the command line. The doc comments are the help texts.
 
+use std::env::VarError;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{ArgMatches, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::help::{
-    CHECK_HELP, COMPLETIONS_HELP, DRILL_HELP, MAN_HELP, NEW_HELP, RELOAD_HELP, RESTART_HELP, RUN_HELP,
-    SCHEMA_HELP, STATUS_HELP, STOP_HELP,
-};
-use super::single_file::SingleFileArgs;
 use crate::drill::Scenario;
+use crate::help;
 use crate::new::{Language, ProjectKind, ProjectName};
 use curfew_host::output::LogFormat;
 use curfew_host::plan::address::{AddressError, parse_listen_address};
 use curfew_host::plan::names::is_component_name;
-use curfew_host::plan::{DEFAULT_MANIFEST, ListenAddress, Origin, Overrides, SignalProfile, parse_origin};
+use curfew_host::plan::{
+    Access, Bare, DEFAULT_MANIFEST, DirGrant, ListenAddress, Origin, Overrides, SignalProfile, parse_origin,
+};
 use curfew_host::text::units::parse_duration;
 
 /// Runs WebAssembly components as one app and stops them well
@@ -32,41 +32,71 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run an app until it ends
-    #[command(after_help = RUN_HELP)]
+    #[command(after_help = help::RUN)]
     Run(RunArgs),
     /// Load and validate all components without starting any
-    #[command(after_help = CHECK_HELP)]
-    Check(CheckArgs),
+    #[command(after_help = help::CHECK)]
+    Check {
+        /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
+        manifest: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Describe one component and what it needs
-    #[command(after_help = CHECK_HELP)]
-    Inspect(InspectArgs),
+    #[command(after_help = help::CHECK)]
+    Inspect {
+        /// The component
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Create a project for a component, with a hook, a test and a CI recipe
-    #[command(after_help = NEW_HELP)]
+    #[command(after_help = help::NEW)]
     New(NewArgs),
     /// Test how an app stops: stop it in every way, idle and under load
-    #[command(after_help = DRILL_HELP)]
+    #[command(after_help = help::DRILL)]
     Drill(DrillArgs),
     /// Show the state of a running app
-    #[command(after_help = STATUS_HELP)]
+    #[command(after_help = help::STATUS)]
     Status(StatusArgs),
     /// Stop a running app, or one component of it
-    #[command(after_help = STOP_HELP)]
+    #[command(after_help = help::STOP)]
     Stop(StopArgs),
     /// Reload the manifest of a running app
-    #[command(after_help = RELOAD_HELP)]
-    Reload(ReloadArgs),
+    #[command(after_help = help::RELOAD)]
+    Reload(ControlArgs),
     /// Restart a component of a running app
-    #[command(after_help = RESTART_HELP)]
-    Restart(RestartArgs),
+    #[command(after_help = help::RESTART)]
+    Restart {
+        /// The component
+        #[arg(value_name = "COMPONENT", value_parser = component_name)]
+        component: String,
+        #[command(flatten)]
+        app: ControlArgs,
+    },
     /// Print the JSON Schema of a manifest, for editors
-    #[command(after_help = SCHEMA_HELP)]
+    #[command(after_help = help::SCHEMA)]
     Schema,
     /// Print the completion script of a shell
-    #[command(after_help = COMPLETIONS_HELP)]
-    Completions(CompletionsArgs),
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// Print a page of the manual
-    #[command(after_help = MAN_HELP)]
-    Man(ManArgs),
+    #[command(after_help = help::MAN)]
+    Man {
+        /// The command that the page is for [default: curfew as a whole]
+        #[arg(value_name = "COMMAND", conflicts_with = "out")]
+        command: Option<String>,
+        /// Write all pages into this folder, and print their names
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -120,28 +150,13 @@ pub(crate) struct StopArgs {
     pub(crate) app: ControlArgs,
 }
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ReloadArgs {
-    #[command(flatten)]
-    pub(crate) app: ControlArgs,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RestartArgs {
-    /// The component
-    #[arg(value_name = "COMPONENT", value_parser = component_name)]
-    pub(crate) component: String,
-    #[command(flatten)]
-    pub(crate) app: ControlArgs,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) app: AppArgs,
     /// The meaning of signals [default: standard]
-    #[arg(long, value_name = "PROFILE")]
-    pub(crate) signals: Option<SignalProfileArg>,
+    #[arg(long, value_name = "PROFILE", value_parser = signal_profile())]
+    pub(crate) signals: Option<SignalProfile>,
     /// The control socket, for `curfew status`, `stop`, `reload` and `restart` [default: `control` of the manifest]
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,
@@ -189,25 +204,6 @@ pub(crate) struct DrillArgs {
     pub(crate) app: AppArgs,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
-    pub(crate) manifest: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The component
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// The app that `run` and `drill` run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppArgs {
@@ -223,15 +219,22 @@ pub(crate) struct AppArgs {
     pub(crate) times: TimeArgs,
 }
 
-impl AppArgs {
-    /// Returns these arguments for `curfew run`, without those of the component.
-    pub(crate) fn to_args(&self) -> Vec<OsString> {
-        let mut all: Vec<OsString> = self.paths.iter().map(|path| path.clone().into_os_string()).collect();
+impl DrillArgs {
+    /// Returns the arguments of the app as they were written, for `curfew run`, without those of the component.
+    pub(crate) fn of_app(matches: &ArgMatches) -> Vec<OsString> {
+        let raw = |id: &str| matches.get_raw(id).into_iter().flatten();
+        let mut all: Vec<OsString> = raw("paths").map(OsString::from).collect();
         if all.is_empty() {
             all.push(DEFAULT_MANIFEST.into());
         }
-        all.extend(self.single_file.to_args());
-        all.extend(self.times.to_args());
+        for id in ["listen", "env", "dir", "allow_outbound_http", "grace", "fail_grace", "drain_delay"] {
+            all.extend(raw(id).map(|value| {
+                let mut arg = OsString::from(format!("--{}=", id.replace('_', "-")));
+                arg.push(value);
+                arg
+            }));
+        }
+        all.extend(matches.get_flag("allow_net").then(|| "--allow-net".into()));
         all
     }
 }
@@ -256,59 +259,70 @@ impl TimeArgs {
         let Self { grace, fail_grace, drain_delay } = *self;
         Overrides { grace, fail_grace, drain_delay, ..Overrides::default() }
     }
-
-    fn to_args(self) -> Vec<OsString> {
-        let times =
-            [("--grace", self.grace), ("--fail-grace", self.fail_grace), ("--drain-delay", self.drain_delay)];
-        let given = times.into_iter().filter_map(|(flag, time)| Some((flag, time?)));
-        given.map(|(flag, time)| format!("{flag}={}ms", time.as_millis()).into()).collect()
-    }
 }
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL")]
-    pub(crate) shell: Shell,
+/// Grants of a single `.wasm` file, in the syntax of `wasmtime run`. In a manifest they are keys.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SingleFileArgs {
+    /// Listen on this address, IP:PORT, unix:PATH or fd:NAME (a socket from systemd), for a single .wasm file that
+    /// handles HTTP [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Vec<ListenAddress>,
+    /// Set an environment variable of a single .wasm file; without a value, the value that curfew itself has, if any
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
+    pub(crate) env: Vec<Variable>,
+    /// Let a single .wasm file read and write this folder, under the path GUEST [default: the same path]
+    #[arg(long, value_name = "HOST[::GUEST]", value_parser = dir)]
+    pub(crate) dir: Vec<DirGrant>,
+    /// Let a single .wasm file use the whole network: listen, connect, look up names, send HTTP requests
+    #[arg(long)]
+    pub(crate) allow_net: bool,
+    /// Let a single .wasm file send requests to this server, such as https://api.example.com
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub(crate) allow_outbound_http: Vec<Origin>,
 }
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ManArgs {
-    /// The command that the page is for [default: curfew as a whole]
-    #[arg(value_name = "COMMAND", conflicts_with = "out")]
-    pub(crate) command: Option<String>,
-    /// Write all pages into this folder, and print their names
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) out: Option<PathBuf>,
-}
+/// An environment variable with its value; `None` if this process does not have it either.
+type Variable = (String, Option<String>);
 
-/// The meanings that signals can have.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum SignalProfileArg {
-    /// TERM and INT stop gracefully
-    Standard,
-    /// TERM and INT cut off at once, QUIT stops gracefully
-    Nginx,
-}
-
-impl From<SignalProfileArg> for SignalProfile {
-    fn from(profile: SignalProfileArg) -> Self {
-        match profile {
-            SignalProfileArg::Standard => Self::Standard,
-            SignalProfileArg::Nginx => Self::Nginx,
+impl SingleFileArgs {
+    /// Returns the grants for a plan, with the arguments of the component.
+    pub(crate) fn into_bare(self, args: Vec<String>) -> Bare {
+        let mut env: Vec<(String, String)> = Vec::with_capacity(self.env.len());
+        for (name, value) in self.env {
+            // The last value wins, as in a shell.
+            env.retain(|(other, _)| *other != name);
+            env.extend(value.map(|value| (name, value)));
+        }
+        Bare {
+            args,
+            listen: self.listen,
+            env,
+            dirs: self.dir,
+            allow_net: self.allow_net,
+            outbound_http: self.allow_outbound_http,
         }
     }
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+fn signal_profile() -> impl TypedValueParser<Value = SignalProfile> {
+    let standard = PossibleValue::new("standard").help("TERM and INT stop gracefully");
+    let nginx = PossibleValue::new("nginx").help("TERM and INT cut off at once, QUIT stops gracefully");
+    PossibleValuesParser::new([standard, nginx]).map(|word| match word.as_str() {
+        "nginx" => SignalProfile::Nginx,
+        _ => SignalProfile::Standard,
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+fn listen_address(text: &str) -> Result<ListenAddress, String> {
     parse_listen_address(text).map_err(with_hint)
 }
 
-pub(crate) fn origin(text: &str) -> Result<Origin, String> {
+fn origin(text: &str) -> Result<Origin, String> {
     parse_origin(text).map_err(with_hint)
 }
 
@@ -317,10 +331,8 @@ fn with_hint(AddressError { reason, hint }: AddressError) -> String {
 }
 
 fn component_name(text: &str) -> Result<String, String> {
-    match is_component_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err("this cannot be the name of a component".to_owned()),
-    }
+    let name = is_component_name(text).then(|| text.to_owned());
+    name.ok_or_else(|| "this cannot be the name of a component".to_owned())
 }
 
 fn scenario(text: &str) -> Result<Scenario, String> {
@@ -334,6 +346,29 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err("accepted are `text` and `json`".to_owned()),
     }
+}
+
+fn variable(text: &str) -> Result<Variable, String> {
+    let (name, value) = match (text.split_once('='), std::env::var(text)) {
+        (Some((name, value)), _) => (name, Some(value.to_owned())),
+        (None, Ok(value)) => (text, Some(value)),
+        (None, Err(VarError::NotPresent)) => (text, None),
+        (None, Err(VarError::NotUnicode(_))) => {
+            return Err("its value is not UTF-8, which a component needs".to_owned());
+        }
+    };
+    if name.is_empty() {
+        return Err("the name is missing".to_owned());
+    }
+    Ok((name.to_owned(), value))
+}
+
+fn dir(text: &str) -> Result<DirGrant, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("a path is missing: HOST, or HOST::GUEST".to_owned());
+    }
+    Ok(DirGrant { host: PathBuf::from(host), guest: guest.to_owned(), access: Access::ReadWrite })
 }
 
 #[cfg(test)]
@@ -367,5 +402,30 @@ mod tests {
         assert!(told.contains("the address is missing (did you mean \"0.0.0.0:80\"?)"), "{told}");
         let told = run(&["a.wasm", "--allow-outbound-http", "ftp://x"]).unwrap_err();
         assert!(told.contains("it does not start with http:// or https://"), "{told}");
+    }
+
+    #[test]
+    fn variables_have_a_value_or_the_one_of_this_process() {
+        let read = variable;
+        let set = |name: &str, value: &str| Ok((name.to_owned(), Some(value.to_owned())));
+        assert_eq!(read("A=b=c"), set("A", "b=c"));
+        assert_eq!(read("A="), set("A", ""));
+        assert_eq!(read("CARGO_PKG_NAME"), set("CARGO_PKG_NAME", &std::env::var("CARGO_PKG_NAME").unwrap()));
+        assert_eq!(read("NOBODY_HAS_THIS"), Ok(("NOBODY_HAS_THIS".to_owned(), None)));
+        for bad in ["", "=a", "="] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn folders_are_where_they_are_unless_said_otherwise() {
+        let read = |text: &str| dir(text).map(|dir| (dir.host.display().to_string(), dir.guest, dir.access));
+        let grant = |host: &str, guest: &str| Ok((host.to_owned(), guest.to_owned(), Access::ReadWrite));
+        assert_eq!(read("."), grant(".", "."));
+        assert_eq!(read("a::/b"), grant("a", "/b"));
+        assert_eq!(read("a:b::/c"), grant("a:b", "/c"));
+        for bad in ["", "::", "a::", "::/b"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
     }
 }

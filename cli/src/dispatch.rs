@@ -3,20 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
-use crate::commands::{check, control, drill, manual, run};
+use crate::commands::{check, control, drill, manual, new, run};
+use crate::kinds;
 use crate::print::print;
-use crate::{kinds, new};
 use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
 use curfew_host::server::{KindSet, built_in};
 use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// How long a slow reader may take for the output of a command, when no stop is under way that bounds it.
+/// Longest wait for a slow reader of the output, when no stop is under way that bounds it.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the command line of this process and ends the process.
@@ -43,32 +43,35 @@ pub fn main_with(sets: Vec<KindSet>) -> ! {
 }
 
 fn dispatch(output: &Output) -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let mut declared = Cli::command();
+    let parsed = declared.try_get_matches_from_mut(std::env::args_os()).and_then(|matches| {
+        Ok((Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut declared))?, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(output, &error),
     };
     if !matches!(cli.command, Command::Run(_) | Command::Drill(_)) {
         // An app and a drill stop in order on a signal; any other command just ends.
         let _refused = release_signals();
     }
-    let log = match &cli.command {
-        Command::Run(args) => args.log_format,
-        _ => LogFormat::Text,
-    };
+    let log = if let Command::Run(args) = &cli.command { args.log_format } else { LogFormat::Text };
     install_panic_hook(output, log);
     let result = match cli.command {
         Command::Run(args) => run::run(output, args),
-        Command::Drill(args) => drill::drill(output, &args),
-        Command::Check(args) => check::check(output, &args),
-        Command::Inspect(args) => check::inspect(output, &args),
-        Command::New(args) => new::command::new(output, &args),
+        Command::Drill(args) => drill::drill(output, &args, matches.subcommand_matches("drill")),
+        Command::Check { manifest, json } => check::check(output, manifest.as_deref(), json),
+        Command::Inspect { file, json } => check::inspect(output, &file, json),
+        Command::New(args) => new::new(output, &args),
         Command::Status(args) => control::status(output, &args),
         Command::Stop(args) => control::stop(output, &args),
-        Command::Reload(args) => control::reload(output, &args),
-        Command::Restart(args) => control::restart(output, &args),
+        Command::Reload(args) => control::order(output, &args, "/reload"),
+        Command::Restart { component, app } => {
+            control::order(output, &app, &format!("/restart?component={component}"))
+        }
         Command::Schema => Ok(manual::schema(output)),
-        Command::Completions(args) => Ok(manual::completions(output, &args)),
-        Command::Man(args) => manual::man(output, &args),
+        Command::Completions { shell } => Ok(manual::completions(output, shell)),
+        Command::Man { command, out } => manual::man(output, command, out.as_deref()),
     };
     result.unwrap_or_else(|error| {
         print(output, Channel::Stderr, &format!("error: {error}\n"));

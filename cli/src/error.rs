@@ -1,12 +1,16 @@
-//! Errors of the commands. `exit_code` says with which code the process leaves for each.
+//! Errors of the commands, and their exit codes: the one table. That of an app that ran is in `curfew_host::teardown`.
 
+use std::io;
 use std::path::PathBuf;
 
-use crate::drill::DrillError;
-use crate::new::{NewError, Unavailable};
+use crate::new::NewError;
 use curfew_host::admin::client::ControlClientError;
 use curfew_host::plan::PlanError;
+use curfew_host::runtime::LoadError;
+use curfew_host::server::PrepareError;
 use curfew_host::supervisor::AppError;
+use curfew_host::teardown::ExitCode;
+use curfew_host::text::sanitize;
 
 /// An error of a command. Its text is complete: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -14,37 +18,93 @@ pub(crate) enum CliError {
     /// The manifest or the files are invalid, or cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The app could not run.
     #[error(transparent)]
     App(#[from] AppError),
     /// A running app could not be reached, or refused.
     #[error(transparent)]
     Control(#[from] ControlClientError),
-    /// There is no template for such a project.
-    #[error(transparent)]
-    NoTemplate(#[from] Unavailable),
-    /// A project cannot be written.
+    /// There is no such project, or it cannot be written.
     #[error(transparent)]
     New(#[from] NewError),
-    /// A drill could not be held.
-    #[error(transparent)]
-    Drill(#[from] DrillError),
-    /// The arguments contradict each other.
     #[error("{0}")]
     Usage(&'static str),
-    /// The cache cannot be used.
     #[error("{0}\nhint: name another folder with --cache, or compile each time with --no-cache")]
     Cache(String),
-    /// A report or a page of the manual cannot be written.
+    /// A result cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
-    Write { path: PathBuf, cause: std::io::Error },
-    /// There is no such command.
+    Write { path: PathBuf, cause: io::Error },
     #[error("curfew has no command {0:?}\nhint: `curfew --help` lists them")]
     NoCommand(String),
-    /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-    /// The process cannot listen to its signals.
-    #[error("cannot listen to signals: {0}")]
-    Signals(std::io::Error),
+    /// The system refused something.
+    #[error("cannot {action}: {cause}")]
+    System { action: &'static str, cause: io::Error },
+    /// The app of a drill does not even start.
+    #[error(
+        "the app does not run, so there is nothing to drill; `curfew run` left with {code} and printed:\n{}",
+        sanitize::lines(output).trim_end()
+    )]
+    CannotStart { code: u8, output: String },
+    /// The app of a drill takes sockets that only a service manager has.
+    #[error(
+        "{component} listens on fd:{name}, a socket that systemd passes: a drill has none\nhint: drill a manifest that \
+         differs in `listen`, for instance `listen = [\"127.0.0.1:0\"]`"
+    )]
+    ActivatedSocket { component: String, name: String },
+    #[error("--load {url:?}: {reason}")]
+    LoadUrl { url: String, reason: &'static str },
+    #[error("interrupted: the app was killed, the drill is not over")]
+    Interrupted,
+}
+
+impl CliError {
+    /// Returns how to make an error of an error of the system.
+    pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::System { action, cause }
+    }
+
+    /// Returns the code that the process leaves with for this error.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Plan(error) => match error {
+                PlanError::Invalid(_) => ExitCode::INVALID,
+                PlanError::Unreadable { .. } => ExitCode::UNAVAILABLE,
+                PlanError::Usage { .. } => ExitCode::USAGE,
+            },
+            Self::App(error) => match error {
+                AppError::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
+                AppError::Prepare(PrepareError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
+                AppError::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
+                | AppError::Prepare(_)
+                | AppError::Admin(_)
+                | AppError::System { .. } => ExitCode::UNAVAILABLE,
+                AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,
+            },
+            Self::Control(error) => match error {
+                ControlClientError::NotRunning { .. }
+                | ControlClientError::Unreachable { .. }
+                | ControlClientError::System(_) => ExitCode::UNAVAILABLE,
+                ControlClientError::NoSocketNamed(_) => ExitCode::USAGE,
+                ControlClientError::Refused(_)
+                | ControlClientError::Timeout
+                | ControlClientError::Disconnected => ExitCode::FAILED,
+            },
+            // The drill leaves as `curfew run` does, unless the code is about how an app ended.
+            Self::CannotStart { code, .. } => match ExitCode(*code) {
+                code @ (ExitCode::USAGE | ExitCode::UNAVAILABLE | ExitCode::HOST_BUG | ExitCode::INVALID) => {
+                    code
+                }
+                _ => ExitCode::FAILED,
+            },
+            Self::Usage(_)
+            | Self::NoCommand(_)
+            | Self::LoadUrl { .. }
+            | Self::New(NewError::Unavailable { .. } | NewError::Exists(_)) => ExitCode::USAGE,
+            Self::New(NewError::Unwritable { .. })
+            | Self::Cache(_)
+            | Self::Write { .. }
+            | Self::ActivatedSocket { .. }
+            | Self::System { .. } => ExitCode::UNAVAILABLE,
+            Self::Interrupted => ExitCode(130),
+        }
+    }
 }

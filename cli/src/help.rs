@@ -1,6 +1,6 @@
 //! Help texts after the arguments of a command: notes, examples and exit codes. The pages of the manual have them, too.
 
-pub(crate) const RUN_HELP: &str = "\
+pub(crate) const RUN: &str = "\
 Signals: TERM and INT stop gracefully; each further INT goes one step further: it ends the delay, then cuts off, then
 exits at once. QUIT stops with four times the grace. HUP reloads the manifest; without a manifest, or when the terminal
 is gone, it stops the app. USR1 prints the status.
@@ -21,14 +21,14 @@ Examples:
 The compile cache is in $CURFEW_CACHE_DIR, else in $XDG_CACHE_HOME/curfew or ~/.cache/curfew. Entries that were
 not used for 30 days are removed.";
 
-pub(crate) const NEW_HELP: &str = "\
+pub(crate) const NEW: &str = "\
 Examples:
   curfew new hello --lang python                 a service: prints each second, ends when it must stop
   curfew new web --lang rust --kind http --async an HTTP handler for WASI 0.3
 
 Exit codes: 0 written; 2 usage, or there is no template for such a project; 69 it cannot be written.";
 
-pub(crate) const DRILL_HELP: &str = "\
+pub(crate) const DRILL: &str = "\
 The drill runs the app for each scenario, in a process of its own. The scenarios are: TERM (term), INT INT (int),
 QUIT (quit), TERM at ten moments of the start (start), the failure of an added component (peer), and a reload without a
 change and a restart of each component (reload). Each runs idle and, where a component answers HTTP, under load.
@@ -47,11 +47,11 @@ docs/drill.schema.json describes the document that --json prints.
 Exit codes: 0 all scenarios passed; 1 a scenario failed; 2 usage; 69 the app cannot start: an address cannot be bound, or
 a file cannot be read; 78 the app cannot start: the manifest or a component is invalid.";
 
-pub(crate) const CHECK_HELP: &str = "\
+pub(crate) const CHECK: &str = "\
 Exit codes: 0 it can run; 2 usage; 69 a file could not be read, or a name could not be looked up; 78 the manifest or a
 component is invalid.";
 
-pub(crate) const STATUS_HELP: &str = "\
+pub(crate) const STATUS: &str = "\
 Examples:
   curfew status                          the app of ./curfew.toml
   curfew status --watch --control /run/shop.sock
@@ -61,7 +61,7 @@ docs/status.schema.json describes the document that --json prints. --watch ends 
 
 Exit codes: 0 printed; 1 the app does not answer; 2 usage; 69 no app listens on the control socket.";
 
-pub(crate) const STOP_HELP: &str = "\
+pub(crate) const STOP: &str = "\
 Examples:
   curfew stop                            as TERM does, with the app's drain-delay
   curfew stop --now                      without drain-delay; also ends one that is under way
@@ -70,13 +70,13 @@ Examples:
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 no app listens on the control socket.";
 
-pub(crate) const RELOAD_HELP: &str = "\
+pub(crate) const RELOAD: &str = "\
 Returns 0 when the new version of the app has taken over, or 1 when the reload has failed and changed nothing. The signal
 HUP does the same without waiting.
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 no app listens on the control socket.";
 
-pub(crate) const RESTART_HELP: &str = "\
+pub(crate) const RESTART: &str = "\
 The fresh generation starts first and takes over without a gap; then the old one stops. The old generation of a service
 ends first, unless the manifest says `overlap = true`.
 
@@ -85,13 +85,13 @@ Example:
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 no app listens on the control socket.";
 
-pub(crate) const SCHEMA_HELP: &str = "\
+pub(crate) const SCHEMA: &str = "\
 Examples:
   curfew schema > curfew.schema.json     then the manifest begins with #:schema ./curfew.schema.json
 
 Exit codes: 0 printed; 2 usage.";
 
-pub(crate) const COMPLETIONS_HELP: &str = "\
+pub(crate) const COMPLETIONS: &str = "\
 Examples:
   curfew completions bash > ~/.local/share/bash-completion/completions/curfew
   curfew completions zsh > ~/.zfunc/_curfew
@@ -99,7 +99,7 @@ Examples:
 
 Exit codes: 0 printed; 2 usage.";
 
-pub(crate) const MAN_HELP: &str = "\
+pub(crate) const MAN: &str = "\
 Examples:
   curfew man run | man -l -              read the page of one command
   curfew man --out ~/.local/share/man/man1

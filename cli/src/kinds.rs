@@ -13,12 +13,10 @@ pub(super) fn set(kinds: Vec<KindSet>) {
     let _first = KINDS.set(kinds);
 }
 
-/// Returns the kinds, each with its server.
 pub(super) fn sets() -> Vec<KindSet> {
     KINDS.get().cloned().unwrap_or_else(built_in)
 }
 
-/// Returns the kinds.
 pub(super) fn kinds() -> Vec<&'static Kind> {
     sets().iter().flat_map(|set| set.kinds).copied().collect()
 }

@@ -9,12 +9,10 @@ mod commands;
 mod dispatch;
 mod drill;
 mod error;
-mod exit_code;
 mod help;
 mod kinds;
 pub mod new;
 mod print;
-mod single_file;
 mod status_table;
 
 pub use dispatch::{main, main_with};

@@ -13,12 +13,9 @@ fn main() {
 
 /// Forbids the kernel to back this process with transparent huge pages.
 ///
-/// mimalloc asks for them (`MADV_HUGEPAGE`), and most distributions give them to a process that asks. Each instance has
-/// a thread, and mimalloc gives each thread pages of its own all over the heap: a huge page under each of them is 2 MiB
-/// of memory to clear and to keep, for an instance that needs 0.2.
-///
-/// mimalloc's feature `no_thp` leaves out the request only: a kernel in the mode `always` gives huge pages unasked. Its
-/// option `allow_thp` makes this call too, but is read before `main`, from the environment.
+/// mimalloc asks for them, and gives the thread of each instance pages of its own all over the heap: a huge page under
+/// each is 2 MiB to clear and to keep, for an instance that needs 0.2. Its feature `no_thp` only leaves out the request,
+/// and a kernel in the mode `always` gives them unasked. Its option `allow_thp` is read from the environment before `main`.
 fn use_small_pages() {
     // A kernel without huge pages refuses: nothing is to be forbidden then.
     let _refused = prctl::set_thp_disable(true);

@@ -1,31 +1,19 @@
-//! The status of an app as text: its state, the components that it waits for while it stops, and a row for each
-//! component.
-//!
-//! Invariant: text of the app or of a guest stays on its line and is harmless to a terminal.
+//! The status of an app as text: its state, the components that it waits for while it stops, a row for each component.
+//! Text of the app or of a guest stays on its line and is harmless to a terminal.
 
 use std::time::Duration;
 
+use crate::kinds::kinds;
 use curfew_host::admin::{ComponentStatus, Status};
 use curfew_host::text::sanitize::one_line;
 use curfew_host::text::table::aligned;
 use curfew_host::text::units::format_duration;
 
-/// One column: its head, and whether it has numbers, which are aligned right.
-type Column = (&'static str, bool);
+const HEAD: [&str; 9] =
+    ["component", "kind", "state", "instances", "in flight", "restarts", "uptime", "memory", "says"];
+/// The columns of numbers, which are aligned right.
+const NUMBERS: [bool; 9] = [false, false, false, true, true, true, true, true, false];
 
-const COLUMNS: [Column; 9] = [
-    ("component", false),
-    ("kind", false),
-    ("state", false),
-    ("instances", true),
-    ("in flight", true),
-    ("restarts", true),
-    ("uptime", true),
-    ("memory", true),
-    ("says", false),
-];
-
-/// Returns the whole text.
 pub(crate) fn status_text(status: &Status) -> String {
     let mut text = format!("{}\n", one_line(&head(status)));
     for line in remarks(status) {
@@ -36,24 +24,20 @@ pub(crate) fn status_text(status: &Status) -> String {
 }
 
 fn head(status: &Status) -> String {
-    let mut parts = Vec::new();
+    let Status { app, version, pid, .. } = status;
     let cause = status.cause.as_deref().map(|cause| format!(" ({cause})")).unwrap_or_default();
-    parts.push(match status.level.as_str() {
+    let state = match status.level.as_str() {
         "running" if status.ready => "running, ready".to_owned(),
         "running" => "running, not ready".to_owned(),
         "delay" => format!("stops soon{cause}, still serving"),
         "drain" => format!("stopping{cause}"),
         "cut" => format!("being cut off{cause}"),
         other => format!("{other}{cause}"),
-    });
-    parts.extend(status.left_ms.map(|left| format!("{} left", time_left(left))));
-    parts.push(format!("up {}", elapsed(status.uptime_ms)));
-    parts.push(format!("process {}", status.pid));
-    parts.push(format!("curfew {}", status.version));
-    format!("{}: {}", status.app, parts.join(", "))
+    };
+    let left = status.left_ms.map(|left| format!(", {} left", time_left(left))).unwrap_or_default();
+    format!("{app}: {state}{left}, up {}, process {pid}, curfew {version}", elapsed(status.uptime_ms))
 }
 
-/// Returns the lines between head and table.
 fn remarks(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     if status.level == "running" {
@@ -69,12 +53,8 @@ fn remarks(status: &Status) -> Vec<String> {
             count => format!(", {count} failed"),
         };
         let result = if last.ok { "took over" } else { "failed" };
-        let ago = elapsed(last.ago_ms);
-        lines.push(format!(
-            "reloads: {}{failed}; the last one {result} {ago} ago: {}",
-            status.reloads + status.failed_reloads,
-            last.text,
-        ));
+        let (all, ago) = (status.reloads + status.failed_reloads, elapsed(last.ago_ms));
+        lines.push(format!("reloads: {all}{failed}; the last one {result} {ago} ago: {}", last.text));
     }
     if status.reloading {
         lines.push("a reload is under way".to_owned());
@@ -84,33 +64,35 @@ fn remarks(status: &Status) -> Vec<String> {
 
 /// Returns a component that is stopping and has not ended, with its state and the time it has left.
 fn blocker(component: &ComponentStatus) -> Option<String> {
-    let left = component.left_ms.filter(|_| component.state != "ended")?;
-    let mut what = match component.hook_ms {
-        Some(took) => vec![format!("hook for {}", time_left(took))],
-        None => vec![component.state.clone()],
+    let left = time_left(component.left_ms.filter(|_| component.state != "ended")?);
+    let state = match component.hook_ms {
+        Some(took) => format!("hook for {}", time_left(took)),
+        None => component.state.clone(),
     };
-    if component.in_flight > 0 && component.kind != "service" {
-        what.push(format!("{} in flight", component.in_flight));
-    }
-    what.push(format!("{} left", time_left(left)));
-    Some(format!("{} ({})", component.name, what.join(", ")))
+    // In flight of a kind without a pool is its `run`, which the state says already.
+    let is_pooled =
+        || kinds().iter().find(|kind| kind.name == component.kind).is_none_or(|kind| kind.is_pooled);
+    let in_flight = match component.in_flight {
+        many @ 1.. if is_pooled() => format!(", {many} in flight"),
+        _ => String::new(),
+    };
+    Some(format!("{} ({state}{in_flight}, {left} left)", component.name))
 }
 
 fn table(status: &Status) -> String {
     let has_generations = status.components.iter().any(|component| component.generation > 1);
-    let mut rows = vec![COLUMNS.map(|(head, _)| head.to_owned())];
+    let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(status.components.iter().map(|component| row(component, has_generations)));
-    aligned(&rows, 2, COLUMNS.map(|(_, is_number)| is_number))
+    aligned(&rows, 2, NUMBERS)
 }
 
-fn row(component: &ComponentStatus, has_generations: bool) -> [String; COLUMNS.len()] {
+fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len()] {
     let name = match has_generations {
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
     let failure = component.last_failure.as_ref().map(|failure| format!("last failure: {failure}"));
-    let lines: Vec<String> =
-        component.line.iter().filter(|line| !line.is_empty()).cloned().chain(failure).collect();
+    let line = component.line.clone().filter(|line| !line.is_empty());
     [
         name,
         component.kind.clone(),
@@ -120,7 +102,7 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; COLUMNS.l
         component.restarts.to_string(),
         elapsed(component.uptime_ms),
         size(component.memory_bytes),
-        lines.join("; "),
+        line.into_iter().chain(failure).collect::<Vec<_>>().join("; "),
     ]
     .map(|cell| one_line(&cell))
 }

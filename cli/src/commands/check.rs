@@ -1,47 +1,45 @@
-//! `curfew check` and `curfew inspect`: load and validate, start nothing.
+//! `curfew check` and `curfew inspect`: load and validate, start nothing, describe each component as text and as JSON.
+//!
+//! Invariant: a description has the values that hold, defaults included, and decides nothing.
 
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::description::{ComponentDescription, millis};
 use super::run;
-use crate::args::{CheckArgs, InspectArgs};
 use crate::error::CliError;
 use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
-use curfew_host::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, Plan};
-use curfew_host::runtime::{LoadError, Loaded, Runtime, RuntimeOptions, check_sharing, load_one};
+use curfew_host::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, OnEnd, Plan, ReadyWhen};
+use curfew_host::runtime::{
+    Hearing, HookShape, ImportState, LoadError, Loaded, Runtime, RuntimeOptions, StrayHook, check_sharing,
+    load_one,
+};
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::{ExitCode, HARD_RESERVE, reserves};
 use curfew_host::text::units::format_duration;
 
 /// Checks a manifest with all its components, and prints each error, not just the first.
-pub(crate) fn check(output: &Output, args: &CheckArgs) -> Result<ExitCode, CliError> {
-    let manifest = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Result<ExitCode, CliError> {
+    let manifest = manifest.unwrap_or(Path::new(DEFAULT_MANIFEST));
     if is_wasm(manifest) {
-        return inspect(output, &InspectArgs { file: manifest.to_owned(), json: args.json });
+        return inspect(output, manifest, json);
     }
     let plan = Plan::from_manifest(manifest)?;
-    let (mut components, errors) = load(&plan, |loaded, plan| loaded.check_plan(plan))?;
     let waves = Waves::new(&plan);
-    for description in &mut components {
-        description.is_waited_for = Waves::is_waited_for(&plan, &description.name);
-        description.warnings.extend(waves.warning(&description.name, description.grace));
-    }
+    let (components, errors) = load(&plan, &waves, |loaded, plan| loaded.check_plan(plan))?;
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
-    if args.json {
+    if json {
         let value = json!({
             "app": plan.app.name,
-            "components": components,
+            "components": components.iter().map(ComponentDescription::json).collect::<Vec<_>>(),
             "errors": errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "start_waves": waves.start_waves,
-            "stop_waves": waves.stop_waves,
+            "start_waves": waves.start,
+            "stop_waves": waves.stop.iter().map(StopWave::json).collect::<Vec<_>>(),
             "worst_stop_ms": millis(worst),
             "exit_by_ms": millis(hard),
         });
@@ -77,14 +75,14 @@ fn is_wasm(path: &Path) -> bool {
         && start == *b"\0asm"
 }
 
-pub(crate) fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, CliError> {
-    let plan = Plan::from_files(std::slice::from_ref(&args.file), &Bare::default())?;
-    let (components, errors) = load(&plan, |_, _| Ok(()))?;
+pub(crate) fn inspect(output: &Output, file: &Path, json: bool) -> Result<ExitCode, CliError> {
+    let plan = Plan::from_files(&[file.to_owned()], &Bare::default())?;
+    let (components, errors) = load(&plan, &Waves::new(&plan), |_, _| Ok(()))?;
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
     for description in &components {
-        let text = if args.json { format!("{:#}\n", json!(description)) } else { description.text() };
+        let text = if json { format!("{:#}\n", description.json()) } else { description.text() };
         print(output, Channel::Stdout, &text);
     }
     Ok(ExitCode::CLEAN)
@@ -93,45 +91,210 @@ pub(crate) fn inspect(output: &Output, args: &InspectArgs) -> Result<ExitCode, C
 type Check = fn(&Loaded, &ComponentPlan) -> Result<(), LoadError>;
 
 /// Loads the components, and returns those that can run and the errors of the others.
-fn load(plan: &Plan, check: Check) -> Result<(Vec<ComponentDescription>, Vec<CliError>), CliError> {
+fn load<'a>(
+    plan: &'a Plan,
+    waves: &Waves,
+    check: Check,
+) -> Result<(Vec<ComponentDescription<'a>>, Vec<CliError>), CliError> {
     let options =
         RuntimeOptions { cache: run::cache(None, false)?, interruptible: true, kinds: kinds::kinds() };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
-    let (mut descriptions, mut errors, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut descriptions, mut errors) = (Vec::new(), Vec::new());
     for component in &plan.components {
         let loaded = load_one(&runtime, component);
         match loaded.and_then(|loaded| check(&loaded, component).map(|()| loaded)) {
             Ok(loaded) => {
-                descriptions.push(ComponentDescription::new(component, &loaded));
-                all.push((component, loaded));
+                let mut warnings = warnings(component, &loaded);
+                warnings.extend(waves.warning(&component.name, component.grace));
+                let is_waited_for = Waves::is_waited_for(plan, &component.name);
+                descriptions.push(ComponentDescription { plan: component, loaded, is_waited_for, warnings });
             }
             Err(error) => errors.push(AppError::Load(error).into()),
         }
     }
-    let sharing = check_sharing(all.iter().map(|(plan, loaded)| (*plan, loaded)));
+    let sharing = check_sharing(descriptions.iter().map(|described| (described.plan, &described.loaded)));
     errors.extend(sharing.err().map(|error| AppError::Load(error).into()));
     Ok((descriptions, errors))
 }
 
-/// The waves of an app's start and of its stop. The times are bounds that hold whatever a component does; they count
-/// from the cause of the stop.
-#[derive(Debug, Serialize)]
-struct Waves {
-    /// Components that start together.
-    start_waves: Vec<Vec<String>>,
-    /// Components that stop together.
-    stop_waves: Vec<StopWave>,
+struct ComponentDescription<'a> {
+    plan: &'a ComponentPlan,
+    loaded: Loaded,
+    is_waited_for: bool,
+    warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+impl ComponentDescription<'_> {
+    fn json(&self) -> Value {
+        let Self { plan, loaded, warnings, .. } = self;
+        let (on_exit, on_failure) = self.restarts();
+        let restart = || {
+            let [first_pause, longest_pause] = plan.restart.backoff.map(millis);
+            json!({
+                "on_exit": on_exit,
+                "on_failure": on_failure,
+                "max": plan.restart.max,
+                "within_ms": millis(plan.restart.within),
+                "first_pause_ms": first_pause,
+                "longest_pause_ms": longest_pause,
+            })
+        };
+        let health = plan.health.as_ref().map(|health| {
+            json!({
+                "path": health.path,
+                "every_ms": millis(health.every),
+                "timeout_ms": millis(health.timeout),
+                "failures": health.failures,
+            })
+        });
+        json!({
+            "name": plan.name,
+            "source": plan.source.display().to_string(),
+            "kind": loaded.kind.name,
+            "wasi": loaded.run.version,
+            "async_run": loaded.run.is_async,
+            "adapted": loaded.adapted.map(|adapted| adapted.to_string()),
+            "hook": loaded.hook.as_ref().map(ToString::to_string),
+            "delivery": (loaded.kind.delivery)(hearing(loaded)),
+            "after": plan.after,
+            "ready": { "when": plan.resolve(&loaded.defaults).ready.word(), "within_ms": millis(plan.start_timeout) },
+            "restart": (on_exit || on_failure).then(restart),
+            "health": health,
+            "not_given": not_given(loaded),
+            "warnings": warnings,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self { plan, loaded, .. } = self;
+        let run = &loaded.run;
+        let run = format!("{} {}", if run.is_async { "async" } else { "sync" }, loaded.kind.words.export);
+        let mut lines = vec![("kind", format!("{}, WASI {}, {run}", loaded.kind.name, loaded.run.version))];
+        lines.extend(loaded.adapted.map(|adapted| ("adapted", adapted.to_string())));
+        lines.push(("hook", loaded.hook.as_ref().map_or("none".to_owned(), ToString::to_string)));
+        lines.push(("delivery", (loaded.kind.delivery)(hearing(loaded)).to_owned()));
+        lines.extend((!plan.after.is_empty()).then(|| ("after", plan.after.join(", "))));
+        lines.extend(self.is_waited_for.then(|| ("ready", self.ready_text())));
+        lines.extend(self.restart_text().map(|text| ("restart", text)));
+        lines.extend(self.health_text().map(|text| ("health", text)));
+        lines.extend(not_given(loaded).into_iter().map(|line| ("not given", line)));
+        lines.extend(self.warnings.iter().map(|line| ("warning", line.clone())));
+        let lines: String = lines.iter().map(|(label, line)| format!("  {label:<9} {line}\n")).collect();
+        format!("{}: {}\n{lines}", plan.name, plan.source.display())
+    }
+
+    fn restarts(&self) -> (bool, bool) {
+        let on_failure = self.plan.resolve(&self.loaded.defaults).on_failure;
+        (self.plan.on_exit == OnEnd::Restart, on_failure == OnEnd::Restart)
+    }
+
+    fn ready_text(&self) -> String {
+        let when = match self.plan.resolve(&self.loaded.defaults).ready {
+            ReadyWhen::Said => "when it says so",
+            ReadyWhen::Started => self.loaded.kind.words.ready,
+        };
+        format!("{when}, within {}", format_duration(self.plan.start_timeout))
+    }
+
+    fn restart_text(&self) -> Option<String> {
+        let when = match self.restarts() {
+            (true, true) => "when it has ended or failed",
+            (true, false) => "when it has ended",
+            (false, true) => "when it has failed",
+            (false, false) => return None,
+        };
+        let restart = &self.plan.restart;
+        let within = format_duration(restart.within);
+        let [first, longest] = restart.backoff.map(format_duration);
+        Some(format!("{when}, at most {} times within {within}, after {first} to {longest}", restart.max))
+    }
+
+    fn health_text(&self) -> Option<String> {
+        let health = self.plan.health.as_ref()?;
+        let [every, timeout] = [health.every, health.timeout].map(format_duration);
+        let probe = match &health.path {
+            Some(path) => format!("GET {path} every {every}, answered within {timeout}"),
+            None => format!("it calls `alive` at least every {every}"),
+        };
+        Some(match health.failures {
+            1 => format!("{probe}; it has failed when it misses one"),
+            many => format!("{probe}; it has failed when it misses {many} in a row"),
+        })
+    }
+}
+
+fn hearing(loaded: &Loaded) -> Hearing {
+    let is_host = |name: &str| name.starts_with("curfew:lifecycle/host");
+    Hearing {
+        hook: loaded.hook.as_ref().map(|_| loaded.timing),
+        is_async: loaded.run.is_async,
+        imports_host: loaded.imports.iter().any(|import| is_host(&import.name)),
+    }
+}
+
+fn not_given(loaded: &Loaded) -> Vec<String> {
+    let line = |name: &str, state: &ImportState| match state {
+        ImportState::Given => None,
+        ImportState::NotGranted(key) => Some(format!("{name} (key `{key}`)")),
+        ImportState::Unknown => Some(format!("{name} (unknown)")),
+    };
+    loaded.imports.iter().filter_map(|import| line(&import.name, &import.state)).collect()
+}
+
+fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
+    let stray = |stray: &StrayHook| match stray {
+        StrayHook::InInterface(interface) => format!(
+            "its `shutdown` in `{interface}` is never called: a hook is at world level (`export shutdown: func();`), or \
+             in `curfew:lifecycle/hook`"
+        ),
+        StrayHook::Named(name) => format!(
+            "it exports `{name}`, which nobody calls: if it is the hook, its name has to be `shutdown`"
+        ),
+    };
+    let unused = |run: &String| format!("its `{run}` is never called: the host calls its handler");
+    let is_async = loaded.run.is_async;
+    let is_untold = !loaded.kind.is_pooled && !is_async && !hearing(loaded).imports_host;
+    let of_hook = |hook: &HookShape| {
+        [
+            (
+                is_async && !hook.is_async,
+                "its hook is a sync function in an async component: waiting in it traps; make it `async`",
+            ),
+            (
+                is_untold,
+                "its sync `run` is not told of a stop (it imports no `curfew:lifecycle/host`): unless it ends by \
+                 itself, it is cut off before its hook can be called",
+            ),
+            (
+                !is_async && plan.hook == Some(HookTiming::AtStart),
+                "hook = \"at-start\" has no effect: it is sync, and cannot be entered while it works",
+            ),
+        ]
+    };
+    let of_hook = loaded.hook.as_ref().map(of_hook).into_iter().flatten();
+    let stray = loaded.stray_hooks.iter().map(stray).chain(loaded.run.unused.as_ref().map(unused));
+    stray.chain(of_hook.filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned())).collect()
+}
+
+/// The waves of a start and of a stop. The times count from the cause of the stop, and bound whatever a component does.
+struct Waves {
+    start: Vec<Vec<String>>,
+    stop: Vec<StopWave>,
+}
+
 struct StopWave {
     components: Vec<String>,
     /// The time that the wave has if the earlier waves use all of theirs.
-    least_ms: u64,
-    /// The latest moment of the cut-off.
-    end_by_ms: u64,
-    #[serde(skip)]
     least: Duration,
+    /// The latest moment of the cut-off.
+    end_by: Duration,
+}
+
+impl StopWave {
+    fn json(&self) -> Value {
+        let Self { components, least, end_by } = self;
+        json!({ "components": components, "least_ms": millis(*least), "end_by_ms": millis(*end_by) })
+    }
 }
 
 impl Waves {
@@ -150,11 +313,10 @@ impl Waves {
         let mut before = Duration::ZERO;
         let stop_waves = waves.iter().zip(ends).map(|(wave, end)| {
             let least = end.saturating_sub(std::mem::replace(&mut before, end));
-            let end_by_ms = millis(plan.app.drain_delay.saturating_add(end));
-            StopWave { components: names(wave), least_ms: millis(least), end_by_ms, least }
+            StopWave { components: names(wave), least, end_by: plan.app.drain_delay.saturating_add(end) }
         });
-        let stop_waves = stop_waves.collect();
-        Self { start_waves: plan.start_waves().iter().map(names).collect(), stop_waves }
+        let stop = stop_waves.collect();
+        Self { start: plan.start_waves().iter().map(names).collect(), stop }
     }
 
     /// Returns whether a component starts only after this one is ready.
@@ -164,10 +326,10 @@ impl Waves {
 
     /// Returns a warning if the component's grace is longer than the time it may get.
     fn warning(&self, name: &str, grace: Option<Duration>) -> Option<String> {
-        let wave = self.stop_waves.iter().find(|wave| wave.components.iter().any(|member| member == name))?;
+        let wave = self.stop.iter().find(|wave| wave.components.iter().any(|member| member == name))?;
         let grace = grace.filter(|grace| *grace > wave.least)?;
         let (grace, least) = (format_duration(grace), format_duration(wave.least));
-        Some(if self.stop_waves.len() == 1 {
+        Some(if self.stop.len() == 1 {
             format!("its grace of {grace} is longer than the app's, which is {least}")
         } else {
             format!(
@@ -179,20 +341,24 @@ impl Waves {
 
     /// Returns the waves as text, which is empty for a single wave.
     fn text(&self) -> String {
-        if self.start_waves.len() < 2 {
+        if self.start.len() < 2 {
             return String::new();
         }
         let mut text = "start, each wave when the one before it is ready:\n".to_owned();
-        for (number, wave) in self.start_waves.iter().enumerate() {
+        for (number, wave) in self.start.iter().enumerate() {
             text.push_str(&format!("  {}  {}\n", number + 1, wave.join(", ")));
         }
         text.push_str("stop, each wave when the one before it has ended, or its time is over:\n");
-        for (number, wave) in self.stop_waves.iter().enumerate() {
-            let by = format_duration(Duration::from_millis(wave.end_by_ms));
+        for (number, wave) in self.stop.iter().enumerate() {
+            let by = format_duration(wave.end_by);
             text.push_str(&format!("  {}  {}: by {by}\n", number + 1, wave.components.join(", ")));
         }
         text
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -228,7 +394,7 @@ mod tests {
              stop, each wave when the one before it has ended, or its time is over:\n  1  web, log: by 14s\n  \
              2  queue: by 17s\n  3  db: by 25s\n"
         );
-        let least: Vec<u64> = waves.stop_waves.iter().map(|wave| wave.least_ms).collect();
+        let least: Vec<u64> = waves.stop.iter().map(|wave| millis(wave.least)).collect();
         assert_eq!(least, [13_000, 3000, 8000]);
         assert!(Waves::is_waited_for(&plan, "db") && !Waves::is_waited_for(&plan, "web"));
     }

@@ -1,12 +1,11 @@
 //! `curfew status`, `stop`, `reload` and `restart`: requests to the control socket of a running app.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::args::{ControlArgs, ReloadArgs, RestartArgs, StatusArgs, StopArgs};
+use crate::args::{ControlArgs, StatusArgs, StopArgs};
 use crate::error::CliError;
 use crate::print::print;
 use crate::status_table::status_text;
@@ -19,12 +18,11 @@ use curfew_host::text::sanitize;
 
 /// Time between two documents of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long `--watch` waits for a slow reader before it skips a document.
+/// Longest wait of `--watch` for a slow reader before it skips a document.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, CliError> {
-    let client = ControlClient::new(control_path(&args.app)?);
-    block_on(async {
+    block_on(&args.app, async |client| {
         if args.watch {
             return watch(output, &client, args.json).await;
         }
@@ -50,17 +48,8 @@ pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliErro
     }
 }
 
-pub(crate) fn reload(output: &Output, args: &ReloadArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.app, "/reload")
-}
-
-pub(crate) fn restart(output: &Output, args: &RestartArgs) -> Result<ExitCode, CliError> {
-    order(output, &args.app, &format!("/restart?component={}", args.component))
-}
-
-fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
-    let client = ControlClient::new(control_path(app)?);
-    block_on(async {
+pub(crate) fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
+    block_on(app, async |client| {
         let done = client.post(target).await?;
         print(output, Channel::Stdout, &format!("{}\n", done.trim_end()));
         Ok(ExitCode::CLEAN)
@@ -118,33 +107,34 @@ fn format_status(document: &str, json: bool) -> Result<String, ControlClientErro
     Ok(status_text(&status))
 }
 
-/// Returns the path of the socket: that of `--control`, or that of the manifest. A manifest that is invalid elsewhere will
-/// do: the app still runs with an earlier version of it.
+/// Returns the path of the socket. A manifest that is invalid elsewhere will do: the app runs with an earlier version.
 fn control_path(app: &ControlArgs) -> Result<PathBuf, ControlClientError> {
     if let Some(path) = &app.control {
         return Ok(path.clone());
     }
     let manifest = app.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
     let name = sanitize::one_line(&manifest.display().to_string());
+    let unknown = |reason: String| ControlClientError::NoSocketNamed(format!("{name} {reason}"));
     let text = std::fs::read_to_string(manifest)
         .map_err(|error| ControlClientError::NoSocketNamed(format!("cannot read {name}: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let reason = sanitize::one_line(error.message());
-        ControlClientError::NoSocketNamed(format!(
-            "{name} cannot be read, so its `control` is not known: {reason}"
-        ))
+        unknown(format!("cannot be read, so its `control` is not known: {reason}"))
     })?;
     let control = table.get("app").and_then(|table| table.get("control")).and_then(toml::Value::as_str);
-    let Some(control) = control.filter(|path| !path.is_empty()) else {
-        let message = format!("{name} has no `control` in its [app] table: the app has no control socket");
-        return Err(ControlClientError::NoSocketNamed(message));
-    };
+    let control = control.filter(|path| !path.is_empty()).ok_or_else(|| {
+        unknown("has no `control` in its [app] table: the app has no control socket".to_owned())
+    })?;
     Ok(manifest.parent().unwrap_or(Path::new("")).join(control))
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+fn block_on(
+    app: &ControlArgs,
+    work: impl AsyncFnOnce(ControlClient) -> Result<ExitCode, CliError>,
+) -> Result<ExitCode, CliError> {
+    let client = ControlClient::new(control_path(app)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ControlClientError::System)?.block_on(work)
+    runtime.map_err(ControlClientError::System)?.block_on(work(client))
 }
 
 #[cfg(test)]

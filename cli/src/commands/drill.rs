@@ -1,36 +1,36 @@
 //! `curfew drill`: holds a drill, and prints its report as a table, as JSON and as a JUnit file.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::ArgMatches;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc::O_NONBLOCK;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::run;
 use crate::args::DrillArgs;
 use crate::drill::{
-    DrillConfig, DrillError, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text,
-    run_drill,
+    DrillConfig, DrillReport, Interrupt, Runner, Scenario, Target, junit_xml, report_text, run_drill, spawn,
 };
 use crate::error::CliError;
-use crate::print::print;
+use crate::print::{open_result, print, write_result};
 use curfew_host::output::{Channel, Output};
-use curfew_host::plan::{ListenAddress, Plan};
+use curfew_host::plan::ListenAddress;
 use curfew_host::supervisor::hard_exit;
 use curfew_host::teardown::ExitCode;
 use curfew_host::text::sanitize;
 
-/// Holds a drill and returns the code that the process leaves with.
-pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn drill(
+    output: &Output,
+    args: &DrillArgs,
+    matches: Option<&ArgMatches>,
+) -> Result<ExitCode, CliError> {
     let interrupt = Interrupt::default();
     // Before any file is opened, which can take for ever.
     listen_for_signals(interrupt.clone())?;
-    let config = config(args)?;
+    let config = config(args, matches)?;
     let app = config.plan.app.name.clone();
-    let junit = args.junit.as_ref().map(open).transpose()?;
+    let junit = args.junit.as_ref().map(open_junit).transpose()?;
     interrupt.set_handled(true);
     let runner = Runner::new(config, interrupt.clone())?;
     let is_chosen = |scenario: &Scenario| args.only.is_empty() || args.only.contains(scenario);
@@ -49,63 +49,53 @@ pub(crate) fn drill(output: &Output, args: &DrillArgs) -> Result<ExitCode, CliEr
     // The report is printed even if the file cannot be written: a drill takes long.
     let written = junit.map_or(Ok(()), |(path, file)| write_junit(report, path, file));
     if args.json {
-        let document = report.to_json().map_err(std::io::Error::from);
-        let document = document.map_err(DrillError::system("make the document"))?;
+        let document = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
+        let document = document.map_err(CliError::system("make the document"))?;
         print(output, Channel::Stdout, &format!("{}\n", sanitize::json(&document)));
     } else if drilled.is_ok() {
         report_text(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stdout, row));
     }
     let code = if report.ok { ExitCode::CLEAN } else { ExitCode::FAILED };
-    Ok(drilled.and_then(|_| written.map(|()| code))?)
+    drilled?;
+    written.map(|()| code)
 }
 
-fn config(args: &DrillArgs) -> Result<DrillConfig, CliError> {
+fn config(args: &DrillArgs, matches: Option<&ArgMatches>) -> Result<DrillConfig, CliError> {
     let guest_arguments = args.app.args.clone();
     let bare = args.app.single_file.clone().into_bare(guest_arguments.clone());
     let mut plan = run::plan(&args.app.paths, &bare)?;
     plan.apply(args.app.times.overrides());
-    refuse_activated_sockets(&plan)?;
-    let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
-    let program = std::env::current_exe().map_err(DrillError::system("find this program"))?;
-    let (arguments, clients) = (args.app.to_args(), args.clients.into());
-    Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
-}
-
-/// A service manager passes its sockets to one process only; after its first stop they are gone.
-fn refuse_activated_sockets(plan: &Plan) -> Result<(), DrillError> {
     for component in &plan.components {
         for address in &component.http.listen {
+            // A service manager passes its sockets to one process only; after its first stop they are gone.
             if let ListenAddress::Activated(name) = address {
                 let (component, name) = (component.name.clone(), name.clone());
-                return Err(DrillError::ActivatedSocket { component, name });
+                return Err(CliError::ActivatedSocket { component, name });
             }
         }
     }
-    Ok(())
+    let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
+    let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
+    let (arguments, clients) = (matches.map(DrillArgs::of_app).unwrap_or_default(), args.clients.into());
+    Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
 }
 
-/// Opens the JUnit file before the drill, so that an unwritable path is an error at once. A pipe without a reader is
-/// refused, not waited for; a slow reader gets all of it.
-fn open(path: &PathBuf) -> Result<(PathBuf, File), DrillError> {
-    let open = File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(path);
-    let opened = open.and_then(|file| {
-        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
-        fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
-        Ok(file)
-    });
-    opened.map(|file| (path.clone(), file)).map_err(|cause| DrillError::Write { path: path.clone(), cause })
+/// Opens the JUnit file; a slow reader gets all of it.
+fn open_junit(path: &PathBuf) -> Result<(&PathBuf, File), CliError> {
+    let file = open_result(path)?;
+    let flags = fcntl(&file, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let set = flags.and_then(|flags| fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)));
+    set.map_err(|error| CliError::Write { path: path.clone(), cause: error.into() })?;
+    Ok((path, file))
 }
 
-fn write_junit(report: &DrillReport, path: PathBuf, mut file: File) -> Result<(), DrillError> {
-    // A pipe or a device has no length.
-    let _no_file = file.set_len(0);
+fn write_junit(report: &DrillReport, path: &Path, file: File) -> Result<(), CliError> {
     let xml = junit_xml(report).map_err(std::io::Error::other);
-    let written = xml.and_then(|xml| file.write_all(xml.as_bytes()));
-    written.map_err(|cause| DrillError::Write { path, cause })
+    let written = xml.and_then(|xml| write_result(file, &xml));
+    written.map_err(|cause| CliError::Write { path: path.to_owned(), cause })
 }
 
-/// Waits for the signals that end a drill, on a thread of its own: they are blocked in all threads. If the drill does not
-/// handle the interrupt, the first signal ends the process.
+/// Waits for the signals that end a drill: all threads block them. The first one ends a process that does not handle it.
 fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
@@ -113,11 +103,9 @@ fn listen_for_signals(interrupt: Interrupt) -> Result<(), CliError> {
         if signals.wait().is_ok() && interrupt.raise() {
             let _second = signals.wait();
         }
-        // The processes of the drill die with this one.
-        hard_exit(CliError::Drill(DrillError::Interrupted).exit_code());
+        hard_exit(CliError::Interrupted.exit_code());
     };
-    let thread = std::thread::Builder::new().name("drill-signals".to_owned()).spawn(wait);
-    thread.map(drop).map_err(CliError::Thread)
+    spawn("drill-signals", wait)
 }
 
 /// Writes the progress line of a terminal, over the one before.

@@ -1,15 +1,15 @@
 //! `curfew schema`, `completions` and `man`: the JSON Schema of a manifest, shell completions and pages of the manual.
 //!
-//! Invariant: all three are generated from the declarations of the keys and of the arguments with their help texts. The
-//! first words of a paragraph of a help text say which section of a page it becomes.
+//! Invariant: all three are generated from the declarations of the keys and of the arguments with their help texts.
 
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::args::Cli;
 use crate::error::CliError;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
@@ -21,41 +21,41 @@ pub(crate) fn schema(output: &Output) -> ExitCode {
     ExitCode::CLEAN
 }
 
-pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> ExitCode {
+pub(crate) fn completions(output: &Output, shell: Shell) -> ExitCode {
     let (mut command, mut text) = (Cli::command(), Vec::new());
-    clap_complete::generate(args.shell, &mut command, "curfew", &mut text);
+    clap_complete::generate(shell, &mut command, "curfew", &mut text);
     output.host(Channel::Stdout).push(text);
     ExitCode::CLEAN
 }
 
 /// Prints one page of the manual, or writes all of them.
-pub(crate) fn man(output: &Output, args: &ManArgs) -> Result<ExitCode, CliError> {
+pub(crate) fn man(
+    output: &Output,
+    command: Option<String>,
+    folder: Option<&Path>,
+) -> Result<ExitCode, CliError> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
-    if let Some(folder) = &args.out {
+    if let Some(folder) = folder {
         for command in std::iter::once(&root).chain(root.get_subcommands().filter(|one| !one.is_hide_set())) {
             let path = folder.join(Man::new(command.clone()).get_filename());
-            write(folder, &path, command).map_err(|cause| CliError::Write { path: path.clone(), cause })?;
+            let page = std::fs::create_dir_all(folder).and_then(|()| page(command));
+            let written = page.and_then(|page| std::fs::write(&path, page));
+            written.map_err(|cause| CliError::Write { path: path.clone(), cause })?;
             print(output, Channel::Stdout, &format!("{}\n", path.display()));
         }
         return Ok(ExitCode::CLEAN);
     }
-    let command = match &args.command {
+    let command = match command {
         None => &root,
-        Some(name) => root.find_subcommand(name).ok_or_else(|| CliError::NoCommand(name.clone()))?,
+        Some(name) => root.find_subcommand(&name).ok_or(CliError::NoCommand(name))?,
     };
     let page = page(command).map_err(|cause| CliError::Write { path: "-".into(), cause })?;
     output.host(Channel::Stdout).push(page);
     Ok(ExitCode::CLEAN)
 }
 
-fn write(folder: &Path, path: &Path, command: &Command) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(path, page(command)?)
-}
-
-/// Returns the page of a command. Each paragraph of the help text gets its own section, where `clap_mangen` would put all
-/// of them under `EXTRA`.
+/// Returns the page of a command. The first words of a paragraph of its help text say which section it becomes.
 fn page(command: &Command) -> std::io::Result<Vec<u8>> {
     let bare = command.clone().after_help(None::<&str>).version(None::<&str>);
     let mut page = Vec::new();

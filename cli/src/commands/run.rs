@@ -1,14 +1,11 @@
 //! `curfew run`: makes a plan of the arguments, runs the app, and reports how it ended.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use nix::libc::O_NONBLOCK;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -18,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::kinds;
-use crate::print::print;
+use crate::print::{open_result, print, write_result};
 use curfew_host::output::{Channel, LogFormat, Output, init_logging};
 use curfew_host::plan::{Bare, DEFAULT_MANIFEST, Overrides, Plan};
 use curfew_host::runtime::{Cache, exports_any};
@@ -28,11 +25,11 @@ use curfew_host::supervisor::{
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// How long the last lines may take to be written.
+/// Longest time to write the last lines.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
-/// How long the end of the process may take when all components have ended.
+/// Longest time from the end of all components to that of the process.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often a wait checks for signals.
+/// Interval at which a wait checks for signals.
 const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
 /// The running app, for writer threads that die.
@@ -52,13 +49,12 @@ struct Prepared {
     report: Option<(PathBuf, File)>,
 }
 
-/// Runs the app and returns the code that the process leaves with.
 pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> {
     if let Some(parent) = args.leave_with {
         die_with(parent);
     }
     raise_descriptor_limit();
-    let mut signals = SignalSource::listen().map_err(CliError::Signals)?;
+    let mut signals = SignalSource::listen().map_err(CliError::system("listen to signals"))?;
     let format = args.log_format;
     let Some(prepared) = prepare_unless_signalled(output, args, &signals)? else {
         return Ok(ExitCode::CLEAN);
@@ -126,10 +122,12 @@ fn prepare_unless_signalled(
     let (sender, prepared) = mpsc::channel();
     let output = output.clone();
     let work = move || {
-        // The receiver is gone if a signal came first.
         let _gone = sender.send(prepare(&output, args));
     };
-    std::thread::Builder::new().name("curfew-prepare".to_owned()).spawn(work).map_err(CliError::Thread)?;
+    std::thread::Builder::new()
+        .name("curfew-prepare".to_owned())
+        .spawn(work)
+        .map_err(CliError::system("start a thread"))?;
     loop {
         match prepared.recv_timeout(SIGNAL_POLL) {
             Ok(result) => return result.map(Some),
@@ -143,11 +141,7 @@ fn prepare_unless_signalled(
 fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     let bare = args.app.single_file.into_bare(args.app.args);
     let mut plan = plan(&args.app.paths, &bare)?;
-    let overrides = Overrides {
-        signals: args.signals.map(Into::into),
-        control: args.control,
-        ..args.app.times.overrides()
-    };
+    let overrides = Overrides { signals: args.signals, control: args.control, ..args.app.times.overrides() };
     plan.apply(overrides.clone());
     if let Some(peer) = args.drill_peer {
         plan.add_peer(peer)?;
@@ -158,7 +152,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     for problem in activation::problems() {
         tracing::warn!(problem, "a socket that was passed to the process cannot be used");
     }
-    let report = args.report.map(open_report).transpose()?;
+    let report = args.report.map(|path| open_result(&path).map(|file| (path, file))).transpose()?;
     let mut options = Options::new(output.clone(), cache(args.cache.as_deref(), args.no_cache)?);
     (options.overrides, options.service_manager, options.kinds) = (overrides, true, kinds::sets());
     Ok(Prepared { plan, options, report })
@@ -167,35 +161,20 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
 fn print_end(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
-    match format {
+    if format == LogFormat::Text && !quiet {
         // Row by row: a row that finds no room in the buffer takes no other with it.
-        LogFormat::Text if !quiet => {
-            table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
-        }
-        LogFormat::Text | LogFormat::Json => {}
-    }
-}
-
-/// Opens the report's file before anything starts, so that an unwritable path is an error at once. A pipe without a reader
-/// is refused, not waited for.
-fn open_report(path: PathBuf) -> Result<(PathBuf, File), CliError> {
-    match File::options().write(true).create(true).truncate(false).custom_flags(O_NONBLOCK).open(&path) {
-        Ok(file) => Ok((path, file)),
-        Err(cause) => Err(CliError::Write { path, cause }),
+        table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
     }
 }
 
 /// Writes the report. An error is only logged: the exit code says how the app ended.
-fn write_report(report: &Report, path: &Path, mut file: File) {
+fn write_report(report: &Report, path: &Path, file: File) {
     let json = report.to_json().map_err(std::io::Error::from);
-    // A pipe or a device has no length.
-    let _no_file = file.set_len(0);
-    if let Err(error) = json.and_then(|json| file.write_all((json + "\n").as_bytes())) {
+    if let Err(error) = json.and_then(|json| write_result(file, &(json + "\n"))) {
         tracing::error!(path = %path.display(), %error, "the report cannot be written");
     }
 }
 
-/// Returns the plan of the paths on the command line.
 pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
     let no_files = paths.is_empty() || paths.iter().any(|path| is_manifest(path));
@@ -213,7 +192,6 @@ pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
     }
 }
 
-/// Returns whether a file is of a kind that has a default address.
 fn has_default_address(file: &Path) -> bool {
     let kinds = kinds::kinds().into_iter().filter(|kind| kind.has_default_address);
     let interfaces: Vec<_> = kinds.flat_map(|kind| kind.exports).map(|export| export.interface).collect();
@@ -228,16 +206,11 @@ pub(crate) fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, 
     if let Some(folder) = folder {
         return Cache::open(folder).map(Some).map_err(CliError::Cache);
     }
-    let Some(folder) = Cache::default_folder() else {
-        return Ok(None);
-    };
-    match Cache::open(&folder) {
-        Ok(cache) => Ok(Some(cache)),
-        Err(error) => {
-            tracing::warn!(error, "no compile cache");
-            Ok(None)
-        }
-    }
+    let opened = Cache::default_folder().map(|folder| Cache::open(&folder)).transpose();
+    Ok(opened.unwrap_or_else(|error| {
+        tracing::warn!(error, "no compile cache");
+        None
+    }))
 }
 
 #[cfg(test)]

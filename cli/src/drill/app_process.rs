@@ -1,11 +1,12 @@
-//! The app in a process of its own: its signals, its log and output, and its end.
+//! The app in a process of its own, as an operator has it: its signals, its log and output, its control socket, its end.
 //!
-//! Invariant: it leads a process group, and when an `AppProcess` is dropped, no process of that group is left. If the drill
-//! is killed, the system kills the app (`--leave-with`).
+//! Invariant: no process of its group outlives an `AppProcess`. If the drill is killed, the system kills the app
+//! (`--leave-with`). Every wait has an end, and an [`Interrupt`] ends them all.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,27 +17,55 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
-use super::error::DrillError;
-use super::interrupt::Interrupt;
-use super::log_record::LogRecord;
+use super::LogRecord;
+use crate::error::CliError;
+use curfew_host::admin::{Status, client::ControlClient};
 
-/// The number of last lines that are kept.
 const LAST_LINES: usize = 100;
 /// Longest line, in bytes.
 const LINE_BYTES: u64 = 64 << 10;
 /// Limits of records, and of relevant ones; an app that writes more is not observed to its end.
 const MOST_RECORDS: usize = 200_000;
 const MOST_RELEVANT: usize = 1_000_000;
-/// How often a wait polls the interrupt.
 const INTERRUPT_POLL: Duration = Duration::from_millis(20);
-/// How long the system may take to reap killed processes.
+/// Longest time that the system takes to reap killed processes.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A request to end the drill, from any thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interrupt(Arc<InterruptState>);
+
+#[derive(Debug, Default)]
+struct InterruptState {
+    is_raised: AtomicBool,
+    is_handled: AtomicBool,
+}
+
+impl Interrupt {
+    /// Ends the drill: its processes are killed, no further scenario runs. Returns whether the drill handles it.
+    pub(crate) fn raise(&self) -> bool {
+        self.0.is_raised.store(true, SeqCst);
+        self.0.is_handled.load(SeqCst)
+    }
+
+    /// Sets whether the drill polls the interrupt now, and has something to clean up.
+    pub(crate) fn set_handled(&self, is_handled: bool) {
+        self.0.is_handled.store(is_handled, SeqCst);
+    }
+
+    fn is_raised(&self) -> bool {
+        self.0.is_raised.load(SeqCst)
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct AppProcess {
-    pid: Pid,
+pub(crate) struct AppProcess {
+    pub(super) pid: Pid,
     shared: Arc<SharedState>,
+    control: ControlClient,
     interrupt: Interrupt,
     /// No process of its group is left: the system may give its id to others.
     is_gone: AtomicBool,
@@ -51,7 +80,7 @@ struct SharedState {
 
 /// State of the process, as far as its streams have been read.
 #[derive(Debug, Default)]
-pub(super) struct ProcessState {
+pub(crate) struct ProcessState {
     pub(super) records: Vec<LogRecord>,
     last_lines: VecDeque<Line>,
     pub(super) exit: Option<(ExitStatus, Instant)>,
@@ -65,7 +94,6 @@ struct Line {
 }
 
 impl ProcessState {
-    /// Returns the last lines of log and output.
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.last_lines.iter().map(|line| line.text.clone()).collect()
     }
@@ -91,53 +119,78 @@ impl SharedState {
 
 impl AppProcess {
     /// Starts the app. Call it on the main thread: the app dies with the thread that started it.
-    pub(super) fn start(mut command: Command, interrupt: &Interrupt) -> Result<Self, DrillError> {
+    pub(super) fn start(
+        mut command: Command,
+        control_socket: PathBuf,
+        interrupt: &Interrupt,
+    ) -> Result<Self, CliError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let started = Instant::now();
-        let mut process = command.spawn().map_err(DrillError::system("start the app"))?;
+        let mut process = command.spawn().map_err(CliError::system("start the app"))?;
         let pid = Pid::from_raw(i32::try_from(process.id()).unwrap_or_default());
         let shared = Arc::new(SharedState::default());
         let app = Self {
             pid,
             shared: shared.clone(),
+            control: ControlClient::new(control_socket),
             interrupt: interrupt.clone(),
             is_gone: AtomicBool::new(false),
             started,
         };
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let reaper = shared.clone();
-        thread::Builder::new()
-            .name("drill-reaper".to_owned())
-            .spawn(move || {
-                // It stays a zombie until the lock is held, so that `signal` never reaches another process of that id.
-                let _gone = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-                let now = Instant::now();
-                reaper.change(|state| {
-                    let status = process.wait().unwrap_or_else(|_| ExitStatus::from_raw(1));
-                    state.exit = Some((status, now));
-                });
-            })
-            .map_err(DrillError::system("start a thread"))?;
-        if let Some(stdout) = stdout {
-            // Output of guests; the log is on stderr.
-            read_stream(shared.clone(), stdout, false)?;
-        }
-        if let Some(stderr) = stderr {
-            read_stream(shared, stderr, true)?;
-        }
+        spawn("drill-reaper", move || {
+            // It stays a zombie until the lock is held, so that `signal` never reaches another process of that id.
+            let _gone = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            let now = Instant::now();
+            reaper.change(|state| {
+                let status = process.wait().unwrap_or_else(|_| ExitStatus::from_raw(1));
+                state.exit = Some((status, now));
+            });
+        })?;
+        // Output of guests; the log is on stderr.
+        read_stream(shared.clone(), stdout, false)?;
+        read_stream(shared, stderr, true)?;
         Ok(app)
     }
 
-    pub(super) fn pid(&self) -> i32 {
-        self.pid.as_raw()
-    }
-
-    /// Sends a signal, unless the process has ended.
     pub(super) fn signal(&self, signal: Signal) {
         let state = self.shared.lock();
         if state.exit.is_none() {
             let _gone = kill(self.pid, signal);
         }
+    }
+
+    /// Returns the status of the app, or why the app does not return it.
+    pub(super) fn status(&self) -> Result<Result<Status, String>, CliError> {
+        let document = self.unless_interrupted(self.control.get("/status"))?;
+        Ok(document.map_err(|error| error.to_string()).and_then(|document| {
+            serde_json::from_str(&document).map_err(|error| format!("its status cannot be read: {error}"))
+        }))
+    }
+
+    /// Sends an order and waits until it is carried out. Returns the app's answer or refusal.
+    pub(super) fn order(&self, target: &str, within: Duration) -> Result<Result<String, String>, CliError> {
+        self.unless_interrupted(async {
+            match timeout(within, self.control.post(target)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_late) => Err(format!("it was not done within {} s", within.as_secs())),
+            }
+        })
+    }
+
+    fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, CliError> {
+        let interrupted = async {
+            while !self.interrupt.is_raised() {
+                tokio::time::sleep(INTERRUPT_POLL).await;
+            }
+        };
+        event_loop()?.block_on(async {
+            tokio::select! {
+                done = work => Ok(done),
+                () = interrupted => Err(CliError::Interrupted),
+            }
+        })
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&ProcessState) -> T) -> T {
@@ -153,11 +206,11 @@ impl AppProcess {
         &self,
         until: Instant,
         mut find: impl FnMut(&ProcessState) -> Option<T>,
-    ) -> Result<Option<T>, DrillError> {
+    ) -> Result<Option<T>, CliError> {
         let mut state = self.shared.lock();
         loop {
             if self.interrupt.is_raised() {
-                return Err(DrillError::Interrupted);
+                return Err(CliError::Interrupted);
             }
             if let Some(found) = find(&state) {
                 return Ok(Some(found));
@@ -171,13 +224,18 @@ impl AppProcess {
         }
     }
 
-    /// Waits between two polls of the system. The end of the process cuts it short.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), DrillError> {
-        self.wait(Instant::now() + time, |state| state.exit.map(drop)).map(drop)
+    /// Waits for this time, unless it is done or the process ends before.
+    pub(super) fn pause(
+        &self,
+        time: Duration,
+        mut is_done: impl FnMut(&ProcessState) -> bool,
+    ) -> Result<(), CliError> {
+        let is_over = |state: &ProcessState| (state.exit.is_some() || is_done(state)).then_some(());
+        self.wait(Instant::now() + time, is_over).map(drop)
     }
 
     /// Waits for the end of the process and of its streams.
-    pub(super) fn wait_for_end(&self, until: Instant) -> Result<Option<(ExitStatus, Instant)>, DrillError> {
+    pub(super) fn wait_for_end(&self, until: Instant) -> Result<Option<(ExitStatus, Instant)>, CliError> {
         let Some(exit) = self.wait(until, |state| state.exit)? else { return Ok(None) };
         // A process that it started can still hold the pipes open.
         self.wait(Instant::now() + REAP_TIMEOUT, |state| (state.ended_streams >= 2).then_some(()))?;
@@ -185,7 +243,7 @@ impl AppProcess {
     }
 
     /// Waits for the end of its process group, and returns whether it came: the system takes a moment to reap processes.
-    pub(super) fn group_is_gone(&self) -> Result<bool, DrillError> {
+    pub(super) fn group_is_gone(&self) -> Result<bool, CliError> {
         let gone = |_: &ProcessState| (killpg(self.pid, None) == Err(Errno::ESRCH)).then_some(());
         let is_gone = self.wait(Instant::now() + REAP_TIMEOUT, gone)?.is_some();
         self.is_gone.store(is_gone, SeqCst);
@@ -202,16 +260,9 @@ impl AppProcess {
 impl Drop for AppProcess {
     fn drop(&mut self) {
         self.kill();
-        let mut state = self.shared.lock();
-        let end = Instant::now() + REAP_TIMEOUT;
-        while state.exit.is_none() && Instant::now() < end {
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, INTERRUPT_POLL)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+        let state = self.shared.lock();
+        let lives = |state: &mut ProcessState| state.exit.is_none();
+        let _ended = self.shared.changed.wait_timeout_while(state, REAP_TIMEOUT, lives);
     }
 }
 
@@ -228,10 +279,11 @@ fn push_line(lines: &mut VecDeque<Line>, text: String, is_record: bool) {
 /// Reads a stream to its end on a thread of its own. Only the log has records.
 fn read_stream(
     shared: Arc<SharedState>,
-    stream: impl Read + Send + 'static,
+    stream: Option<impl Read + Send + 'static>,
     is_log: bool,
-) -> Result<(), DrillError> {
-    let work = move || {
+) -> Result<(), CliError> {
+    let Some(stream) = stream else { return Ok(()) };
+    spawn("drill-reader", move || {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         // Longer lines come in pieces: none of them is a record.
@@ -242,26 +294,31 @@ fn read_stream(
             let record = is_log.then(|| LogRecord::read(text, at)).flatten();
             shared.change(|state| {
                 push_line(&mut state.last_lines, text.to_owned(), record.is_some());
-                if let Some(record) = record {
-                    state.add(record);
-                }
+                record.into_iter().for_each(|record| state.add(record));
             });
             line.clear();
         }
         shared.change(|state| state.ended_streams += 1);
-    };
-    let thread = thread::Builder::new().name("drill-reader".to_owned()).spawn(work);
-    thread.map(drop).map_err(DrillError::system("start a thread"))
+    })
+}
+
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(CliError::system("start a thread"))
+}
+
+pub(crate) fn event_loop() -> Result<Runtime, CliError> {
+    Builder::new_current_thread().enable_all().build().map_err(CliError::system("make an event loop"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Command {
+    fn start(script: &str, interrupt: &Interrupt) -> AppProcess {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        command
+        AppProcess::start(command, PathBuf::new(), interrupt).unwrap()
     }
 
     fn soon() -> Instant {
@@ -270,7 +327,7 @@ mod tests {
 
     #[test]
     fn output_and_exit_are_observed() {
-        let app = AppProcess::start(shell("echo one; echo two >&2; exit 7"), &Interrupt::default()).unwrap();
+        let app = start("echo one; echo two >&2; exit 7", &Interrupt::default());
         let (status, _) = app.wait_for_end(soon()).unwrap().unwrap();
         assert_eq!(status.code(), Some(7));
         let mut lines: Vec<String> = app.read(ProcessState::last_lines);
@@ -296,10 +353,10 @@ mod tests {
     fn records_are_in_the_log_alone() {
         let say = |message: &str| format!(r#"{{"timestamp":"t","level":"INFO","message":"{message}"}}"#);
         let script = format!("echo '{}'; echo '{}' >&2", say("said by a guest"), say("app started"));
-        let app = AppProcess::start(shell(&script), &Interrupt::default()).unwrap();
+        let app = start(&script, &Interrupt::default());
         app.wait_for_end(soon()).unwrap().unwrap();
         let messages =
-            |state: &ProcessState| state.records.iter().map(|record| record.fields.message.clone()).collect();
+            |state: &ProcessState| state.records.iter().map(|record| record.message.clone()).collect();
         let messages: Vec<String> = app.read(messages);
         assert_eq!(messages, ["app started"]);
     }
@@ -319,7 +376,7 @@ mod tests {
 
     #[test]
     fn nothing_of_its_group_outlives_it() {
-        let app = AppProcess::start(shell("sleep 1000 & echo $!; exit 0"), &Interrupt::default()).unwrap();
+        let app = start("sleep 1000 & echo $!; exit 0", &Interrupt::default());
         app.wait(soon(), |state| state.exit).unwrap().unwrap();
         assert_eq!(killpg(app.pid, None), Ok(()), "the one that was left behind");
         let group = app.pid;
@@ -334,9 +391,9 @@ mod tests {
     #[test]
     fn an_interrupt_ends_every_wait() {
         let interrupt = Interrupt::default();
-        let app = AppProcess::start(shell("sleep 1000"), &interrupt).unwrap();
+        let app = start("sleep 1000", &interrupt);
         assert!(matches!(app.wait(Instant::now(), |state| state.exit), Ok(None)));
         assert!(!interrupt.raise());
-        assert!(matches!(app.wait_for_end(soon()), Err(DrillError::Interrupted)));
+        assert!(matches!(app.wait_for_end(soon()), Err(CliError::Interrupted)));
     }
 }

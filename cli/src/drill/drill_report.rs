@@ -1,47 +1,42 @@
-//! The result of a drill as data. `--json` prints it (`docs/drill.schema.json` describes it); the table and the JUnit
-//! file are made of it.
+//! The result of a drill as data, with its findings, as `--json` prints it (`docs/drill.schema.json`).
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::finding::{Finding, Severity};
-use super::log_record::LogRecord;
-use super::observation::{Observation, ProcessExit};
-use super::scenario::Scenario;
+use super::{LogRecord, Observation, ProcessExit, Scenario};
 
 /// A drill that is over. All times are whole milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DrillReport {
     pub(crate) app: String,
-    /// The version of curfew.
     pub(crate) version: &'static str,
     pub(crate) ok: bool,
     pub(crate) took_ms: u64,
-    /// Why no scenario could run.
+    /// The error that kept all scenarios from running.
     pub(crate) error: Option<String>,
-    /// The scenarios, in the order in which they ran.
     #[serde(rename = "tries")]
     pub(crate) results: Vec<ScenarioResult>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
+    #[default]
     Ok,
     Failed,
     Skipped,
 }
 
 /// The result of one scenario, idle or under load.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ScenarioResult {
-    #[serde(rename = "name", serialize_with = "name")]
+    #[serde(rename = "name")]
     pub(super) scenario: Scenario,
     pub(super) load: bool,
     pub(super) verdict: Verdict,
     pub(super) skipped_because: Option<String>,
-    /// How often the app ran.
+    /// Number of runs of the app.
     pub(super) runs: usize,
     /// The exit code of the app; of several runs the first one that is not 0.
     pub(super) exit_code: Option<i32>,
@@ -56,13 +51,9 @@ pub(crate) struct ScenarioResult {
     pub(super) output: Vec<String>,
 }
 
-fn name<S: serde::Serializer>(scenario: &Scenario, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(scenario.name())
-}
-
-/// How much of its grace a component used, from the notice to its end.
+/// The part of its grace that a component used, from the notice to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct GraceUse {
+pub(crate) struct GraceUse {
     pub(super) component: String,
     pub(super) used_ms: u64,
     pub(super) grace_ms: u64,
@@ -70,15 +61,14 @@ pub(super) struct GraceUse {
 }
 
 impl GraceUse {
-    /// Returns how much of its grace each component used in its last stop.
     pub(super) fn of_all(records: &[LogRecord]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
-        let is_notice = |record: &LogRecord| record.fields.message == "asked to stop";
+        let is_notice = |record: &LogRecord| record.message == "asked to stop";
         for (at, notice) in records.iter().enumerate().filter(|(_, record)| is_notice(record)) {
-            let Some(component) = notice.fields.component.clone() else { continue };
+            let Some(component) = notice.component.clone() else { continue };
             let later = records.get(at..).unwrap_or_default();
             let ended = later.iter().find(|record| record.is("component ended", &component));
-            let (Some(ended), Some(grace_ms)) = (ended, notice.fields.grace_ms) else { continue };
+            let (Some(ended), Some(grace_ms)) = (ended, notice.grace_ms) else { continue };
             all.retain(|used| used.component != component);
             let used_ms = millis(ended.at.saturating_duration_since(notice.at));
             let percent = used_ms.saturating_mul(100) / grace_ms.max(1);
@@ -88,7 +78,6 @@ impl GraceUse {
     }
 }
 
-/// The requests of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct RequestSummary {
     pub(super) answered: u64,
@@ -98,31 +87,15 @@ pub(super) struct RequestSummary {
 }
 
 impl ScenarioResult {
-    /// Returns the result of a scenario that was skipped.
-    pub(super) fn skipped(scenario: Scenario, load: bool, reason: impl Into<String>) -> Self {
-        let (verdict, reason) = (Verdict::Skipped, Some(reason.into()));
-        Self { verdict, skipped_because: reason, ..Self::new(scenario, load) }
-    }
-
-    /// Returns the result of a scenario that has not run yet.
     pub(super) fn new(scenario: Scenario, load: bool) -> Self {
-        Self {
-            scenario,
-            load,
-            verdict: Verdict::Ok,
-            skipped_because: None,
-            runs: 0,
-            exit_code: None,
-            exit_ms: None,
-            grace: Vec::new(),
-            requests: None,
-            took_ms: 0,
-            findings: Vec::new(),
-            output: Vec::new(),
-        }
+        Self { scenario, load, ..Self::default() }
     }
 
-    /// Adds one run with its findings.
+    #[must_use]
+    pub(super) fn skipped(self, reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Skipped, skipped_because: Some(reason.into()), ..self }
+    }
+
     pub(super) fn add(&mut self, run: &Observation, findings: Vec<Finding>) {
         self.runs += 1;
         let code = match run.exit {
@@ -133,7 +106,13 @@ impl ScenarioResult {
         self.exit_code = self.exit_code.filter(|known| *known != 0).or(code);
         self.exit_ms = self.exit_ms.max(run.stop_time.map(millis));
         if !run.is_forced {
-            GraceUse::of_all(&run.records).into_iter().for_each(|used| self.add_grace(used));
+            for used in GraceUse::of_all(&run.records) {
+                match self.grace.iter_mut().find(|known| known.component == used.component) {
+                    Some(known) if known.percent >= used.percent => {}
+                    Some(known) => *known = used,
+                    None => self.grace.push(used),
+                }
+            }
         }
         if self.load && !run.is_forced {
             let requests = self.requests.get_or_insert_default();
@@ -165,28 +144,67 @@ impl ScenarioResult {
         self.findings.push(finding);
     }
 
-    fn add_grace(&mut self, used: GraceUse) {
-        match self.grace.iter_mut().find(|known| known.component == used.component) {
-            Some(known) if known.percent >= used.percent => {}
-            Some(known) => *known = used,
-            None => self.grace.push(used),
-        }
-    }
-
-    /// Returns the title of the scenario with its load.
     pub(super) fn title(&self) -> String {
         format!("{}, {}", self.scenario.title(), if self.load { "under load" } else { "idle" })
     }
 }
 
-impl DrillReport {
-    /// Returns the report as one JSON document.
-    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
+/// The advice for a fault of curfew's own.
+pub(crate) const REPORT_BUG: &str = "This is a bug in curfew, not in the app. Please report it.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    Note,
+    /// The stop went well, but only just.
+    Warning,
+    /// The drill has failed.
+    Failure,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    #[serde(rename = "weight")]
+    pub(super) severity: Severity,
+    /// A name of the fault that stays the same.
+    pub(super) code: &'static str,
+    /// The component; `None` is the app.
+    pub(super) component: Option<String>,
+    pub(super) text: String,
+    pub(super) advice: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn failure(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Failure, code, component: None, text: text.into(), advice: None }
+    }
+
+    /// A finding that does not fail the drill, but deserves a look.
+    pub(super) fn warning(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::failure(code, text) }
+    }
+
+    pub(super) fn note(code: &'static str, text: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::failure(code, text) }
+    }
+
+    #[must_use]
+    pub(super) fn of(self, component: &str) -> Self {
+        Self { component: Some(component.to_owned()), ..self }
+    }
+
+    #[must_use]
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+
+    /// Returns whether both are about the same fault.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.code, &self.component, self.severity) == (other.code, &other.component, other.severity)
     }
 }
 
 /// Returns a duration in whole milliseconds.
-pub(super) fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Returns the component in the text format, with the time from its start to the trap.
-fn text(after: Duration) -> String {
+/// Returns the component, with this time from its start to the trap.
+pub(super) fn component(after: Duration) -> Result<Vec<u8>, wat::Error> {
     let nanos = after.as_nanos();
-    format!(
+    wat::parse_str(format!(
         r#"(component
   (import "wasi:io/poll@0.2.0" (instance $poll
     (export "pollable" (type $p (sub resource)))
@@ -30,12 +30,7 @@ fn text(after: Duration) -> String {
   (instance $cli (export "run" (func $run)))
   (export "wasi:cli/run@0.2.0" (instance $cli)))
 "#
-    )
-}
-
-/// Returns the component.
-pub(super) fn component(after: Duration) -> Result<Vec<u8>, wat::Error> {
-    wat::parse_str(text(after))
+    ))
 }
 
 #[cfg(test)]

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::drill_report::{DrillReport, ScenarioResult};
-use super::finding::{Finding, Severity};
-use super::table::log_line;
+use super::{DrillReport, Finding, ScenarioResult, Severity, log_line};
 use curfew_host::text::sanitize;
 
-/// Returns the content of the file. Text of guests is sanitised first: quick-junit strips escape sequences, and an escape
-/// character at the end of a line would take the lines behind it along.
+/// Returns the content of the file. Text of guests is sanitised: quick-junit strips escape sequences across lines.
 pub(crate) fn junit_xml(drill: &DrillReport) -> Result<String, SerializeError> {
     let time = Duration::from_millis(drill.took_ms);
     let mut suite = TestSuite::new(drill.app.as_str());
@@ -76,7 +73,7 @@ mod tests {
         bad.output.push("]]> \0".to_owned());
         let results = vec![
             bad,
-            ScenarioResult::skipped(Scenario::Quit, false, "a < b"),
+            ScenarioResult::new(Scenario::Quit, false).skipped("a < b"),
             ScenarioResult::new(Scenario::Peer, false),
         ];
         let drill =

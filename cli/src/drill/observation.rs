@@ -1,55 +1,55 @@
-//! An observation: everything that the drill saw in one run of the app. `evaluation` makes findings of it.
+//! An observation: everything that the drill saw in one run of the app, its log and its report included.
+//!
+//! Invariant: a line that is no record of the log is output of a guest, and never an error.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::app_report::AppReport;
-use super::finding::Finding;
-use super::log_record::LogRecord;
-use super::requests::RequestCounts;
-use super::scenario::Scenario;
-use super::target::Target;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{Finding, RequestCounts, Scenario, Target};
 
 /// Exit code after a second INT.
 const FORCED_BY_INT: i32 = 130;
-/// The cause of a stop of an app whose components all finished.
-pub(super) const FINISHED: &str = "finished";
 
-#[derive(Clone, Debug)]
-pub(super) struct Observation {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observation {
     pub(super) scenario: Scenario,
-    /// The name of the component that was added to fail.
     pub(super) peer: Option<String>,
     /// The moment of a stop during the start.
     pub(super) moment: Option<Duration>,
     /// From the start of the process until all components had started; `None` if the drill did not wait for that.
     pub(super) startup: Option<Duration>,
-    /// The moment of the cause of the stop.
     pub(super) stop_at: Option<Instant>,
     pub(super) exit: ProcessExit,
     /// From the cause of the stop to the exit.
     pub(super) stop_time: Option<Duration>,
-    /// Whether a second INT was needed.
     pub(super) is_forced: bool,
     pub(super) records: Vec<LogRecord>,
-    pub(super) report: Option<AppReport>,
-    /// Requests of the load, by the name of the target; empty without a load.
-    pub(super) loads: Vec<(String, RequestCounts)>,
+    /// The components in the report of the app; empty without a report.
+    pub(super) components: Vec<ReportedComponent>,
+    /// Requests of the load; empty without a load.
+    pub(super) loads: Vec<(Target, RequestCounts)>,
     pub(super) targets: Vec<Target>,
-    /// Whether the status of the app has no http component.
+    /// True if the status of the app has no component that handles HTTP.
     pub(super) has_no_http: bool,
-    /// Findings during the run.
     pub(super) findings: Vec<Finding>,
     /// Processes and sockets that were still there after the exit.
     pub(super) leftovers: Vec<String>,
-    /// The last lines of log and output.
     pub(super) last_lines: Vec<String>,
 }
 
-/// The end of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProcessExit {
+impl Observation {
+    pub(super) fn count(&self, message: &str, component: &str) -> usize {
+        self.records.iter().filter(|record| record.is(message, component)).count()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProcessExit {
     /// Left with this code after the drill stopped it.
     Code(i32),
     /// Left with this code before the drill stopped it.
@@ -57,25 +57,132 @@ pub(super) enum ProcessExit {
     /// Killed by this signal.
     Signal(i32),
     /// Still running, and killed by the drill.
+    #[default]
     Never,
 }
 
 impl ProcessExit {
-    /// Classifies the end of a process. The cause in the report, a signal or the failure of this peer, says whether the
-    /// drill stopped it.
+    /// Classifies the end of a process. The drill stopped it if the report names a signal or the failure of this peer.
     pub(super) fn of(status: Option<ExitStatus>, peer: Option<&str>, report: Option<&AppReport>) -> Self {
         let Some(status) = status else { return Self::Never };
         let Some(code) = status.code() else { return Self::Signal(status.signal().unwrap_or_default()) };
-        let cause = report.and_then(|report| report.cause.as_ref());
-        if cause.is_some_and(|cause| cause.kind == FINISHED) && (code == FORCED_BY_INT || peer.is_some()) {
+        let Some(report) = report else { return Self::Code(code) };
+        if report.is_finished() && (code == FORCED_BY_INT || peer.is_some()) {
             // The app was ending by itself: later signals changed only the code, and the peer never started.
             return Self::Early(0);
         }
-        let is_stopped = report.is_none()
-            || cause.is_some_and(|cause| match peer {
-                Some(peer) => cause.kind == "failure" && cause.name == peer,
-                None => cause.kind == "signal",
-            });
+        let is_stopped = report.cause.as_ref().is_some_and(|cause| match peer {
+            Some(peer) => cause.kind == "failure" && cause.name == peer,
+            None => cause.kind == "signal",
+        });
         if is_stopped { Self::Code(code) } else { Self::Early(code) }
+    }
+}
+
+/// One record of the log, as `--log-format json` writes it; the fields that a drill uses.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LogRecord {
+    #[serde(skip, default = "Instant::now")]
+    pub(super) at: Instant,
+    /// Lines of guests do not have it.
+    #[serde(rename = "timestamp")]
+    _timestamp: String,
+    /// `INFO`, `ERROR` and others.
+    pub(super) level: String,
+    #[serde(default)]
+    pub(super) message: String,
+    pub(super) component: Option<String>,
+    pub(super) outcome: Option<String>,
+    pub(super) grace_ms: Option<u64>,
+}
+
+impl LogRecord {
+    /// Reads a line; `None` if it is output of a guest.
+    pub(super) fn read(line: &str, at: Instant) -> Option<Self> {
+        let record: Self = serde_json::from_str(line.strip_prefix('{').map(|_| line)?).ok()?;
+        (!record.level.is_empty()).then_some(Self { at, ..record })
+    }
+
+    pub(super) fn is_relevant(&self) -> bool {
+        matches!(
+            self.message.as_str(),
+            "app started"
+                | "asked to stop"
+                | "component ended"
+                | "component restarts"
+                | "component started"
+                | "cut off"
+                | "failed"
+                | "hook started"
+                | "instance failed"
+                | "instance started"
+                | "stopping"
+        )
+    }
+
+    /// Returns whether the record has this message about this component; an empty name is the app.
+    pub(super) fn is(&self, message: &str, component: &str) -> bool {
+        self.message == message && self.component.as_deref().unwrap_or_default() == component
+    }
+}
+
+/// The report that `curfew run --report` writes, as far as a drill reads it; `docs/report.schema.json` describes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AppReport {
+    cause: Option<ReportedCause>,
+    pub(super) components: Vec<ReportedComponent>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReportedCause {
+    /// `signal`, `failure`, `finished` and others.
+    kind: String,
+    /// The signal, or the component.
+    name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ReportedComponent {
+    pub(super) name: String,
+    pub(super) outcome: String,
+    pub(super) detail: Option<String>,
+    /// `none`, `not-called`, `ok`, `error`, `trapped`, `cut-off` or `not-returned`.
+    pub(super) hook: String,
+    pub(super) hook_ms: Option<u64>,
+    /// Requests that were cut off.
+    pub(super) in_flight_ended: u64,
+    /// Present if the host listens for the component.
+    pub(super) http: Option<IgnoredAny>,
+}
+
+impl AppReport {
+    /// Reads it; `None` if there is none, or it is not complete.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.kind == "finished")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_told_from_output() {
+        let line = r#"{"timestamp":"2026-11-21T18:05:17.536Z","level":"INFO","message":"asked to stop","component":"web","grace_ms":25000,"more":{}}"#;
+        let record = LogRecord::read(line, Instant::now()).unwrap();
+        assert!(record.is("asked to stop", "web") && !record.is("asked to stop", ""));
+        assert_eq!(record.grace_ms, Some(25000));
+        let run = Observation { records: vec![record], ..Observation::default() };
+        assert_eq!((run.count("asked to stop", "web"), run.count("asked to stop", "")), (1, 0));
+        for output in ["", "web | {}", "{", "{\"message\":\"app started\"}", "[1]", "7"] {
+            assert!(LogRecord::read(output, Instant::now()).is_none(), "{output}");
+        }
     }
 }

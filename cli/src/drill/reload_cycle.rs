@@ -4,19 +4,15 @@
 //! Invariant: all compared counts were taken in the same state: only the newest generations, idle, just started.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::error::DrillError;
-use super::finding::{Finding, REPORT_BUG};
-use super::requests::RejectionWindow;
-use super::runner::{Runner, RunningApp};
+use super::{Finding, REPORT_BUG, RejectionWindow, RunningApp};
+use crate::error::CliError;
 
-/// How long the app may take to release resources.
+/// Longest time that the app takes to release resources.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Counts are stable if they are the same in so many polls.
 const STABLE_POLLS: u32 = 40;
-/// Time between two polls.
 const POLL: Duration = Duration::from_millis(10);
 /// Only a count that grows in each of so many rounds is a leak.
 const ROUNDS: u32 = 4;
@@ -25,199 +21,189 @@ const GROWTH: usize = 32;
 const GROWTH_FOR_EACH_CLIENT: usize = 4;
 /// So many answers of each client tell a component that leaks with each request from one that does not.
 const ANSWERS_FOR_EACH_CLIENT: usize = 16;
-/// How long the load goes on at most to get them.
+/// Longest load to get them.
 const LOAD_TIME: Duration = Duration::from_secs(2);
 /// Time that an order may take besides the app's own times.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Resources of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Resources {
     descriptors: usize,
     threads: usize,
 }
 
-/// Carries out the scenario, up to the stop.
-pub(super) fn run(runner: &Runner, app: &mut RunningApp, with_load: bool) -> Result<(), DrillError> {
-    restart_all(runner, app)?;
-    if with_load {
-        run_with_load(runner, app)?;
-    } else {
-        reload(runner, app)?;
+impl Resources {
+    fn is_within(self, limit: Self) -> bool {
+        self.descriptors <= limit.descriptors && self.threads <= limit.threads
     }
-    restart_all(runner, app)?;
-    // The app allocates on its first request what it needs for a load, and keeps it: only idle rounds are comparable.
-    let mut before = wait_until_stable(runner, app, Resources::default(), STABLE_POLLS)?;
-    for round in 1..=ROUNDS {
-        reload(runner, app)?;
-        restart_all(runner, app)?;
-        let polls = if round == ROUNDS { u32::MAX } else { STABLE_POLLS };
-        let after = wait_until_stable(runner, app, before, polls)?;
-        if after.descriptors <= before.descriptors && after.threads <= before.threads {
-            break;
-        }
-        if round == ROUNDS {
-            find_leaks(app, before, after);
-        }
-        before = after;
-    }
-    Ok(())
 }
 
-/// Reloads and restarts under load, and checks whether the load itself has left descriptors open.
-fn run_with_load(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
-    let before = wait_until_stable(runner, app, Resources::default(), STABLE_POLLS)?;
-    runner.start_load(app)?;
-    reload(runner, app)?;
-    restart_all(runner, app)?;
-    let clients = runner.config().clients * app.targets.len();
-    if let Some(load) = &app.load {
-        // The newest generations serve for a while.
-        let enough = load.answers() + ANSWERS_FOR_EACH_CLIENT * clients;
-        app.process.wait(Instant::now() + LOAD_TIME, |state| {
-            (state.exit.is_some() || load.answers() >= enough).then_some(())
-        })?;
-    }
-    if let Some(load) = app.load.take() {
-        app.loads = load.counts(|_| RejectionWindow::Never);
-    }
-    let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
-    let limit = Resources { descriptors, threads: usize::MAX };
-    let after = wait_until_stable(runner, app, limit, STABLE_POLLS)?;
-    if after.descriptors > descriptors {
-        let text = format!(
-            "{} descriptors were open before the load, {} after it, with nobody connected any more",
-            before.descriptors, after.descriptors
-        );
-        let advice =
-            "A component opens files or connections for a request and does not close them. Close them.";
-        app.add_finding(Finding::failure("descriptors-grow", text).advise(advice));
-    }
-    Ok(())
-}
-
-/// Reloads the manifest without a change, which must replace no component.
-fn reload(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
-    if runner.config().plan.manifest.is_none() {
-        let text = "a reload was not tried: there is no manifest to read again";
-        app.add_finding(Finding::note("no-manifest", text));
-        return Ok(());
-    }
-    if app.process.has_ended() {
-        return Ok(());
-    }
-    let Some(before) = newest_generations(runner, app)? else { return Ok(()) };
-    if let Err(error) = runner.control().order("/reload", order_timeout(runner))? {
-        app.add_finding(Finding::failure("reload-failed", format!("a reload failed: {error}")));
-        return Ok(());
-    }
-    let Some(after) = newest_generations(runner, app)? else { return Ok(()) };
-    for (name, generation) in &after {
-        if before.get(name).is_some_and(|before| before != generation) {
-            let text = "a reload replaced it although nothing had changed";
-            let advice = "Its file, or a file that its manifest names, changes while the app runs. Do not write to \
-                          these files.";
-            app.add_finding(Finding::failure("reload-changed", text).of(name).advise(advice));
+impl RunningApp<'_> {
+    pub(super) fn run_reload_cycle(&mut self, with_load: bool) -> Result<(), CliError> {
+        self.restart_all()?;
+        if with_load {
+            self.reload_with_load()?;
+        } else {
+            self.reload()?;
         }
+        self.restart_all()?;
+        // The app allocates on its first request what it needs for a load, and keeps it: only idle rounds are comparable.
+        let mut before = self.wait_until_stable(Resources::default(), STABLE_POLLS)?;
+        for round in 1..=ROUNDS {
+            self.reload()?;
+            self.restart_all()?;
+            let polls = if round == ROUNDS { u32::MAX } else { STABLE_POLLS };
+            let after = self.wait_until_stable(before, polls)?;
+            if after.is_within(before) {
+                break;
+            }
+            if round == ROUNDS {
+                self.find_leaks(before, after);
+            }
+            before = after;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Replaces each component by a fresh generation, as a new build of it would.
-fn restart_all(runner: &Runner, app: &mut RunningApp) -> Result<(), DrillError> {
-    for name in runner.config().plan.components.iter().map(|component| &component.name) {
-        if app.process.has_ended() {
+    /// Reloads and restarts under load, and checks whether the load itself has left descriptors open.
+    fn reload_with_load(&mut self) -> Result<(), CliError> {
+        let before = self.wait_until_stable(Resources::default(), STABLE_POLLS)?;
+        self.start_load()?;
+        self.reload()?;
+        self.restart_all()?;
+        let clients = self.runner.config.clients * self.run.targets.len();
+        if let Some(load) = self.load.take() {
+            // The newest generations serve for a while.
+            let enough = load.answers() + ANSWERS_FOR_EACH_CLIENT * clients;
+            self.process.pause(LOAD_TIME, |_| load.answers() >= enough)?;
+            self.run.loads = load.counts(|_| RejectionWindow::Never);
+        }
+        let descriptors = before.descriptors + GROWTH + GROWTH_FOR_EACH_CLIENT * clients;
+        let after = self.wait_until_stable(Resources { descriptors, threads: usize::MAX }, STABLE_POLLS)?;
+        if after.descriptors > descriptors {
+            let text = format!(
+                "{} descriptors were open before the load, {} after it, with nobody connected any more",
+                before.descriptors, after.descriptors
+            );
+            let advice =
+                "A component opens files or connections for a request and does not close them. Close them.";
+            self.add_finding(Finding::failure("descriptors-grow", text).advise(advice));
+        }
+        Ok(())
+    }
+
+    /// Reloads the manifest without a change, which must replace no component.
+    fn reload(&mut self) -> Result<(), CliError> {
+        if self.runner.config.plan.manifest.is_none() {
+            let text = "a reload was not tried: there is no manifest to read again";
+            self.add_finding(Finding::note("no-manifest", text));
             return Ok(());
         }
-        let target = format!("/restart?component={name}");
-        if let Err(error) = runner.control().order(&target, order_timeout(runner))? {
-            app.add_finding(
-                Finding::failure("restart-failed", format!("a restart failed: {error}")).of(name),
-            );
+        if self.process.has_ended() {
+            return Ok(());
         }
-    }
-    Ok(())
-}
-
-/// Returns how long an order may take: the app's own times and a margin.
-fn order_timeout(runner: &Runner) -> Duration {
-    ORDER_TIMEOUT.saturating_add(own_times(runner))
-}
-
-/// Returns the longest start and stop of the app's own settings.
-fn own_times(runner: &Runner) -> Duration {
-    let plan = &runner.config().plan;
-    let start = plan.components.iter().map(|component| component.start_timeout).max().unwrap_or_default();
-    plan.app.grace.saturating_add(start)
-}
-
-/// Returns the newest generation of each component; `None` if the app does not return its status.
-fn newest_generations(
-    runner: &Runner,
-    app: &mut RunningApp,
-) -> Result<Option<BTreeMap<String, u64>>, DrillError> {
-    let Some(status) = runner.status(app)? else { return Ok(None) };
-    let mut newest = BTreeMap::new();
-    for component in status.components {
-        let known = newest.entry(component.name).or_insert(component.generation);
-        *known = component.generation.max(*known);
-    }
-    Ok(Some(newest))
-}
-
-/// Waits until only the newest generations are left, and then until the counts are within `limit` or the same in so many
-/// polls. Returns the counts.
-fn wait_until_stable(
-    runner: &Runner,
-    app: &mut RunningApp,
-    limit: Resources,
-    stable_polls: u32,
-) -> Result<Resources, DrillError> {
-    let end = Instant::now() + RELEASE_TIMEOUT + own_times(runner);
-    // Older generations end within their grace; their descriptors and threads are gone soon after that.
-    while Instant::now() < end && !app.process.has_ended() {
-        match runner.status(app)? {
-            Some(status) if status.components.len() > runner.config().plan.components.len() => {}
-            _ => break,
+        let Some(before) = self.newest_generations()? else { return Ok(()) };
+        if let Err(error) = self.process.order("/reload", self.order_timeout())? {
+            self.add_finding(Finding::failure("reload-failed", format!("a reload failed: {error}")));
+            return Ok(());
         }
-        app.process.pause(POLL)?;
-    }
-    let (mut last, mut same) = (resources(app), 0);
-    let end = Instant::now() + RELEASE_TIMEOUT;
-    while Instant::now() < end && !app.process.has_ended() {
-        let is_within = last.descriptors <= limit.descriptors && last.threads <= limit.threads;
-        if is_within || same >= stable_polls {
-            break;
+        let Some(after) = self.newest_generations()? else { return Ok(()) };
+        for (name, generation) in &after {
+            if before.get(name).is_some_and(|before| before != generation) {
+                let text = "a reload replaced it although nothing had changed";
+                let advice = "Its file, or a file that its manifest names, changes while the app runs. Do not write to \
+                              these files.";
+                self.add_finding(Finding::failure("reload-changed", text).of(name).advise(advice));
+            }
         }
-        app.process.pause(POLL)?;
-        let now = resources(app);
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
+        Ok(())
     }
-    Ok(last)
-}
 
-fn resources(app: &RunningApp) -> Resources {
-    let entries = |name: &str| {
-        let folder: PathBuf = format!("/proc/{}/{name}", app.process.pid()).into();
-        std::fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
-    };
-    Resources { descriptors: entries("fd"), threads: entries("task") }
-}
-
-fn find_leaks(app: &mut RunningApp, before: Resources, after: Resources) {
-    if app.process.has_ended() {
-        return;
+    /// Replaces each component by a fresh generation, as a new build of it would.
+    fn restart_all(&mut self) -> Result<(), CliError> {
+        for name in self.runner.config.plan.components.iter().map(|component| &component.name) {
+            if self.process.has_ended() {
+                return Ok(());
+            }
+            let target = format!("/restart?component={name}");
+            if let Err(error) = self.process.order(&target, self.order_timeout())? {
+                let text = format!("a restart failed: {error}");
+                self.add_finding(Finding::failure("restart-failed", text).of(name));
+            }
+        }
+        Ok(())
     }
-    for (code, noun, before, after) in [
-        ("descriptors-left", "descriptors", before.descriptors, after.descriptors),
-        ("threads-left", "threads", before.threads, after.threads),
-    ] {
-        if after > before {
-            let text = format!(
-                "{noun} were not released: {before} before a reload and a restart of each component, {after} after them"
-            );
-            app.add_finding(Finding::failure(code, text).advise(REPORT_BUG));
+
+    fn order_timeout(&self) -> Duration {
+        ORDER_TIMEOUT.saturating_add(self.own_times())
+    }
+
+    /// Returns the longest start and stop of the app's own settings.
+    fn own_times(&self) -> Duration {
+        let plan = &self.runner.config.plan;
+        let starts = plan.components.iter().map(|component| component.start_timeout);
+        plan.app.grace.saturating_add(starts.max().unwrap_or_default())
+    }
+
+    /// Returns the newest generation of each component; `None` if the app does not return its status.
+    fn newest_generations(&mut self) -> Result<Option<BTreeMap<String, u64>>, CliError> {
+        let Some(status) = self.status()? else { return Ok(None) };
+        let mut newest = BTreeMap::new();
+        for component in status.components {
+            let known = newest.entry(component.name).or_insert(component.generation);
+            *known = component.generation.max(*known);
+        }
+        Ok(Some(newest))
+    }
+
+    /// Waits for the end of older generations, then for counts within `limit` or the same in so many polls; returns them.
+    fn wait_until_stable(&mut self, limit: Resources, stable_polls: u32) -> Result<Resources, CliError> {
+        let end = Instant::now() + RELEASE_TIMEOUT + self.own_times();
+        let components = self.runner.config.plan.components.len();
+        // Older generations end within their grace; their descriptors and threads are gone soon after that.
+        while Instant::now() < end
+            && !self.process.has_ended()
+            && self.status()?.is_some_and(|status| status.components.len() > components)
+        {
+            self.process.pause(POLL, |_| false)?;
+        }
+        let (mut last, mut same) = (self.resources(), 0);
+        let end = Instant::now() + RELEASE_TIMEOUT;
+        while Instant::now() < end
+            && !self.process.has_ended()
+            && !last.is_within(limit)
+            && same < stable_polls
+        {
+            self.process.pause(POLL, |_| false)?;
+            let now = self.resources();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        Ok(last)
+    }
+
+    fn resources(&self) -> Resources {
+        let entries = |name: &str| {
+            let folder = format!("/proc/{}/{name}", self.process.pid);
+            std::fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
+        };
+        Resources { descriptors: entries("fd"), threads: entries("task") }
+    }
+
+    fn find_leaks(&mut self, before: Resources, after: Resources) {
+        if self.process.has_ended() {
+            return;
+        }
+        for (code, noun, before, after) in [
+            ("descriptors-left", "descriptors", before.descriptors, after.descriptors),
+            ("threads-left", "threads", before.threads, after.threads),
+        ] {
+            if after > before {
+                let text = format!(
+                    "{noun} were not released: {before} before a reload and a restart of each component, {after} after them"
+                );
+                self.add_finding(Finding::failure(code, text).advise(REPORT_BUG));
+            }
         }
     }
 }

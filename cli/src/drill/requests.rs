@@ -1,7 +1,6 @@
 //! The requests of a load, and which of them were lost.
 //!
-//! Invariant: each request is counted once. Whether one is a loss depends on when the stop began: a request that the app
-//! never accepted is none.
+//! Invariant: each request is counted once; one that the app never accepted is no loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ const RACE: Duration = Duration::from_millis(250);
 
 /// The outcome of one request. The order is that in which losses are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum RequestOutcome {
+pub(crate) enum RequestOutcome {
     /// The answer began and broke off.
     CutShort,
     /// The connection was closed before the first byte of an answer.
@@ -25,70 +24,47 @@ pub(super) enum RequestOutcome {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SentRequest {
+pub(crate) struct SentRequest {
     pub(super) sent: Instant,
-    /// Time until its end.
     pub(super) took: Duration,
-    /// Whether its connection had been used before.
     pub(super) reused: bool,
     pub(super) outcome: RequestOutcome,
 }
 
 /// The time in which the app may reject requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RejectionWindow {
-    /// Never: the app does not stop.
+pub(crate) enum RejectionWindow {
     Never,
     /// From the stop on.
     From(Instant),
     /// At any time: it is not known when the stop began.
     AnyTime,
-    /// From the stop during a start on. A request that waited for the start may be lost, too: the system accepts
-    /// connections before the app does.
+    /// From the stop during a start on; requests that waited for the start may be lost, too.
     DuringStart(Instant),
     /// At any time: the component behind the target had not started before the stop, so requests waited for it.
     NotStarted,
 }
 
-/// The requests to one target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RequestLog {
-    requests: Vec<SentRequest>,
-    answers_begun: usize,
+pub(crate) struct RequestLog {
+    pub(super) requests: Vec<SentRequest>,
+    pub(super) answers_begun: usize,
 }
 
-/// The requests to one target, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RequestCounts {
+pub(crate) struct RequestCounts {
     pub(super) answered: u64,
     /// Refused, or closed before the first byte, as a stop may: clients ask again elsewhere.
     pub(super) turned_away: u64,
-    /// Losses by their outcome.
     pub(super) lost: BTreeMap<RequestOutcome, u64>,
 }
 
 impl RequestLog {
-    pub(super) fn add(&mut self, request: SentRequest) {
-        self.requests.push(request);
-    }
-
-    /// Counts an answer whose head has come.
-    pub(super) fn answer_began(&mut self) {
-        self.answers_begun += 1;
-    }
-
-    /// Returns the number of answers that have begun.
-    pub(super) fn answers_begun(&self) -> usize {
-        self.answers_begun
-    }
-
-    /// Returns the number of complete answers.
     pub(super) fn answers(&self) -> usize {
         self.requests.iter().filter(|request| matches!(request.outcome, RequestOutcome::Answered(_))).count()
     }
 
-    /// Counts the requests by their outcome. At an address that other components still use (`is_shared`), 503 is the
-    /// rejection after a component has ended.
+    /// Counts the requests by their outcome. At a shared address, 503 is the rejection after a component has ended.
     pub(super) fn counts(&self, window: RejectionWindow, is_shared: bool) -> RequestCounts {
         let before = |sent: Instant| match window {
             RejectionWindow::Never => true,
@@ -159,14 +135,12 @@ impl RejectionWindow {
 }
 
 impl RequestCounts {
-    /// Returns the number of lost requests.
     pub(super) fn lost(&self) -> u64 {
         self.lost.values().sum()
     }
 }
 
 impl RequestOutcome {
-    /// Describes so many losses with this outcome.
     pub(super) fn loss_text(self, count: u64) -> String {
         let (noun, were) = if count == 1 { ("request", "was") } else { ("requests", "were") };
         match self {
@@ -194,7 +168,7 @@ mod tests {
         let mut log = RequestLog::default();
         for (at, reused, outcome) in requests {
             let sent = if *at < 0 { zero } else { zero + MS * 2 };
-            log.add(SentRequest { sent, took: MS / 2, reused: *reused, outcome: *outcome });
+            log.requests.push(SentRequest { sent, took: MS / 2, reused: *reused, outcome: *outcome });
         }
         let counts = log.counts(window(zero + MS), false);
         (counts.answered, counts.turned_away, counts.lost.into_iter().collect())
@@ -234,7 +208,12 @@ mod tests {
         ] {
             for reused in [false, true] {
                 let mut log = RequestLog::default();
-                log.add(SentRequest { sent, took: RACE, reused, outcome: RequestOutcome::Unanswered });
+                log.requests.push(SentRequest {
+                    sent,
+                    took: RACE,
+                    reused,
+                    outcome: RequestOutcome::Unanswered,
+                });
                 assert_eq!(log.counts(window, false).lost(), lost, "{window:?} {reused}");
             }
         }
@@ -259,7 +238,12 @@ mod tests {
     fn a_refusal_after_the_stop_has_begun_is_no_loss() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS * 2, reused: false, outcome: RequestOutcome::Refused });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 2,
+            reused: false,
+            outcome: RequestOutcome::Refused,
+        });
         assert_eq!(log.counts(RejectionWindow::From(sent + MS), false).lost(), 0);
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 3), false).lost(), 1);
     }
@@ -290,8 +274,18 @@ mod tests {
     fn the_error_of_a_request_that_was_cut_off_was_not_there_before() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS, reused: true, outcome: RequestOutcome::Answered(200) });
-        log.add(SentRequest { sent, took: MS * 9, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS,
+            reused: true,
+            outcome: RequestOutcome::Answered(200),
+        });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 9,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 5), false).lost(), 1);
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 10), false).lost(), 0);
     }
@@ -300,8 +294,18 @@ mod tests {
     fn the_errors_of_a_stop_do_not_make_themselves_usual() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: MS, reused: true, outcome: RequestOutcome::Answered(200) });
-        log.add(SentRequest { sent, took: RACE, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS,
+            reused: true,
+            outcome: RequestOutcome::Answered(200),
+        });
+        log.requests.push(SentRequest {
+            sent,
+            took: RACE,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         for window in
             [RejectionWindow::From(sent), RejectionWindow::From(sent + MS * 5), RejectionWindow::AnyTime]
         {
@@ -309,7 +313,12 @@ mod tests {
         }
         let starting = [RejectionWindow::DuringStart(sent), RejectionWindow::DuringStart(sent + MS * 5)];
         assert_eq!(starting.map(|window| log.counts(window, false).lost()), [1, 1]);
-        log.add(SentRequest { sent, took: MS * 2, reused: true, outcome: RequestOutcome::Answered(503) });
+        log.requests.push(SentRequest {
+            sent,
+            took: MS * 2,
+            reused: true,
+            outcome: RequestOutcome::Answered(503),
+        });
         let counts = |window| {
             let counts = log.counts(window, false);
             (counts.answered, counts.turned_away, counts.lost())
@@ -330,7 +339,7 @@ mod tests {
             (RequestOutcome::Hung, 1),
         ] {
             let mut log = RequestLog::default();
-            log.add(SentRequest { sent, took: RACE * 2, reused: false, outcome });
+            log.requests.push(SentRequest { sent, took: RACE * 2, reused: false, outcome });
             assert_eq!(log.counts(RejectionWindow::NotStarted, false).lost(), lost, "{outcome:?}");
         }
     }
@@ -340,7 +349,12 @@ mod tests {
     fn an_app_of_errors_loses_nothing_by_them() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.add(SentRequest { sent, took: RACE, reused: true, outcome: RequestOutcome::Answered(500) });
+        log.requests.push(SentRequest {
+            sent,
+            took: RACE,
+            reused: true,
+            outcome: RequestOutcome::Answered(500),
+        });
         for window in
             [RejectionWindow::From(sent), RejectionWindow::DuringStart(sent), RejectionWindow::AnyTime]
         {
@@ -355,7 +369,7 @@ mod tests {
         for (sent, outcome) in
             [(now, RequestOutcome::Answered(200)), (now + MS, RequestOutcome::Answered(503))]
         {
-            log.add(SentRequest { sent, took: MS / 2, reused: true, outcome });
+            log.requests.push(SentRequest { sent, took: MS / 2, reused: true, outcome });
         }
         let counts = |window, is_shared| {
             let counts = log.counts(window, is_shared);

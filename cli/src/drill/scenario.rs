@@ -1,30 +1,29 @@
-//! The scenarios of a drill, and the time that each may take.
-//!
-//! Invariant: the bounds are those of the app's own plan.
+//! The scenarios of a drill, and the time that each may take by the app's own plan.
 
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde::Serialize;
 
 use curfew_host::plan::{AppPlan, SignalProfile};
 
 /// From the deadline of a stop until curfew leaves by force (1 s), and what its exit may take.
 const HARD: Duration = Duration::from_millis(1_250);
 /// Delay that a busy machine may add.
-pub(super) const NOISE: Duration = Duration::from_millis(500);
+pub(crate) const NOISE: Duration = Duration::from_millis(500);
 /// QUIT stops with so many times the grace.
 const QUIT_GRACES: u32 = 4;
 
-/// One scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Scenario {
-    /// A stop by TERM.
+    #[default]
     Term,
     /// A stop by INT, and a second INT if the app still runs.
     Int,
-    /// A stop by QUIT.
     Quit,
     /// Stops at moments spread over the start.
     Start,
-    /// An added component that fails.
     Peer,
     /// Reloads without a change, and restarts of each component.
     Reload,
@@ -56,6 +55,15 @@ impl Scenario {
             Self::Start => "TERM during the start",
             Self::Peer => "a peer fails",
             Self::Reload => "reload, restarts",
+        }
+    }
+
+    /// Returns the signal that stops the app.
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::Int => Signal::SIGINT,
+            Self::Quit => Signal::SIGQUIT,
+            Self::Term | Self::Start | Self::Peer | Self::Reload => Signal::SIGTERM,
         }
     }
 

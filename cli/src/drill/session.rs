@@ -2,37 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use super::drill_report::{DrillReport, ScenarioResult, Verdict, millis};
-use super::error::DrillError;
-use super::evaluation::{NO_ANSWER, SLOW_START, evaluate};
-use super::finding::Finding;
-use super::observation::{Observation, ProcessExit};
-use super::runner::{DrillConfig, Runner, StopMoment};
-use super::scenario::Scenario;
-use super::target::Target;
+use super::{
+    DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SLOW_START, Scenario, ScenarioResult,
+    StopMoment, Target, Verdict, evaluate, millis,
+};
+use crate::error::CliError;
 use curfew_host::plan::ListenAddress;
 
-/// The number of moments of the start at which the app is stopped.
 const MOMENTS: u32 = 10;
 /// The reason to skip all scenarios after an app has ended by itself.
 const ENDS_BY_ITSELF: &str = "the app ends by itself";
 /// Time that a start may take to log as much as the last one, besides twice its time.
 const START_MARGIN: Duration = Duration::from_secs(10);
 
-/// Runs a drill of these scenarios. `progress` is called before each with the number of scenarios done, the number of all,
-/// and a title.
+/// Runs a drill of these scenarios. Before each it calls `progress` with the numbers done and of all, and a title.
 pub(crate) fn run_drill(
     runner: &Runner,
     scenarios: &[Scenario],
     mut progress: impl FnMut(usize, usize, &str),
-) -> Result<DrillReport, DrillError> {
+) -> Result<DrillReport, CliError> {
     let began = Instant::now();
-    let app = &runner.config().plan.app;
+    let app = &runner.config.plan.app;
     let mut session = Session {
         runner,
         startup: Duration::ZERO,
         records: 1,
-        has_http: has_listener(runner.config()),
+        // There may be a target: only the app knows the kinds of the components that listen.
+        has_http: !runner.config.targets.is_empty() || runner.config.listen().next().is_some(),
         targets: Vec::new(),
         is_unanswered: false,
         skip_all: None,
@@ -52,8 +48,8 @@ pub(crate) fn run_drill(
             let began = Instant::now();
             match session.skip(*scenario, load) {
                 Some(Skip::Silently) => continue,
-                Some(Skip::Because(reason)) => result = ScenarioResult::skipped(*scenario, load, reason),
-                None => session.run(*scenario, &mut result)?,
+                Some(Skip::Because(reason)) => result = result.skipped(reason),
+                None => session.run(&mut result)?,
             }
             if load && !session.has_http && result.verdict != Verdict::Failed {
                 // Only components of kind tcp listen.
@@ -73,52 +69,42 @@ pub(crate) fn run_drill(
     })
 }
 
-/// Returns whether there may be a target. Only the app knows the kinds of the components that listen.
-fn has_listener(config: &DrillConfig) -> bool {
-    !config.targets.is_empty()
-        || config.plan.components.iter().any(|component| !component.http.listen.is_empty())
-}
-
-/// How a scenario is skipped.
+/// The way in which a scenario is skipped.
 enum Skip {
     /// Without a row in the table: an app without HTTP has no load.
     Silently,
-    Because(String),
+    Because(&'static str),
 }
 
 struct Session<'a> {
     runner: &'a Runner,
-    /// How long the last start took.
+    /// The time that the last start took.
     startup: Duration,
-    /// How many records its log had then.
     records: usize,
     has_http: bool,
-    /// The targets of the last load.
     targets: Vec<Target>,
-    /// Whether one of them did not answer.
     is_unanswered: bool,
-    /// The reason to skip all further scenarios.
-    skip_all: Option<String>,
+    skip_all: Option<&'static str>,
     results: Vec<ScenarioResult>,
 }
 
 impl Session<'_> {
     /// Spreads moments over the time that the last start took, and over its log.
     fn moments(&self) -> impl Iterator<Item = StopMoment> + use<> {
-        let (startup, records) = (self.startup, self.records);
-        let times = (0..MOMENTS / 2).map(move |number| StopMoment::After(startup * number / (MOMENTS / 2)));
+        let (startup, all) = (self.startup, self.records);
+        let half = MOMENTS / 2;
+        let times = (0..half).map(move |number| startup * number / half);
+        let timed = times.map(|within| StopMoment { records: usize::MAX, within });
         let within = startup.saturating_mul(2).saturating_add(START_MARGIN);
-        let logged = (1..=MOMENTS as usize / 2)
-            .map(move |number| StopMoment::Record((records * number * 2).div_ceil(MOMENTS as usize), within));
-        times.chain(logged)
+        let records = (1..=half as usize).map(move |number| (all * number).div_ceil(half as usize));
+        timed.chain(records.map(move |records| StopMoment { records, within }))
     }
 
     /// Returns the targets for a load before the app has started: those whose address is the same at each start.
-    fn early_targets(&self) -> Vec<Target> {
-        let config = self.runner.config();
-        let mut listen = config.plan.components.iter().flat_map(|component| &component.http.listen);
-        let is_known = !config.targets.is_empty() || !listen.any(ListenAddress::is_any_port);
-        if is_known { self.targets.clone() } else { Vec::new() }
+    fn early_targets(&self) -> &[Target] {
+        let config = &self.runner.config;
+        let is_known = !config.targets.is_empty() || !config.listen().any(ListenAddress::is_any_port);
+        if is_known { &self.targets } else { &[] }
     }
 
     fn learn(&mut self, run: &Observation) {
@@ -129,23 +115,20 @@ impl Session<'_> {
         let started = run.records.iter().position(|record| record.is("app started", ""));
         self.records = started.map_or(self.records, |before| before + 1);
         if matches!(run.exit, ProcessExit::Early(_)) {
-            self.skip_all = Some(ENDS_BY_ITSELF.to_owned());
+            self.skip_all = Some(ENDS_BY_ITSELF);
         }
     }
 
-    /// Returns whether and how a scenario is skipped.
     fn skip(&self, scenario: Scenario, load: bool) -> Option<Skip> {
         if load && !self.has_http {
             return Some(Skip::Silently);
         }
         if load && self.is_unanswered {
-            return Some(Skip::Because("nobody answered before".to_owned()));
+            return Some(Skip::Because("nobody answered before"));
         }
-        if let Some(reason) = &self.skip_all {
-            return Some(Skip::Because(reason.clone()));
-        }
-        if let Some(reason) = scenario.skip_reason(&self.runner.config().plan.app) {
-            return Some(Skip::Because(reason.to_owned()));
+        let for_app = || scenario.skip_reason(&self.runner.config.plan.app);
+        if let Some(reason) = self.skip_all.or_else(for_app) {
+            return Some(Skip::Because(reason));
         }
         if scenario == Scenario::Start && load && self.early_targets().is_empty() {
             return Some(Skip::Silently);
@@ -153,48 +136,44 @@ impl Session<'_> {
         let overran = |result: &ScenarioResult| {
             result.scenario == Scenario::Term && result.findings.iter().any(is_overrun)
         };
-        (scenario == Scenario::Quit && self.results.iter().any(overran)).then(|| {
-            let reason = "TERM has used up the whole grace, and QUIT has four times as much of it";
-            Skip::Because(reason.to_owned())
-        })
+        let reason = "TERM has used up the whole grace, and QUIT has four times as much of it";
+        (scenario == Scenario::Quit && self.results.iter().any(overran)).then_some(Skip::Because(reason))
     }
 
-    fn run(&mut self, scenario: Scenario, result: &mut ScenarioResult) -> Result<(), DrillError> {
-        let plan = &self.runner.config().plan;
-        if scenario == Scenario::Start {
-            let targets = if result.load { self.early_targets() } else { Vec::new() };
+    fn run(&mut self, result: &mut ScenarioResult) -> Result<(), CliError> {
+        let plan = &self.runner.config.plan;
+        if result.scenario == Scenario::Start {
+            let targets = if result.load { self.early_targets().to_vec() } else { Vec::new() };
             for moment in self.moments() {
                 let run = self.runner.run_during_start(moment, &targets)?;
                 if run.exit == ProcessExit::Early(0) {
-                    self.skip_all = Some(ENDS_BY_ITSELF.to_owned());
+                    self.skip_all = Some(ENDS_BY_ITSELF);
                 }
                 result.add(&run, evaluate(&run, plan));
             }
             return Ok(());
         }
-        match self.runner.run(scenario, result.load) {
-            Ok(run) => {
-                self.has_http &= !run.has_no_http;
-                let is_first = self.startup.is_zero();
-                self.learn(&run);
-                self.is_unanswered |= run.findings.iter().any(|finding| finding.code == NO_ANSWER);
-                let mut findings = evaluate(&run, plan);
-                // The first start may have compiled all components.
-                findings.retain(|finding| finding.code != SLOW_START || !is_first);
-                result.add(&run, findings);
-                Ok(())
-            }
+        let run = match self.runner.run(result.scenario, result.load) {
+            Ok(run) => run,
             // The app started before: a failed start is a finding.
-            Err(error @ DrillError::CannotStart { .. }) if !self.startup.is_zero() => {
+            Err(error @ CliError::CannotStart { .. }) if !self.startup.is_zero() => {
                 result.fail(Finding::failure("cannot-start", error.to_string()));
-                Ok(())
+                return Ok(());
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        self.has_http &= !run.has_no_http;
+        let is_first = self.startup.is_zero();
+        self.learn(&run);
+        self.is_unanswered |= run.findings.iter().any(|finding| finding.code == NO_ANSWER);
+        let mut findings = evaluate(&run, plan);
+        // The first start may have compiled all components.
+        findings.retain(|finding| finding.code != SLOW_START || !is_first);
+        result.add(&run, findings);
+        Ok(())
     }
 }
 
-/// Returns whether a component needed more than its grace.
 fn is_overrun(finding: &Finding) -> bool {
     matches!(
         finding.code,

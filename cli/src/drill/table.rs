@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use super::drill_report::{DrillReport, ScenarioResult, Verdict};
-use super::finding::{Finding, Severity};
-use super::log_record::LogRecord;
+use super::{DrillReport, Finding, LogRecord, ScenarioResult, Severity, Verdict};
 use curfew_host::text::sanitize;
 use curfew_host::text::table::aligned;
 
@@ -13,10 +11,8 @@ const HEAD: [&str; 6] = ["try", "verdict", "exit", "time to exit", "grace used",
 const OUTPUTS: usize = 2;
 /// The number of lines of guests that are shown of an output.
 const GUEST_LINES: usize = 10;
-/// The number of lines that are shown of an app that does not start.
 const FAILURE_LINES: usize = 10;
 
-/// Returns the whole text.
 pub(crate) fn report_text(drill: &DrillReport) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(drill.results.iter().map(row));
@@ -34,21 +30,15 @@ pub(crate) fn report_text(drill: &DrillReport) -> String {
 
 fn verdict(drill: &DrillReport) -> String {
     let count = |verdict| drill.results.iter().filter(|result| result.verdict == verdict).count();
-    let seconds = drill.took_ms as f64 / 1000.0;
+    let tried = match count(Verdict::Failed) {
+        0 => format!("{} tries ok", count(Verdict::Ok)),
+        failed => format!("{failed} of {} tries FAILED", drill.results.len()),
+    };
     let skipped = match count(Verdict::Skipped) {
         0 => String::new(),
         many => format!(", {many} not tried"),
     };
-    match count(Verdict::Failed) {
-        0 => format!("{}: {} tries ok{skipped}, in {seconds:.1} s", drill.app, count(Verdict::Ok)),
-        failed => {
-            format!(
-                "{}: {failed} of {} tries FAILED{skipped}, in {seconds:.1} s",
-                drill.app,
-                drill.results.len()
-            )
-        }
-    }
+    format!("{}: {tried}{skipped}, in {:.1} s", drill.app, drill.took_ms as f64 / 1000.0)
 }
 
 fn row(result: &ScenarioResult) -> [String; 6] {
@@ -69,7 +59,6 @@ fn row(result: &ScenarioResult) -> [String; 6] {
     ]
 }
 
-/// A finding, and the scenarios that have it.
 struct RowGroup<'a> {
     finding: &'a Finding,
     texts: Vec<&'a str>,
@@ -174,7 +163,7 @@ fn merged(texts: &[&str]) -> Option<String> {
 
 /// Returns the lines that may explain a failure: records of the log that not every stop has, and the last lines of guests.
 fn notable_lines(output: &[String]) -> impl Iterator<Item = &String> {
-    let level = |line: &String| LogRecord::read(line, Instant::now()).map(|record| record.fields.level);
+    let level = |line: &String| LogRecord::read(line, Instant::now()).map(|record| record.level);
     let lines: Vec<_> = output.iter().map(|line| (line, level(line))).collect();
     let mut guests = lines.iter().filter(|(_, level)| level.is_none()).count();
     lines.into_iter().filter_map(move |(line, level)| {
@@ -190,14 +179,14 @@ fn notable_lines(output: &[String]) -> impl Iterator<Item = &String> {
 }
 
 /// Returns the lines that explain why an app left: those from its error message on, or the last ones.
-pub(super) fn failure_lines(lines: &[String]) -> String {
+pub(crate) fn failure_lines(lines: &[String]) -> String {
     let message = lines.iter().position(|line| line.starts_with("error: "));
     let first = message.unwrap_or(lines.len().saturating_sub(FAILURE_LINES));
     lines.iter().skip(first).take(FAILURE_LINES).map(|line| log_line(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Formats a line for people: a record of the log without its braces.
-pub(super) fn log_line(line: &str) -> String {
+pub(crate) fn log_line(line: &str) -> String {
     let record: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
     let Some(record) = record.filter(|record| record.contains_key("level") && record.contains_key("message"))
     else {

@@ -4,25 +4,25 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use super::error::DrillError;
+use crate::error::CliError;
 use curfew_host::plan::{Route, RouteHost};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Its name in messages: the URL, or the component with the URL.
     pub(super) name: String,
+    /// The component behind it; not known of a URL of the command line.
+    pub(super) component: Option<String>,
     pub(super) endpoint: Endpoint,
     /// The `host` of the requests.
     pub(super) host: String,
-    /// Path and query.
     pub(super) path: String,
-    /// Whether other components answer at its address, too: then the address stays open when this one ends.
+    /// True if other components answer at its address, too: then the address stays open when this one ends.
     pub(super) is_shared: bool,
 }
 
-/// An address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     /// Host and port; a name is looked up.
     Tcp(String),
     /// Host and port with TLS; any certificate will do.
@@ -31,9 +31,8 @@ pub(super) enum Endpoint {
 }
 
 impl Target {
-    /// Parses a URL of the command line.
-    pub(crate) fn parse(url: &str) -> Result<Self, DrillError> {
-        let wrong = |reason| DrillError::LoadUrl { url: url.to_owned(), reason };
+    pub(crate) fn parse(url: &str) -> Result<Self, CliError> {
+        let wrong = |reason| CliError::LoadUrl { url: url.to_owned(), reason };
         if let Some(path) = url.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::new(url, Endpoint::Unix(path.into()), "localhost", "/"));
         }
@@ -55,7 +54,7 @@ impl Target {
     /// Returns the first route of a component, at an address from the app's status.
     pub(super) fn of_component(component: &str, address: &str, route: Option<&Route>) -> Option<Self> {
         let mut target = Self::parse(address).ok()?;
-        target.name = format!("{component} at {address}");
+        (target.name, target.component) = (format!("{component} at {address}"), Some(component.to_owned()));
         if let Some(route) = route {
             match &route.host {
                 Some(RouteHost::Exact(host)) => target.host = host.clone(),
@@ -69,14 +68,10 @@ impl Target {
         Some(target)
     }
 
-    /// Returns whether it is a target of this component; a URL is of none.
-    pub(super) fn is_of(&self, component: &str) -> bool {
-        self.name.strip_prefix(component).is_some_and(|rest| rest.starts_with(" at "))
-    }
-
     fn new(name: &str, endpoint: Endpoint, host: &str, path: &str) -> Self {
         Self {
             name: name.to_owned(),
+            component: None,
             endpoint,
             host: host.to_owned(),
             path: path.to_owned(),
@@ -101,7 +96,7 @@ mod tests {
         assert_eq!(Target::parse("https://[::1]").unwrap().endpoint, Endpoint::Tls("[::1]:443".into()));
         assert_eq!(Target::parse("unix:/run/a.sock").unwrap().endpoint, Endpoint::Unix("/run/a.sock".into()));
         for wrong in ["", "unix:", "127.0.0.1:80", "ftp://a", "/path", "http://", "http:// a", "tcp://a:1"] {
-            assert!(matches!(Target::parse(wrong), Err(DrillError::LoadUrl { .. })), "{wrong:?}");
+            assert!(matches!(Target::parse(wrong), Err(CliError::LoadUrl { .. })), "{wrong:?}");
         }
     }
 

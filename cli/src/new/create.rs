@@ -3,31 +3,89 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use super::{ProjectName, Template};
+use super::{Language, ProjectKind, TEMPLATES, Template};
 
-/// Why a project was not written; nothing of it is there then.
+/// Most characters of a name.
+const MOST: usize = 40;
+
+/// The name of a project: one that every language and tool takes as it is, or with `_` for `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProjectName(pub(crate) String);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NameError {
+    #[error(
+        "a name has a-z, 0-9 and single `-` between them, starts with a letter, and is at most {MOST} long"
+    )]
+    Form,
+    #[error("this word has a meaning of its own in some language: take another")]
+    Taken,
+}
+
+impl FromStr for ProjectName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let is_word = |word: &str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        };
+        let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
+        if !begins || text.len() > MOST || !text.split('-').all(is_word) {
+            return Err(NameError::Form);
+        }
+        match text {
+            // A package in Rust cannot have these names, or they hide a crate which it needs.
+            "alloc" | "app" | "async" | "await" | "component" | "core" | "crate" | "fn" | "mod" | "self"
+            | "std" | "super" | "test" | "wit-bindgen" => Err(NameError::Taken),
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+/// An error that keeps a project from being written; nothing of it is there then.
 #[derive(Debug, thiserror::Error)]
-pub enum NewError {
-    /// There is something at its place.
+pub(crate) enum NewError {
+    /// The language's tools cannot build such a component.
+    #[error("there is no async project in {}: {why}\nhint: leave `--async` out: {instead}", language.title())]
+    Unavailable { language: Language, why: &'static str, instead: &'static str },
     #[error("{}: there is something of that name already\nhint: take another name, or move it away", .0.display())]
     Exists(PathBuf),
-    /// Its files cannot be written.
     #[error("{}: cannot be written: {cause}", folder.display())]
-    Unwritable {
-        /// Its path.
-        folder: PathBuf,
-        /// The error of the system.
-        cause: io::Error,
-    },
+    Unwritable { folder: PathBuf, cause: io::Error },
+}
+
+pub(crate) fn find(
+    language: Language,
+    kind: ProjectKind,
+    is_async: bool,
+) -> Result<&'static Template, NewError> {
+    let fits = |template: &&Template| {
+        template.language == language && template.kind == kind && template.is_async == is_async
+    };
+    let instead = match kind {
+        ProjectKind::Service => "its hook is called when its `run` has returned, which waits for the stop",
+        ProjectKind::Http => "its hook is called when its requests are answered",
+    };
+    // The reason why a language has no WASI 0.3 project, as far as we have seen.
+    let why = match language {
+        Language::Js => {
+            "componentize-js 0.23 builds for WASI 0.2 only, and componentize-qjs 0.4.5 has no `console` and cannot \
+             import async functions such as `stop-requested`"
+        }
+        Language::C => {
+            "what is one function elsewhere would be callbacks and a state machine, written by hand"
+        }
+        Language::Go => "its compiler has no async exports, and those of wit-bindgen need a patched Go",
+        Language::Rust | Language::Python => "this is a bug in curfew",
+    };
+    TEMPLATES.iter().find(fits).ok_or(NewError::Unavailable { language, why, instead })
 }
 
 /// Writes a project into the folder `name` in `parent`, and returns that folder. An empty folder may be there.
-///
-/// # Errors
-/// When there is something else, or it cannot be written.
-pub fn create(parent: &Path, name: &ProjectName, template: &Template) -> Result<PathBuf, NewError> {
-    let folder = parent.join(name.kebab());
+pub(crate) fn create(parent: &Path, name: &ProjectName, template: &Template) -> Result<PathBuf, NewError> {
+    let folder = parent.join(&name.0);
     let unwritable = |cause| NewError::Unwritable { folder: folder.clone(), cause };
     match std::fs::read_dir(&folder).map(|mut entries| entries.next().is_none()) {
         Ok(true) => {}
@@ -58,17 +116,18 @@ pub fn create(parent: &Path, name: &ProjectName, template: &Template) -> Result<
 }
 
 fn rename(text: &str, name: &ProjectName, template: &Template) -> String {
-    text.replace(template.name(), name.kebab()).replace(&template.name().replace('-', "_"), &name.snake())
+    text.replace(template.name(), &name.0)
+        .replace(&template.name().replace('-', "_"), &name.0.replace('-', "_"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Language, ProjectKind};
-    use super::super::{TEMPLATES, find};
+    use clap::ValueEnum;
+
     use super::*;
-    use curfew_host::plan::names::component_name_from;
+    use curfew_host::plan::names::{component_name_from, is_component_name};
 
     fn name(text: &str) -> ProjectName {
         text.parse().unwrap()
@@ -155,5 +214,34 @@ mod tests {
         assert!(folder.join("curfew.toml").is_file());
         let refused = create(&parent.path().join("no"), &name("a"), any()).unwrap_err();
         assert!(matches!(refused, NewError::Unwritable { .. }), "{refused}");
+    }
+
+    #[test]
+    fn names_are_what_every_language_takes() {
+        for good in ["a", "hello", "my-app-2", "a1-b2"] {
+            let name: ProjectName = good.parse().unwrap();
+            assert!(is_component_name(&name.0));
+        }
+        let long = "a".repeat(MOST + 1);
+        for bad in ["", "-a", "a-", "a--b", "A", "1a", "a_b", "ä", "a/b", "..", "a b", &long] {
+            assert_eq!(bad.parse::<ProjectName>(), Err(NameError::Form), "{bad}");
+        }
+        assert_eq!("std".parse::<ProjectName>(), Err(NameError::Taken));
+    }
+
+    #[test]
+    fn what_there_is_none_of_is_told_with_the_reason() {
+        for language in Language::value_variants() {
+            for kind in ProjectKind::value_variants() {
+                for is_async in [false, true] {
+                    if let Err(error) = find(*language, *kind, is_async) {
+                        let text = error.to_string();
+                        assert!(is_async && text.contains("hint: leave `--async` out"), "{text}");
+                        assert!(!text.contains("a bug"), "{text}");
+                    }
+                }
+            }
+            assert!(find(*language, ProjectKind::Service, false).is_ok());
+        }
     }
 }

@@ -3,13 +3,8 @@
 //! The samples in `guest-components/` are the templates: a project is a copy of one under another name, so what is
 //! built and drilled in our tests is what users get.
 
-pub(crate) mod command;
 mod create;
-mod files;
-mod name;
-mod template;
+mod templates;
 
-pub use create::{NewError, create};
-pub use files::TEMPLATES;
-pub use name::{NameError, ProjectName};
-pub use template::{Language, ProjectKind, Template, Unavailable, find};
+pub(crate) use create::{NewError, ProjectName, create, find};
+pub use templates::{Language, ProjectKind, TEMPLATES, Template};

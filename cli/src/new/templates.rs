@@ -1,10 +1,91 @@
-//! The files of each project. A file that is not listed here is not part of it; a test compares the lists with the
-//! folders.
+//! The projects that can be copied, with all their files; a test compares the lists with the folders.
 //!
-//! The WIT packages in `wit/deps`, and files that are the same in several samples, are symbolic links in the folders, to
-//! the one copy in `wit/` or in another sample. `include_str!` reads through a link, so a project has files only.
+//! The WIT packages in `wit/deps`, and files that are the same in several samples, are symbolic links in the folders.
+//! `include_str!` reads through a link, so a project has files only.
 
-use super::{Language, ProjectKind, Template};
+use clap::ValueEnum;
+
+/// The language of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust, built by cargo
+    Rust,
+    /// JavaScript, built by npm and componentize-js
+    #[value(alias = "javascript")]
+    Js,
+    /// Python, built by componentize-py
+    #[value(alias = "py")]
+    Python,
+    /// C, built by make, clang and wit-bindgen
+    C,
+    /// Go, built by its own compiler
+    Go,
+}
+
+/// The kind of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProjectKind {
+    /// It runs by itself: a timer that is asked to stop
+    Service,
+    /// It answers HTTP requests
+    Http,
+}
+
+impl ProjectKind {
+    /// Returns the word that users read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Language {
+    /// Returns the word that users write.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Js => "js",
+            Self::Python => "python",
+            Self::C => "c",
+            Self::Go => "go",
+        }
+    }
+
+    /// Returns its name as people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Rust => "Rust",
+            Self::Js => "JavaScript",
+            Self::Python => "Python",
+            Self::C => "C",
+            Self::Go => "Go",
+        }
+    }
+}
+
+/// One project that can be copied.
+#[derive(Debug)]
+pub struct Template {
+    /// The folder below `guest-components/`.
+    pub folder: &'static str,
+    /// Its language.
+    pub language: Language,
+    /// Its kind.
+    pub kind: ProjectKind,
+    /// It is for WASI 0.3.
+    pub is_async: bool,
+    /// The paths and contents of its files.
+    pub files: &'static [(&'static str, &'static str)],
+}
+
+impl Template {
+    /// Returns the name that stands in its files for that of the project.
+    pub fn name(&self) -> &'static str {
+        self.folder.split('/').next().unwrap_or(self.folder)
+    }
+}
 
 /// A template with these files, and those that all of them have.
 macro_rules! template {
