@@ -63,8 +63,8 @@ impl Plan {
     }
 
     fn needs(&self) -> Needs<usize> {
-        let names = self.components.iter().enumerate().map(|(place, component)| (&component.name, place));
-        let places: BTreeMap<&String, usize> = names.collect();
+        let places: BTreeMap<_, _> =
+            self.components.iter().zip(0..).map(|(one, at)| (&one.name, at)).collect();
         let needs = |after: &[String]| after.iter().filter_map(|name| places.get(name).copied()).collect();
         self.components.iter().map(|component| needs(&component.after)).enumerate().collect()
     }
