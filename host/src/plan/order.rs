@@ -63,8 +63,7 @@ impl Plan {
     }
 
     fn needs(&self) -> Needs<usize> {
-        let places: BTreeMap<_, _> =
-            self.components.iter().zip(0..).map(|(one, at)| (&one.name, at)).collect();
+        let places: BTreeMap<_, _> = self.components.iter().map(|one| &one.name).zip(0..).collect();
         let needs = |after: &[String]| after.iter().filter_map(|name| places.get(name).copied()).collect();
         self.components.iter().map(|component| needs(&component.after)).enumerate().collect()
     }
