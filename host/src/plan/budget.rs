@@ -10,8 +10,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 impl RestartPlan {
     /// Returns the least time that the pauses before `max` restarts take: chance shortens each by a quarter at most.
     pub fn least_pauses(&self) -> Duration {
-        let [first, longest] = self.backoff;
-        let (mut sum, mut pause, mut left) = (Duration::ZERO, first, self.max);
+        let ([mut pause, longest], mut sum, mut left) = (self.backoff, Duration::ZERO, self.max);
         // Ends soon: a pause that doubles reaches the longest one, or is 0.
         while left > 0 && pause < longest && !pause.is_zero() {
             sum = sum.saturating_add(pause);

@@ -5,14 +5,14 @@ use super::{AppPlan, ComponentPlan, KindDefaults, Plan};
 impl Plan {
     /// Returns why a running app cannot become `new`, where it cannot: what is opened once stays as it is until its end.
     pub fn cannot_reload_to(&self, new: &Self) -> Option<String> {
-        let (old, new) = (&self.app, &new.app);
         let values = |app: &AppPlan| {
             let admin = app.admin.map(|address| address.to_string());
             let control = app.control.as_ref().map(|path| path.display().to_string());
             let access_log = app.access_log.word().to_owned();
             [("admin", admin), ("control", control), ("access-log", Some(access_log))]
         };
-        let ((key, was), (_, is)) = values(old).into_iter().zip(values(new)).find(|(was, is)| was != is)?;
+        let ((key, was), (_, is)) =
+            values(&self.app).into_iter().zip(values(&new.app)).find(|(was, is)| was != is)?;
         let [was, is] = [was, is].map(|value| value.unwrap_or_else(|| "not set".to_owned()));
         Some(format!("`{key}` of [app] was {was} and is {is} now: that needs a restart of curfew"))
     }

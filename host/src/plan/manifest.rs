@@ -15,6 +15,8 @@ use crate::text::units::suggest_unit;
 /// The manifest that holds when the command line names none.
 pub const DEFAULT_MANIFEST: &str = "curfew.toml";
 
+const QUOTES: [char; 2] = ['"', '\''];
+
 /// The largest manifest that is read: a device or an endless pipe is none.
 const MAX_MANIFEST: u64 = 1 << 20;
 
@@ -95,7 +97,8 @@ fn reword(text: &str, error: &Error) -> Problem {
         return duplicate(text, &span);
     }
     if message.starts_with("cannot extend value of type") {
-        let message = format!("`{}` has a value already, it cannot be a table as well", unquoted(found));
+        let message =
+            format!("`{}` has a value already, it cannot be a table as well", found.trim_matches(QUOTES));
         return Problem::new(&span, message);
     }
     if message.starts_with("string values must be quoted") {
@@ -125,7 +128,7 @@ fn bare(text: &str, span: &Span) -> Problem {
 }
 
 fn duplicate(text: &str, span: &Span) -> Problem {
-    let key = unquoted(text.get(span.clone()).unwrap_or_default());
+    let key = text.get(span.clone()).unwrap_or_default().trim_matches(QUOTES);
     let line_start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let line = text.get(line_start..span.start).unwrap_or_default();
     let before = line.replace([' ', '\t', '"', '\''], "");
@@ -144,10 +147,6 @@ fn first_component(text: &str, name: &str) -> Option<usize> {
     let (key, _) = root.get_ref().get("component")?.get_ref().as_table()?.get_key_value(name)?;
     let before = text.get(..key.span().start)?;
     Some(before.matches('\n').count() + 1)
-}
-
-fn unquoted(key: &str) -> &str {
-    key.trim_matches(['"', '\''])
 }
 
 #[cfg(test)]

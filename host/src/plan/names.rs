@@ -37,16 +37,14 @@ pub fn component_name_from(text: &str) -> String {
 
 /// Returns the first of `name`, `name-2`, `name-3`, … that `taken` does not have.
 pub(super) fn unique(name: &str, taken: &BTreeSet<String>) -> String {
-    let mut candidate = name.to_owned();
-    let mut n = 1u64;
-    while taken.contains(&candidate) {
-        n += 1;
+    let numbered = |n: u64| {
         let suffix = format!("-{n}");
         // Valid names are ASCII, so bytes are characters.
         let room = MAX_NAME.saturating_sub(suffix.len()).min(name.len());
-        candidate = format!("{}{suffix}", name.get(..room).unwrap_or(name));
-    }
-    candidate
+        format!("{}{suffix}", name.get(..room).unwrap_or(name))
+    };
+    let free = |candidate: &String| !taken.contains(candidate);
+    std::iter::once(name.to_owned()).chain((2..).map(numbered)).find(free).unwrap_or_default()
 }
 
 /// Returns the name of the folder that `file` is in, if it is fit for an app.

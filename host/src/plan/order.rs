@@ -63,8 +63,7 @@ impl Plan {
     }
 
     fn needs(&self) -> Needs<usize> {
-        let names = self.components.iter().enumerate().map(|(place, component)| (&component.name, place));
-        let places: BTreeMap<&String, usize> = names.collect();
+        let places: BTreeMap<_, _> = self.components.iter().map(|one| &one.name).zip(0..).collect();
         let needs = |after: &[String]| after.iter().filter_map(|name| places.get(name).copied()).collect();
         self.components.iter().map(|component| needs(&component.after)).enumerate().collect()
     }

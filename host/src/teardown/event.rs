@@ -22,26 +22,24 @@ pub enum Signal {
 }
 
 impl Signal {
+    const fn number_and_name(self) -> (u8, &'static str) {
+        match self {
+            Self::Hup | Self::Hangup => (1, "SIGHUP"),
+            Self::Int => (2, "SIGINT"),
+            Self::Quit => (3, "SIGQUIT"),
+            Self::Usr1 => (10, "SIGUSR1"),
+            Self::Term => (15, "SIGTERM"),
+        }
+    }
+
     /// Returns the signal's number on Linux.
     pub fn number(self) -> u8 {
-        match self {
-            Self::Hup | Self::Hangup => 1,
-            Self::Int => 2,
-            Self::Quit => 3,
-            Self::Usr1 => 10,
-            Self::Term => 15,
-        }
+        self.number_and_name().0
     }
 
     /// Returns the signal's name, for instance `SIGTERM`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Hup | Self::Hangup => "SIGHUP",
-            Self::Int => "SIGINT",
-            Self::Quit => "SIGQUIT",
-            Self::Usr1 => "SIGUSR1",
-            Self::Term => "SIGTERM",
-        }
+        self.number_and_name().1
     }
 }
 

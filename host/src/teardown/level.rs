@@ -43,15 +43,6 @@ pub(crate) struct Deadlines {
     pub(crate) hard: Duration,
 }
 
-impl Deadlines {
-    /// Returns the bounds of a stop that begins `now`. Sums saturate.
-    pub(super) fn new(now: Duration, delay: Duration, grace: Duration) -> Self {
-        let drain = now.saturating_add(delay);
-        let end = drain.saturating_add(grace);
-        Self { drain, end, hard: end.saturating_add(HARD_RESERVE) }
-    }
-}
-
 /// Policy of the app.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {

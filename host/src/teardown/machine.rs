@@ -83,7 +83,7 @@ impl Machine {
             (Running, Event::OperatorStop(Urgency::Graceful)) => self.begin_with_delay(now, by_operator),
             (Running, Event::OperatorStop(Urgency::Now)) => self.begin_at_once(now, by_operator),
             (Delay, Event::OperatorStop(Urgency::Now)) => self.end_delay(now),
-            (Running, Event::ReloadRequested) => self.want_reload(),
+            (Running, Event::ReloadRequested) => self.rollouts.reload_wanted = true,
             (Delay | Drain | Cut | Exit, Event::ReloadRequested) => self.actions.push(Action::RefuseReload),
             (_, Event::NothingToChange) => self.nothing_to_change(now),
             (_, Event::HostBug(what)) => self.fail_by_host_bug(now, what),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::Machine;
 use crate::plan::OnEnd;
 use crate::teardown::generation::{Generation, Slice, State};
-use crate::teardown::{Action, Cause, Deadlines, ExitCode, GenerationId, Level, Phase, Signal, exit_code};
+use crate::teardown::{
+    Action, Cause, Deadlines, ExitCode, GenerationId, HARD_RESERVE, Level, Phase, Signal, exit_code,
+};
 
 /// Longest time between a forced cut-off and the exit.
 const FORCED_RESERVE: Duration = Duration::from_millis(250);
@@ -87,7 +89,9 @@ impl Machine {
         if self.stop.begun.is_some() {
             return;
         }
-        let deadlines = Deadlines::new(now, delay, grace);
+        let drain = now.saturating_add(delay);
+        let end = drain.saturating_add(grace);
+        let deadlines = Deadlines { drain, end, hard: end.saturating_add(HARD_RESERVE) };
         self.stop.begun = Some((cause, deadlines));
         self.abort_rollout();
         for id in self.ids() {

@@ -147,7 +147,7 @@ impl Machine {
 
     /// A health check found a generation dead. It is asked, and ends as a failed one; a pool is renewed first.
     fn unhealthy(&mut self, now: Duration, id: GenerationId) {
-        let takes_part = self.level() == Level::Running && !self.is_renewal_wanted(id);
+        let takes_part = self.level() == Level::Running && !self.rollouts.renewals.contains_key(&id);
         let Some(generation) = self.generations.get_mut(id) else { return };
         if generation.on_trial() {
             return self.roll_back(now, Some(id));

@@ -139,7 +139,12 @@ impl Machine {
         let Slice { cause, end } = slice;
         let needs = ids.iter().map(|id| (*id, self.needs(*id))).collect();
         let waves = all_waves(&reversed(&needs));
-        let wishes: Vec<_> = waves.iter().map(|wave| self.longest_own_grace(wave)).collect();
+        // The longest grace in a wave, or `None` if one of its generations has none of its own.
+        let wish = |wave: &Vec<GenerationId>| {
+            let mut graces = wave.iter().filter_map(|id| Some(self.own_grace(self.generations.get(*id)?)));
+            graces.try_fold(Duration::ZERO, |longest, own| Some(longest.max(own?)))
+        };
+        let wishes: Vec<_> = waves.iter().map(wish).collect();
         let reserves = reserves(end.saturating_sub(now), &wishes);
         for (wave, reserve) in waves.iter().zip(reserves) {
             for id in wave {
@@ -159,14 +164,6 @@ impl Machine {
         if let State::Asked { deadline } = generation.state() {
             self.generations.set(id, State::Asked { deadline: deadline.min(end) });
         }
-    }
-
-    /// Returns the longest grace in a wave, or `None` if one of its generations has none of its own.
-    fn longest_own_grace(&self, wave: &[GenerationId]) -> Option<Duration> {
-        let generations = wave.iter().filter_map(|id| self.generations.get(*id));
-        generations
-            .map(|generation| self.own_grace(generation))
-            .try_fold(Duration::ZERO, |longest, own| Some(longest.max(own?)))
     }
 
     /// Returns the end of the last slice among other generations that stop already and need one of these.

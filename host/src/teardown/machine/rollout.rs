@@ -12,9 +12,8 @@ use crate::teardown::{Action, Cause, GenerationId, GenerationPolicy, Level, Outc
 
 /// Shortest time between the starts of two reloads: all requests within it are one reload, which reads the last manifest.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
-/// Longest line of living generations of one component: one that serves, one on trial, and predecessors.
-const GENERATIONS: usize = 4;
-const PREDECESSORS: usize = GENERATIONS - 2;
+/// Most living predecessors of a component: with one generation that serves and one on trial, it has at most four.
+const PREDECESSORS: usize = 2;
 
 /// A generation that serves from the switch on. Its id is higher than all before it.
 #[derive(Clone, Debug)]
@@ -46,8 +45,8 @@ pub(crate) struct Rollout {
 pub(super) struct Rollouts {
     stage: Stage,
     /// Generations that were found dead, with the earliest time of their renewal.
-    renewals: BTreeMap<GenerationId, Duration>,
-    reload_wanted: bool,
+    pub(super) renewals: BTreeMap<GenerationId, Duration>,
+    pub(super) reload_wanted: bool,
     reload_began: Option<Duration>,
 }
 
@@ -100,10 +99,6 @@ impl Machine {
         std::mem::take(&mut self.actions)
     }
 
-    pub(super) fn want_reload(&mut self) {
-        self.rollouts.reload_wanted = true;
-    }
-
     pub(super) fn nothing_to_change(&mut self, now: Duration) {
         if let Some(id) = self.rollouts.end_preparation() {
             self.renew_again(now, id);
@@ -115,10 +110,6 @@ impl Machine {
         let Some(pause) = self.spend(now, id) else { return self.give_up(now, id) };
         let from = if at_once { now } else { now.saturating_add(pause) };
         self.rollouts.renewals.insert(id, from);
-    }
-
-    pub(super) fn is_renewal_wanted(&self, id: GenerationId) -> bool {
-        self.rollouts.renewals.contains_key(&id)
     }
 
     fn renew_again(&mut self, now: Duration, id: GenerationId) {

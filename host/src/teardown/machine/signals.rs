@@ -32,7 +32,8 @@ impl Machine {
         let level = self.level();
         if (level, signal) == (Running, Signal::Hup) {
             // Each one counts: the manifest that is read must not be older than the last HUP.
-            return self.want_reload();
+            self.rollouts.reload_wanted = true;
+            return;
         }
         if !self.debounce.admits(now, signal) {
             return;
