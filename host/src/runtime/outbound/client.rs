@@ -2,7 +2,6 @@
 //! TLS), all within the time of the request that asks for it. An error says which step failed.
 
 use std::future::ready;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll};
@@ -21,6 +20,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::bodies::UploadBody;
+use super::fault::DialError;
 
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_PER_ORIGIN: usize = 32;
@@ -112,18 +112,6 @@ impl Dial {
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
-    #[error("the name cannot be looked up: {0}")]
-    Name(io::Error),
-    #[error("the look-up took too long")]
-    NameTimeout,
-    #[error("the connection took too long")]
-    Timeout,
-    #[error("no root certificates: {0}")]
-    NoRoots(&'static str),
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,17 @@ use nix::errno::Errno;
 use rustls::pki_types::InvalidDnsNameError;
 use wasmtime_wasi_http::Error;
 
-use super::client::DialError;
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("the name cannot be looked up: {0}")]
+    Name(io::Error),
+    #[error("the look-up took too long")]
+    NameTimeout,
+    #[error("the connection took too long")]
+    Timeout,
+    #[error("no root certificates: {0}")]
+    NoRoots(&'static str),
+}
 
 /// The kind of a connection's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
