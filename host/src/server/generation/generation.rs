@@ -14,7 +14,6 @@ use crate::plan::{ComponentPlan, Resolved};
 use crate::runtime::{Kind, Loaded};
 use crate::server::instance::HandlerIndex;
 use crate::server::pool::{Pool, PoolLimits};
-use crate::server::servers::IncomingGeneration;
 use crate::server::worker::{WorkerEvent, Workers};
 use crate::teardown::GenerationId;
 
@@ -63,11 +62,12 @@ impl Generation {
     /// Returns a generation without instances, and the inputs of its controller. If the last one on these workers has ended,
     /// it gets others.
     pub(crate) fn new(
-        incoming: IncomingGeneration,
+        id: GenerationId,
+        plan: Arc<ComponentPlan>,
+        loaded: Arc<Loaded>,
         protocol: &'static Protocol,
         workers: &mut Arc<Workers>,
     ) -> (Arc<Self>, Inputs) {
-        let IncomingGeneration { id, plan, loaded } = incoming;
         let (want, starts) = unbounded_channel();
         let (tell, events) = unbounded_channel();
         let instances = &plan.http.instances;

@@ -308,11 +308,12 @@ impl Ingress {
     }
 
     fn make(&mut self, incoming: IncomingGeneration) -> Option<(Arc<Generation>, Inputs)> {
-        let (protocol, _) = protocol(Some(incoming.loaded.kind))?;
-        let name = incoming.plan.name.clone();
+        let IncomingGeneration { id, plan, loaded } = incoming;
+        let (protocol, _) = protocol(Some(loaded.kind))?;
+        let name = plan.name.clone();
         let known = self.workers.get(&name).and_then(|workers| workers.upgrade());
         let mut workers = known.unwrap_or_else(|| Workers::new(name.clone()));
-        let made = Generation::new(incoming, protocol, &mut workers);
+        let made = Generation::new(id, plan, loaded, protocol, &mut workers);
         self.workers.insert(name, Arc::downgrade(&workers));
         Some(made)
     }
