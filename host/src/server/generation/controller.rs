@@ -19,11 +19,10 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, OptionFuture};
 use tokio::time::{Sleep, sleep};
 
-use super::generation::{Generation, Inputs};
+use super::generation::{Generation, Inputs, Liveness};
 use crate::plan::{HookTiming, OnEnd};
 use crate::runtime::{Failure, InstanceEvent, Link, Notice, Runtime};
 use crate::server::address::{Address, Stage};
-use crate::server::http::health::Health;
 use crate::server::instance::{CloseReason, HandlerIndex, HandlerLoop, InstanceEnd};
 use crate::server::instance::{InstanceHandle, InstanceSpec, run_instance};
 use crate::server::servers::{MakeStdio, StartParts};
@@ -81,7 +80,7 @@ pub(crate) struct Controller {
     progress: Progress,
     notice: Option<Notice>,
     pause: RestartPause,
-    health: Health,
+    liveness: Liveness,
     /// The time at which hooks are called next to requests.
     half: Option<Timer>,
     together: Option<Timer>,
@@ -106,7 +105,7 @@ impl Controller {
         let is_used = generation.plan.resolve(&generation.loaded.defaults).on_failure == OnEnd::Restart;
         Ok(Self {
             pause: RestartPause { link: link.clone(), is_used, seen: 0, pause: None, slots: Vec::new() },
-            health: Health::new(generation.plan.health.as_ref(), generation.pool.clone()),
+            liveness: generation.liveness(),
             handler: (generation.protocol.handler)(&generation.loaded)?,
             generation,
             inputs,
@@ -159,7 +158,7 @@ impl Controller {
                     self.connections = Connections::Said;
                     self.set_over();
                 }
-                what = self.health.failed(), if serving => link.tell(InstanceEvent::Unhealthy(what)),
+                what = &mut self.liveness, if serving => link.tell(InstanceEvent::Unhealthy(what)),
                 () = generation.changed(), if draining => {}
             }
             self.look();
@@ -242,7 +241,7 @@ impl Controller {
     /// Ends a component that never served.
     fn end_without_start(&mut self) {
         self.progress = Progress::Draining;
-        self.health = Health::none();
+        self.liveness = Liveness::terminated();
         self.generation.drain();
         self.generation.pool.call_hooks_now();
         self.generation.state.set_asked();
@@ -253,7 +252,7 @@ impl Controller {
 
     fn drain(&mut self, notice: Notice) {
         self.progress = Progress::Draining;
-        self.health = Health::none();
+        self.liveness = Liveness::terminated();
         for instance in self.instances.values() {
             instance.link.orders.ask(notice.clone(), Duration::MAX);
         }

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use futures::future::{BoxFuture, Fuse};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 
 use super::stats::{Stats, Unit};
-use crate::plan::{ComponentPlan, Resolved};
+use crate::plan::{ComponentPlan, HealthPlan, Resolved};
 use crate::runtime::{Kind, Loaded};
 use crate::server::instance::HandlerIndex;
 use crate::server::pool::{Pool, PoolLimits};
@@ -28,7 +29,12 @@ pub(crate) struct Protocol {
     pub(crate) unit: &'static Unit,
     /// Finds the handler of a loaded component.
     pub(crate) handler: fn(&Loaded) -> wasmtime::Result<HandlerIndex>,
+    /// Returns the liveness checks of a generation.
+    pub(crate) liveness: fn(&HealthPlan, &Arc<Pool>) -> Liveness,
 }
+
+/// Liveness checks. They end at the first failure, with its description. No check is made while they are not polled.
+pub(crate) type Liveness = Fuse<BoxFuture<'static, String>>;
 
 /// One generation that the host listens for.
 #[derive(Debug)]
@@ -91,6 +97,12 @@ impl Generation {
             protocol,
         });
         (generation, Inputs { starts, events, tell })
+    }
+
+    /// Returns its liveness checks, if its plan has any.
+    pub(crate) fn liveness(&self) -> Liveness {
+        let checks = |plan| (self.protocol.liveness)(plan, &self.pool);
+        self.plan.health.as_ref().map_or_else(Liveness::terminated, checks)
     }
 
     pub(crate) fn drain(&self) {

@@ -7,7 +7,7 @@ pub(super) mod stats;
 
 pub(super) use controller::Controller;
 pub(super) use generation::{
-    Call, Generation, GenerationState, Inputs, Protocol, all_asked, all_ready, raise,
+    Call, Generation, GenerationState, Inputs, Liveness, Protocol, all_asked, all_ready, raise,
 };
 pub(super) use stats::RunInFlight;
 pub use stats::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, Fuse};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{sleep, timeout};
@@ -16,32 +15,16 @@ use tokio::time::{sleep, timeout};
 use super::body::sink;
 use super::request::retire_at;
 use crate::plan::HealthPlan;
+use crate::server::generation::Liveness;
 use crate::server::pool::{Claim, Interest, Job, Pool, SubmitError, Work};
 use crate::text::units::format_duration;
 
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");
 
-/// The health checks of one generation. They end with the first failure.
-pub(crate) struct Health(Fuse<BoxFuture<'static, String>>);
-
-impl Health {
-    /// Returns the checks of a generation, if its plan has any.
-    pub(crate) fn new(plan: Option<&HealthPlan>, pool: Arc<Pool>) -> Self {
-        let asked = plan.and_then(|plan| Some((plan.clone(), plan.path.clone()?)));
-        Self(asked.map_or_else(Fuse::terminated, |(plan, path)| ask_on(plan, path, pool).boxed().fuse()))
-    }
-
-    pub(crate) fn none() -> Self {
-        Self(Fuse::terminated())
-    }
-
-    /// Returns the failure, once; nothing before and after it.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again. While it is not called, no request is sent.
-    pub(crate) async fn failed(&mut self) -> String {
-        (&mut self.0).await
-    }
+/// Returns the checks of a generation with this plan.
+pub(crate) fn liveness(plan: &HealthPlan, pool: &Arc<Pool>) -> Liveness {
+    let ask = |path| ask_on(plan.clone(), path, pool.clone()).boxed().fuse();
+    plan.path.clone().map_or_else(Liveness::terminated, ask)
 }
 
 async fn ask_on(plan: HealthPlan, path: String, pool: Arc<Pool>) -> String {

@@ -42,6 +42,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     alpn: &[b"h2", b"http/1.1"],
     unit: &REQUEST,
     handler: |loaded| HandlerIndex::http(&loaded.pre, &loaded.run.version),
+    liveness: super::health::liveness,
 };
 
 /// The words for all kinds that the host listens for.

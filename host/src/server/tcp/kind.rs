@@ -6,8 +6,8 @@ use wasmtime::component::types::ComponentFunc;
 use crate::plan::schema::KeyGroup;
 use crate::plan::{ComponentPlan, HookTiming, OnEnd};
 use crate::runtime::{ExportSpec, Hearing, Kind, Refusal};
-use crate::server::generation::Protocol;
 use crate::server::generation::stats::CONNECTION;
+use crate::server::generation::{Liveness, Protocol};
 use crate::server::http::kind::{HANDLER_WORDS, needs_address};
 use crate::server::instance::HandlerIndex;
 
@@ -43,6 +43,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     alpn: &[],
     unit: &CONNECTION,
     handler: |loaded| Ok(HandlerIndex::Tcp(loaded.run.index)),
+    liveness: |_, _| Liveness::terminated(),
 };
 
 /// Returns true if a function is `async func(string, stream<u8>) -> stream<u8>`.
