@@ -19,7 +19,7 @@ const ROUNDS: u32 = 4;
 /// Descriptors that may stay open after a load: those of caches, and those of instances for each client.
 const GROWTH: usize = 32;
 const GROWTH_FOR_EACH_CLIENT: usize = 4;
-/// So many answers of each client tell a component that leaks with each request from one that does not.
+/// Answers of each client that tell a component that leaks with each request from one that does not.
 const ANSWERS_FOR_EACH_CLIENT: usize = 16;
 /// Longest load to get them.
 const LOAD_TIME: Duration = Duration::from_secs(2);

@@ -25,7 +25,7 @@ pub struct Bare {
     pub env: Vec<(String, String)>,
     /// The directories it sees; a relative path starts at the working directory.
     pub dirs: Vec<DirGrant>,
-    /// Whether it has the whole network, HTTP servers included.
+    /// True if it has the whole network, HTTP servers included.
     pub allow_net: bool,
     /// The HTTP servers that it may send requests to.
     pub outbound_http: Vec<Origin>,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Longest piece of a line that is shown; a longer line is cut around the mark.
 const SHOWN: usize = 100;
 
-/// The reason why there is no plan. `cli/src/exit_code.rs` has the exit code of each variant.
+/// The reason why there is no plan. `cli/src/error.rs` has the exit code of each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The manifest is wrong.

@@ -99,7 +99,7 @@ fn map(names: Names, item: &Shape) -> Value {
 
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 const PORT: &str = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})";
-/// Wider than what is one: their grammar has hundreds of forms.
+/// Matches more than IPv6 addresses, whose grammar has hundreds of forms.
 const V6: &str = r"\[[0-9A-Fa-f:.]+(%[0-9]+)?\]";
 const LABEL: &str = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
 const SEGMENT: &str = "/([A-Za-z0-9._~!$&'()+,;=:@-]|%[0-9A-Fa-f]{2})+";

@@ -110,19 +110,19 @@ table! {
         /// The meaning of its failure for the app.
         "on-failure" => on_failure: Option<OnEnd>,
             or(None, "`\"restart\"` for the kinds `http` and `tcp`, else `\"stop-app\"`");
-        /// How often and how soon the host starts it again, where `on-exit` or `on-failure` is `"restart"`.
+        /// The budget and the pauses of its restarts, where `on-exit` or `on-failure` is `"restart"`.
         "restart" => restart: RestartPlan, or(RestartPlan::default());
         /// The time at which it is ready, and the components `after` it can start.
         "ready" => ready: Option<ReadyWhen>, or(None, "`\"said\"` for a service that imports `ready`, else `\"started\"`");
-        /// How the host finds out whether it is alive. If it is not, it has failed. Off unless set.
+        /// The check that it is alive. A component that is not alive has failed. Off unless set.
         "health" => health: Option<HealthPlan>, for Health;
-        /// Whether the new instance starts before the old one has ended, on a reload.
+        /// True if the new instance starts before the old one has ended, on a reload.
         "overlap" => overlap: bool, for Overlap;
         /// Longest time from the start of an instance until it is ready.
         "start-timeout" => start_timeout: Duration = ABOVE_0, or(Duration::from_secs(10));
         /// Most bytes of all linear memories of one instance together.
         "memory" => memory: u64 = SIZE, or(256 << 20);
-        /// Whether it reads the standard input. At most one component of an app does.
+        /// True if it reads the standard input. At most one component of an app does.
         "stdin" => stdin: bool;
         /// Its arguments, without the name of the program.
         "args" => args: Vec<String>;
@@ -208,7 +208,7 @@ table! {
 }
 
 table! {
-    /// How the host finds out whether a component is alive.
+    /// The check that a component is alive.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct HealthPlan {
         /// The path that the host requests with GET, for the kind `http`, which needs it. A status below 500 is good.
@@ -252,7 +252,7 @@ table! {
 }
 
 table! {
-    /// How often and how soon the host starts a component again. A period of 0 stands for the default, which depends on the
+    /// The budget and the pauses of the restarts of a component. A period of 0 stands for the default, which depends on the
     /// graces: `Plan::keep_budgets_possible` sets it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct RestartPlan {

@@ -8,7 +8,7 @@ use super::{AddressError, PeerHost, is_host_name, parse_host, split_port};
 /// A server, or several, as one item of `outbound-http`. Displayed as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Whether it is `https`, not `http`.
+    /// True for `https`, false for `http`.
     pub https: bool,
     /// The hosts.
     pub host: OriginHost,

@@ -5,7 +5,7 @@ use super::{ComponentPlan, HookTiming, OnEnd, ReadyWhen};
 /// The settings of a component that its kind has a say in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// Whether its `run`, or its handler, is async. The host cannot enter a sync one while it works: its hook waits for the end,
+    /// True if its `run`, or its handler, is async. The host cannot enter a sync one while it works: its hook waits for the end,
     /// and it has one request at a time.
     pub is_async: bool,
     /// The time at which its hook is called.

@@ -104,7 +104,7 @@ pub enum Shape {
     Flag,
     /// A duration; `zero` tells whether it may be 0.
     Duration {
-        /// Whether 0 is taken.
+        /// True if 0 is allowed.
         zero: bool,
     },
     /// A size within these bounds, in bytes.

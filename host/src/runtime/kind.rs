@@ -17,7 +17,7 @@ pub struct Kind {
     pub name: &'static str,
     /// The name of what it exports, as an error says it: the package, or the interface.
     pub handles: &'static str,
-    /// The exports of which a component of this kind has one.
+    /// The exports that make a component one of this kind. It has one of them.
     pub exports: &'static [ExportSpec],
     /// True: its components are programs as `wasmtime run` runs them. Another kind's export comes first, as every program has
     /// the export. A single program gives its exit status to the process.

@@ -17,7 +17,7 @@ use crate::teardown::GenerationId;
 /// Makes the streams of one instance, and what is done with them when it has ended.
 pub(crate) type MakeStdio = Box<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send>;
 
-/// Why generations cannot be prepared.
+/// Reason for a preparation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The system refuses an address.

@@ -15,7 +15,7 @@ use super::generation_record::millis;
 use crate::runtime::RunClock;
 use crate::teardown::Signal;
 
-/// Faults, traps and aborts: synchronous, or another's business.
+/// Faults, traps and aborts: wasmtime and the system handle them.
 const FAULTS: [System; 7] = [
     System::SIGSEGV,
     System::SIGBUS,

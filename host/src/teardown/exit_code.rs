@@ -1,4 +1,4 @@
-//! Exit code of an app that ran (I11). `cli/src/exit_code.rs` maps errors before that to the same codes.
+//! Exit code of an app that ran (I11). `cli/src/error.rs` maps errors before that to the same codes.
 
 use super::{Outcome, Signal};
 

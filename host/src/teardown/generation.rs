@@ -27,7 +27,7 @@ pub(crate) struct GenerationPolicy {
     pub(crate) restart: RestartPlan,
     /// Generations that it depends on: it starts once they are ready, and stops before them.
     pub(crate) after: Vec<GenerationId>,
-    /// Whether it is a pool of instances that are replaced one by one: a failed instance is a `Lost`, not a `Failed`.
+    /// True for a pool, whose instances are replaced one by one: a failed instance is a `Lost`, not a `Failed`.
     pub(crate) pooled: bool,
 }
 
@@ -149,7 +149,7 @@ pub(super) enum Role {
     Retired,
 }
 
-/// Whether generations that come after this one can start.
+/// Readiness, as the generations that come after this one see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     NotReady,
@@ -198,7 +198,7 @@ pub(super) struct Generation {
     pub(super) budget: RestartBudget,
     /// Older generations of its component, the youngest first. Some may have ended.
     pub(super) predecessors: Vec<GenerationId>,
-    /// Whether it starts only once its predecessors have ended, because both need something exclusive.
+    /// True if it starts only after its predecessors have ended, because both need something exclusive.
     pub(super) waits: bool,
 }
 

@@ -23,7 +23,7 @@ struct Held<'a> {
     routes: BTreeMap<Route, (Holder<'a>, &'a Span)>,
 }
 
-/// By port, family, and whether it is that of all interfaces: the first address.
+/// The first address for each port, family, and flag "all interfaces".
 type Bound<'a> = BTreeMap<(u16, bool, bool), (ListenAddress, Holder<'a>)>;
 
 impl<'a> Checks<'a> {

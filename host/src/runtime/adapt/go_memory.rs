@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     const END: u64 = 0x30010;
-    /// Where Go's heap begins, and with it the room.
+    /// The start of Go's heap, and of the room.
     const FIRST: i32 = 0x40000;
     const MODULEDATA: [u64; 13] =
         [0, 0x1f00, 0x2000, 0x3000, 0x3000, 0x4000, 0x4010, 0x5000, 0x5000, END, END, END, END];

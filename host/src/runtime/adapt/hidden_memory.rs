@@ -108,7 +108,7 @@ mod tests {
         hide(&wat::parse_str(text).unwrap()).unwrap()
     }
 
-    /// What the functions `size` and `grow` of a module return in this order, after its adapter has got two pages.
+    /// The results of a module's functions `size` and `grow`, in this order, after its adapter has got two pages.
     fn seen(calls: &[&str]) -> Vec<i32> {
         // The adapter grows the memory itself, not by a function of the module: here the host does.
         let module = hidden(

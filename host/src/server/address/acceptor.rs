@@ -305,7 +305,7 @@ impl PendingAcceptor {
                     () = accept => false,
                 };
                 drop(acceptor.lock().take());
-                // A filter would stay on a socket that is not ours, and nobody could connect to it ever again.
+                // A filter would stay on a socket that is not ours, and it would refuse all clients.
                 if is_ours && let Err(error) = close(entrance, &acceptor, &address, alone).await {
                     tracing::debug!(%error, "a client that connects in this moment can be reset");
                 }

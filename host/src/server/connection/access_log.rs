@@ -60,7 +60,7 @@ pub(crate) struct AccessRecord<'a> {
     pub(crate) end: Ending,
 }
 
-/// Where ended requests and connections are written, and how.
+/// Log of ended requests and connections, in one format.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     source: Source,

@@ -21,8 +21,8 @@ use crate::server::address::address::{Address, Stage};
 
 /// Time that a connection without a request in flight has when its address drains.
 pub(crate) const STRAGGLE: Duration = Duration::from_secs(1);
-/// How long a socket is looked at when its address drains: what has come to it until then is known when the thread has asked
-/// the system once more. A timer fires behind that. A task that only yields can be woken before, by something else.
+/// Longest look at a socket when its address drains. The thread then asks the system once more, so it knows all that has
+/// come. A timer fires after that; a task that only yields can be woken earlier.
 pub(crate) const LAST_LOOK: Duration = Duration::from_millis(1);
 /// Time for which a client that still sends is read, unless the app drains.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);

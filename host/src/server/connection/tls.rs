@@ -24,7 +24,7 @@ use crate::plan::TlsPlan;
 /// No chain of certificates is larger.
 const LARGEST: u64 = 1 << 20;
 
-/// Why a certificate or a key cannot be used.
+/// Fault of a certificate or a key.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {what}", path.display())]
 pub struct TlsError {

@@ -20,7 +20,7 @@ pub const BUCKETS_MICROS: [u64; 30] = [
 /// Classes of answers: none at all, then 1xx to 5xx.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How connections end.
+/// The ends of connections.
 pub const ENDS: [&str; 3] = ["complete", "cut-short", "client-left"];
 
 /// The work that is counted one by one.

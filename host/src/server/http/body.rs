@@ -30,7 +30,7 @@ const SINK_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 /// Seconds after which a client may try again.
 const RETRY_SECONDS: &str = "1";
 
-/// Why a request is not answered by its guest.
+/// Reason for an answer that is the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
     BadRequest,

@@ -35,7 +35,7 @@ pub(crate) static HTTP: Kind = Kind {
     words: HANDLER_WORDS,
 };
 
-/// How the host listens for it.
+/// The protocol that the host speaks for it.
 pub(crate) static PROTOCOL: Protocol = Protocol {
     kind: &HTTP,
     schemes: ["http", "https"],

@@ -363,7 +363,7 @@ impl Ingress {
         self.addresses.retain(|_, address| !closed(address));
     }
 
-    /// Gets an address that is not there yet. One that overlaps it and has nobody left goes on as this one: its
+    /// Gets an address that is not there yet. An overlapping address without a generation goes on as this one: its
     /// connections stay.
     fn open(
         &self,
@@ -405,7 +405,7 @@ impl Ingress {
         Ok(())
     }
 
-    /// Returns the acceptors that overlap an address and will close, and an address of theirs that nobody is left on.
+    /// Returns the acceptors that overlap an address and will close, and one of their addresses without a generation.
     fn left_beside(&self, listen: &ListenAddress, prepared: &Prepared) -> (Vec<Arc<Acceptor>>, Option<Heir>) {
         let acceptors = |key: &Key| {
             let address = self.addresses.get(key)?;

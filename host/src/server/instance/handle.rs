@@ -14,7 +14,7 @@ use crate::runtime::Link;
 use crate::server::pool::Pool;
 use crate::server::worker::TimeSlice;
 
-/// Why an instance takes no more requests.
+/// Reason to take no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseReason {
     Stop,
@@ -45,7 +45,7 @@ pub(crate) struct InstanceHandle {
     pub(crate) slot: usize,
     pub(crate) link: Arc<Link>,
     pub(crate) turn: Arc<TimeSlice>,
-    /// Whether several requests can be in it at a time.
+    /// True if it can have several requests at a time.
     pub(crate) is_async: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,

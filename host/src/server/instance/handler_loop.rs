@@ -141,7 +141,7 @@ impl KindWork for HandlerLoop {
             let quiet = instance.is_quiet();
             let may_call = quiet || (is_async && pool.hooks_are_due());
             ready!(Self::poll_hook(context, accessor, life, &mut hook, may_call))?;
-            // Requests whose clients have left hold nobody up; work behind answers that were given does.
+            // A request whose client has left delays no end. Work behind a given answer does.
             let left_behind = is_async && instance.in_flight() > 0;
             if !quiet || !(left_behind || accessor.poll_no_interesting_tasks(context).is_ready()) {
                 return Poll::Pending;

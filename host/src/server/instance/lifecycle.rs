@@ -50,7 +50,7 @@ pub trait KindWork: Send + Sync {
     /// The beginning of the names of the kind's interfaces, as frames of a backtrace have them. A trap in one of them is the
     /// work's, also while the hook is under way.
     const FRAMES: &'static str;
-    /// Whether an exit with status 0 is a normal end.
+    /// True if an exit with status 0 is a normal end.
     const MAY_EXIT: bool = false;
 
     /// Looks the export up.
@@ -93,6 +93,7 @@ pub struct Lifecycle<'a> {
     pub(crate) spec: &'a InstanceSpec,
     hook: Option<(Func, &'a HookShape)>,
     // Outside the store: a trap in one call ends all of them at once.
+    hook_called: AtomicBool,
     hook_under_way: AtomicBool,
     hook_failed: AtomicBool,
 }
@@ -122,7 +123,7 @@ impl Lifecycle<'_> {
         self.hook.map(|(func, _)| func)
     }
 
-    /// Calls the hook, if there is one. Call it once.
+    /// Calls the hook, if there is one: once in the life of an instance (I1), however often it is asked to.
     ///
     /// # Errors
     /// A trap or an exit of the guest.
@@ -131,6 +132,9 @@ impl Lifecycle<'_> {
     /// None: dropping it leaves the instance in the middle of its hook. Drop its store, too.
     pub async fn call_hook(&self, accessor: &Accessor<State>) -> wasmtime::Result<()> {
         let Some((func, shape)) = self.hook else { return Ok(()) };
+        if self.hook_called.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
         let link = &self.spec.link;
         let unasked = || Notice { cause: NoticeCause::Request("curfew".to_owned()), grace: Duration::ZERO };
         let notice = link.orders.notice().unwrap_or_else(unasked);
@@ -155,8 +159,8 @@ pub(crate) async fn live<W: KindWork>(
     outbound: Outbound,
     work: &W,
 ) -> InstanceEnd {
-    let (hook_under_way, hook_failed) = (AtomicBool::new(false), AtomicBool::new(false));
-    let mut life = Lifecycle { spec, hook: None, hook_under_way, hook_failed };
+    let [hook_called, hook_under_way, hook_failed] = [false; 3].map(AtomicBool::new);
+    let mut life = Lifecycle { spec, hook: None, hook_called, hook_under_way, hook_failed };
     let result = enter(&mut life, stdio, outbound, work).await;
     let orders = &spec.link.orders;
     let stopped = || match life.hook_failed.load(Ordering::Acquire) {

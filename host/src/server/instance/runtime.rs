@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Threads for an instance's blocking file operations. They are its own: one guest cannot take all.
 const BLOCKING_THREADS: usize = 8;
-/// How long those threads may take to end before they count as leaked.
+/// Longest time for those threads to end. After it they count as leaked.
 const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
 const STACK_BYTES: usize = 2 << 20;

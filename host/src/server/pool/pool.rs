@@ -30,7 +30,7 @@ pub(crate) struct PoolLimits {
     pub(crate) queue: usize,
 }
 
-/// Why a request was not taken: too many wait already, or the component takes no more.
+/// Reason to refuse a request: too many wait already, or the component takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubmitError {
     QueueFull,

@@ -36,7 +36,7 @@ pub(crate) static TCP: Kind = Kind {
     words: HANDLER_WORDS,
 };
 
-/// How the host listens for it. Only its guest knows what is spoken.
+/// The host moves the bytes of a connection. Only the guest knows their protocol.
 pub(crate) static PROTOCOL: Protocol = Protocol {
     kind: &TCP,
     schemes: ["tcp", "tls"],

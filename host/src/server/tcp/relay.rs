@@ -23,11 +23,10 @@ use crate::server::connection::stream::{LAST_LOOK, Meter, Transport};
 use crate::server::generation::Call;
 
 const READ: usize = 16 << 10;
-/// When the component is asked to stop, a client that has only just connected has so long after that to say its first
-/// word: it is under way as a rule.
+/// Time after a notice in which a client that has just connected may say its first word. It is usually under way.
 const FIRST_WORD: Duration = Duration::from_millis(50);
-/// For so long after that, bytes that follow each other closely are read on: they were sent before, as a rule, and waited
-/// for room in the socket's buffer.
+/// Time after that in which bytes that follow closely are read on. They were usually sent before, and waited for room in
+/// the socket's buffer.
 const STILL_COMING: Duration = Duration::from_millis(50);
 /// Most bytes that are read of a client after its component was asked to stop: more than a socket's own buffer holds.
 const LAST_BYTES: u64 = 8 << 20;
@@ -182,7 +181,7 @@ impl Traffic<'_> {
     }
 }
 
-/// Returns when no byte has passed for so long, or up to half as long again.
+/// Returns after `idle` without a byte, or up to half as long later.
 async fn still(meter: &Meter, idle: Duration) {
     let mut looks = 0;
     while looks < 2 {

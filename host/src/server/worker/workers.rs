@@ -191,7 +191,7 @@ impl Workers {
     where
         F: FnOnce(usize, ConnectionSlot) -> BoxFuture<'static, ()> + Send + 'static,
     {
-        // Where the system gives no more threads, those that are there serve it.
+        // The existing threads serve it if the system gives no more.
         match self.homes().into_iter().find_map(|at| Some((at, self.worker(at).ok()?))) {
             Some((at, worker)) => {
                 let slot = ConnectionSlot::take([&worker.connections, &self.connections]);

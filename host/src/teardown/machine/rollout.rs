@@ -23,7 +23,7 @@ pub(crate) struct Incoming {
     pub(crate) replaces: Option<GenerationId>,
     /// Older generations of its component that have not ended, the youngest first.
     pub(crate) before: Vec<GenerationId>,
-    /// Whether it starts only once all those have ended, because they need something exclusive.
+    /// True if it starts only after all those have ended, because they need something exclusive.
     pub(crate) waits: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Rollout {
     pub(crate) policy: Option<Policy>,
     /// Cause in the notice of stale generations.
     pub(crate) cause: Cause,
-    /// Whether each successor inherits the spent restart budget, because its predecessor failed.
+    /// True if each successor inherits the spent restart budget, because its predecessor failed.
     pub(crate) keeps_budget: bool,
 }
 
