@@ -66,11 +66,12 @@ impl exports::curfew::lifecycle::hook::Guest for Lab {
     async fn shutdown(_notice: exports::curfew::lifecycle::hook::Notice) -> Result<(), String> {
         println!("hook called");
         match std::env::var("HOOK").unwrap_or_default().as_str() {
-            "" => Ok(()),
-            "trap" => Ok(misdeeds::deep_trap()),
+            "" => {}
+            "trap" => misdeeds::deep_trap(),
             "spin" => misdeeds::spin(),
-            mode => Err(misdeeds::unknown("HOOK", mode)),
+            mode => return Err(misdeeds::unknown("HOOK", mode)),
         }
+        Ok(())
     }
 }
 
