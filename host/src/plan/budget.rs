@@ -36,7 +36,7 @@ impl RestartPlan {
 
 impl Plan {
     /// Gives a default period to each budget without one, and to each that could not be spent with the app's graces.
-    pub(super) fn keep_budgets_possible(&mut self) {
+    pub(crate) fn keep_budgets_possible(&mut self) {
         for ComponentPlan { restart, grace, .. } in &mut self.components {
             let going = time_to_go(self.app.fail_grace, *grace);
             if restart.time_to_spend(going) >= restart.within {

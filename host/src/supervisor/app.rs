@@ -130,7 +130,8 @@ impl App {
     ///
     /// # Errors
     /// The engine or a thread cannot be had. Errors in components come from [`App::wait`].
-    pub fn start(plan: Plan, options: Options) -> Result<Self, AppError> {
+    pub fn start(mut plan: Plan, options: Options) -> Result<Self, AppError> {
+        plan.keep_budgets_possible();
         let system = |what| move |cause| AppError::System { what, cause };
         let runtime_options = RuntimeOptions {
             cache: options.cache.clone(),

@@ -10,11 +10,12 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::{Parser, Validator, WasmFeatures};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use wit_component::ComponentEncoder;
 use wit_component::metadata::{self, Bindgen};
 
 use super::core_module::Module;
+use super::sections::{Change, rewrite};
 use super::{adapter_memory, diagnosis, exit_code};
 use crate::runtime::Refusal;
 use crate::runtime::diagnose::CALLED;
@@ -94,10 +95,12 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
         Adaptation::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
     let (provided, by_growing) = adapter_memory::provide(bytes)?;
+    let wrap = |module: &[u8]| {
+        let encoder = ComponentEncoder::default().module(module)?.adapter(PREVIEW_1, adapter)?;
+        encoder.realloc_via_memory_grow(by_growing).encode()
+    };
     let encoded = exit_code::divert(provided)
-        .and_then(|module| ComponentEncoder::default().module(&module))
-        .and_then(|encoder| encoder.adapter(PREVIEW_1, adapter))
-        .and_then(|encoder| encoder.realloc_via_memory_grow(by_growing).encode());
+        .and_then(|module| wrap(&module).or_else(|error| wrap(&without_names(&module).ok_or(error)?)));
     encoded.map_err(|error| match adaptation {
         Adaptation::Command => Refusal::new(
             format!("its core module cannot be adapted: {error:#}"),
@@ -107,6 +110,17 @@ fn encode(bytes: &[u8], adaptation: Adaptation) -> Result<Vec<u8>, Refusal> {
             format!("its core module does not fit the world that is embedded in it: {error:#}"),
             "make the bindings again from the same WIT, and define each function that the world exports",
         ),
+    })
+}
+
+/// Returns the module without the sections that tools read and programs do not need: the encoder writes them anew, and
+/// refuses those that are damaged or of an unknown form.
+fn without_names(module: &[u8]) -> Option<Vec<u8>> {
+    rewrite(module, 0, |payload| match payload {
+        Payload::CustomSection(section) if matches!(section.name(), "name" | "producers") => {
+            Some(Change::LeaveOut)
+        }
+        _ => Some(Change::Keep),
     })
 }
 
@@ -175,6 +189,19 @@ mod tests {
         let unknown =
             "(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (func (export \"_start\")))";
         assert!(planned(unknown).unwrap_err().found.contains("`sock_open`"));
+    }
+
+    /// `wasmtime run` warns of them, and runs the program.
+    #[test]
+    fn damaged_names_and_producers_harm_no_program() {
+        for section in ["\"producers\" \"\\01\\03foo\\01\\01x\\00\"", "\"name\" \"\\01\\04\\01\\00\\01\\ff\""]
+        {
+            let text = format!(
+                "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))
+                (memory (export \"memory\") 1) (func (export \"_start\")) (@custom {section}))"
+            );
+            adapt(&wat::parse_str(text).unwrap(), Adaptation::Command).unwrap();
+        }
     }
 
     #[test]
