@@ -8,7 +8,7 @@ use artifacts::{
 };
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::harness::{Host, Output, app, assert_within, component, keys};
+use crate::harness::{Host, Output, app, assert_within, component, keys, patience};
 
 fn five() -> String {
     app("grace = \"10s\"")
@@ -69,7 +69,13 @@ fn check_runs(millis: u64, width: usize, empty_cache: bool) {
         };
     });
     assert!(none.into_inner() > 0, "no TERM came before the first component was started");
-    assert!(empty_cache || all.into_inner() > 0, "no TERM came after the last component was started");
+    // On a busy machine a start takes longer: later moments, until one is behind it.
+    let mut delay = Duration::from_millis(millis);
+    while !empty_cache && all.load(Relaxed) == 0 {
+        delay *= 2;
+        assert!(delay < patience(), "no TERM came after the last component was started");
+        all.fetch_add(check_run(delay, false) / 5, Relaxed);
+    }
 }
 
 /// S5 (caduceus#278): TERM at 0…200 ms after `main` begins in 1 ms steps, five components compiling → exit 0,

@@ -140,8 +140,10 @@ fn probe_a_stop(delay: Duration) {
     assert_eq!(first_unready.status, Some(503));
     assert!(!readyz.iter().any(|look| look.asked > first_unready.told && look.is_good()), "ready again");
     if !delay.is_zero() {
-        let between = first_closed - first_unready.told;
-        assert!(between >= delay / 2, "not ready only {between:?} before it closed");
+        let [unready, closed] =
+            ["app not ready", "listener closed"].map(|message| output.records[place(&output, message)].at);
+        assert!(closed - unready >= delay / 2, "not ready only {:?} before it closed", closed - unready);
+        assert!(first_unready.told < first_closed, "nobody was told before it closed");
         let told = first_unready.told - asked;
         assert_within(told, 50 * MS, "/readyz after the signal");
     }
@@ -163,7 +165,7 @@ fn check_to_the_end(output: &Output, looks: &[Look], status: u16) {
     let hook = output.records("hook started", "slow")[0].at;
     let ended = output.records("component ended", "slow")[0].at;
     let meanwhile: Vec<_> = looks.iter().filter(|look| look.asked > hook && look.told < ended).collect();
-    assert!(meanwhile.len() > 10, "{} looks during the hook", meanwhile.len());
+    assert!(meanwhile.len() > 2, "{} looks during the hook", meanwhile.len());
     assert!(meanwhile.iter().all(|look| look.status == Some(status)), "{meanwhile:?}");
     let lost = looks.iter().find(|look| look.status.is_none()).map_or(output.ended, |look| look.told);
     assert_within(output.ended.saturating_duration_since(lost), 100 * MS, "the exit behind the last answer");
@@ -173,7 +175,7 @@ fn check_to_the_end(output: &Output, looks: &[Look], status: u16) {
 /// listener closes last.
 #[test]
 fn not_ready_comes_before_the_listeners_close_and_live_lasts() {
-    probe_a_stop(600 * MS);
+    probe_a_stop(1000 * MS);
 }
 
 /// The same without a delay, where both come in one step.

@@ -145,8 +145,10 @@ pub(super) enum Role {
     Serving,
     /// An operator stopped it: its end means nothing for the app.
     StoppedByOperator,
-    /// It was replaced or removed: it is forgotten once it has ended.
+    /// It was replaced or removed: it is forgotten once it has ended, unless the app stops meanwhile.
     Retired,
+    /// Its rollout was taken back, so it never served: it is forgotten once it has ended.
+    TakenBack,
 }
 
 /// Readiness, as the generations that come after this one see it.

@@ -156,7 +156,7 @@ impl Machine {
     }
 
     pub(crate) fn is_retired(&self, id: GenerationId) -> bool {
-        self.generations.get(id).is_none_or(|generation| generation.role == Role::Retired)
+        self.generations.get(id).is_none_or(|generation| generation.role >= Role::Retired)
     }
 
     pub(crate) fn restarts(&self, id: GenerationId) -> u64 {

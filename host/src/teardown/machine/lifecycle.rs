@@ -87,7 +87,7 @@ impl Machine {
                 self.begin_at_once(now, Cause::Finished(id));
             }
             // During the delay it is asked at once.
-            (Level::Running, OnEnd::StopApp, Role::StoppedByOperator | Role::Retired)
+            (Level::Running, OnEnd::StopApp, Role::StoppedByOperator | Role::Retired | Role::TakenBack)
             | (Level::Running, OnEnd::Ignore | OnEnd::Restart, _)
             | (Level::Delay | Level::Drain | Level::Cut | Level::Exit, _, _) => {
                 self.ask_alone(now, id, self.cause().unwrap_or(Cause::Finished(id)));
@@ -109,7 +109,7 @@ impl Machine {
         match role {
             Role::OnTrial => self.roll_back(now, Some(id)),
             Role::Serving if on_failure == OnEnd::StopApp => self.fail(now, Cause::Failure(id)),
-            Role::Serving | Role::StoppedByOperator | Role::Retired => {}
+            Role::Serving | Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
         }
     }
 
@@ -192,7 +192,7 @@ impl Machine {
         match generation.role {
             Role::OnTrial => self.roll_back(now, Some(id)),
             Role::Serving => generation.role = Role::StoppedByOperator,
-            Role::StoppedByOperator | Role::Retired => {}
+            Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
         }
         let Some(generation) = self.generations.get(id) else { return };
         match generation.state() {
@@ -221,9 +221,13 @@ impl Machine {
         if running && counts && comes_back(outcome, on_exit, on_failure) {
             return self.start_again(now, id, outcome);
         }
-        let retired = generation.role == Role::Retired;
+        let leaves_no_trace = match generation.role {
+            Role::Retired => running,
+            Role::TakenBack => true,
+            Role::OnTrial | Role::Serving | Role::StoppedByOperator => false,
+        };
         self.finish(id, outcome);
-        if running && retired {
+        if leaves_no_trace {
             self.forget(id);
         }
         match outcome {

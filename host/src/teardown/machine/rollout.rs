@@ -165,12 +165,12 @@ impl Machine {
         // The generations that stay come after the incoming ones as they came after the stale ones.
         for id in self.ids().into_iter().filter(|id| !stale.contains(id)) {
             let Some(generation) = self.generations.get_mut(id) else { continue };
-            if generation.role != Role::Retired {
+            if generation.role < Role::Retired {
                 let heir = |old: &GenerationId| replaced.get(old).copied().unwrap_or(*old);
                 generation.policy.after.iter_mut().for_each(|needed| *needed = heir(needed));
             }
         }
-        self.retire(now, &stale, rollout.cause);
+        self.retire(now, &stale, Role::Retired, rollout.cause);
         for incoming in &rollout.incoming {
             for oldest in self.predecessors(incoming.id).into_iter().skip(PREDECESSORS) {
                 self.ask_and_cut(now, oldest);
@@ -193,10 +193,10 @@ impl Machine {
     }
 
     /// Has these generations stop, and be forgotten once they have ended.
-    fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, cause: Cause) {
+    fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, role: Role, cause: Cause) {
         for id in ids.iter().copied() {
             let Some(generation) = self.generations.get_mut(id) else { continue };
-            generation.role = Role::Retired;
+            generation.role = role;
             match generation.state() {
                 State::Pending { .. } => self.finish(id, Outcome::NotStarted),
                 State::Backoff { .. } => self.finish(id, Outcome::Stopped),
@@ -225,7 +225,7 @@ impl Machine {
         let Some(rollout) = self.rollouts.take() else { return };
         self.actions.push(Action::RollBack(because));
         let incoming: BTreeSet<_> = rollout.incoming.iter().map(|incoming| incoming.id).collect();
-        self.retire(now, &incoming, rollout.cause);
+        self.retire(now, &incoming, Role::TakenBack, rollout.cause);
         for Incoming { id, replaces, .. } in rollout.incoming {
             let Some(old) = replaces else { continue };
             self.make_room(now, id, old);

@@ -191,7 +191,8 @@ impl Checker {
             Action::Forget(id) => {
                 let generation = self.model.0.remove(&id).expect("it is forgotten once");
                 let runs = self.level == Level::Running;
-                assert!(generation.retired && !generation.lives() && runs, "what is forgotten has ended");
+                assert!(generation.retired && !generation.lives(), "what is forgotten has ended");
+                assert!(runs || generation.taken_back, "{id:?} is an outcome of the stop");
             }
             Action::Leave(code) => self.left = Some(code),
             Action::Raise(level) => self.note_level(level),
@@ -380,6 +381,7 @@ impl Checker {
         );
         for id in incoming {
             self.retire(id);
+            self.model.get_mut(id).taken_back = because.is_some();
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct ModelGeneration {
     pub(super) gave_up: bool,
     pub(super) halted: bool,
     pub(super) retired: bool,
+    /// It failed before it served, or one that came with it did.
+    pub(super) taken_back: bool,
     pub(super) trial: bool,
     pub(super) waits: bool,
     /// It came after one that was never ready.
@@ -62,6 +64,7 @@ impl ModelGeneration {
             gave_up: false,
             halted: false,
             retired: false,
+            taken_back: false,
             trial: false,
             waits: false,
             hopeless: false,

@@ -102,6 +102,21 @@ fn whatever_fails_before_the_switch_changes_nothing() {
 }
 
 #[test]
+fn the_late_end_of_one_that_was_taken_back_is_no_outcome_of_the_stop() {
+    // Its failure was the reload's, and has been told. The exit code must not hang on whether it ended before the signal.
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![incoming(A2, A), incoming(B2, B)]));
+    let _ = runs(&mut app, s(1), B2);
+    let _ = app.on(s(2), Event::Failed(A2));
+    let _ = signal(&mut app, s(3), Signal::Term);
+    assert!(app.on(s(3), Event::Ended(A2, Outcome::Failed)).contains(&Action::Forget(A2)));
+    assert!(app.on(s(3), Event::Ended(B2, Outcome::CutOff)).contains(&Action::Forget(B2)));
+    let _ = app.on(s(3), Event::Ended(A, Outcome::Stopped));
+    let left = app.on(s(3), Event::Ended(B, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CLEAN)));
+}
+
+#[test]
 fn those_taken_back_with_one_that_overran_its_start_have_their_time() {
     // R1: both are overdue in one moment. The first takes the second with it, whose start is nobody's fault then: it is told,
     // and has its grace.
