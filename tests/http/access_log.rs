@@ -126,3 +126,24 @@ fn a_client_cannot_forge_lines() {
         }
     }
 }
+
+/// No byte of a body is sent, so no byte can be missing: the answer is complete with its head.
+#[test]
+fn an_answer_without_a_body_is_complete() {
+    for source in LABS {
+        let app = serve(source, "access-log = \"json\"", "");
+        let mut wire = Wire::connect(&app.address("lab"));
+        wire.get("/sized?bytes=0").expect(200);
+        wire.send(wire.head_of("HEAD", "/sized?bytes=5", ""));
+        wire.fate_of("HEAD").answered().expect(200);
+        block_on(async {
+            H2::connect(&app.address("lab")).await.get("/sized?bytes=0&h2").await.expect(200);
+        });
+        let output = app.stop();
+        output.expect_code(0);
+        let lines: Vec<Value> =
+            output.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!(lines.len(), 3, "{}", output.said());
+        assert!(lines.iter().all(|line| line["end"] == "complete"), "{lines:?}");
+    }
+}

@@ -256,8 +256,8 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // A body in one piece goes out with the head.
-        if self.is_whole && self.head.is_none() {
+        // A body in one piece goes out with the head, and hyper does not ask for an empty one.
+        if self.is_end_stream() {
             self.entry.complete();
         }
     }
