@@ -44,7 +44,8 @@ fn every_key_has_its_type_and_its_meaning() {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             *count += 1;
             let place = format!("{place}.{name}");
-            assert!(property["description"].as_str().is_some_and(|text| !text.is_empty()), "{place}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{place}: its style");
+            assert!(property["description"].as_str().is_some_and(|text| text.contains('.')), "{place}");
             assert!(property["type"].is_string(), "{place}");
             let mut inner = property;
             while let Some(next) =
