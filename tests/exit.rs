@@ -161,11 +161,9 @@ fn check_table(text: &str) {
 
 /// A file is no stream to wait on, so this one looks again and again.
 fn wait_for_text(path: &std::path::Path, wanted: &str) {
-    let end = Instant::now() + crate::harness::patience();
-    while !std::fs::read_to_string(path).unwrap_or_default().contains(wanted) {
-        assert!(Instant::now() < end, "{wanted:?} never came in {}", path.display());
-        std::thread::sleep(5 * MS);
-    }
+    crate::harness::until(&format!("{wanted:?} in {}", path.display()), || {
+        std::fs::read_to_string(path).unwrap_or_default().contains(wanted).then_some(())
+    });
 }
 
 /// S21 (dipper#678): an internal host task dies silently (fail point) → the host leaves with 70 in bound.

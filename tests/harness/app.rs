@@ -188,11 +188,9 @@ impl App {
     #[track_caller]
     fn expect_no_leak(&self) {
         // Killed children of the host take a moment to be reaped by init.
-        let end = Instant::now() + Duration::from_secs(2);
-        while killpg(self.pid, None) != Err(Errno::ESRCH) {
-            assert!(Instant::now() < end, "the host left a process behind in its group");
-            thread::sleep(Duration::from_millis(2));
-        }
+        super::until("the end of every process in the host's group", || {
+            (killpg(self.pid, None) == Err(Errno::ESRCH)).then_some(())
+        });
     }
 }
 

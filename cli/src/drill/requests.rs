@@ -270,22 +270,16 @@ mod tests {
         );
     }
 
+    fn answered(sent: Instant, took: Duration, status: u16) -> SentRequest {
+        SentRequest { sent, took, reused: true, outcome: RequestOutcome::Answered(status) }
+    }
+
     #[test]
     fn the_error_of_a_request_that_was_cut_off_was_not_there_before() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.requests.push(SentRequest {
-            sent,
-            took: MS,
-            reused: true,
-            outcome: RequestOutcome::Answered(200),
-        });
-        log.requests.push(SentRequest {
-            sent,
-            took: MS * 9,
-            reused: true,
-            outcome: RequestOutcome::Answered(503),
-        });
+        log.requests.push(answered(sent, MS, 200));
+        log.requests.push(answered(sent, MS * 9, 503));
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 5), false).lost(), 1);
         assert_eq!(log.counts(RejectionWindow::From(sent + MS * 10), false).lost(), 0);
     }
@@ -294,18 +288,8 @@ mod tests {
     fn the_errors_of_a_stop_do_not_make_themselves_usual() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.requests.push(SentRequest {
-            sent,
-            took: MS,
-            reused: true,
-            outcome: RequestOutcome::Answered(200),
-        });
-        log.requests.push(SentRequest {
-            sent,
-            took: RACE,
-            reused: true,
-            outcome: RequestOutcome::Answered(503),
-        });
+        log.requests.push(answered(sent, MS, 200));
+        log.requests.push(answered(sent, RACE, 503));
         for window in
             [RejectionWindow::From(sent), RejectionWindow::From(sent + MS * 5), RejectionWindow::AnyTime]
         {
@@ -313,12 +297,7 @@ mod tests {
         }
         let starting = [RejectionWindow::DuringStart(sent), RejectionWindow::DuringStart(sent + MS * 5)];
         assert_eq!(starting.map(|window| log.counts(window, false).lost()), [1, 1]);
-        log.requests.push(SentRequest {
-            sent,
-            took: MS * 2,
-            reused: true,
-            outcome: RequestOutcome::Answered(503),
-        });
+        log.requests.push(answered(sent, MS * 2, 503));
         let counts = |window| {
             let counts = log.counts(window, false);
             (counts.answered, counts.turned_away, counts.lost())
@@ -349,12 +328,7 @@ mod tests {
     fn an_app_of_errors_loses_nothing_by_them() {
         let sent = Instant::now();
         let mut log = RequestLog::default();
-        log.requests.push(SentRequest {
-            sent,
-            took: RACE,
-            reused: true,
-            outcome: RequestOutcome::Answered(500),
-        });
+        log.requests.push(answered(sent, RACE, 500));
         for window in
             [RejectionWindow::From(sent), RejectionWindow::DuringStart(sent), RejectionWindow::AnyTime]
         {

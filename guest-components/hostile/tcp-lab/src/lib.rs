@@ -12,8 +12,8 @@
 //! | `half` | sends `half`, and never ends |
 //! | `trap`, `half-trap`, `spin`, `exit` | what they say; the second has sent `half` before |
 //!
-//! What becomes of it is said on standard output: `input ended`, `output dropped`. The hook does what the environment
-//! variable `HOOK` says: `trap` or `spin`.
+//! Standard output says how a connection went on: `input ended`, `output dropped`. The environment variable `HOOK` says what
+//! the hook does: `trap` or `spin`.
 
 // Nothing of it can run elsewhere, and so a build of the whole workspace passes it by.
 #![cfg(target_family = "wasm")]
