@@ -1,12 +1,11 @@
 //! The labs do what they are told: what tests of order, readiness, restarts and health are built on.
 
-use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use artifacts::{HTTP_LAB, HTTP_LAB_CLASSIC, SERVICE_LAB, TCP_ECHO};
 
-use crate::harness::{Host, LineClient, Manager, Wire, app, component, keys, web};
+use crate::harness::{Host, LineClient, Manager, Wire, app, component, free_port, keys, web};
 
 const LISTEN: &str = "network = { listen = [\"127.0.0.1:0\"] }";
 const DATA: &str = "dirs = [{ host = \"data\", guest = \"/data\", access = \"read-write\" }]";
@@ -71,9 +70,7 @@ fn a_hook_calls_another_component_and_tells_whether_it_answers() {
     output.expect_code(0).expect_line(&format!("web | hook: 127.0.0.1:{port} answers"));
     db.stop().expect_code(0);
 
-    // Nobody listens there any more.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let output = Host::manifest(&(app("") + &call(free))).start_ready().stop();
+    let output = Host::manifest(&(app("") + &call(free_port()))).start_ready().stop();
     output.expect_code(3).expect_hook("web", "error");
 }
 

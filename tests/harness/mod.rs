@@ -51,6 +51,6 @@ pub use patience::{assert_within, patience};
 pub use process::{unsent, until};
 pub use pty::Terminal;
 pub use redis::{Redis, Reply};
-pub use sockets::free_port;
+pub use sockets::{free_address, free_port};
 pub use tcp::LineClient;
 pub use wat::{Hook, HookResult, Run};

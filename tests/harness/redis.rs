@@ -1,13 +1,13 @@
 //! A real redis-server for one test, and as much of a client as the tests need.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::patience;
+use super::{free_port, patience};
 
 /// A running server; ended and forgotten when dropped.
 pub struct Redis {
@@ -49,37 +49,21 @@ impl Redis {
     /// Starts a server on a free port. `None`, with the reason on standard error, when there is no
     /// redis-server; in CI that is a failure, since the promise would go untested.
     pub fn start() -> Option<Redis> {
-        // Another process may take the port between the two: then the next one is tried.
-        for _ in 0..5 {
-            let dir = tempfile::tempdir().unwrap();
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut command = Command::new("redis-server");
-            command.args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--port",
-                &port.to_string(),
-            ]);
-            command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = match command.spawn() {
-                Ok(child) => child,
-                Err(error) => {
-                    assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server: {error}");
-                    eprintln!("skipped: redis-server could not be started: {error}");
-                    return None;
-                }
-            };
-            if let Some(stream) = connect(&mut child, port) {
-                return Some(Redis { child, port, client: BufReader::new(stream), _dir: dir });
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let mut command = Command::new("redis-server");
+        let flags = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
+        command.args(flags).arg(port.to_string()).current_dir(dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server: {error}");
+                eprintln!("skipped: redis-server could not be started: {error}");
+                return None;
             }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("redis-server did not come up");
+        };
+        let stream = connect(&mut child, port).expect("redis-server comes up");
+        Some(Redis { child, port, client: BufReader::new(stream), _dir: dir })
     }
 
     #[track_caller]

@@ -42,6 +42,11 @@ fn address(text: &str) -> SocketAddr {
     (Ipv4Addr::from(host.to_ne_bytes()), u16::from_str_radix(port, 16).unwrap()).into()
 }
 
+/// An address that nobody listens on, and nobody will: of the ports that the system gives out by itself it has none.
+pub fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
+}
+
 /// A port that nobody has now, on any address, and that no other test of this process is given.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);

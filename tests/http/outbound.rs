@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use artifacts::HELLO_HTTP;
 
 use super::lab::{LABS, connect, serve};
-use crate::harness::{App, Host, Trust, app, web};
+use crate::harness::{App, Host, Trust, app, free_address, web};
 
 /// A server of a few lines: `hello from PATH` over connections that are kept.
 struct Upstream {
@@ -123,7 +123,7 @@ fn a_refusal_names_the_key_to_add() {
 #[test]
 fn outbound_connections_are_pooled() {
     let upstream = Upstream::start();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = free_address();
     for source in LABS {
         let before = upstream.connections.load(SeqCst);
         let app = serve(source, "", "outbound-http = [\"http://127.0.0.1:*\"]\ninstances = { max = 1 }");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use artifacts::{EVENTS, HELLO_HTTP, HELLO_HTTP_CLASSIC, SERVER, WEB};
 
-use crate::harness::{Address, App, Browser, Host, Wire, app, component};
+use crate::harness::{Address, App, Browser, Host, Wire, app, component, free_address};
 
 const NAMES: [&str; 5] = ["a", "hello", "classic", "events", "web"];
 
@@ -24,7 +24,7 @@ fn manifest(address: SocketAddr) -> String {
 }
 
 fn start() -> (App, SocketAddr) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     (Host::manifest(&manifest(free)).start_ready(), free)
 }
 

@@ -8,7 +8,7 @@ use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_LAB, HTTP_LAB_CLASSIC};
 use nix::sys::signal::Signal::SIGTERM;
 
 use super::lab::{MS, served};
-use crate::harness::{App, End, Host, Load, Output, Tally, Target, app, component, web};
+use crate::harness::{App, End, Host, Load, Output, Tally, Target, app, component, free_address, web};
 
 const NAMES: [&str; 4] = ["modern", "classic", "slow-modern", "slow-classic"];
 
@@ -120,7 +120,7 @@ fn stops_without_a_delay_answer_what_was_accepted() {
 #[test]
 fn a_shared_address_is_drained_like_any_other() {
     for run in 0..rollouts() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_address();
         let listen = |routes: &str| format!("listen = [\"{free}\"]\n{routes}");
         let manifest = app("grace = \"20s\"")
             + &component("modern", HELLO_HTTP, &listen("routes = [\"/modern\"]"))

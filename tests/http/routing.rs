@@ -2,7 +2,7 @@
 
 use artifacts::{EVENTS, HELLO_HTTP, HTTP_LAB};
 
-use crate::harness::{Address, Answer, App, H2, Host, Wire, app, block_on, component, in_time};
+use crate::harness::{Address, Answer, App, H2, Host, Wire, app, block_on, component, free_address, in_time};
 
 /// Three components that share an address; the last one takes the rest when it has no routes.
 fn three(address: &str, rest: &str) -> String {
@@ -13,21 +13,10 @@ fn three(address: &str, rest: &str) -> String {
         + &component("events", EVENTS, &keys(rest))
 }
 
-/// A host with them on a port that was free a moment ago; another one is tried when it no longer is.
+/// A host with them on one address.
 fn start(rest: &str) -> (App, Address) {
-    for _ in 0..5 {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let app = Host::manifest(&three(&free.to_string(), rest)).start();
-        let started = app.wait_until("a start or an end", |said| {
-            let started = said.records.iter().any(|record| record.message() == "app started");
-            (started || said.exit.is_some()).then_some(started)
-        });
-        if started {
-            return (app, Address::Tcp(free));
-        }
-        app.wait().expect_code(69);
-    }
-    panic!("no port was free");
+    let free = free_address();
+    (Host::manifest(&three(&free.to_string(), rest)).start_ready(), Address::Tcp(free))
 }
 
 /// Which of the three gave this answer to a POST.

@@ -9,7 +9,9 @@ use artifacts::{
 };
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::harness::{Address, Host, Wire, app, assert_within, component, free_port, keys, until, web};
+use crate::harness::{
+    Address, Host, Wire, app, assert_within, component, free_address, free_port, keys, until, web,
+};
 
 /// Design 2: 69 when an address could not be bound, and nothing was started, also not what has nothing to do with it.
 #[test]
@@ -95,7 +97,7 @@ fn a_component_that_spins_while_it_starts_is_ended() {
 #[test]
 fn whoever_is_let_in_while_the_app_starts_is_answered() {
     for source in [HELLO_HTTP, HELLO_HTTP_CLASSIC] {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_address();
         let manifest = app("") + &component("web", source, &format!("listen = [\"{free}\"]"));
         let app = Host::manifest(&manifest).start();
         let address = Address::Tcp(free);

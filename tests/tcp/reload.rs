@@ -10,12 +10,7 @@ use std::time::Duration;
 use artifacts::{ECHO_HANDLER, TCP_LAB};
 
 use super::client::{Client, End};
-use crate::harness::{App, Host, app, component, patience, until};
-
-/// A port that was free a moment ago: a reload needs one that the manifest names.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
+use crate::harness::{App, Host, app, component, free_port, patience, until};
 
 fn listening_on(port: u16, more: &str) -> String {
     app("grace = \"20s\"")
