@@ -97,13 +97,13 @@ impl App {
         self.generations(name).pop().unwrap_or_else(|| panic!("no {name} in {}", self.status()))
     }
 
-    /// Waits until this component has no other generation than this one.
+    /// Waits until this component has no other generation than this one, and that one runs.
     #[track_caller]
     pub fn wait_for_generation(&self, component: &str, generation: u64) {
         until(&format!("{component} in generation {generation} alone"), || {
             let all = self.generations(component);
-            let numbers: Vec<u64> = all.iter().map(|state| state.number("generation")).collect();
-            (numbers == [generation]).then_some(())
+            let [only] = all.as_slice() else { return None };
+            (only.number("generation") == generation && only.text("state") == "running").then_some(())
         });
     }
 }
