@@ -22,7 +22,7 @@ use self::cases::{CASES, Case, Kind};
 use crate::harness::{App, Host, Output, app, assert_within, component, keys};
 
 /// The grace of guests in Rust, in milliseconds.
-const GRACE: u32 = 400;
+const GRACE: u32 = 800;
 const MS: Duration = Duration::from_millis(1);
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
