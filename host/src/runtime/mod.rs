@@ -1,6 +1,7 @@
 //! Everything that touches wasmtime: the engine, loading, the grants and limits of an instance, and the interruption of
 //! running code. Knows nothing of servers, supervisors or signals.
 
+mod activity;
 #[cfg(feature = "adapt")]
 mod adapt;
 #[cfg(not(feature = "adapt"))]

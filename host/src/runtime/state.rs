@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Result};
+use wasmtime::{Engine, ResourceLimiter, Result};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -23,6 +23,7 @@ pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The data of one store.
 pub struct State {
+    pub(super) engine: Engine,
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
     pub(super) http_hooks: HttpHooks,
@@ -35,14 +36,25 @@ pub struct State {
 
 opaque_debug!(State);
 
+impl State {
+    /// Notes that the guest calls the host: a guest that does so for long without waiting gives its turn up.
+    fn note_call(&self) {
+        if self.link.note_call() {
+            self.engine.increment_epoch();
+        }
+    }
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.note_call();
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.note_call();
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.http_hooks }
     }
 }

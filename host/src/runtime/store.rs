@@ -36,6 +36,7 @@ pub(crate) fn new_store(
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
     let state = State {
+        engine: runtime.engine.clone(),
         wasi: wasi(loaded, plan, stdio)?,
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
@@ -61,6 +62,7 @@ pub(crate) fn new_store(
             }
             Ok(match &state.fairness {
                 Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
+                None if state.link.must_yield() => UpdateDeadline::Yield(1),
                 Some(_) | None => UpdateDeadline::Continue(1),
             })
         });
