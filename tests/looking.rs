@@ -132,6 +132,6 @@ fn a_handler_that_only_looks_has_its_answer() {
     for _ in 0..5 {
         Wire::connect(&address).get("/").expect(200);
     }
-    assert_eq!(looking.fate_of("GET").answered().text(), "looked for 300 ms");
+    assert_eq!(looking.fate().answered().text(), "looked for 300 ms");
     app.stop().expect_code(0);
 }
