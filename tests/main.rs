@@ -34,6 +34,7 @@ mod kinds;
 mod labs;
 mod languages;
 mod layout;
+mod looking;
 mod manual;
 mod memory;
 mod modules;

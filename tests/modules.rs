@@ -1,15 +1,14 @@
-//! Core modules for WASI preview 1 run: adapted while they are loaded, said in one line, kept compiled. What cannot be adapted
-//! is refused in words that its author understands.
+//! Core modules for WASI preview 1 run as they are; those with an embedded world are adapted while they are loaded, said in one
+//! line. What cannot run is refused in words that its author understands.
 
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGTERM;
-use wasm_encoder::Encode;
-use wasmparser::Parser;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::harness::{Host, Output, app, component, sample};
+use crate::harness::{Host, Output, app, assert_within, component, keys, sample};
 
 /// Says hello, and leaves with the status that is its first argument's length; no argument is its end by itself.
 const COMMAND: &str = r#"(module
@@ -68,6 +67,129 @@ fn a_module_runs_and_its_exit_status_is_the_exit_code() {
     assert_eq!(output.stderr_text(), "");
 }
 
+/// Up to the largest that a system has.
+#[test]
+fn a_module_leaves_with_any_status() {
+    for status in [3, 125, 126, 200, 255] {
+        let exits = format!(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+              (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {status}))))"#
+        );
+        single(bytes(&exits)).run().expect_code(status);
+    }
+}
+
+/// As with `wasmtime run`: it does not have to fit in one page of memory.
+#[test]
+fn a_module_gets_a_large_environment_and_large_arguments() {
+    let module = r#"(module
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ-sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args-sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (memory (export "memory") 16)
+  (func $check (param $size i32)
+    (if (i32.lt_u (i32.load (local.get $size)) (i32.const 200000)) (then (unreachable))))
+  (func (export "_start")
+    (if (call $environ-sizes (i32.const 0) (i32.const 4)) (then (unreachable)))
+    (call $check (i32.const 4))
+    (if (call $environ (i32.const 16) (i32.const 1024)) (then (unreachable)))
+    (if (i32.ne (i32.load8_u (i32.const 100000)) (i32.const 120)) (then (unreachable)))
+    (if (call $args-sizes (i32.const 0) (i32.const 4)) (then (unreachable)))
+    (call $check (i32.const 4))
+    (if (call $args (i32.const 16) (i32.const 1024)) (then (unreachable)))))"#;
+    let long = "x".repeat(100_000);
+    let given = format!("{}\nenv = {{ A = {long:?}, B = {long:?} }}", keys(&[&long, &long]));
+    let host = Host::manifest(&(app("") + &component("old", "old.wasm", &given)));
+    host.file("old.wasm", bytes(module)).run().expect_code(0).expect_outcome("old", "finished");
+}
+
+const MISBEHAVING: &str = r#"(module
+  (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+  (memory (export "memory") 1)
+  (func $deep (unreachable))
+  (func (export "_start") BODY))"#;
+
+/// It hears of no stop: code that runs, and code in calls of the host, end at the end of the grace. A sibling notices nothing.
+#[test]
+fn a_module_that_never_ends_is_cut_off_in_time() {
+    for body in ["(loop (br 0))", "(loop (drop (call $yield)) (br 0))"] {
+        let manifest = app("grace = \"500ms\"")
+            + &component("old", "old.wasm", "")
+            + &component("sibling", artifacts::SERVER, "");
+        let host = Host::manifest(&manifest).file("old.wasm", bytes(&MISBEHAVING.replace("BODY", body)));
+        let app = host.start_ready();
+        let asked = app.signal(SIGTERM);
+        let output = app.wait();
+        output.expect_code(124).expect_outcome("old", "cut-off").expect_hook("old", "none");
+        output.expect_outcome("sibling", "stopped").expect_hook("sibling", "ok");
+        assert_within(output.after(asked), Duration::from_millis(500), "exit");
+    }
+}
+
+#[test]
+fn a_module_has_the_limit_of_memory_and_a_backtrace() {
+    let grows = "(if (i32.eq (memory.grow (i32.const 1024)) (i32.const -1)) (then (call $deep)))";
+    let manifest = |memory: &str| app("") + &component("old", "old.wasm", &format!("memory = \"{memory}\""));
+    let run = |memory: &str| {
+        let module = bytes(&MISBEHAVING.replace("BODY", grows));
+        Host::manifest(&manifest(memory)).file("old.wasm", module).run()
+    };
+    run("65MiB").expect_code(0).expect_outcome("old", "finished");
+    let output = run("32MiB");
+    output.expect_code(1).expect_outcome("old", "failed");
+    let failed = output.records("failed", "old");
+    assert!(failed[0].text("error").starts_with("trapped: wasm `unreachable`"), "{}", output.said());
+    assert!(output.said().contains("deep"), "no backtrace:\n{}", output.said());
+}
+
+/// Not granted, it is not there; granted, it is.
+#[test]
+fn a_module_reads_its_input_only_if_it_may() {
+    let module = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func $prestat (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\40\00\00\00")
+  (func (export "_start")
+    (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    ;; The bytes that it read, and 100 more if it has a folder.
+    (call $exit (i32.add (i32.load (i32.const 8))
+      (select (i32.const 0) (i32.const 100) (call $prestat (i32.const 3) (i32.const 200)))))))"#;
+    for (granted, code) in
+        [("", 0), ("stdin = true", 5), ("stdin = true\ndirs = [{ host = \".\", guest = \"/data\" }]", 105)]
+    {
+        let host = Host::manifest(&(app("") + &component("old", "old.wasm", granted)));
+        let input = host.path().join("input");
+        std::fs::write(&input, "input").unwrap();
+        let output = host.file("old.wasm", bytes(module)).stdin(std::fs::File::open(input).unwrap()).run();
+        let outcome = if code == 0 { "finished" } else { "failed" };
+        output.expect_outcome("old", outcome);
+        if code > 0 {
+            let failed = output.records("failed", "old");
+            assert_eq!(failed[0].text("error"), format!("exited with status {code}"), "{}", output.said());
+        }
+    }
+}
+
+/// It has no functions for them.
+#[test]
+fn grants_that_a_module_cannot_use_are_said() {
+    let granted = "network = { connect = [\"127.0.0.1:1\"] }\nconfig = { a = \"b\" }";
+    let manifest = app("") + &component("old", "old.wasm", granted);
+    let host = || Host::manifest(&manifest).file("old.wasm", bytes(COMMAND));
+    let text = host().call(&["check"]).expect_code(0).stdout_text();
+    assert!(
+        text.contains("warning   `network` has no effect: a core module") && text.contains("`config`"),
+        "{text}"
+    );
+    assert!(text.contains("kind      service, WASI preview 1, sync run"), "{text}");
+    assert!(text.contains("delivery  none: it is cut off at the end of its grace"), "{text}");
+    let output = host().run();
+    assert!(output.expect_code(0).said().contains("a key has no effect"), "{}", output.said());
+}
+
 /// AssemblyScript imports it twice when both its runtime and its author call it.
 #[test]
 fn each_import_of_the_exit_keeps_its_status() {
@@ -118,16 +240,25 @@ const GREEDY: &str = r#"(module
 /// The adapter needs memory of its own, and the allocator of the module must not find it.
 #[test]
 fn a_greedy_allocator_does_not_take_the_memory_of_the_adapter() {
-    let output = single(bytes(GREEDY)).text_logs().run();
-    assert_eq!((output.code(), output.stdout_text().as_str()), (0xAA, "..."), "{}", output.said());
+    for module in [bytes(GREEDY), embed(&with_go(GREEDY), GO)] {
+        let output = single(module).text_logs().run();
+        assert_eq!((output.code(), output.stdout_text().as_str()), (0xAA, "..."), "{}", output.said());
+    }
 }
 
-const SAID: &str = "a core module with `_start`, adapted as a WASI preview-1 command";
+/// A world that makes an adapted module of a program.
+const GO: &str = "export go: func();";
+
+fn with_go(program: &str) -> String {
+    program.replacen("(memory (export", "(func (export \"go\")) (memory (export", 1)
+}
+
+const SAID: &str = "a core module with `_start` and an embedded world, adapted as a WASI preview-1 command";
 
 #[test]
 fn what_was_done_is_said_in_one_line() {
     let manifest = app("") + &component("old", "old.wasm", "");
-    let host = || Host::manifest(&manifest).file("old.wasm", bytes(COMMAND));
+    let host = || Host::manifest(&manifest).file("old.wasm", embed(&with_go(COMMAND), GO));
     let output = host().run();
     output.expect_code(0).expect_line("old | hello");
     let said = output.records(SAID, "old");
@@ -144,9 +275,8 @@ fn what_was_done_is_said_in_one_line() {
     assert_eq!(value["adapted"], SAID);
 }
 
-/// Go takes all memory for its own heap; what the adapter keeps in it stays, and so does the program's.
 #[test]
-fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
+fn a_go_program_has_all_that_it_was_given() {
     let Some(file) = sample("hostile/plain-go") else { return };
     let host = Host::files(&[file]);
     std::fs::create_dir(host.path().join("work")).unwrap();
@@ -165,49 +295,43 @@ fn a_go_program_and_the_adapter_leave_each_other_their_memory() {
     assert_eq!(output.stdout_text(), expected);
 }
 
-/// Without what says who made it, it is the same program.
-#[test]
-fn a_stripped_go_program_is_known_as_one() {
-    let Some(file) = sample("hostile/plain-go") else { return };
-    let whole = std::fs::read(file).unwrap();
-    let mut stripped = whole[..8].to_vec();
-    for payload in Parser::new(0).parse_all(&whole) {
-        match payload.unwrap().as_section() {
-            None | Some((0, _)) => {}
-            Some((id, range)) => {
-                stripped.push(id);
-                u32::try_from(range.len()).unwrap().encode(&mut stripped);
-                stripped.extend_from_slice(&whole[range]);
-            }
-        }
-    }
-    let output = single(stripped).text_logs().guest_args(&["20"]).run();
-    assert_eq!(output.code(), 7, "{}", output.said());
-    assert!(output.stdout_text().ends_with("20 MiB, 0 bad bytes\n"), "{}", output.said());
-}
-
 /// Issue 5: runtimes that would overwrite what the host keeps in their memory, and of which nobody can see where.
 #[test]
-fn runtimes_that_take_all_memory_are_refused() {
-    let program = r#"(memory (export "memory") 1) (func (export "_start"))"#;
-    let old = refused(bytes(&format!("(module {program} {})", made_by("Go"))));
-    assert!(old.contains("where its heap begins") && old.contains("`cabi_realloc`"), "{old}");
-    let tiny = refused(bytes(&format!("(module {program} {})", made_by("TinyGo"))));
+fn runtimes_that_take_all_memory_are_refused_where_a_component_is_made_of_them() {
+    let program = |language: &str, more: &str| {
+        format!(
+            r#"(module (memory (export "memory") 1) (func (export "_start")) {more} {})"#,
+            made_by(language)
+        )
+    };
+    let go = r#"(func (export "go"))"#;
+    let old = refused(embed(&program("Go", go), GO));
+    assert!(old.contains("by Go") && old.contains("`cabi_realloc`"), "{old}");
+    let tiny = refused(embed(&program("TinyGo", go), GO));
     assert!(tiny.contains("tinygo build -target=wasip2"), "{tiny}");
+    for language in ["Go", "TinyGo"] {
+        single(bytes(&program(language, ""))).run().expect_code(0);
+    }
 }
 
 /// What was compiled of a module is kept under what its file has in it: the next start neither adapts nor compiles.
 #[test]
-fn a_second_start_does_not_adapt_again() {
+fn a_second_start_neither_adapts_nor_compiles_again() {
     let cache = tempfile::tempdir().unwrap();
-    let run = |module: &str, point: &str| {
-        let host = single(bytes(module)).env("CURFEW_CACHE_DIR", cache.path());
+    let run = |module: &[u8], point: &str| {
+        let host = single(module).env("CURFEW_CACHE_DIR", cache.path());
         host.env("CURFEW_FAIL_POINT", point).run().code()
     };
-    assert_eq!(run(COMMAND, "adapt"), 70, "nothing is kept yet");
-    assert_eq!(run(COMMAND, ""), 0);
-    assert_eq!(run(COMMAND, "adapt"), 0);
-    assert_eq!(run(&COMMAND.replace("hello", "HELLO"), "adapt"), 70, "another file is another component");
+    let other = COMMAND.replace("hello", "HELLO");
+    for (point, module, other) in [
+        ("compile", bytes(COMMAND), bytes(&other)),
+        ("adapt", embed(&with_go(COMMAND), GO), embed(&with_go(&other), GO)),
+    ] {
+        assert_eq!(run(&module, point), 70, "nothing is kept yet");
+        assert_eq!(run(&module, ""), 0);
+        assert_eq!(run(&module, point), 0);
+        assert_eq!(run(&other, point), 70, "another file is another component");
+    }
 }
 
 #[test]
@@ -303,7 +427,11 @@ fn modules_without_a_program_are_told_how_to_get_one() {
         (format!("{}{initialize}", made_by("Rust")), &["wasm32-wasip1", "build it for `wasm32-wasip2`"]),
         (made_by("Rust"), &["wasm32-unknown-unknown", "cargo build --target wasm32-wasip2"]),
         (r#"(func (export "main"))"#.to_owned(), &["`main`", "-nostartfiles"]),
-        (r#"(func (export "_start"))"#.to_owned(), &["does not export its `memory`"]),
+        (
+            r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32))) (func (export "_start"))"#
+                .to_owned(),
+            &["does not export its `memory`"],
+        ),
         (String::new(), &["there is no program in it", "`main`"]),
         ("(@custom \"linking\" \"\\02\")".to_owned(), &["object file", "without `-c`"]),
         ("(@custom \"dylink.0\" \"\")".to_owned(), &["shared library", "-shared"]),

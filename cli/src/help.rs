@@ -11,8 +11,7 @@ manifest or a component is invalid; 124 a component was cut off at the end of it
 single .wasm file, curfew leaves with the exit status of the component, or with 1 when it traps.
 
 A single .wasm file runs as with `wasmtime run`: its standard streams pass through unchanged, and only the flags grant
-it anything. A file that handles HTTP is served, as with `wasmtime serve`. A core module for WASI preview 1 is adapted
-when it is loaded.
+it anything. A file that handles HTTP is served, as with `wasmtime serve`. A core module for WASI preview 1 runs, too.
 
 Examples:
   curfew run app.wasm --env LOG=debug --env HOME --dir data::/data -- arg1 arg2

@@ -90,6 +90,7 @@ pub const CASES: &[Case] = &[
     run("parks the whole store for an hour", "park-sync", "cut-off").only_async(),
     run("reads a stdin that never speaks", "stdin", "cut-off").keys("stdin = true"),
     run("accepts with no client", "accept", "cut-off").keys(LISTEN),
+    run("looks for ever whether a time is over", "look-for-ever", "cut-off").of(&[Kind::Classic]),
     run("is blocked in opening a file", "fifo", "leaked").keys(DATA),
     run("fills its memory without end", "fill", "cut-off"),
     run("grows its memory as far as it can", "grow", "stopped").keys("memory = \"32MiB\""),

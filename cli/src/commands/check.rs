@@ -272,8 +272,13 @@ fn warnings(plan: &ComponentPlan, loaded: &Loaded) -> Vec<String> {
         ]
     };
     let of_hook = loaded.hook.as_ref().map(of_hook).into_iter().flatten();
+    let unusable =
+        loaded.unusable(plan).into_iter().map(|(key, why)| format!("`{key}` has no effect: {why}"));
     let stray = loaded.stray_hooks.iter().map(stray).chain(loaded.run.unused.as_ref().map(unused));
-    stray.chain(of_hook.filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned())).collect()
+    stray
+        .chain(of_hook.filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned()))
+        .chain(unusable)
+        .collect()
 }
 
 /// The waves of a start and of a stop. The times count from the cause of the stop, and bound whatever a component does.

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
 
 use super::adapt;
+use super::code::Code;
 
 /// The first bytes of an entry. Change it when the layout changes: magic, checksum of the rest, the rest.
 const MAGIC: &[u8; 16] = b"curfew cache v1\n";
@@ -61,24 +62,24 @@ impl Cache {
             .or_else(|| var("HOME").map(|home| home.join(".cache").join("curfew")))
     }
 
-    /// Returns the compiled component of a file, `None` if it is missing or damaged. `wasm` is the file, not adapted.
-    pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+    /// Returns the compiled code of a file, `None` if it is missing or damaged. `wasm` is the file, not adapted.
+    pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Code> {
         let path = self.path(engine, wasm);
         let entry = std::fs::read(&path).ok()?;
-        let component = deserialize(engine, verified(&entry)?)?;
+        let code = deserialize(engine, verified(&entry)?)?;
         // An entry whose time cannot be set goes too early, and comes back.
         let _noted = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        Some(component)
+        Some(code)
     }
 
-    pub(super) fn store(&self, engine: &Engine, wasm: &[u8], component: &Component) {
-        if let Err(error) = self.try_store(engine, wasm, component) {
+    pub(super) fn store(&self, engine: &Engine, wasm: &[u8], code: &Code) {
+        if let Err(error) = self.try_store(engine, wasm, code) {
             tracing::debug!(%error, "a compiled component could not be kept");
         }
     }
 
-    fn try_store(&self, engine: &Engine, wasm: &[u8], component: &Component) -> wasmtime::Result<()> {
-        let code = component.serialize()?;
+    fn try_store(&self, engine: &Engine, wasm: &[u8], code: &Code) -> wasmtime::Result<()> {
+        let code = code.serialize()?;
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder)?;
         file.write_all(MAGIC)?;
         file.write_all(&Sha256::digest(&code))?;
@@ -134,10 +135,15 @@ fn verified(entry: &[u8]) -> Option<&[u8]> {
 }
 
 #[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: `Component::serialize` gave these bytes to a process of this user: no other user can write to the folder, and the
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<Code> {
+    // SAFETY: `Code::serialize` gave these bytes to a process of this user: no other user can write to the folder, and the
     // checksum has just been verified on the bytes in memory. wasmtime itself checks version and settings of the engine.
-    unsafe { Component::deserialize(engine, code) }.ok()
+    unsafe {
+        match Engine::detect_precompiled(code)? {
+            Precompiled::Component => Component::deserialize(engine, code).map(Code::Component).ok(),
+            Precompiled::Module => Module::deserialize(engine, code).map(Code::Program).ok(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (cache, engine) = (Cache::open(folder.path()).unwrap(), Engine::default());
         let empty = b"\0asm\x0d\0\x01\0";
-        cache.store(&engine, empty, &Component::new(&engine, empty).unwrap());
+        cache.store(&engine, empty, &Code::Component(Component::new(&engine, empty).unwrap()));
         let (entry, old) = (cache.path(&engine, empty), SystemTime::now() - 2 * ENTRY_STAYS);
         std::fs::File::open(&entry).unwrap().set_modified(old).unwrap();
         assert!(cache.load(&engine, empty).is_some());

@@ -4,15 +4,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use wasmtime::Store;
-use wasmtime::component::{Component, Func, Instance, InstancePre};
+use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
+use wasmtime::{Module, Store};
 
+use super::code::{Code, Linked};
 use super::exports::find_run;
 use super::hook::{find_hook, stray_hooks};
 use super::network::Network;
 use super::outbound::Grant;
 use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, Refusal, RunExport, Runtime, Says};
-use super::{State, StrayHook, diagnose, imports};
+use super::{State, StrayHook, diagnose, imports, program};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -38,48 +39,35 @@ pub struct Loaded {
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
-    pub(crate) pre: InstancePre<State>,
+    pub(crate) linked: Linked,
     pub(super) sources: SourceFiles,
 }
 
 opaque_debug!(Loaded);
 
 impl Loaded {
-    /// Reads the type of a compiled component, and checks that it can run as planned.
+    /// Reads the type of compiled code, and checks that it can run as planned.
     ///
     /// # Errors
     /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide.
     pub(super) fn new(
         runtime: &Runtime,
-        component: &Component,
+        code: &Code,
         adapted: Option<Adaptation>,
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
-        let ty = component.component_type();
-        let engine = &runtime.engine;
-        let (kind, run) = find_run(runtime, component).map_err(refused)?;
-        let hook = find_hook(component).map_err(refused)?;
-        let stray_hooks = if hook.is_none() { stray_hooks(component) } else { Vec::new() };
         let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
             cause: Arc::new(cause),
         })?;
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
-        let says = imports::says(engine, &ty);
-        let imports = imports::list(engine, &ty, plan, &network, &outbound);
-        if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
-            return Err(refused(diagnose::import(&import.name)));
-        }
-        let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
-            let found = format!("its imports cannot be provided: {error:#}");
-            refused(Refusal::new(found, "it may need a newer curfew"))
-        })?;
-        (kind.check_export)(&pre, &run.version).map_err(|error| {
-            let found = format!("its handler cannot be called: {error:#}");
-            refused(Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x"))
-        })?;
+        let facts = match code {
+            Code::Component(component) => of_component(runtime, component, plan, &network, &outbound),
+            Code::Program(module) => of_program(runtime, module, plan),
+        };
+        let Facts { kind, run, hook, stray_hooks, says, imports, linked } = facts.map_err(refused)?;
         let defaults = kind.defaults(run.is_async, says.ready);
         let timing = plan.resolve(&defaults).hook;
         Ok(Self {
@@ -94,9 +82,30 @@ impl Loaded {
             adapted,
             network,
             outbound,
-            pre,
+            linked,
             sources: SourceFiles::default(),
         })
+    }
+
+    /// Returns the component, and the place of its export that is called.
+    ///
+    /// # Errors
+    /// When it is a core module, which has a program's kind only.
+    pub(crate) fn component(&self) -> wasmtime::Result<(&InstancePre<State>, ComponentExportIndex)> {
+        match &self.linked {
+            Linked::Component(pre, index) => Ok((pre, *index)),
+            Linked::Program(_) => Err(wasmtime::Error::msg("it is a core module, not a component")),
+        }
+    }
+
+    /// Returns the keys of a plan that have no effect, each with the reason.
+    pub fn unusable(&self, plan: &ComponentPlan) -> Vec<(&'static str, &'static str)> {
+        const WHY: &str = "a core module for WASI preview 1 has no functions for it; build it for WASI 0.2, target \
+                           `wasm32-wasip2`";
+        match &self.linked {
+            Linked::Component(..) => Vec::new(),
+            Linked::Program(_) => program::unusable(plan).into_iter().map(|key| (key, WHY)).collect(),
+        }
     }
 
     /// Checks that the component has the kind and the imports for the plan; an error if not.
@@ -120,9 +129,66 @@ impl Loaded {
 
     /// Returns the called export of an instance; an error if it is not there.
     pub fn called(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Func> {
-        let func = instance.get_func(store, self.run.index);
+        let func = instance.get_func(store, self.component()?.1);
         func.ok_or_else(|| wasmtime::Error::msg("its export cannot be found"))
     }
+}
+
+/// The facts of code that its plan says nothing of.
+struct Facts {
+    kind: &'static Kind,
+    run: RunExport,
+    hook: Option<HookShape>,
+    stray_hooks: Vec<StrayHook>,
+    says: Says,
+    imports: Vec<Import>,
+    linked: Linked,
+}
+
+fn of_component(
+    runtime: &Runtime,
+    component: &Component,
+    plan: &ComponentPlan,
+    network: &Network,
+    outbound: &Grant,
+) -> Result<Facts, Refusal> {
+    let (ty, engine) = (component.component_type(), &runtime.engine);
+    let (kind, run, index) = find_run(runtime, component)?;
+    let hook = find_hook(component)?;
+    let stray_hooks = if hook.is_none() { stray_hooks(component) } else { Vec::new() };
+    let says = imports::says(engine, &ty);
+    let imports = imports::list(engine, &ty, plan, network, outbound);
+    if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
+        return Err(diagnose::import(&import.name));
+    }
+    let pre = runtime.linker.instantiate_pre(component).map_err(without_imports)?;
+    (kind.check_export)(&pre, &run.version).map_err(|error| {
+        let found = format!("its handler cannot be called: {error:#}");
+        Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x")
+    })?;
+    Ok(Facts { kind, run, hook, stray_hooks, says, imports, linked: Linked::Component(pre, index) })
+}
+
+/// A core module is of the kind whose components are programs, too. It has no hook.
+fn of_program(runtime: &Runtime, module: &Module, plan: &ComponentPlan) -> Result<Facts, Refusal> {
+    let kind = runtime.kinds.iter().copied().find(|kind| kind.is_program);
+    let kind =
+        kind.ok_or_else(|| Refusal::new("it is a program", "this host runs none: give it a component"))?;
+    let pre = runtime.programs.instantiate_pre(module).map_err(without_imports)?;
+    Ok(Facts {
+        kind,
+        run: RunExport { version: "preview 1".to_owned(), is_async: false, unused: None },
+        hook: None,
+        stray_hooks: Vec::new(),
+        says: Says::default(),
+        imports: program::imports(module, plan),
+        linked: Linked::Program(pre),
+    })
+}
+
+fn without_imports(error: wasmtime::Error) -> Refusal {
+    let found = format!("its imports cannot be provided: {error:#}");
+    Refusal::new(found, "it may need a newer curfew")
 }
 
 /// One version of a file: device, inode and size; seconds and nanoseconds of the last change of its data, and of its attributes.

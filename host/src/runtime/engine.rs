@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, Result};
-use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::{Cache, Kind, RunClock, State, lifecycle};
+use super::{Cache, Kind, RunClock, State, lifecycle, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
@@ -28,6 +27,8 @@ pub struct RuntimeOptions {
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Arc<Linker<State>>,
+    /// The imports of core modules that run as they are.
+    pub(crate) programs: Arc<wasmtime::Linker<State>>,
     pub(crate) cache: Option<Cache>,
     pub(crate) interruptible: bool,
     pub(crate) kinds: Arc<[&'static Kind]>,
@@ -43,6 +44,7 @@ impl Runtime {
         let engine = Engine::new(&config(&options))?;
         Ok(Self {
             linker: Arc::new(linker(&engine)?),
+            programs: Arc::new(program::linker(&engine)?),
             engine,
             cache: options.cache,
             interruptible: options.interruptible,
@@ -83,9 +85,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
     lifecycle::add_to_linker(&mut linker)?;
-    linker.instance(EXIT_CODE)?.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> {
-        // No system has statuses that are larger.
-        Err(I32Exit(i32::try_from(code).unwrap_or(i32::MAX)).into())
-    })?;
+    let mut exit = linker.instance(EXIT_CODE)?;
+    exit.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> { Err(program::exit(code)) })?;
     Ok(linker)
 }

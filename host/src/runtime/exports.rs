@@ -11,13 +11,12 @@ use super::{ExportSpec, Kind, Refusal, Runtime, diagnose};
 /// The export that is called: a service's `run`, or the handler of requests or connections.
 #[derive(Clone, Debug)]
 pub struct RunExport {
-    /// The version in its name, for instance `0.2.6`.
+    /// The version in its name, for instance `0.2.6`; of a core module `preview 1`.
     pub version: String,
     /// It is an `async func`.
     pub is_async: bool,
     /// A `wasi:cli/run` that is exported besides a handler, and never called: programs whose `main` is empty have one.
     pub unused: Option<String>,
-    pub(crate) index: ComponentExportIndex,
 }
 
 struct Found {
@@ -38,11 +37,11 @@ impl Found {
     }
 }
 
-/// Returns the kind of a component, and the export that it is called by.
+/// Returns the kind of a component, and the export that it is called by, with its place.
 pub(super) fn find_run(
     runtime: &Runtime,
     component: &Component,
-) -> Result<(&'static Kind, RunExport), Refusal> {
+) -> Result<(&'static Kind, RunExport, ComponentExportIndex), Refusal> {
     let ty = component.component_type();
     let mut found = Vec::new();
     let mut exports = Vec::new();
@@ -89,7 +88,7 @@ pub(super) fn find_run(
     let (version, is_async) = (version.to_string(), best.is_async);
     let unused = unused.filter(|_| !best.kind.is_program);
     index
-        .map(|index| (best.kind, RunExport { version, is_async, unused, index }))
+        .map(|index| (best.kind, RunExport { version, is_async, unused }, index))
         .ok_or_else(|| Refusal::new("its function cannot be found", "this is a bug in curfew"))
 }
 

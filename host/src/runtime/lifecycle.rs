@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wasmtime::Result;
 use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
-use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+use wasmtime_wasi::{WasiView, async_trait};
 
 use super::orders::nanos;
 use super::{Link, Notice, NoticeCause, State};
@@ -108,8 +108,9 @@ mod host_0_2 {
 
     impl Host for State {
         fn subscribe_stop(&mut self) -> Result<Resource<DynPollable>> {
-            let waits = self.table.push(StopPollable(self.link.clone()))?;
-            subscribe(&mut self.table, waits)
+            let table = self.wasi.ctx().table;
+            let waits = table.push(StopPollable(self.link.clone()))?;
+            subscribe(table, waits)
         }
 
         shared_functions!();

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::activity::Activity;
 use super::orders::{Orders, RunClock, nanos, wait_for};
 use crate::teardown::Outcome;
 use crate::text::sanitize::short_line;
@@ -81,6 +83,7 @@ pub struct Link {
     /// Answers of the supervisor to failed instances of a pool.
     pub(crate) restarts: RestartPermits,
     clock: Arc<RunClock>,
+    activity: Activity,
     is_ready: AtomicBool,
     has_requested_stop: AtomicBool,
     tell: Tell,
@@ -107,6 +110,7 @@ impl Link {
             vitals: Arc::new(Vitals { component, ..Vitals::default() }),
             restarts: RestartPermits::default(),
             clock,
+            activity: Activity::default(),
             is_ready: AtomicBool::new(false),
             has_requested_stop: AtomicBool::new(false),
             tell,
@@ -138,6 +142,29 @@ impl Link {
         if !told.swap(true, Ordering::AcqRel) {
             self.tell(event);
         }
+    }
+
+    /// Polls the code of an instance that has its thread to itself.
+    pub(crate) fn turn<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.activity.begin(self.clock.now());
+        let result = poll();
+        self.activity.end();
+        result
+    }
+
+    /// Notes a call of the host. Returns whether the code has to give its turn up at the next epoch.
+    pub(super) fn note_call(&self) -> bool {
+        self.activity.called(|| self.clock.now())
+    }
+
+    /// Returns whether the code has to give its turn up, at an epoch.
+    pub(super) fn must_yield(&self) -> bool {
+        self.activity.must_yield()
+    }
+
+    /// Returns whether the code has been running for long without waiting.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.activity.is_busy(self.clock.now())
     }
 
     /// Returns the time that is granted.

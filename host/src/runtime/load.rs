@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
+use wasmtime::Module;
 use wasmtime::component::Component;
 
+use super::code::Code;
 use super::component::{Fingerprint, SourceFiles};
+use super::module::Form;
 use super::{Adaptation, LoadError, Loaded, Refusal, Runtime, adapt};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
@@ -45,7 +48,7 @@ impl Drop for Loading {
 pub(crate) type Known = HashMap<String, (Arc<ComponentPlan>, Arc<Loaded>)>;
 
 struct File {
-    component: Component,
+    code: Code,
     fingerprint: Option<Fingerprint>,
     digest: [u8; 32],
     adapted: Option<Adaptation>,
@@ -108,7 +111,7 @@ pub(crate) fn load_all(
 /// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
     let file = compile(runtime, &plan.source)?;
-    Loaded::new(runtime, &file.component, file.adapted, plan)
+    Loaded::new(runtime, &file.code, file.adapted, plan)
 }
 
 impl Work {
@@ -146,11 +149,14 @@ impl Work {
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
         }
-        let mut loaded = Loaded::new(&self.runtime, &file.component, file.adapted, plan)?;
+        let mut loaded = Loaded::new(&self.runtime, &file.code, file.adapted, plan)?;
         loaded.check_plan(plan)?;
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
             tracing::info!(component, %file, "{adapted}");
+        }
+        for (key, why) in loaded.unusable(plan) {
+            tracing::warn!(component = plan.name.as_str(), key, "a key has no effect: {why}");
         }
         loaded.sources = SourceFiles { component: file.fingerprint, digest: Some(file.digest), tls };
         Ok(Arc::new(loaded))
@@ -179,25 +185,35 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     check_begin(&bytes).map_err(refused)?;
-    let adapted = adapt::plan(&bytes).map_err(refused)?;
+    let form = Form::of(&bytes).map_err(refused)?;
+    let adapted = match &form {
+        Form::WithWorld(module) => Some(adapt::plan(&bytes, module).map_err(refused)?),
+        Form::Component | Form::Program => None,
+    };
     let digest = Sha256::digest(&bytes).into();
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
-    if let Some(component) = cached {
-        return Ok(File { component, fingerprint, digest, adapted });
+    if let Some(code) = cached {
+        return Ok(File { code, fingerprint, digest, adapted });
     }
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
-    let component =
-        Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
-            let what = if adapted.is_some() { "core module" } else { "component" };
-            let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
-            refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
-        })?;
+    let binary = made.as_deref().unwrap_or(&bytes);
+    let code = match form {
+        Form::Program => Module::from_binary(&runtime.engine, binary).map(Code::Program),
+        Form::Component | Form::WithWorld(_) => {
+            Component::from_binary(&runtime.engine, binary).map(Code::Component)
+        }
+    };
+    let code = code.map_err(|error| {
+        let what = if Parser::is_core_wasm(&bytes) { "core module" } else { "component" };
+        let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
+        refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
+    })?;
     if let Some(cache) = &runtime.cache {
-        cache.store(&runtime.engine, &bytes, &component);
+        cache.store(&runtime.engine, &bytes, &code);
     }
-    Ok(File { component, fingerprint, digest, adapted })
+    Ok(File { code, fingerprint, digest, adapted })
 }
 
 fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {

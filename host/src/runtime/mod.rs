@@ -1,12 +1,14 @@
 //! Everything that touches wasmtime: the engine, loading, the grants and limits of an instance, and the interruption of
 //! running code. Knows nothing of servers, supervisors or signals.
 
+mod activity;
 #[cfg(feature = "adapt")]
 mod adapt;
 #[cfg(not(feature = "adapt"))]
 #[path = "adapt/absent.rs"]
 mod adapt;
 mod cache;
+mod code;
 mod component;
 mod diagnose;
 mod engine;
@@ -17,15 +19,18 @@ mod kind;
 mod lifecycle;
 mod link;
 mod load;
+mod module;
 mod network;
 mod orders;
 mod outbound;
+mod program;
 mod refusal;
 mod state;
 mod store;
 
 pub use adapt::Adaptation;
 pub use cache::Cache;
+pub(crate) use code::Linked;
 pub use component::Loaded;
 pub use engine::{Runtime, RuntimeOptions};
 pub use exports::RunExport;
@@ -38,6 +43,7 @@ pub use link::Link;
 pub(crate) use link::{Failure, HookResult, InstanceEvent};
 pub(crate) use load::{Known, LoadEvent, Loading, load_all};
 pub use load::{check_sharing, exports_any, load_one};
+pub(crate) use module::START;
 pub use orders::RunClock;
 pub(crate) use orders::{Notice, NoticeCause};
 pub(crate) use outbound::Outbound;

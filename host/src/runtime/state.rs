@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Result};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::{Engine, ResourceLimiter, Result};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -23,10 +23,11 @@ pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The data of one store.
 pub struct State {
-    pub(super) wasi: WasiCtx,
+    pub(super) engine: Engine,
+    /// WASI preview 1, and all that it has in common with later ones: the context and the table of resources.
+    pub(super) wasi: WasiP1Ctx,
     pub(super) http: WasiHttpCtx,
     pub(super) http_hooks: HttpHooks,
-    pub(super) table: ResourceTable,
     pub(super) config: WasiConfigVariables,
     pub(super) link: Arc<Link>,
     pub(super) limits: Limits,
@@ -35,15 +36,32 @@ pub struct State {
 
 opaque_debug!(State);
 
+impl State {
+    /// Returns what the functions of WASI preview 1 work on.
+    pub(super) fn preview_1(&mut self) -> &mut WasiP1Ctx {
+        self.note_call();
+        &mut self.wasi
+    }
+
+    /// Notes that the guest calls the host: a guest that does so for long without waiting gives its turn up.
+    fn note_call(&self) {
+        if self.link.note_call() {
+            self.engine.increment_epoch();
+        }
+    }
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        self.note_call();
+        self.wasi.ctx()
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.http_hooks }
+        self.note_call();
+        WasiHttpCtxView { ctx: &mut self.http, table: self.wasi.ctx().table, hooks: &mut self.http_hooks }
     }
 }
 

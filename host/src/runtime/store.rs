@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wasmtime::component::ResourceTable;
 use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::cli::StdoutStream;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::network::UdpPeers;
@@ -33,13 +33,13 @@ pub(crate) fn new_store(
     outbound: Outbound,
     fairness: Option<Fairness>,
 ) -> Result<Store<State>> {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES);
+    let mut wasi = wasi(loaded, plan, stdio)?;
+    wasi.ctx().table.set_max_capacity(HANDLES);
     let state = State {
-        wasi: wasi(loaded, plan, stdio)?,
+        engine: runtime.engine.clone(),
+        wasi,
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
-        table,
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, link.vitals.clone()),
         link,
@@ -61,6 +61,7 @@ pub(crate) fn new_store(
             }
             Ok(match &state.fairness {
                 Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
+                None if state.link.must_yield() => UpdateDeadline::Yield(1),
                 Some(_) | None => UpdateDeadline::Continue(1),
             })
         });
@@ -68,7 +69,7 @@ pub(crate) fn new_store(
     Ok(store)
 }
 
-fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> {
+fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiP1Ctx> {
     let mut wasi = WasiCtxBuilder::new();
     // Other hosts, too, name a program by its file without the path.
     let program = plan.source.file_name().map_or(plan.name.as_str().into(), OsStr::to_string_lossy);
@@ -95,5 +96,5 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> 
         let allowed = network.allows(address, usage, &mut peers);
         Box::pin(std::future::ready(allowed))
     });
-    Ok(wasi.build())
+    Ok(wasi.build_p1())
 }

@@ -1,10 +1,11 @@
 //! Misbehaves as its arguments say, in WASI 0.2. Arguments: `run=BEHAVIOUR hook=BEHAVIOUR`, both `good` unless
-//! given, and for some of them `path=PATH`, `mib=N`, `ms=N`.
+//! given, and for some of them `path=PATH`, `mib=N`, `ms=N`, and `between=sleep` or `between=yield` for `run=look-echo`.
 
 // Nothing of it can run elsewhere, and so a build of the whole workspace passes it by.
 #![cfg(target_family = "wasm")]
 
 mod hook;
+mod look;
 #[path = "../../shared/misdeeds.rs"]
 mod misdeeds;
 mod run;
@@ -19,6 +20,7 @@ wit_bindgen::generate!({
         world hostile {
             import curfew:lifecycle/host@0.2.0;
             import wasi:cli/exit@0.2.12;
+            import wasi:cli/stdin@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:sockets/tcp-create-socket@0.2.12;
             export wasi:cli/run@0.2.12;

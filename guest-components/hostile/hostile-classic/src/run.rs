@@ -5,7 +5,7 @@ use crate::wasi::cli::exit;
 use crate::wasi::clocks::monotonic_clock::subscribe_duration;
 use crate::wasi::sockets::network::IpAddressFamily;
 use crate::wasi::sockets::tcp_create_socket::create_tcp_socket;
-use crate::{HOUR, extend_for_ever, misdeeds, wait_for};
+use crate::{HOUR, extend_for_ever, look, misdeeds, wait_for};
 
 const LEAKS: usize = 100;
 
@@ -19,6 +19,11 @@ pub fn behave(behaviour: &str) -> Result<(), String> {
             good();
         }
         "accept" => accept()?,
+        "look-timer" => look::timer(),
+        "look-for-ever" => look::for_ever(),
+        "look-echo" => look::echo()?,
+        "look-udp" => look::udp_echo()?,
+        "look-stdin" => look::stdin(),
         "fifo" => {
             misdeeds::open_fifo();
             good();

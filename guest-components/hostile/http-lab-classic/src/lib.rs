@@ -54,6 +54,11 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
                 wait_for(ms * MILLISECOND);
                 body::respond(out, Answer::text(format!("slept {ms} ms")));
             }
+            Step::Look(ms) => {
+                let over = subscribe_duration(ms * MILLISECOND);
+                while !over.ready() {}
+                body::respond(out, Answer::text(format!("looked for {ms} ms")));
+            }
             Step::Echo | Step::HandOver => body::echo(&request, out),
             Step::Fetch(url) => fetch::relay(&url, out),
             Step::Headers => body::respond(out, Answer::text(lines(&request))),

@@ -50,7 +50,7 @@ impl exports::wasi::http::handler::Guest for Lab {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         match asked::step(request.get_path_with_query()) {
             Step::Answer(answer) => body::respond(answer),
-            Step::Sleep(ms) => {
+            Step::Sleep(ms) | Step::Look(ms) => {
                 wait_for(ms * MILLISECOND).await;
                 body::respond(Answer::text(format!("slept {ms} ms")))
             }

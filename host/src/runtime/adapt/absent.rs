@@ -1,10 +1,9 @@
-//! A build without the feature `adapt`: core modules are refused.
+//! A build without the feature `adapt`: core modules with an embedded world are refused.
 
 use std::fmt;
 
-use wasmparser::Parser;
-
 use crate::runtime::Refusal;
+use crate::runtime::module::CoreModule;
 
 /// The adaptation of a core module. There is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +17,12 @@ impl fmt::Display for Adaptation {
 
 pub(crate) const MADE_BY: &str = "none";
 
-pub(crate) fn plan(bytes: &[u8]) -> Result<Option<Adaptation>, Refusal> {
-    if !Parser::is_core_wasm(bytes) {
-        return Ok(None);
-    }
+pub(crate) fn plan(_: &[u8], _: &CoreModule) -> Result<Adaptation, Refusal> {
     Err(Refusal::new(
-        "it is a core module, and this build of curfew runs components only: it lacks the feature `adapt`",
+        "it is a core module with an embedded world, and this build of curfew makes no components of them: it lacks the \
+         feature `adapt`",
         "make a component of it: `wasm-tools component new IN.wasm -o OUT.wasm`, with `--adapt` and wasmtime's adapter \
-         where it imports WASI preview 1; or build it for `wasm32-wasip2`",
+         where it imports WASI preview 1",
     ))
 }
 
@@ -42,9 +39,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_core_module_is_refused_with_what_to_do() {
-        assert_eq!(plan(b"\0asm\x0d\0\x01\0"), Ok(None), "a component");
-        let refusal = plan(b"\0asm\x01\0\0\0").unwrap_err();
+    fn a_module_with_a_world_is_refused_with_what_to_do() {
+        let refusal = plan(b"", &CoreModule::default()).unwrap_err();
         assert!(refusal.found.contains("`adapt`"), "{refusal:?}");
         assert!(refusal.hint.contains("wasm-tools component new"), "{refusal:?}");
     }

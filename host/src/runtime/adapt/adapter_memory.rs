@@ -1,18 +1,17 @@
 //! Memory for the preview-1 adapter inside the memory of its program: two pages, for good.
 //!
-//! Invariant: a program whose runtime is known to take all memory gets no adapter with pages in it. `go_memory` makes room in a
-//! Go program, `hidden_memory` hides grown pages from an allocator.
+//! Invariant: a program whose runtime is known to take all memory gets no adapter with pages in it. `hidden_memory` hides grown
+//! pages from an allocator.
 
 use std::borrow::Cow;
 
-use super::core_module::Module;
-use super::{go_memory, hidden_memory};
+use super::hidden_memory;
 use crate::runtime::Refusal;
+use crate::runtime::module::{CoreModule, START};
 
 /// The functions that the adapter calls for its pages: the first that the module exports.
 const FOR_ADAPTER: &str = "cabi_realloc_adapter";
 const REALLOC: &str = "cabi_realloc";
-const START: &str = "_start";
 
 /// Chooses the way in which the adapter of a module takes its pages. True: by `memory.grow`. False: it calls an export of the
 /// module, which is returned changed for this.
@@ -26,7 +25,7 @@ const START: &str = "_start";
 /// # Errors
 /// When the two would overwrite each other.
 pub(super) fn provide(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, bool), Refusal> {
-    let module = Module::read(bytes).unwrap_or_default();
+    let module = CoreModule::read(bytes).unwrap_or_default();
     let grown = || (hidden_memory::hide(bytes).map_or(bytes.into(), Cow::from), true);
     let asked = (bytes.into(), false);
     if module.has(FOR_ADAPTER) {
@@ -38,32 +37,35 @@ pub(super) fn provide(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, bool), Refusal> {
         return if module.has(REALLOC) { Ok(asked) } else { Err(tinygo(says_tinygo)) };
     }
     let says_go = module.made_by.iter().any(|maker| maker == "Go");
-    if !says_go && !go_memory::is_likely(bytes) {
-        // Each call of a C program's export from outside ends with its `atexit` functions: no way to get memory.
-        return Ok(if module.has(REALLOC) && !module.has(START) { asked } else { grown() });
+    let has_realloc = module.has(REALLOC);
+    if says_go && !has_realloc {
+        return Err(go());
     }
-    // Preferred to an export of its author: that may be Go code, which cannot run in the middle of a call of the host.
-    match go_memory::reserve(bytes, FOR_ADAPTER) {
-        Some(reserved) => Ok((reserved.into(), false)),
-        None if module.has(REALLOC) => Ok(asked),
-        None if says_go => Err(go()),
-        None => Ok(grown()),
-    }
+    // Each call of a C program's export from outside ends with its `atexit` functions: no way to get memory.
+    let can_ask = !module.has(START) || says_go || carries_go(bytes);
+    Ok(if has_realloc && can_ask { asked } else { grown() })
+}
+
+/// Returns whether a module may have the table of functions that Go's runtime needs. Tools that strip names of tools keep the
+/// table. A program that carries a Go program with it has it, too.
+fn carries_go(module: &[u8]) -> bool {
+    // Since Go 1.20: the magic number, two zeros, the size of an instruction and of a pointer.
+    const PCLNTAB: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+    module.windows(PCLNTAB.len()).any(|bytes| bytes == PCLNTAB)
 }
 
 /// `TinyGo` with `-no-debug` leaves no names of tools, but its own exports. A C program with Binaryen's asyncify and an
 /// allocator for its host has the same exports, and names its tools.
-fn exports_as_tinygo(module: &Module) -> bool {
+fn exports_as_tinygo(module: &CoreModule) -> bool {
     let exported = ["malloc", "calloc", "realloc", "free", "asyncify_start_unwind", "asyncify_get_state"];
     module.made_by.is_empty() && exported.iter().all(|name| module.has(name))
 }
 
 fn go() -> Refusal {
     Refusal::new(
-        "it is built by Go, and it cannot be seen where its heap begins: Go takes all memory from there for its own, also \
-         what its host needs a part of",
-        "build it with Go 1.21 to 1.27, and change nothing in what `go build` makes of it; or export `cabi_realloc`, as a \
-         project of `curfew new --lang go` does",
+        "it is built by Go, with an embedded world and without `cabi_realloc`: Go takes all memory for its own, also what its \
+         host needs a part of",
+        "export `cabi_realloc`, as a project of `curfew new --lang go` does; a program without a world needs none",
     )
 }
 

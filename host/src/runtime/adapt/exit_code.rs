@@ -1,4 +1,4 @@
-//! Keeps the exit status of a WASI preview-1 program: the adapters know `exit` of WASI 0.2 only, which tells success from
+//! Keeps the exit status of a WASI preview-1 program with a world: the adapters know `exit` of WASI 0.2 only, which tells success from
 //! failure and no more.
 //!
 //! Invariant: of a program's imports only `proc_exit` is changed: it becomes a function of the host (`engine`).
@@ -11,8 +11,8 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::sections::{Change, encoded, rewrite};
+use crate::runtime::module::PREVIEW_1;
 
-const PREVIEW_1: &str = "wasi_snapshot_preview1";
 const EXIT: &str = "curfew:adapter/exit@1.0.0";
 const WIT: &str = "package curfew:adapter@1.0.0;
 interface exit { with-code: func(code: u32); }
@@ -49,7 +49,7 @@ mod tests {
     use wasmtime::{Engine, Store};
     use wasmtime_wasi::I32Exit;
 
-    use super::super::{adapt, plan};
+    use super::super::adaptation::tests::{adapted, embed};
     use super::*;
 
     #[test]
@@ -58,16 +58,9 @@ mod tests {
             (import \"wasi_snapshot_preview1\" \"sched_yield\" (func (result i32)))
             (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $again (param i32)))
             (memory (export \"memory\") 1) (func (export \"go\")) (func (export \"_start\") (call FUNCTION (i32.const 42))))";
-        for (function, world) in [("$exit", ""), ("$again", ""), ("$again", "export go: func();")] {
-            let mut module = wat::parse_str(text.replace("FUNCTION", function)).unwrap();
-            if !world.is_empty() {
-                let mut resolve = Resolve::default();
-                let wit = format!("package my:app; world app {{ {world} }}");
-                let package = resolve.push_str("app.wit", &wit).unwrap();
-                let world = resolve.select_world(&[package], None).unwrap();
-                embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF16).unwrap();
-            }
-            let component = adapt(&module, plan(&module).unwrap().unwrap()).unwrap();
+        for function in ["$exit", "$again"] {
+            let component =
+                adapted(&embed(&text.replace("FUNCTION", function), "export go: func();")).unwrap();
             let engine = Engine::default();
             let component = Component::new(&engine, component).unwrap();
             let mut linker = Linker::new(&engine);

@@ -1,11 +1,9 @@
-//! Core modules become components while they are loaded. A build without the feature `adapt` has `absent.rs` instead.
+//! Core modules with an embedded world become components while they are loaded. A build without the feature `adapt` has
+//! `absent.rs` instead.
 
 mod adaptation;
 mod adapter_memory;
-mod core_module;
-mod diagnosis;
 mod exit_code;
-mod go_memory;
 mod hidden_memory;
 mod sections;
 

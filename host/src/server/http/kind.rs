@@ -41,7 +41,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     schemes: ["http", "https"],
     alpn: &[b"h2", b"http/1.1"],
     unit: &REQUEST,
-    handler: |loaded| HandlerIndex::http(&loaded.pre, &loaded.run.version),
+    handler: |loaded| HandlerIndex::http(loaded.component()?.0, &loaded.run.version),
     liveness: super::health::liveness,
 };
 

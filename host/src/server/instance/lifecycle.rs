@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wasmtime::Store;
 use wasmtime::component::{Accessor, Func, Instance};
+use wasmtime::{InstancePre, Store};
 
 use super::failure::{could_not_start, guest_failure, is_in};
 use crate::plan::ComponentPlan;
 use crate::runtime::{
-    Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Loaded, Notice, NoticeCause, Outbound,
-    Runtime, State, Stdio, call_hook, new_store,
+    Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Linked, Loaded, Notice, NoticeCause,
+    Outbound, Runtime, START, State, Stdio, call_hook, new_store,
 };
 use crate::server::generation::RunInFlight;
 use crate::teardown::Outcome;
@@ -197,7 +197,11 @@ async fn enter<W: KindWork>(
         return Ok(());
     }
     let entered = async {
-        let instance = loaded.pre.instantiate_async(&mut store).await?;
+        let pre = match &loaded.linked {
+            Linked::Component(pre, _) => pre,
+            Linked::Program(pre) => return run_program(life, &mut store, pre, work).await,
+        };
+        let instance = pre.instantiate_async(&mut store).await?;
         let export = work.export(&mut store, &instance, loaded)?;
         let shape = loaded.hook.as_ref();
         life.hook = shape.and_then(|hook| Some((instance.get_func(&mut store, hook.index?)?, hook)));
@@ -210,4 +214,21 @@ async fn enter<W: KindWork>(
     let result = entered.await;
     work.closes();
     result
+}
+
+/// Calls `_start` of a core module. No kind has to work for it: it has no other export and no hook, and nothing is left when it
+/// has returned.
+async fn run_program<W: KindWork>(
+    life: &Lifecycle<'_>,
+    store: &mut Store<State>,
+    pre: &InstancePre<State>,
+    work: &W,
+) -> wasmtime::Result<()> {
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+    work.opens();
+    match life.spec.link.enter() {
+        true => start.call_async(store, ()).await,
+        false => Ok(()),
+    }
 }

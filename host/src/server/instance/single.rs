@@ -4,7 +4,9 @@
 //! to cut it off, ends the thread.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -133,11 +135,13 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
     fail_point::reach("instance");
     let work = W::default();
     let ended = runtime.run(async {
+        let mut life = pin!(live(spec, stdio, Outbound::default(), &work));
+        let turns = poll_fn(|context| link.turn(|| life.as_mut().poll(context)));
         tokio::select! {
             biased;
             // A guest makes thousands of calls in one poll; tokio's budget of 128 would make its ready sockets
             // look idle, and a guest that polls them would spin.
-            end = tokio::task::unconstrained(live(spec, stdio, Outbound::default(), &work)) => {
+            end = tokio::task::unconstrained(turns) => {
                 let outcome = end.unwrap_or_else(|failure| {
                     spec.fail(failure);
                     Outcome::Failed

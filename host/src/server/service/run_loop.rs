@@ -41,7 +41,7 @@ impl KindWork for RunLoop {
         instance: &Instance,
         loaded: &Loaded,
     ) -> wasmtime::Result<Run> {
-        instance.get_typed_func(store, loaded.run.index)
+        instance.get_typed_func(store, loaded.component()?.1)
     }
 
     async fn work(&self, accessor: &Accessor<State>, run: Run, life: &Lifecycle<'_>) -> wasmtime::Result<()> {

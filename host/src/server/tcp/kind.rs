@@ -42,7 +42,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
     schemes: ["tcp", "tls"],
     alpn: &[],
     unit: &CONNECTION,
-    handler: |loaded| Ok(HandlerIndex::Tcp(loaded.run.index)),
+    handler: |loaded| Ok(HandlerIndex::Tcp(loaded.component()?.1)),
     liveness: |_, _| Liveness::terminated(),
 };
 

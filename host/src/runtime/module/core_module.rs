@@ -1,4 +1,4 @@
-//! The facts of a core module that decide its adaptation: imports, exports, tools. Its code is not read.
+//! The facts of a core module that decide how it runs: imports, exports, tools. Its code is not read.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use wasmparser::{CustomSectionReader, KnownCustom, Parser, Payload, TypeRef};
 const WORLD: &str = "component-type";
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Module {
+pub(crate) struct CoreModule {
     /// The module and the name of each import, in order.
     pub(super) imports: Vec<(String, String)>,
     pub(super) exports: BTreeSet<String>,
@@ -19,12 +19,12 @@ pub(super) struct Module {
     /// It has yet to be linked.
     pub(super) is_object: bool,
     /// The language that it was written in, and the tools that made it.
-    pub(super) made_by: Vec<String>,
+    pub(crate) made_by: Vec<String>,
 }
 
-impl Module {
+impl CoreModule {
     /// Reads the sections. The error says how they are damaged.
-    pub(super) fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
         let mut module = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
@@ -66,7 +66,7 @@ impl Module {
         }
     }
 
-    pub(super) fn has(&self, export: &str) -> bool {
+    pub(crate) fn has(&self, export: &str) -> bool {
         self.exports.contains(export)
     }
 
@@ -75,7 +75,7 @@ impl Module {
     }
 
     /// Returns whether one of the tools or languages that made it begins so.
-    pub(super) fn is_made_by(&self, word: &str) -> bool {
+    pub(crate) fn is_made_by(&self, word: &str) -> bool {
         self.made_by.iter().any(|maker| maker.starts_with(word))
     }
 }

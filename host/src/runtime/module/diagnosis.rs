@@ -1,14 +1,15 @@
-//! Refusals of core modules that cannot be adapted: what a module was built for, and how to build it for WASI, in the terms
+//! Refusals of core modules that cannot run: what a module was built for, and how to build it for WASI, in the terms
 //! of the tools that made it. The more telling a sign is, the earlier the code looks for it.
 
-use super::core_module::Module;
+use super::core_module::CoreModule;
+use super::preview_1::PREVIEW_1;
 use crate::runtime::Refusal;
 
 /// Refuses a module that exports no `_start` and has no world, or imports something that is not provided.
-pub(super) fn reason(module: &Module) -> Refusal {
+pub(super) fn reason(module: &CoreModule) -> Refusal {
     not_linked(module)
         .or_else(|| known_import(module))
-        .or_else(|| module.imports.iter().find(|(from, _)| from != "wasi_snapshot_preview1").map(unknown))
+        .or_else(|| module.imports.iter().find(|(from, _)| from != PREVIEW_1).map(unknown))
         .unwrap_or_else(|| no_start(module))
 }
 
@@ -28,7 +29,7 @@ pub(super) fn without_memory() -> Refusal {
     )
 }
 
-fn not_linked(module: &Module) -> Option<Refusal> {
+fn not_linked(module: &CoreModule) -> Option<Refusal> {
     if module.is_shared_library {
         let found = "it is a shared library, not a program";
         return Some(Refusal::new(found, "link it into one: leave `-shared` (and `-fPIC`) out"));
@@ -40,7 +41,7 @@ fn not_linked(module: &Module) -> Option<Refusal> {
 }
 
 /// Refuses a module that was built for something else, if its imports tell.
-pub(super) fn known_import(module: &Module) -> Option<Refusal> {
+pub(super) fn known_import(module: &CoreModule) -> Option<Refusal> {
     let imports = |is_it: fn(&str) -> bool| module.import_from(is_it).is_some();
     let env =
         |is_it: fn(&str) -> bool| module.imports.iter().any(|(from, name)| from == "env" && is_it(name));
@@ -69,7 +70,7 @@ pub(super) fn known_import(module: &Module) -> Option<Refusal> {
     } else if module.is_threaded || imports(|from| from == "wasi") {
         (
             "it is built with threads (`wasi-threads`)",
-            "components have none: build it for `wasm32-wasip1` or `wasm32-wasip2`, without `-pthread` and shared memory",
+            "curfew has none: build it for `wasm32-wasip1` or `wasm32-wasip2`, without `-pthread` and shared memory",
         )
     } else if imports(|from| from == "a") || env(is_emscripten) {
         (
@@ -99,7 +100,7 @@ fn is_emscripten(name: &str) -> bool {
 }
 
 /// With `--allow-undefined`, a linker for C or Rust turns undefined symbols into imports of `env`.
-fn missing_symbol(module: &Module) -> Option<Refusal> {
+fn missing_symbol(module: &CoreModule) -> Option<Refusal> {
     let (_, name) = module.import_from(|from| from == "env")?;
     Some(Refusal::new(
         format!(
@@ -119,7 +120,7 @@ fn unknown((from, name): &(String, String)) -> Refusal {
     )
 }
 
-fn no_start(module: &Module) -> Refusal {
+fn no_start(module: &CoreModule) -> Refusal {
     let go = module.is_made_by("Go") || module.is_made_by("TinyGo");
     let rust = module.is_made_by("Rust") || module.is_made_by("rustc");
     let embed = "embed the world that it exports (`wasm-tools component embed WIT IN.wasm -o OUT.wasm`)";
