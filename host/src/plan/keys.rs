@@ -130,7 +130,7 @@ table! {
         "env" => env: Vec<(String, String)>;
         /// The directories that it can access.
         "dirs" => dirs: Vec<DirGrant>;
-        /// The addresses that it may use.
+        /// The addresses that it may use. The log tells each refusal once, with the key that would grant it.
         "network" => network: NetworkGrant;
         /// The HTTP servers that it may send requests to.
         "outbound-http" => outbound_http: Vec<Origin>;

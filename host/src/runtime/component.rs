@@ -35,8 +35,8 @@ pub struct Loaded {
     pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
-    pub(super) network: Network,
-    /// Shared by all its instances, so that each refused origin is logged once.
+    /// These two are shared by all its instances, so that each refusal is logged once.
+    pub(super) network: Arc<Network>,
     pub(super) outbound: Arc<Grant>,
     pub(crate) pre: InstancePre<State>,
     pub(super) sources: SourceFiles,
@@ -61,11 +61,10 @@ impl Loaded {
         let (kind, run) = find_run(runtime, component).map_err(refused)?;
         let hook = find_hook(component).map_err(refused)?;
         let stray_hooks = if hook.is_none() { stray_hooks(component) } else { Vec::new() };
-        let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
-            component: plan.name.clone(),
-            name,
-            cause: Arc::new(cause),
+        let network = Network::resolve(&plan.name, &plan.network).map_err(|(name, cause)| {
+            LoadError::Name { component: plan.name.clone(), name, cause: Arc::new(cause) }
         })?;
+        let network = Arc::new(network);
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);

@@ -7,7 +7,7 @@ use wasmtime::{Config, Engine, Result};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::{Cache, Kind, RunClock, State, lifecycle};
+use super::{Cache, Kind, RunClock, State, lifecycle, names};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
@@ -83,6 +83,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
     lifecycle::add_to_linker(&mut linker)?;
+    names::add_to_linker(&mut linker)?;
     linker.instance(EXIT_CODE)?.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> {
         // No system has statuses that are larger.
         Err(I32Exit(i32::try_from(code).unwrap_or(i32::MAX)).into())

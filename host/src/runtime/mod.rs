@@ -17,10 +17,12 @@ mod kind;
 mod lifecycle;
 mod link;
 mod load;
+mod names;
 mod network;
 mod orders;
 mod outbound;
 mod refusal;
+mod refused_once;
 mod state;
 mod store;
 

@@ -10,6 +10,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::link::{Link, Vitals};
+use super::network::Network;
 use super::outbound::HttpHooks;
 
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -24,6 +25,7 @@ pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
 /// The data of one store.
 pub struct State {
     pub(super) wasi: WasiCtx,
+    pub(super) network: Arc<Network>,
     pub(super) http: WasiHttpCtx,
     pub(super) http_hooks: HttpHooks,
     pub(super) table: ResourceTable,

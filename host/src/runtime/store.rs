@@ -37,6 +37,7 @@ pub(crate) fn new_store(
     table.set_max_capacity(HANDLES);
     let state = State {
         wasi: wasi(loaded, plan, stdio)?,
+        network: loaded.network.clone(),
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table,
@@ -92,7 +93,7 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiCtx> 
     let peers = Mutex::new(UdpPeers::default());
     wasi.socket_addr_check(move |address, usage| {
         let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = network.allows(address, usage, &mut peers);
+        let allowed = network.check(address, usage, &mut peers);
         Box::pin(std::future::ready(allowed))
     });
     Ok(wasi.build())
