@@ -300,7 +300,12 @@ impl Pool {
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(SeqCst) > 0
+        self.waiting() > 0
+    }
+
+    /// Returns the number of requests that wait for an instance.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Returns whether hooks are called next to requests.
