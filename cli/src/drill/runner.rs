@@ -54,14 +54,14 @@ pub(crate) struct DrillConfig {
     /// Targets of the load; empty: each http component.
     pub(crate) targets: Vec<Target>,
     pub(crate) clients: usize,
+    /// Answers with a status of 5xx do not fail the drill.
+    pub(crate) allow_errors: bool,
 }
 
 impl DrillConfig {
     pub(super) fn listen(&self) -> impl Iterator<Item = &ListenAddress> {
         self.plan.components.iter().flat_map(|component| &component.http.listen)
     }
-}
-
 
     /// Returns an address of the app on which something listens while the app does not run.
     fn taken_address(&self) -> Option<String> {
@@ -78,6 +78,8 @@ fn is_taken(address: &ListenAddress) -> bool {
         ListenAddress::Unix(path) => UnixStream::connect(path).is_ok(),
         ListenAddress::Activated(_) => false,
     }
+}
+
 /// A moment of a start: when the log has so many records, since the speed of machines differs; but no later than `within`
 /// after the start of the process, since one start may log less than another.
 #[derive(Clone, Copy, Debug)]
@@ -217,14 +219,13 @@ impl Runner {
                 let is_finished =
                     || scenario == Scenario::Peer && report().is_some_and(|app| app.is_finished());
                 if !status.success() && !is_finished() {
-                    let output = failure_lines(&process.read(ProcessState::last_lines));
                     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-                    return Err(CliError::CannotStart { code, output });
                     let mut output = failure_lines(&process.read(ProcessState::last_lines));
                     let taken = (code != ExitCode::INVALID.0).then(|| self.config.taken_address());
                     if let Some(address) = taken.flatten() {
                         output.push_str(&format!("\nhint: {address} is in use. {RUN_ELSEWHERE}"));
                     }
+                    return Err(CliError::CannotStart { code, output });
                 }
                 // The app had nothing more to do: there is nothing to stop, and no fault.
                 None
@@ -410,8 +411,15 @@ mod tests {
         std::fs::write(&source, "").unwrap();
         let plan = Plan::from_files(&[source], &Bare::default()).unwrap();
         let (program, arguments, guest_arguments) = (silent_program(folder.path()), Vec::new(), Vec::new());
-        let config =
-            DrillConfig { program, arguments, guest_arguments, plan, targets: Vec::new(), clients: 1 };
+        let config = DrillConfig {
+            program,
+            arguments,
+            guest_arguments,
+            plan,
+            targets: Vec::new(),
+            clients: 1,
+            allow_errors: false,
+        };
         let runner = Runner::new(config, Interrupt::default()).unwrap();
         let run = runner
             .run_during_start(StopMoment { records: 7, within: Duration::from_millis(50) }, &[])
