@@ -74,6 +74,7 @@ fn listening_is_refused_unless_the_address_is_granted() {
             let output = run(source, &["127.0.0.1:0"], grants);
             output.expect_code(1).expect_outcome("guest", "failed");
             assert!(!output.has_line("listening on"), "{grants:?}:\n{}", output.said());
+            expect_refusal(&output, "listen 127.0.0.1:0", "add \"127.0.0.1:0\" to network.listen");
         }
         let granted = format!("{}\nnetwork = {{ listen = [\"127.0.0.1:0\"] }}", keys(&["127.0.0.1:0"]));
         let app = Host::manifest(&(app("") + &component("guest", source, &granted))).start_ready();
@@ -97,6 +98,8 @@ fn connecting_is_refused_unless_the_peer_is_granted() {
         let output = run(SUBSCRIBER, &args, grants);
         output.expect_code(1).expect_outcome("guest", "failed");
         assert!(listener.accept().is_err(), "{grants:?}: it connected");
+        let (access, hint) = (format!("connect {address}"), format!("add \"{address}\" to network.connect"));
+        expect_refusal(&output, &access, &hint);
     }
     // It never hears from its server, so it never says that it is ready.
     let granted = format!("{}\nready = \"started\"\nnetwork = {{ connect = [{address:?}] }}", keys(&args));
@@ -106,6 +109,35 @@ fn connecting_is_refused_unless_the_peer_is_granted() {
     drop((accepted, listener));
     // Its server has gone, so it fails; what matters is that it came.
     app.wait().expect_code(1).expect_cause("failure", "guest");
+}
+
+/// The log tells a refusal once, with the key that would grant the access.
+#[track_caller]
+fn expect_refusal(output: &Output, access: &str, hint: &str) {
+    let told = output.records("network access refused", "guest");
+    let told: Vec<_> = told.iter().map(|record| (record.text("access"), record.text("hint"))).collect();
+    let expected = (access.to_owned(), format!("{hint}; a single file: --allow-net"));
+    assert_eq!(told, [expected], "{}", output.said());
+}
+
+/// Issue 12: "it was not granted" is never only "Permission denied".
+#[test]
+fn each_refused_access_tells_its_key_once() {
+    for (args, access, hint) in [
+        (["connect", "127.0.0.1:9"], "connect 127.0.0.1:9", "add \"127.0.0.1:9\" to network.connect"),
+        (["connect", "[::1]:9"], "connect [::1]:9", "add \"[::1]:9\" to network.connect"),
+        (["connect", "name.invalid:9"], "look up name.invalid", "set network.names = true"),
+        (["bind", "127.0.0.1:9"], "listen 127.0.0.1:9", "add \"127.0.0.1:9\" to network.listen"),
+        (["bind", "0.0.0.0:0"], "listen 0.0.0.0:0", "add \"0.0.0.0:0\" to network.listen"),
+        (["send", "127.0.0.1:9"], "send any peer", "add the peer to network.connect"),
+    ] {
+        let output = run(NO_HOOK, &args, "");
+        output.expect_code(1);
+        expect_refusal(&output, access, hint);
+    }
+    let output = run(NO_HOOK, &["send", "127.0.0.1:9"], "network = { connect = [\"127.0.0.1:1\"] }");
+    output.expect_code(1);
+    expect_refusal(&output, "send 127.0.0.1:9", "add \"127.0.0.1:9\" to network.connect");
 }
 
 /// Manifest: `memory` bounds all linear memories of an instance together.

@@ -119,6 +119,10 @@ fn every_kind_has_its_metrics() {
             format!("curfew_component_info{{component=\"guest\",kind=\"{}\"}} 1", kind.name),
             "curfew_instances_started_total{component=\"guest\"} 1".to_owned(),
             "curfew_in_flight{component=\"guest\"} ".to_owned(),
+            "curfew_waiting{component=\"guest\"} 0".to_owned(),
+            "process_resident_memory_bytes ".to_owned(),
+            "process_open_fds ".to_owned(),
+            "process_threads ".to_owned(),
         ] {
             assert!(text.contains(&line), "{line} is missing:\n{text}");
         }

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use artifacts::{ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, SERVER};
-use nix::sys::signal::Signal::SIGTERM;
+use artifacts::{ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, HTTP_LAB, SERVER};
+use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 use serde_json::Value;
 
 use crate::harness::{
@@ -132,6 +132,52 @@ fn the_admin_listener_tells_and_takes_no_orders() {
         assert_eq!(ask(&shop.admin, "POST", order).status, 403, "{order}");
     }
     assert!(!shop.app.has_ended());
+    shop.app.stop().expect_code(0);
+}
+
+/// Issue 12: a service that spins is not just "running"; the status says for how long it has not paused.
+#[test]
+fn a_component_that_computes_without_a_pause_is_said_to_be_busy() {
+    for guest in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
+        let shop = start("grace = \"1s\"", &(demo() + &component("spin", guest, &keys(&["run=spin"]))));
+        let busy = |name: &str| {
+            let status = shop.status();
+            let all = status["components"].as_array().unwrap();
+            all.iter().find(|one| one["name"] == name).unwrap()["busy_ms"].as_u64()
+        };
+        let first = until("it is busy", || busy("spin"));
+        until("it is busy for longer", || busy("spin").filter(|time| *time > first));
+        assert_eq!([busy("web"), busy("clock")], [None, None]);
+        let table = curfew(&shop.control, &["status"]);
+        table.expect_code(0).expect_line("running, busy for ");
+        shop.app.signal(SIGUSR1);
+        let told = shop.app.wait_for_log("status", "spin");
+        assert!(told.number("busy_ms") >= 1000.0, "{}", told.fields);
+        shop.app.stop().expect_code(124);
+    }
+}
+
+/// Issue 12: the length of the queue.
+#[test]
+fn requests_that_wait_are_counted() {
+    let keys = "instances = { max = 1, concurrency = 1 }";
+    let shop = start("", &web("lab", HTTP_LAB, keys));
+    let address = shop.app.address("lab");
+    let mut wires: Vec<Wire> = (0..4).map(|_| Wire::connect(&address)).collect();
+    wires.iter_mut().for_each(|wire| wire.send_get("/sleep?ms=3000"));
+    until("three that wait", || {
+        shop.app.metrics().contains("curfew_waiting{component=\"lab\"} 3\n").then_some(())
+    });
+    let status = shop.status();
+    assert_eq!(
+        (&status["components"][0]["waiting"], &status["components"][0]["in_flight"]),
+        (&3.into(), &4.into())
+    );
+    curfew(&shop.control, &["status"]).expect_code(0).expect_line("4 (3 wait)");
+    drop(wires);
+    until("none that waits", || {
+        shop.app.metrics().contains("curfew_waiting{component=\"lab\"} 0\n").then_some(())
+    });
     shop.app.stop().expect_code(0);
 }
 

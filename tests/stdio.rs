@@ -1,13 +1,13 @@
 //! Guest output and input: prefixed, never torn, never able to block the host; a single file passes through.
 
-use std::io::{Read, Write, pipe};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, SERVER, SERVER_CLASSIC};
+use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, NO_HOOK, SERVER, SERVER_CLASSIC};
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::harness::{Host, app, assert_within, component, keys};
+use crate::harness::{App, CONTROL, Host, Wire, app, assert_within, component, keys, until, web};
 
 /// Design 2: a component's own output is prefixed with its name, line by line.
 #[test]
@@ -60,18 +60,110 @@ fn lines_of_several_guests_are_never_torn() {
 #[test]
 fn a_flood_that_nobody_reads_is_dropped_and_counted() {
     for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
-        let manifest = app("grace = \"1s\"")
+        let manifest = app(&format!("grace = \"1s\"\n{CONTROL}"))
             + &component("flood", source, &keys(&["run=flood"]))
             + &component("fine", SERVER, "");
         let (_unread, writer) = pipe().unwrap();
         let app = Host::manifest(&manifest).stdout(writer).start_ready();
-        // The pipe takes 64 KiB, the host's buffer some more; then lines are lost.
-        std::thread::sleep(Duration::from_millis(800));
+        wait_for_dropped_lines(&app, "flood");
         let asked = app.signal(SIGTERM);
         let output = app.wait();
         output.expect_code(0).expect_outcome("flood", "stopped").expect_outcome("fine", "stopped");
         assert_within(output.after(asked), Duration::from_millis(2250), "exit");
         assert!(output.row("flood").number("dropped_lines") > 0.0, "nothing was dropped:\n{}", output.said());
+    }
+}
+
+/// The value of `curfew_output_lines_dropped_total`.
+fn dropped_lines(app: &App, component: &str) -> u64 {
+    let text = app.metrics();
+    let sample = format!("curfew_output_lines_dropped_total{{component=\"{component}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&sample)?.parse().ok()).unwrap_or(0)
+}
+
+fn wait_for_dropped_lines(app: &App, component: &str) {
+    until(&format!("dropped lines of {component}"), || (dropped_lines(app, component) > 0).then_some(()));
+}
+
+/// Issue 12: a reader that keeps up loses nothing, however fast a guest writes.
+#[test]
+fn a_million_lines_reach_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let manifest = app("") + &component("lines", NO_HOOK, &keys(&["lines", "1000000"]));
+    let output = Host::manifest(&manifest).stdout(file.reopen().unwrap()).run();
+    output.expect_code(0);
+    assert_eq!(output.row("lines").number("dropped_lines"), 0.0);
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let mut expected = 0;
+    for line in text.lines() {
+        expected += 1;
+        assert_eq!(line, format!("lines | line {expected}"));
+    }
+    assert_eq!(expected, 1_000_000);
+}
+
+#[test]
+fn a_hundred_thousand_lines_go_through_a_pipe_that_is_read() {
+    let manifest = app("")
+        + &component("a", NO_HOOK, &(keys(&["lines", "100000"]) + "\non-exit = \"ignore\""))
+        + &component("b", NO_HOOK, &(keys(&["lines", "100000"]) + "\non-exit = \"ignore\""));
+    let (reader, writer) = pipe().unwrap();
+    let app = Host::manifest(&manifest).stdout(writer).start();
+    let text = std::io::read_to_string(reader).unwrap();
+    let output = app.wait();
+    output.expect_code(0);
+    for name in ["a", "b"] {
+        assert_eq!(output.row(name).number("dropped_lines"), 0.0);
+        let own = text.lines().filter_map(|line| line.strip_prefix(&format!("{name} | line ")));
+        assert!(own.eq((1..=100_000).map(|number| number.to_string())), "lines of {name}");
+    }
+}
+
+/// A reader that stands still costs lines; once it goes on, the output tells where, and nothing more is lost.
+#[test]
+fn a_pipe_that_stands_still_and_goes_on_tells_what_is_missing() {
+    for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
+        let manifest = app(CONTROL) + &component("flood", source, &keys(&["run=flood"]));
+        let (reader, writer) = pipe().unwrap();
+        let app = Host::manifest(&manifest).stdout(writer).start_ready();
+        wait_for_dropped_lines(&app, "flood");
+        let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let lost =
+            |line: &String| line.strip_prefix("flood | [curfew: ")?.split(' ').next()?.parse::<u64>().ok();
+        let first = lines.find_map(|line| lost(&line)).unwrap();
+        let told = dropped_lines(&app, "flood");
+        assert!(first > 0 && told >= first);
+        // It floods on, and loses nothing as long as somebody reads.
+        let more: Vec<String> = lines.by_ref().take(20_000).collect();
+        assert!(more.iter().all(|line| line.ends_with(&"x".repeat(1023)) || lost(line).is_some()));
+        let rest = std::thread::spawn(move || lines.filter_map(|line| lost(&line)).sum::<u64>());
+        let output = app.stop();
+        output.expect_code(0).expect_outcome("flood", "stopped");
+        let later: u64 = more.iter().filter_map(lost).sum::<u64>() + rest.join().unwrap();
+        assert_eq!(later, 0, "lost while somebody read");
+        assert_eq!(output.row("flood").number("dropped_lines"), first as f64);
+    }
+}
+
+/// Neither a stop nor a sibling waits for a reader that has just begun to stand still.
+#[test]
+fn a_stop_and_a_sibling_do_not_wait_for_a_full_pipe() {
+    for source in [HOSTILE_ASYNC, HOSTILE_CLASSIC] {
+        let manifest = app("grace = \"10s\"")
+            + &component("flood", source, &keys(&["run=flood"]))
+            + &web("web", HELLO_HTTP, "");
+        let (_unread, writer) = pipe().unwrap();
+        let app = Host::manifest(&manifest).stdout(writer).start_ready();
+        let address = app.address("web");
+        for _ in 0..50 {
+            let began = Instant::now();
+            Wire::connect(&address).get("/").expect(200);
+            assert_within(began.elapsed(), Duration::from_millis(100), "an answer of the sibling");
+        }
+        let asked = app.signal(SIGTERM);
+        let output = app.wait();
+        output.expect_code(0).expect_outcome("flood", "stopped").expect_outcome("web", "stopped");
+        assert_within(output.after(asked), Duration::from_secs(1), "exit");
     }
 }
 

@@ -191,6 +191,9 @@ pub(crate) struct DrillArgs {
     /// Clients for each URL or component; every second one opens a new connection for each request
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) clients: u16,
+    /// Pass although answers have a status of 5xx
+    #[arg(long)]
+    pub(crate) allow_errors: bool,
     /// Run only these scenarios: term, int, quit, start, peer, reload
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',', value_parser = scenario)]
     pub(crate) only: Vec<Scenario>,

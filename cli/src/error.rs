@@ -40,7 +40,7 @@ pub(crate) enum CliError {
     System { action: &'static str, cause: io::Error },
     /// The app of a drill does not even start.
     #[error(
-        "the app does not run, so there is nothing to drill; `curfew run` left with {code} and printed:\n{}",
+        "the drill cannot start the app; `curfew run` left with {code} and printed:\n{}",
         sanitize::lines(output).trim_end()
     )]
     CannotStart { code: u8, output: String },

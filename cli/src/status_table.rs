@@ -96,15 +96,30 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len(
     [
         name,
         component.kind.clone(),
-        component.state.clone(),
+        busy_state(component),
         component.instances.to_string(),
-        component.in_flight.to_string(),
+        in_flight(component),
         component.restarts.to_string(),
         elapsed(component.uptime_ms),
         size(component.memory_bytes),
         line.into_iter().chain(failure).collect::<Vec<_>>().join("; "),
     ]
     .map(|cell| one_line(&cell))
+}
+
+/// Returns its state, and for how long it has been busy without a pause.
+fn busy_state(component: &ComponentStatus) -> String {
+    match component.busy_ms {
+        Some(time) => format!("{}, busy for {}", component.state, elapsed(time)),
+        None => component.state.clone(),
+    }
+}
+
+fn in_flight(component: &ComponentStatus) -> String {
+    match component.waiting {
+        0 => component.in_flight.to_string(),
+        waiting => format!("{} ({waiting} wait)", component.in_flight),
+    }
 }
 
 /// Formats the time left: in milliseconds below a second, else in tenths of a second.
@@ -171,12 +186,13 @@ mod tests {
         let mut status = shop();
         status.components[0].line = Some("ok\u{1b}[2J\n".into());
         status.components[0].last_failure = Some("trapped".into());
-        status.components[1].in_flight = 12;
+        status.components[0].busy_ms = Some(72_500);
+        (status.components[1].in_flight, status.components[1].waiting) = (12, 4);
         let expected = "\
 shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
-  component    kind  state    instances  in flight  restarts  uptime   memory  says
-  web          http  running          2          0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
-  a-long-name  http  running          2         12         0  3m 12s  1.5 MiB
+  component    kind  state                     instances    in flight  restarts  uptime   memory  says
+  web          http  running, busy for 1m 12s          2            0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
+  a-long-name  http  running                           2  12 (4 wait)         0  3m 12s  1.5 MiB
 ";
         assert_eq!(status_text(&status), expected);
     }

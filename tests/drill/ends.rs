@@ -19,10 +19,10 @@ fn an_app_that_cannot_start_ends_the_drill() {
         (file("none.wasm"), 69, vec!["cannot read none.wasm"]),
         (file("none.toml"), 69, vec!["none.toml"]),
         (file("wrong.toml"), 78, vec!["gracee", "did you mean", "grace"]),
-        (file("taken.toml"), 69, vec!["the app does not run", "web", &address]),
+        (file("taken.toml"), 69, vec!["cannot start the app", "web", &address, "is in use", "hint: "]),
         (file("activated.toml"), 69, vec!["web listens on fd:web", "hint: "]),
-        (file(NO_RUN), 78, vec!["the app does not run", "neither `wasi:cli/run` nor a handler"]),
-        (file(TRAP_AT_START), 1, vec!["the app does not run", "unreachable"]),
+        (file(NO_RUN), 78, vec!["cannot start the app", "neither `wasi:cli/run` nor a handler"]),
+        (file(TRAP_AT_START), 1, vec!["cannot start the app", "unreachable"]),
     ];
     let on = |address: &str| app("") + &component("web", HELLO_HTTP, &format!("listen = [\"{address}\"]"));
     for (what, code, texts) in cases {
@@ -38,9 +38,30 @@ fn an_app_that_cannot_start_ends_the_drill() {
         }
         assert_eq!(
             said.matches("error: ").count(),
-            if said.contains("does not run") && code != 1 { 2 } else { 1 },
+            if said.contains("cannot start the app") && code != 1 { 2 } else { 1 },
             "{said}"
         );
+    }
+}
+
+/// Issue 12: beside the running app the drill says what is in its way, and leaves that app alone.
+#[test]
+fn a_drill_beside_the_running_app_names_the_address_in_its_way() {
+    let port = free_port();
+    let web = component("web", HELLO_HTTP, &format!("listen = [\"127.0.0.1:{port}\"]"));
+    for manifest in
+        [app("") + &web, app(&format!("admin = \"127.0.0.1:{port}\"")) + &component("x", SERVER, "")]
+    {
+        let running = Host::manifest(&manifest).start_ready();
+        let drilled = drill(Host::manifest(&manifest), &["--only", "term"]);
+        drilled.output.expect_code(69);
+        let said = drilled.output.stderr_text();
+        let hint = format!(
+            "hint: 127.0.0.1:{port} is in use. A drill starts and stops an app of its own: stop the one"
+        );
+        assert!(said.contains(&hint) && !said.contains("does not run"), "{said}");
+        assert!(!running.has_ended());
+        running.stop().expect_code(0);
     }
 }
 

@@ -263,6 +263,51 @@ fn instances_that_fail_are_told() {
     assert!(lost["advice"].as_str().unwrap().contains("an instance failed"), "{lost:#}");
 }
 
+/// Issue 12: errors of the component's own fail a drill, whether or not it stops; unless they are allowed.
+#[test]
+fn answers_with_errors_are_found_and_can_be_allowed() {
+    for (path, allowed) in
+        [("/status-line?code=500", false), ("/status-line?code=500", true), ("/status-line?code=404", false)]
+    {
+        let port = free_port();
+        let manifest = app("") + &component("web", HTTP_LAB, &format!("listen = [\"127.0.0.1:{port}\"]"));
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let mut flags = vec!["--only", "term,reload", "--load", &url, "--junit", "drill.xml"];
+        flags.extend(allowed.then_some("--allow-errors"));
+        let drilled = drill(Host::manifest(&manifest), &flags);
+        let fails = path.contains("500") && !allowed;
+        drilled.expect(i32::from(fails));
+        for name in ["term", "reload"] {
+            let requests = drilled.tried(name, true)["requests"].clone();
+            assert!(requests["answered"].as_u64() > Some(0) && requests["lost"] == 0, "{requests}");
+            let expected = if path.contains("500") { requests["answered"].clone() } else { 0.into() };
+            assert_eq!(requests["errors"], expected, "{requests}");
+            if path.contains("500") {
+                let told = drilled.expect_finding(name, true, "server-errors");
+                assert!(told.contains("answers (100.0 %) had a status of 5xx"), "{told}");
+            }
+        }
+        let weight = if allowed { "note" } else { "failure" };
+        let codes = drilled.codes("term", true, weight);
+        assert_eq!(codes.contains(&"server-errors".to_owned()), path.contains("500"), "{codes:?}");
+        let xml = std::fs::read_to_string(drilled.output.dir.path().join("drill.xml")).unwrap();
+        assert_eq!(xml.matches("<failure").count(), if fails { 2 } else { 0 }, "{xml}");
+    }
+}
+
+/// A component that answers well once and then with 502 for ever: the share is in the table.
+#[test]
+fn the_table_has_the_share_of_errors() {
+    let port = free_port();
+    let manifest = app("") + &component("web", HTTP_LAB, &format!("listen = [\"127.0.0.1:{port}\"]"));
+    let url = format!("http://127.0.0.1:{port}/status-line?code=503");
+    let output = Host::manifest(&manifest).call(&["drill", "--only", "term", "--load", &url]);
+    output.expect_code(1);
+    let told = output.stdout_text();
+    assert!(told.contains(" answered (100.0 % 5xx), 0 lost\n"), "{told}");
+    assert!(told.contains("--allow-errors accepts them"), "{told}");
+}
+
 #[test]
 fn what_ends_by_itself_is_not_drilled() {
     let manifest = app("") + &component("short", HOSTILE_ASYNC, &keys(&["run=return"]));

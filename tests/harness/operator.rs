@@ -80,6 +80,15 @@ impl App {
         self.begin_order("GET", "/status").answer().expect(200).body
     }
 
+    /// The metrics as a scraper gets them.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let Order(mut stream) = self.begin_order("GET", "/metrics");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
     /// All generations of this component, the newest last.
     #[track_caller]
     pub fn generations(&self, component: &str) -> Vec<State> {

@@ -154,7 +154,8 @@ fn not_well(source: &str, how: &str, meanwhile: impl Fn(Fate)) -> App {
 #[test]
 fn an_http_component_that_is_well_is_left_alone() {
     for source in [HTTP_LAB, HTTP_LAB_CLASSIC] {
-        let app = Host::manifest(&(app(CONTROL) + &web("lab", source, HEALTH))).start_ready();
+        let keys = format!("{CONTROL}\naccess-log = \"text\"");
+        let app = Host::manifest(&(app(&keys) + &web("lab", source, HEALTH))).start_ready();
         let mut wire = Wire::connect(&app.address("lab"));
         let first = state(&mut wire);
         // The scenario is about this time: long enough to be found dead several times.
@@ -163,7 +164,12 @@ fn an_http_component_that_is_well_is_left_alone() {
         let output = app.stop();
         output.expect_code(0);
         assert!(output.records(NOT_ALIVE, "").is_empty(), "{}", output.said());
-        assert_eq!(output.row("lab").counts()["requests"], 2, "the host's own questions do not count");
+        // The host's own questions do not count, wherever requests are counted.
+        assert_eq!(output.row("lab").counts()["requests"], 2);
+        let ended = output.records("instance ended", "lab");
+        let logged: f64 = ended.iter().map(|record| record.number("requests")).sum();
+        assert_eq!(logged, 2.0, "{}", output.said());
+        assert!(!output.has_line("/healthz"), "{}", output.said());
     }
 }
 

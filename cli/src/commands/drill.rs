@@ -77,7 +77,8 @@ fn config(args: &DrillArgs, matches: Option<&ArgMatches>) -> Result<DrillConfig,
     let targets = args.load.iter().map(|url| Target::parse(url)).collect::<Result<_, _>>()?;
     let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
     let (arguments, clients) = (matches.map(DrillArgs::of_app).unwrap_or_default(), args.clients.into());
-    Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients })
+    let allow_errors = args.allow_errors;
+    Ok(DrillConfig { program, arguments, guest_arguments, plan, targets, clients, allow_errors })
 }
 
 /// Opens the JUnit file; a slow reader gets all of it.

@@ -25,7 +25,9 @@ use curfew_host::supervisor::{
 use curfew_host::systemd::activation;
 use curfew_host::teardown::ExitCode;
 
-/// Longest time to write the last lines.
+/// Longest time for readers to take the components' last lines, as long as they take any.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// Longest time to write the host's last lines.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
 /// Longest time from the end of all components to that of the process.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -81,6 +83,9 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
         // The output is data: a slow reader gets all of it, unless a signal asks the process to end.
         guardian.rest();
         while !output.flush(SIGNAL_POLL) && !signals.as_ref().is_some_and(SignalSource::asks_to_end) {}
+    } else {
+        // The guardian holds the deadline of the stop meanwhile.
+        output.drain(LAST_LINES);
     }
     // The guardian stays armed: writing a report can take for ever, too.
     guardian.leave_within(EXIT_TIMEOUT, report.exit_code());

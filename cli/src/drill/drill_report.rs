@@ -81,9 +81,30 @@ impl GraceUse {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct RequestSummary {
     pub(super) answered: u64,
+    /// Answers with a status of 5xx that occurred before the stop, too.
+    pub(super) errors: u64,
     /// Requests refused, or closed before the first byte, after the stop had begun.
     pub(super) turned_away: u64,
     pub(super) lost: u64,
+}
+
+impl RequestSummary {
+    /// Returns the counts as a cell of the table.
+    pub(super) fn text(self) -> String {
+        let errors = match self.errors {
+            0 => String::new(),
+            errors => format!(" ({} 5xx)", share(errors, self.answered)),
+        };
+        format!("{} answered{errors}, {} lost", self.answered, self.lost)
+    }
+}
+
+/// Returns a share in percent. Only none at all is 0 %, and only all is 100 %.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    match part.saturating_mul(1000) / whole.max(1) {
+        0 if part > 0 => "< 0.1 %".to_owned(),
+        tenths => format!("{}.{} %", tenths / 10, tenths % 10),
+    }
 }
 
 impl ScenarioResult {
@@ -118,6 +139,7 @@ impl ScenarioResult {
             let requests = self.requests.get_or_insert_default();
             for (_, counts) in &run.loads {
                 requests.answered += counts.answered;
+                requests.errors += counts.errors;
                 requests.turned_away += counts.turned_away;
                 requests.lost += counts.lost();
             }

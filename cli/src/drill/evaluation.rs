@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::drill_report::share;
 use super::{
     Finding, GraceUse, LogRecord, NOISE, Observation, ProcessExit, REPORT_BUG, ReportedComponent,
     RequestCounts, Scenario, Severity, Target, millis,
@@ -9,6 +10,7 @@ use super::{
 use curfew_host::plan::Plan;
 
 pub(crate) const NO_ANSWER: &str = "no-answer";
+pub(crate) const SERVER_ERRORS: &str = "server-errors";
 pub(crate) const SLOW_START: &str = "slow-start";
 const LONG_START: Duration = Duration::from_secs(10);
 /// Longest time of the cut-off and the exit after a second INT, which ends everything at once.
@@ -35,6 +37,7 @@ pub(crate) fn evaluate(run: &Observation, plan: &Plan) -> Vec<Finding> {
         Finding::failure("left-behind", text).advise(REPORT_BUG)
     }));
     found.extend(lost_requests(run));
+    found.extend(server_errors(run));
     found.extend(slow_start(run));
     bad_generations(run, &mut found);
     components(run, &mut found);
@@ -88,6 +91,23 @@ fn lost_requests(run: &Observation) -> Vec<Finding> {
         Finding::failure("lost", format!("{}: {}", target.name, texts.join(", "))).advise(advice)
     };
     lossy.map(finding).collect()
+}
+
+/// Errors that a component answers with by itself, with or without a stop. They are failures unless they are allowed.
+fn server_errors(run: &Observation) -> Vec<Finding> {
+    let faulty = run.loads.iter().filter(|(_, counts)| counts.errors > 0 && !run.is_forced);
+    let finding = |(target, counts): &(Target, RequestCounts)| {
+        let RequestCounts { answered, errors, .. } = counts;
+        let text = format!(
+            "{}: {errors} of {answered} answers ({}) had a status of 5xx, which is not due to the stop",
+            target.name,
+            share(*errors, *answered)
+        );
+        let advice = "The log of `curfew run` has a line for each error that curfew itself answers; others are the \
+                      component's own. If another path answers well, name it with --load URL. --allow-errors accepts them.";
+        Finding::failure(SERVER_ERRORS, text).advise(advice)
+    };
+    faulty.map(finding).collect()
 }
 
 /// Returns whether an instance behind a target failed; behind a URL is any component.

@@ -25,7 +25,7 @@ pub(crate) use app_process::{AppProcess, Interrupt, ProcessState, event_loop, sp
 pub(crate) use drill_report::{
     DrillReport, Finding, GraceUse, REPORT_BUG, ScenarioResult, Severity, Verdict, millis,
 };
-pub(crate) use evaluation::{NO_ANSWER, SLOW_START, evaluate};
+pub(crate) use evaluation::{NO_ANSWER, SERVER_ERRORS, SLOW_START, evaluate};
 pub(crate) use junit::junit_xml;
 pub(crate) use load_generator::LoadGenerator;
 pub(crate) use observation::{AppReport, LogRecord, Observation, ProcessExit, ReportedComponent};

@@ -54,6 +54,8 @@ pub(crate) struct RequestLog {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestCounts {
     pub(super) answered: u64,
+    /// Answers with a status of 5xx, which are no losses: they are usual.
+    pub(super) errors: u64,
     /// Refused, or closed before the first byte, as a stop may: clients ask again elsewhere.
     pub(super) turned_away: u64,
     pub(super) lost: BTreeMap<RequestOutcome, u64>,
@@ -81,8 +83,11 @@ impl RequestLog {
                     false
                 }
                 RequestOutcome::Answered(status) if status >= 500 && !usual.contains(&status) => true,
-                RequestOutcome::Answered(_) => {
+                RequestOutcome::Answered(status) => {
                     counts.answered += 1;
+                    // A component that has not started answers nothing by itself.
+                    let is_unready = status == 503 && window.is_in_start();
+                    counts.errors += u64::from(status >= 500 && !is_unready);
                     continue;
                 }
                 RequestOutcome::Unanswered if window.is_in_start() => false,
@@ -321,6 +326,20 @@ mod tests {
             log.requests.push(SentRequest { sent, took: RACE * 2, reused: false, outcome });
             assert_eq!(log.counts(RejectionWindow::NotStarted, false).lost(), lost, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn usual_errors_are_counted() {
+        let sent = Instant::now();
+        let mut log = RequestLog::default();
+        for status in [200, 500, 599, 404, 502] {
+            log.requests.push(answered(sent, MS, status));
+        }
+        let counts = log.counts(RejectionWindow::From(sent + MS * 5), false);
+        assert_eq!((counts.answered, counts.errors, counts.lost()), (5, 3, 0));
+        log.requests = vec![answered(sent, MS, 503), answered(sent, MS, 502)];
+        let counts = log.counts(RejectionWindow::DuringStart(sent + MS * 5), false);
+        assert_eq!((counts.answered, counts.errors), (2, 1), "503 is no error of a component that starts");
     }
 
     /// Without an answer before the stop, frequent statuses count as usual.

@@ -3,6 +3,8 @@
 //! Invariant: where there is an event, the runner waits for it and not for a clock; it does not judge.
 
 use std::ffi::OsString;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,7 +20,12 @@ use crate::error::CliError;
 use crate::kinds::kinds;
 use curfew_host::admin::Status;
 use curfew_host::plan::{ListenAddress, Plan};
+use curfew_host::teardown::ExitCode;
 
+/// Longest time to find out whether an address is in use.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const RUN_ELSEWHERE: &str = "A drill starts and stops an app of its own: stop the one that runs, or drill a copy of its \
+                             manifest with other addresses";
 /// Time between two INT: the same signal within 500 ms counts once.
 const BETWEEN_INTS: Duration = Duration::from_millis(600);
 /// Longest wait for a start: compiling takes its time, and `start-timeout` is the app's own.
@@ -47,11 +54,29 @@ pub(crate) struct DrillConfig {
     /// Targets of the load; empty: each http component.
     pub(crate) targets: Vec<Target>,
     pub(crate) clients: usize,
+    /// Answers with a status of 5xx do not fail the drill.
+    pub(crate) allow_errors: bool,
 }
 
 impl DrillConfig {
     pub(super) fn listen(&self) -> impl Iterator<Item = &ListenAddress> {
         self.plan.components.iter().flat_map(|component| &component.http.listen)
+    }
+
+    /// Returns an address of the app on which something listens while the app does not run.
+    fn taken_address(&self) -> Option<String> {
+        let services = self.plan.components.iter().flat_map(|component| &component.network.listen);
+        let others = services.chain(&self.plan.app.admin).map(|address| ListenAddress::Ip(*address));
+        self.listen().cloned().chain(others).find(is_taken).map(|address| address.to_string())
+    }
+}
+
+fn is_taken(address: &ListenAddress) -> bool {
+    match address {
+        ListenAddress::Ip(address) if address.port() == 0 => false,
+        ListenAddress::Ip(address) => TcpStream::connect_timeout(address, CONNECT_TIMEOUT).is_ok(),
+        ListenAddress::Unix(path) => UnixStream::connect(path).is_ok(),
+        ListenAddress::Activated(_) => false,
     }
 }
 
@@ -194,8 +219,12 @@ impl Runner {
                 let is_finished =
                     || scenario == Scenario::Peer && report().is_some_and(|app| app.is_finished());
                 if !status.success() && !is_finished() {
-                    let output = failure_lines(&process.read(ProcessState::last_lines));
                     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+                    let mut output = failure_lines(&process.read(ProcessState::last_lines));
+                    let taken = (code != ExitCode::INVALID.0).then(|| self.config.taken_address());
+                    if let Some(address) = taken.flatten() {
+                        output.push_str(&format!("\nhint: {address} is in use. {RUN_ELSEWHERE}"));
+                    }
                     return Err(CliError::CannotStart { code, output });
                 }
                 // The app had nothing more to do: there is nothing to stop, and no fault.
@@ -382,8 +411,15 @@ mod tests {
         std::fs::write(&source, "").unwrap();
         let plan = Plan::from_files(&[source], &Bare::default()).unwrap();
         let (program, arguments, guest_arguments) = (silent_program(folder.path()), Vec::new(), Vec::new());
-        let config =
-            DrillConfig { program, arguments, guest_arguments, plan, targets: Vec::new(), clients: 1 };
+        let config = DrillConfig {
+            program,
+            arguments,
+            guest_arguments,
+            plan,
+            targets: Vec::new(),
+            clients: 1,
+            allow_errors: false,
+        };
         let runner = Runner::new(config, Interrupt::default()).unwrap();
         let run = runner
             .run_during_start(StopMoment { records: 7, within: Duration::from_millis(50) }, &[])

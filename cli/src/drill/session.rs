@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SLOW_START, Scenario, ScenarioResult,
-    StopMoment, Target, Verdict, evaluate, millis,
+    DrillConfig, DrillReport, Finding, NO_ANSWER, Observation, ProcessExit, Runner, SERVER_ERRORS,
+    SLOW_START, Scenario, ScenarioResult, Severity, StopMoment, Target, Verdict, evaluate, millis,
 };
 use crate::error::CliError;
 use curfew_host::plan::ListenAddress;
@@ -140,8 +140,17 @@ impl Session<'_> {
         (scenario == Scenario::Quit && self.results.iter().any(overran)).then_some(Skip::Because(reason))
     }
 
+    /// Returns the findings about a run. Errors that are allowed are notes.
+    fn judge(&self, run: &Observation) -> Vec<Finding> {
+        let DrillConfig { plan, allow_errors, .. } = &self.runner.config;
+        let mut findings = evaluate(run, plan);
+        for finding in findings.iter_mut().filter(|finding| *allow_errors && finding.code == SERVER_ERRORS) {
+            (finding.severity, finding.advice) = (Severity::Note, None);
+        }
+        findings
+    }
+
     fn run(&mut self, result: &mut ScenarioResult) -> Result<(), CliError> {
-        let plan = &self.runner.config.plan;
         if result.scenario == Scenario::Start {
             let targets = if result.load { self.early_targets().to_vec() } else { Vec::new() };
             for moment in self.moments() {
@@ -149,7 +158,7 @@ impl Session<'_> {
                 if run.exit == ProcessExit::Early(0) {
                     self.skip_all = Some(ENDS_BY_ITSELF);
                 }
-                result.add(&run, evaluate(&run, plan));
+                result.add(&run, self.judge(&run));
             }
             return Ok(());
         }
@@ -166,7 +175,7 @@ impl Session<'_> {
         let is_first = self.startup.is_zero();
         self.learn(&run);
         self.is_unanswered |= run.findings.iter().any(|finding| finding.code == NO_ANSWER);
-        let mut findings = evaluate(&run, plan);
+        let mut findings = self.judge(&run);
         // The first start may have compiled all components.
         findings.retain(|finding| finding.code != SLOW_START || !is_first);
         result.add(&run, findings);

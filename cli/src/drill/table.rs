@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::drill_report::RequestSummary;
 use super::{DrillReport, Finding, LogRecord, ScenarioResult, Severity, Verdict};
 use curfew_host::text::sanitize;
 use curfew_host::text::table::aligned;
@@ -53,9 +54,7 @@ fn row(result: &ScenarioResult) -> [String; 6] {
         result.exit_code.map_or_else(none, |code| code.to_string()),
         result.exit_ms.map_or_else(none, |ms| format!("{ms} ms")),
         most.map_or_else(none, |most| format!("{} % ({})", most.percent, most.component)),
-        result
-            .requests
-            .map_or_else(none, |requests| format!("{} answered, {} lost", requests.answered, requests.lost)),
+        result.requests.map_or_else(none, RequestSummary::text),
     ]
 }
 

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::metrics::{ComponentMetrics, Times};
+use super::process_metrics::ProcessMetrics;
 use super::request::Snapshot;
 use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ENDS, REQUEST, Unit};
 
@@ -31,6 +32,7 @@ pub(super) fn encode(snapshot: Box<Snapshot>) -> Result<String, fmt::Error> {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_app(&mut encoder, self)?;
+        encode_process(&mut encoder, &ProcessMetrics::read())?;
         WORK.iter().try_for_each(|work| work.encode(&mut encoder, &self.metrics.components))?;
         encode_components(&mut encoder, &self.metrics.components)
     }
@@ -57,6 +59,25 @@ fn encode_app(encoder: &mut DescriptorEncoder<'_>, Snapshot { status, metrics }:
     let head =
         ("curfew_log_lines_dropped", "Lines of the log and the access log that were not read in time.");
     counters(encoder, head, [(NONE, metrics.log_lines_dropped)])
+}
+
+fn encode_process(encoder: &mut DescriptorEncoder<'_>, process: &ProcessMetrics) -> fmt::Result {
+    let cpu = process.cpu_seconds.map(|seconds| (NONE, seconds));
+    let head = ("process_cpu_seconds", "User and system CPU time of the process.");
+    family(encoder, head, MetricType::Counter, cpu.into_iter(), |metric, seconds| {
+        metric.encode_counter::<NoLabelSet, f64, f64>(&seconds, None)
+    })?;
+    for (head, value) in [
+        (("process_open_fds", "Open descriptors."), process.open_fds),
+        (("process_max_fds", "Limit of open descriptors."), process.max_fds),
+        (("process_virtual_memory_bytes", "Virtual memory."), process.virtual_bytes),
+        (("process_resident_memory_bytes", "Resident memory."), process.resident_bytes),
+        (("process_threads", "Threads."), process.threads),
+        (("process_start_time_seconds", "Start of the process, since 1970."), process.start_seconds),
+    ] {
+        gauges(encoder, head, value.map(|value| (NONE, value)))?;
+    }
+    Ok(())
 }
 
 /// Name and help text of a family.
@@ -131,8 +152,9 @@ fn component(one: &ComponentMetrics) -> [(&'static str, &str); 1] {
 
 type ComponentMetric<T> = (Head, fn(&ComponentMetrics) -> T);
 
-const GAUGES: [ComponentMetric<u64>; 3] = [
+const GAUGES: [ComponentMetric<u64>; 4] = [
     (("curfew_in_flight", "Requests or connections under way; of a service its `run`."), |one| one.in_flight),
+    (("curfew_waiting", "Requests or connections that wait for an instance."), |one| one.waiting),
     (("curfew_instances", "Instances that are alive."), |one| one.instances),
     (("curfew_memory_bytes", "Linear memory of the instances."), |one| one.memory_bytes),
 ];

@@ -31,6 +31,8 @@ pub struct ComponentMetrics {
     pub work: BTreeMap<&'static str, WorkMetrics>,
     /// Gauge: requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
+    /// Gauge: those of them that wait for an instance.
+    pub waiting: u64,
     /// Gauge: instances that are alive, of all generations.
     pub instances: u64,
     /// Instances that were started.

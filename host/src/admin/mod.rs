@@ -9,6 +9,7 @@ pub mod client;
 mod connection;
 mod exposition;
 mod metrics;
+mod process_metrics;
 mod request;
 mod router;
 mod server;

@@ -67,6 +67,10 @@ pub struct ComponentStatus {
     pub instances: u64,
     /// Its requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
+    /// Those of its requests or connections in flight that wait for an instance.
+    pub waiting: u64,
+    /// Time for which it has been busy without a pause: it computes, or makes calls that do not wait. `None` below a second.
+    pub busy_ms: Option<u64>,
     /// The number of restarts after it failed or ended.
     pub restarts: u64,
     /// Time since its last start; 0 when it has not started.
@@ -111,6 +115,7 @@ mod tests {
         status.components[0].last_failure = Some(String::new());
         status.components[0].addresses = vec!["http://127.0.0.1:1".into()];
         (status.components[0].hook_ms, status.components[0].left_ms) = (Some(1), Some(1));
+        status.components[0].busy_ms = Some(1000);
         (status.cause, status.left_ms) = (Some("SIGTERM".into()), Some(1));
         status.last_reload = Some(LastReload::default());
         status.not_ready_because = vec!["stopping".into()];

@@ -1,14 +1,16 @@
 //! A component's stdout or stderr, as WASI sees it.
 //!
-//! Invariant: a write has its effect before it returns: a guest may trap right after it. A prefixed stream is always ready,
-//! never fails, and pushes whole lines of bounded length; its bytes stay as they are (colours, tabs, invalid UTF-8), except
-//! that `\r\n` ends a line as `\n`. A stream that passes through loses nothing: its guest waits.
+//! Invariant: a write has its effect before it returns: a guest may trap right after it. A prefixed stream never fails, and
+//! pushes whole lines of bounded length; its bytes stay as they are (colours, tabs, invalid UTF-8), except that `\r\n` ends a
+//! line as `\n`. Its guest waits for a reader that takes lines, and only for a moment for one that does not. A stream that
+//! passes through loses nothing: its guest waits for as long as it takes.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -19,6 +21,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use super::queue::Source;
 
 const PERMIT_BYTES: usize = 64 * 1024;
+/// Bytes of lines that are taken after one look for room: each may be an empty line, which has a prefix and its overhead.
+const LINES_BYTES: usize = 1024;
 
 /// One stream of one instance. Clones, and all handles that the guest opens, share one line buffer.
 #[derive(Clone)]
@@ -26,27 +30,17 @@ pub(crate) struct GuestStream(Target);
 
 #[derive(Clone)]
 enum Target {
-    Prefixed(Arc<Mutex<Lines>>),
+    Prefixed(Source, Arc<Mutex<Lines>>),
     Passthrough(Source),
-}
-
-impl Target {
-    /// Takes the bytes if they are prefixed. Returns the source that they pass through otherwise.
-    fn feed(&self, bytes: &[u8]) -> Option<&Source> {
-        match self {
-            Target::Prefixed(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).feed(bytes),
-            Target::Passthrough(source) => return Some(source),
-        }
-        None
-    }
 }
 
 opaque_debug!(GuestStream);
 
 impl GuestStream {
-    /// Returns a stream of lines, each behind `name | `. A line that finds no room is dropped and counted.
+    /// Returns a stream of lines, each behind `name | `. A line that finds no room in time is dropped and counted.
     pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
-        GuestStream(Target::Prefixed(Arc::new(Mutex::new(Lines::new(source, name)))))
+        let lines = Lines::new(source.clone(), name);
+        GuestStream(Target::Prefixed(source, Arc::new(Mutex::new(lines))))
     }
 
     /// Returns a stream of bytes as they are. Without room the guest waits, without a reader its stream is closed.
@@ -56,7 +50,7 @@ impl GuestStream {
 
     /// Sends out a line without its newline, at the instance's end.
     pub(crate) fn finish(&self) {
-        if let Target::Prefixed(lines) = &self.0 {
+        if let Target::Prefixed(_, lines) = &self.0 {
             lines.lock().unwrap_or_else(PoisonError::into_inner).finish();
         }
     }
@@ -66,7 +60,7 @@ impl IsTerminal for GuestStream {
     fn is_terminal(&self) -> bool {
         match &self.0 {
             // A guest that draws on a terminal does not know of the prefixes.
-            Target::Prefixed(_) => false,
+            Target::Prefixed(..) => false,
             Target::Passthrough(source) => source.is_terminal(),
         }
     }
@@ -78,7 +72,7 @@ impl StdoutStream for GuestStream {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(PollHandle { target: self.0.clone(), permit: 0 })
+        Box::new(PollHandle { target: self.0.clone(), permit: 0, waits_since: None })
     }
 }
 
@@ -90,27 +84,27 @@ struct AsyncHandle {
 
 impl AsyncWrite for AsyncHandle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let handle = self.get_mut();
-        let source = match handle.target.feed(bytes) {
-            Some(source) if !bytes.is_empty() => source,
-            _ => return Poll::Ready(Ok(bytes.len())),
-        };
+        let AsyncHandle { target, waiting } = self.get_mut();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         loop {
-            if let Some(waiting) = &mut handle.waiting {
-                ready!(waiting.as_mut().poll(cx));
-                handle.waiting = None;
+            let has_waited = waiting.is_some();
+            if let Some(wait) = waiting {
+                ready!(wait.as_mut().poll(cx));
+                *waiting = None;
             }
-            let room = source.room().ok_or(io::ErrorKind::BrokenPipe)?;
-            if room == 0 {
-                let source = source.clone();
-                handle.waiting = Some(Box::pin(async move { source.ready().await }));
-                continue;
+            let taken = match &*target {
+                Target::Prefixed(source, lines) => feed(source, lines, bytes, has_waited),
+                Target::Passthrough(source) => pass(source, bytes)?,
+            };
+            if taken > 0 {
+                return Poll::Ready(Ok(taken));
             }
-            let taken = bytes.get(..room).unwrap_or(bytes);
-            // Another stream may have used the room up since.
-            if source.offer(taken.to_vec()) {
-                return Poll::Ready(Ok(taken.len()));
-            }
+            *waiting = Some(match target.clone() {
+                Target::Prefixed(source, _) => Box::pin(async move { source.line_ready(&mut None).await }),
+                Target::Passthrough(source) => Box::pin(async move { source.ready().await }),
+            });
         }
     }
 
@@ -123,17 +117,42 @@ impl AsyncWrite for AsyncHandle {
     }
 }
 
+/// Takes bytes of lines as long as there is room, the first ones in any case after a wait. Returns their number.
+fn feed(source: &Source, lines: &Mutex<Lines>, bytes: &[u8], has_waited: bool) -> usize {
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = 0;
+    for piece in bytes.chunks(LINES_BYTES) {
+        if !(has_waited && taken == 0) && source.line_waits(&mut None).is_some() {
+            break;
+        }
+        lines.feed(piece);
+        taken += piece.len();
+    }
+    taken
+}
+
+/// Takes bytes as they are, as many as there is room for. Returns their number.
+fn pass(source: &Source, bytes: &[u8]) -> io::Result<usize> {
+    let room = source.room().ok_or(io::ErrorKind::BrokenPipe)?;
+    let taken = bytes.get(..room).unwrap_or(bytes);
+    // Another stream may have used the room up since.
+    Ok(if source.offer(taken.to_vec()) { taken.len() } else { 0 })
+}
+
 struct PollHandle {
     target: Target,
     /// Bytes that the last `check_write` allowed and no `write` has used yet.
     permit: usize,
+    /// The begin of the wait for room for the next lines.
+    waits_since: Option<Instant>,
 }
 
 #[async_trait]
 impl Pollable for PollHandle {
     async fn ready(&mut self) {
-        if let Target::Passthrough(source) = &self.target {
-            source.ready().await;
+        match &self.target {
+            Target::Prefixed(source, _) => source.line_ready(&mut self.waits_since).await,
+            Target::Passthrough(source) => source.ready().await,
         }
     }
 }
@@ -141,7 +160,14 @@ impl Pollable for PollHandle {
 #[async_trait]
 impl OutputStream for PollHandle {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let Some(source) = self.target.feed(&bytes) else { return Ok(()) };
+        let source = match &self.target {
+            Target::Prefixed(_, lines) => {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).feed(&bytes);
+                self.waits_since = None;
+                return Ok(());
+            }
+            Target::Passthrough(source) => source,
+        };
         let Some(left) = self.permit.checked_sub(bytes.len()) else {
             return Err(StreamError::trap("write exceeds what check-write allowed"));
         };
@@ -162,7 +188,10 @@ impl OutputStream for PollHandle {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.permit = match &self.target {
-            Target::Prefixed(_) => PERMIT_BYTES,
+            Target::Prefixed(source, _) => match source.line_waits(&mut self.waits_since) {
+                Some(_) => 0,
+                None => LINES_BYTES,
+            },
             Target::Passthrough(source) => source.room().ok_or(StreamError::Closed)?.min(PERMIT_BYTES),
         };
         Ok(self.permit)
@@ -260,11 +289,12 @@ mod tests {
     use std::time::Duration;
 
     use super::super::fd::Channel;
-    use super::super::tests::{over_pipes, read_to_end, stderr_of};
+    use super::super::tests::{over_pipes, pipes, read_to_end, silent, stderr_of};
+    use super::super::writer::Output;
     use super::*;
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
     }
 
     async fn write_async(
@@ -298,16 +328,83 @@ mod tests {
     }
 
     #[test]
-    fn a_prefixed_stream_is_ready_even_when_nobody_reads() {
+    fn a_prefixed_stream_waits_only_once_for_a_reader_that_stands_still() {
         let (output, pipes) = over_pipes();
         let source = output.source(Channel::Stdout, 4096);
         let stream = GuestStream::prefixed(source.clone(), "web");
-        let mut p2 = stream.p2_stream();
+        let (mut p2, mut p3) = (stream.p2_stream(), Pin::from(stream.async_stream()));
+        let start = Instant::now();
         for _ in 0..200 {
             block_on(p2.blocking_write_and_flush(Bytes::from_static(&[b'\n'; 4096]))).unwrap();
+            block_on(write_async(&mut p3, &[b'\n'; 4096])).unwrap();
         }
+        let took = start.elapsed();
         assert!(source.dropped() > 0);
+        // Each of 1600 looks for room would take a second otherwise.
+        assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(30), "{took:?}");
         drop(pipes);
+    }
+
+    #[test]
+    fn a_stop_shortens_the_wait_for_a_reader() {
+        let (output, _pipes) = over_pipes();
+        let source = output.source(Channel::Stdout, 4096);
+        while output.host(Channel::Stdout).push(vec![b'x'; 4096]) {}
+        while source.offer(b"x".to_vec()) {}
+        let before = source.line_waits(&mut None);
+        output.app_stops();
+        let after = source.line_waits(&mut None);
+        // On a busy machine the wait can be over by now.
+        if let (Some(before), Some(after)) = (before, after) {
+            assert!(after + Duration::from_millis(500) < before);
+        }
+        assert!(before.is_some() || after.is_none());
+    }
+
+    #[test]
+    fn lines_wait_for_a_slow_reader_and_none_is_lost() {
+        const LINES: usize = 20_000;
+        let (output, pipes) = over_pipes();
+        let source = output.source(Channel::Stdout, 32 * 1024);
+        let writer = thread::spawn({
+            let source = source.clone();
+            move || {
+                let stream = GuestStream::prefixed(source, "web");
+                let (mut p2, mut p3) = (stream.p2_stream(), Pin::from(stream.async_stream()));
+                for n in (0..LINES).step_by(2) {
+                    block_on(p2.blocking_write_and_flush(format!("line {n}\n").into())).unwrap();
+                    block_on(write_async(&mut p3, format!("line {}\n", n + 1).as_bytes())).unwrap();
+                }
+            }
+        });
+        let (mut got, mut file, mut piece) = (Vec::new(), File::from(pipes.stdout), [0; 777]);
+        let expected: String = (0..LINES).map(|n| format!("web | line {n}\n")).collect();
+        while got.len() < expected.len() {
+            let n = file.read(&mut piece).unwrap();
+            got.extend_from_slice(&piece[..n]);
+            assert_eq!(source.dropped(), 0);
+        }
+        writer.join().unwrap();
+        assert!(got == expected.as_bytes());
+    }
+
+    #[test]
+    fn a_file_loses_nothing_however_fast_the_guest_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (ours, _pipes) = pipes();
+        let ours_too = file.reopen().unwrap();
+        let output = Output::over(ours_too.into(), ours.1, silent()).unwrap();
+        let source = output.source(Channel::Stdout, 32 * 1024);
+        let stream = GuestStream::prefixed(source.clone(), "web");
+        let mut p2 = stream.p2_stream();
+        // Also while the app stops.
+        output.app_stops();
+        for _ in 0..2000 {
+            block_on(p2.blocking_write_and_flush("0123456789\n".repeat(372).into())).unwrap();
+        }
+        assert!(output.flush(Duration::from_secs(60)));
+        assert_eq!(source.dropped(), 0);
+        assert_eq!(file.as_file().metadata().unwrap().len(), 2000 * 372 * "web | 0123456789\n".len() as u64);
     }
 
     #[test]
@@ -428,7 +525,7 @@ mod tests {
         let (output, pipes) = over_pipes();
         let source = output.source(Channel::Stderr, 100 * 1024);
         let mut lines = Lines::new(source.clone(), "web");
-        for _ in 0..1000 {
+        for _ in 0..4000 {
             lines.feed(&[b'x'; 1000]);
             lines.feed(b"\n");
         }

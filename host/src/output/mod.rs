@@ -1,8 +1,9 @@
 //! Everything the process writes: its log, its report, and the output of its components. Each standard stream has a bounded
 //! queue and a writer thread (`curfew-stdout`, `curfew-stderr`).
 //!
-//! Invariant: neither the host nor a component waits for a reader. One that does not read costs lines, which are counted. One
-//! exception: the streams of a single component pass through, so that `curfew run a.wasm | slow` loses nothing.
+//! Invariant: the host waits for no reader; a component waits for one that reads, and a second at most for one that stands
+//! still, which costs lines from then on. They are counted. One exception: the streams of a single component pass through,
+//! so that `curfew run a.wasm | slow` loses nothing.
 //!
 //! Nothing here uses std's stdout or stderr: a full pipe under std's lock hangs the exit of the whole process.
 

@@ -1,14 +1,16 @@
 //! The queue of one stream: all its sources write into it, and one thread writes it out.
 //!
-//! Invariant: first in, first out over all sources; one push is one piece, never torn. Only `flush` waits, to its deadline.
-//! The queue is bounded for each source and in total. Every chunk is either written or counted as lost.
+//! Invariant: first in, first out over all sources; one push is one piece, never torn. A push never waits; `flush` waits to
+//! its deadline, and guests wait for room, for a bounded time. The queue is bounded for each source and in total. Every
+//! chunk is either written or counted as lost.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -19,8 +21,14 @@ const TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// Quota of the host itself on one stream; components cannot use it up.
 pub(super) const HOST_QUOTA: usize = 1024 * 1024;
 pub(crate) const GUEST_QUOTA: usize = 256 * 1024;
-/// The size of one `write(2)`, after which quota comes back.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes that lines may go past their quota while the reader takes them: many threads can write at one moment.
+const BURST_BYTES: usize = 2 * 1024 * 1024;
+/// The size of one `write(2)`, after which quota comes back. A reader that does not take as much in `PATIENCE` stands still.
+const BATCH_BYTES: usize = 16 * 1024;
+/// Longest wait of a line for room. After a write of this length the reader stands still: no line waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same once the app stops: a stop waits for no reader.
+const STOP_PATIENCE: Duration = Duration::from_millis(100);
 /// Cost of a chunk besides its bytes: a flood of empty lines costs memory too.
 const CHUNK_OVERHEAD: usize = 64;
 /// Tries of a panic hook for the lock: its own thread may be the holder.
@@ -44,6 +52,8 @@ struct Chunk {
 struct QueueState {
     chunks: VecDeque<Chunk>,
     batch: Vec<Chunk>,
+    /// The begin of the write that is under way.
+    writing: Option<Instant>,
     /// Cost of all chunks of components, queued or in the batch.
     held: usize,
     /// Chunks that ever came in, and chunks that were written or lost: the difference is what a flush waits for.
@@ -53,6 +63,7 @@ struct QueueState {
     gone: bool,
     dead: bool,
     closing: bool,
+    app_stops: bool,
 }
 
 impl QueueState {
@@ -85,6 +96,8 @@ impl QueueState {
 pub(super) struct Queue {
     pub(super) channel: Channel,
     pub(super) fd: OwnedFd,
+    /// A file has no reader that could stand still: its writes end, on a slow disk after some time.
+    is_file: bool,
     state: Mutex<QueueState>,
     // `wait_while` would give up at a poisoned lock.
     work: Condvar,
@@ -94,8 +107,10 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(channel: Channel, fd: OwnedFd) -> Arc<Queue> {
-        let (work, settled) = (Condvar::new(), Condvar::new());
-        Arc::new(Queue { channel, fd, state: Mutex::default(), work, settled, room: Notify::new() })
+        let file = File::from(fd);
+        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+        let (work, settled, room) = (Condvar::new(), Condvar::new(), Notify::new());
+        Arc::new(Queue { channel, fd: file.into(), is_file, state: Mutex::default(), work, settled, room })
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
@@ -127,10 +142,12 @@ impl Queue {
             batch.extend_from_slice(&chunk.bytes);
             state.batch.push(chunk);
         }
+        state.writing = Some(Instant::now());
     }
 
     pub(super) fn settle(&self, wrote: Wrote) {
         let mut state = self.lock();
+        state.writing = None;
         let mut out = match wrote {
             Wrote::All => usize::MAX,
             Wrote::Refused(n) | Wrote::Gone(n) => n,
@@ -161,6 +178,29 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
+    }
+
+    /// Has lines wait for a reader only for a moment from now on: the app stops.
+    pub(super) fn app_stops(&self) {
+        let mut state = self.lock();
+        state.app_stops = true;
+        self.announce(state);
+    }
+
+    /// Returns the time at which a line has waited for long enough, if it has waited since `since`.
+    fn patient_until(&self, state: &QueueState, since: Instant, now: Instant) -> Instant {
+        let from = if self.is_file { now } else { state.writing.unwrap_or(since).min(since) };
+        from + if state.app_stops { STOP_PATIENCE } else { PATIENCE }
+    }
+
+    fn stands_still(&self, state: &QueueState) -> bool {
+        let now = Instant::now();
+        self.patient_until(state, now, now) <= now
+    }
+
+    /// Returns whether its reader takes nothing.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stands_still(&self.lock())
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -229,7 +269,9 @@ impl Source {
 
     /// Queues `line`, with its newline, as one piece. False: without room or reader it is dropped and counted.
     pub fn push(&self, line: Vec<u8>) -> bool {
-        self.counted(self.offer(line))
+        let state = self.queue.lock();
+        let slack = if self.queue.stands_still(&state) { 0 } else { BURST_BYTES };
+        self.counted(self.admit(state, line, slack))
     }
 
     /// Returns the number of lines, or of pieces of a stream that passes through, that were dropped.
@@ -306,6 +348,30 @@ impl Source {
         let state = self.queue.lock();
         let room = state.room(&self.account, 0).saturating_sub(CHUNK_OVERHEAD);
         (!state.gone && !state.dead).then_some(room)
+    }
+
+    /// Returns until when a line waits for room at most, and notes in `since` when its wait began. `None`: it can go in now, or
+    /// a longer wait is no use.
+    pub(super) fn line_waits(&self, since: &mut Option<Instant>) -> Option<Instant> {
+        let state = self.queue.lock();
+        // Half of it, so that a guest wakes once for many lines.
+        if state.gone || state.dead || state.room(&self.account, 0) >= self.account.quota / 2 {
+            *since = None;
+            return None;
+        }
+        let now = Instant::now();
+        let until = self.queue.patient_until(&state, *since.get_or_insert(now), now);
+        (until > now).then_some(until)
+    }
+
+    /// Resolves when a line can go in, or has waited for long enough. Cancel safe: `since` keeps the begin of its wait.
+    pub(super) async fn line_ready(&self, since: &mut Option<Instant>) {
+        loop {
+            // Made before the look, so that no wake-up is missed in between.
+            let changed = self.queue.room.notified();
+            let Some(until) = self.line_waits(since) else { return };
+            let _late = tokio::time::timeout_at(until.into(), changed).await;
+        }
     }
 
     /// Resolves when there is room again, or when there will never be any.

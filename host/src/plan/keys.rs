@@ -130,7 +130,7 @@ table! {
         "env" => env: Vec<(String, String)>;
         /// The directories that it can access.
         "dirs" => dirs: Vec<DirGrant>;
-        /// The addresses that it may use.
+        /// The addresses that it may use. The log tells each refusal once, with the key that would grant it.
         "network" => network: NetworkGrant;
         /// The HTTP servers that it may send requests to.
         "outbound-http" => outbound_http: Vec<Origin>;
@@ -212,6 +212,7 @@ table! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct HealthPlan {
         /// The path that the host requests with GET, for the kind `http`, which needs it. A status below 500 is good.
+        /// These are no requests of clients: tables, metrics and logs do not count them; `instances.requests` does.
         /// A service calls `alive` of `curfew:lifecycle/host` instead.
         "path" => path: Option<String> = Shape::RequestPath;
         /// Time between two such requests, or longest time between two calls of `alive`.

@@ -36,8 +36,8 @@ pub struct Loaded {
     pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
-    pub(super) network: Network,
-    /// Shared by all its instances, so that each refused origin is logged once.
+    /// These two are shared by all its instances, so that each refusal is logged once.
+    pub(super) network: Arc<Network>,
     pub(super) outbound: Arc<Grant>,
     pub(crate) linked: Linked,
     pub(super) sources: SourceFiles,
@@ -57,11 +57,12 @@ impl Loaded {
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
-        let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
+        let network = Network::resolve(&plan.name, &plan.network).map_err(|(name, cause)| LoadError::Name {
             component: plan.name.clone(),
             name,
             cause: Arc::new(cause),
         })?;
+        let network = Arc::new(network);
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let facts = match code {
             Code::Component(component) => of_component(runtime, component, plan, &network, &outbound),

@@ -6,7 +6,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, Result};
 use wasmtime_wasi_config::WasiConfig;
 
-use super::{Cache, Kind, RunClock, State, lifecycle, program};
+use super::{Cache, Kind, RunClock, State, lifecycle, names, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
@@ -85,6 +85,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
     lifecycle::add_to_linker(&mut linker)?;
+    names::add_to_linker(&mut linker)?;
     let mut exit = linker.instance(EXIT_CODE)?;
     exit.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> { Err(program::exit(code)) })?;
     Ok(linker)

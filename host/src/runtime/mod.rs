@@ -20,11 +20,13 @@ mod lifecycle;
 mod link;
 mod load;
 mod module;
+mod names;
 mod network;
 mod orders;
 mod outbound;
 mod program;
 mod refusal;
+mod refused_once;
 mod state;
 mod store;
 

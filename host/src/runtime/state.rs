@@ -10,6 +10,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::link::{Link, Vitals};
+use super::network::Network;
 use super::outbound::HttpHooks;
 
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -26,6 +27,7 @@ pub struct State {
     pub(super) engine: Engine,
     /// WASI preview 1, and all that it has in common with later ones: the context and the table of resources.
     pub(super) wasi: WasiP1Ctx,
+    pub(super) network: Arc<Network>,
     pub(super) http: WasiHttpCtx,
     pub(super) http_hooks: HttpHooks,
     pub(super) config: WasiConfigVariables,

@@ -38,6 +38,7 @@ pub(crate) fn new_store(
     let state = State {
         engine: runtime.engine.clone(),
         wasi,
+        network: loaded.network.clone(),
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
@@ -93,7 +94,7 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiP1Ctx
     let peers = Mutex::new(UdpPeers::default());
     wasi.socket_addr_check(move |address, usage| {
         let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = network.allows(address, usage, &mut peers);
+        let allowed = network.check(address, usage, &mut peers);
         Box::pin(std::future::ready(allowed))
     });
     Ok(wasi.build_p1())

@@ -100,6 +100,14 @@ pub(crate) trait Server: Send {
     /// Returns the number of its instances that are alive.
     fn instances(&self, id: GenerationId) -> usize;
 
+    /// Returns the number of its requests or connections that wait for an instance.
+    fn waiting(&self, _id: GenerationId) -> usize {
+        0
+    }
+
+    /// Returns the longest time for which a thread of it has not paused.
+    fn busy(&self, id: GenerationId) -> Duration;
+
     /// Returns the addresses that it is on, as users write them.
     fn urls(&self, _id: GenerationId) -> Vec<String> {
         Vec::new()
@@ -179,6 +187,14 @@ impl Servers {
 
     pub(crate) fn instances(&self, id: GenerationId) -> usize {
         self.0.iter().map(|(_, server)| server.instances(id)).sum()
+    }
+
+    pub(crate) fn waiting(&self, id: GenerationId) -> usize {
+        self.0.iter().map(|(_, server)| server.waiting(id)).sum()
+    }
+
+    pub(crate) fn busy(&self, id: GenerationId) -> Duration {
+        self.0.iter().map(|(_, server)| server.busy(id)).max().unwrap_or_default()
     }
 
     pub(crate) fn urls(&self, id: GenerationId) -> Vec<String> {

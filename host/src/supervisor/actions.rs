@@ -145,6 +145,7 @@ impl EventLoop {
                 component = record.plan.name,
                 state = record.doing(phase),
                 in_flight = is_counted.then(|| record.in_flight()),
+                busy_ms = self.busy(id).map(millis),
                 hook_ms = record.hook_time(self.now).map(millis),
                 left_ms = deadline.map(left_ms),
                 line = own_line.filter(|line| !line.is_empty()),

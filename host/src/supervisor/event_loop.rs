@@ -218,6 +218,7 @@ impl EventLoop {
             self.log_readiness();
         }
         if before == Level::Running && self.machine.level() > Level::Running {
+            self.options.output.app_stops();
             self.refuse_pending();
             self.give_up_reading();
             self.service_manager.stopping(self.now, self.time_until(|deadlines| deadlines.hard));

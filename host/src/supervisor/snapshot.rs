@@ -10,6 +10,9 @@ use crate::admin::{ComponentMetrics, ComponentStatus, LastReload, Metrics, Snaps
 use crate::output::Channel;
 use crate::teardown::{Cause, ExitCode, GenerationId, Phase, Requester};
 
+/// A component is told to be busy when it has not paused for this long.
+const BUSY: Duration = Duration::from_secs(1);
+
 impl EventLoop {
     /// Returns all that operators can see.
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -59,6 +62,8 @@ impl EventLoop {
             generation: record.generation,
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
+            waiting: self.waiting(id),
+            busy_ms: self.busy(id).map(millis),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
@@ -72,6 +77,15 @@ impl EventLoop {
 
     fn instances(&self, id: GenerationId) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.instances(id) as u64)
+    }
+
+    fn waiting(&self, id: GenerationId) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.waiting(id) as u64)
+    }
+
+    /// Returns the time for which a generation has not paused, if that is long.
+    pub(super) fn busy(&self, id: GenerationId) -> Option<Duration> {
+        self.servers.as_ref().map(|servers| servers.busy(id)).filter(|time| *time >= BUSY)
     }
 
     fn metrics(&self) -> Metrics {
@@ -92,6 +106,7 @@ impl EventLoop {
             add_counts(&mut all, record);
             all.kind = record.kind().map_or("", |kind| kind.name).to_owned();
             all.in_flight += record.in_flight_now();
+            all.waiting += self.waiting(id);
             all.instances += self.instances(id);
             all.memory_bytes += record.memory();
         }

@@ -1,7 +1,8 @@
 //! Plain Rust that knows nothing of curfew. Arguments: `return|error|sleep|exit3|env|cat`, `print TEXT`,
-//! `read PATH` or `write PATH TEXT`.
+//! `lines COUNT`, `read PATH`, `write PATH TEXT`, or `connect|bind|send ADDRESS`, each of them three times.
 
 use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ fn act(args: &[String]) -> io::Result<ExitCode> {
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
         "exit3" => std::process::exit(3),
         "print" => println!("{}", args[1..].join(" ")),
+        "lines" => lines(argument(1))?,
+        "connect" => three_times(|| TcpStream::connect(argument(1)).map(drop))?,
+        "bind" => three_times(|| TcpListener::bind(argument(1)).map(drop))?,
+        "send" => three_times(|| UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", argument(1)).map(drop))?,
         "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
         "cat" => cat()?,
         "read" => io::stdout().write_all(&std::fs::read(argument(1))?)?,
@@ -31,6 +36,20 @@ fn act(args: &[String]) -> io::Result<ExitCode> {
         other => return Err(io::Error::other(format!("unknown behaviour {other}"))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn three_times(act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let _ = act();
+    let _ = act();
+    act()
+}
+
+/// Writes numbered lines as fast as it can.
+fn lines(count: &str) -> io::Result<()> {
+    let count: u64 = count.parse().map_err(io::Error::other)?;
+    let mut stdout = io::BufWriter::with_capacity(64 * 1024, io::stdout());
+    (1..=count).try_for_each(|number| writeln!(stdout, "line {number}"))?;
+    stdout.flush()
 }
 
 /// Copies at once what comes, without waiting for a full line.

@@ -1,30 +1,27 @@
-//! The check of each request against the `outbound-http` of its component. Each refused origin is logged once; made-up origins
-//! fill neither the memory nor the log.
+//! The check of each request against the `outbound-http` of its component. Each refused origin is logged once.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::uri::Scheme;
 use http::{Method, Request, Uri};
 use wasmtime_wasi_http::Error;
 
 use crate::plan::Origin;
-
-/// Number of refused origins that are remembered and logged; all others are refused in silence.
-const REFUSED_ORIGINS: usize = 32;
-/// Characters of a refused origin that are logged: a guest can ask for hosts of any length.
-const ORIGIN_CHARS: usize = 255;
+use crate::runtime::refused_once::RefusedOnce;
 
 #[derive(Debug)]
 pub(in crate::runtime) struct Grant {
-    pub(super) component: String,
     allowed: Arc<[Origin]>,
-    refused: Mutex<HashSet<String>>,
+    refused: RefusedOnce,
 }
 
 impl Grant {
     pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
-        Self { component: component.to_owned(), allowed: allowed.into(), refused: Mutex::default() }
+        Self { allowed: allowed.into(), refused: RefusedOnce::new(component) }
+    }
+
+    pub(super) fn component(&self) -> &str {
+        &self.refused.component
     }
 
     pub(in crate::runtime) fn is_empty(&self) -> bool {
@@ -55,13 +52,8 @@ impl Grant {
         if port != default_port(https) {
             origin += &format!(":{port}");
         }
-        let origin: String = origin.chars().take(ORIGIN_CHARS).collect();
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() >= REFUSED_ORIGINS || !refused.insert(origin.clone()) {
-            return;
-        }
-        drop(refused);
-        let component = self.component.as_str();
+        let Some(origin) = self.refused.first(&origin) else { return };
+        let component = self.component();
         let hint = format!("add {origin:?} to outbound-http");
         tracing::warn!(component, origin, hint, "outbound request refused");
     }

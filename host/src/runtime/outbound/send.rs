@@ -74,7 +74,7 @@ impl WasiHttpHooks for HttpHooks {
             let host = request.uri().authority().map(ToString::to_string);
             let sent = send(outbound.client(), request, Waits::new(options), &store_gone).await;
             let (answer, fate) = sent.map_err(|(error, cause)| {
-                tracing::debug!(component = grant.component, host, cause, "outbound request failed");
+                tracing::debug!(component = grant.component(), host, cause, "outbound request failed");
                 error
             })?;
             let sent: BodySent = Box::new(async move { fate.await.map_or(Ok(()), Fate::into_result) });

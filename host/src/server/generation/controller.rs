@@ -428,7 +428,7 @@ impl Controller {
             self.judge(outcome);
         }
         let why = instance.why().map_or("failed", CloseReason::word);
-        self.tell_of(instance.number, InstanceEvent::Down { why, requests: instance.taken(), outcome });
+        self.tell_of(instance.number, InstanceEvent::Down { why, requests: instance.served(), outcome });
         let pool = &self.generation.pool;
         // Requests wait on during a pause: another instance follows, or the app stops.
         match instance.opened.initialized() || self.pause.holds() {

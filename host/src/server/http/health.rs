@@ -1,6 +1,7 @@
 //! Health checks: the host sends a request of its own at intervals, through the same queue and instances as any other.
 //!
-//! Invariant: a failure is told once, after so many bad answers in a row as the plan says.
+//! Invariant: a failure is told once, after so many bad answers in a row as the plan says. A check counts as no request, except
+//! for `instances.requests`: the instance has handled it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
         .body(body)
         .map_err(|error| format!("the path cannot be asked for: {error}"))?;
     let (reply, answer) = oneshot::channel();
-    let claim = Claim::new(pool);
+    let claim = Claim::check(pool);
     let interest = Interest(claim.clone());
     let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
     pool.submit(None, job).map_err(|(refusal, _)| match refusal {

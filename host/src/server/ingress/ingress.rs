@@ -280,6 +280,15 @@ impl Server for Ingress {
         self.places.get(&id).map_or(0, |place| place.generation.alive.load(Ordering::Relaxed))
     }
 
+    fn waiting(&self, id: GenerationId) -> usize {
+        self.places.get(&id).map_or(0, |place| place.generation.pool.waiting())
+    }
+
+    /// The threads are those of all generations of its component.
+    fn busy(&self, id: GenerationId) -> Duration {
+        self.places.get(&id).map_or(Duration::ZERO, |place| place.generation.workers.busy())
+    }
+
     /// Returns none when others have taken over.
     fn urls(&self, id: GenerationId) -> Vec<String> {
         let addresses = self.places.get(&id).into_iter().flat_map(|place| &place.addresses);

@@ -56,6 +56,7 @@ pub(crate) struct InstanceHandle {
     in_flight: AtomicUsize,
     calls: AtomicUsize,
     taken: AtomicU64,
+    checks: AtomicU64,
     waker: AtomicWaker,
     /// It takes requests, or has taken some.
     pub(crate) opened: SetOnce<()>,
@@ -87,6 +88,7 @@ impl InstanceHandle {
             in_flight: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            checks: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             opened: SetOnce::new(),
         })
@@ -144,8 +146,19 @@ impl InstanceHandle {
         self.taken.fetch_add(1, SeqCst) + 1
     }
 
+    /// Returns the number of requests that it took, with health checks.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(SeqCst)
+    }
+
+    /// Counts one of them as a health check.
+    pub(crate) fn count_check(&self) {
+        self.checks.fetch_add(1, SeqCst);
+    }
+
+    /// Returns the number of its clients' requests, or connections.
+    pub(crate) fn served(&self) -> u64 {
+        self.taken().saturating_sub(self.checks.load(SeqCst))
     }
 
     /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.

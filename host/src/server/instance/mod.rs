@@ -12,6 +12,6 @@ pub(super) use handle::{CloseReason, InstanceHandle};
 pub(super) use handler_loop::{HandlerIndex, HandlerLoop, TcpFunc, run_instance};
 pub(super) use lifecycle::{InstanceEnd, InstanceSpec};
 pub use lifecycle::{KindWork, Lifecycle};
-pub(super) use runtime::{InstanceRuntime, spawn};
+pub(super) use runtime::{BusyTime, InstanceRuntime, spawn};
 pub(super) use single::SingleServer;
 pub use single::SingleWork;

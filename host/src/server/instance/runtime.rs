@@ -2,9 +2,9 @@
 //! shared one a sibling was up to 0.6 s late.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// Threads for an instance's blocking file operations. They are its own: one guest cannot take all.
 const BLOCKING_THREADS: usize = 8;
@@ -33,6 +33,35 @@ pub(crate) fn spawn<T>(
     std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(thread).map(drop)
 }
 
+/// The time for which a thread has not paused: its guest computes, or makes calls that do not wait. It costs two stores for
+/// each pause, and nothing in between.
+#[derive(Debug, Default)]
+pub(crate) struct BusyTime {
+    /// Nanoseconds from `EPOCH` to the end of the last pause; 0 while it pauses.
+    since: AtomicU64,
+}
+
+/// The zero of all such times.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl BusyTime {
+    fn pauses(&self) {
+        self.since.store(0, Relaxed);
+    }
+
+    fn goes_on(&self) {
+        let now = u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.since.store(now.max(1), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        match self.since.load(Relaxed) {
+            0 => Duration::ZERO,
+            since => EPOCH.elapsed().saturating_sub(Duration::from_nanos(since)),
+        }
+    }
+}
+
 /// The executor of one thread, and its blocking threads.
 pub(crate) struct InstanceRuntime {
     runtime: tokio::runtime::Runtime,
@@ -40,15 +69,21 @@ pub(crate) struct InstanceRuntime {
 }
 
 impl InstanceRuntime {
+    /// Returns an executor that notes its pauses in `busy`.
+    ///
     /// # Errors
     /// When the system gives no descriptors for it.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(busy: &Arc<BusyTime>) -> std::io::Result<Self> {
+        busy.goes_on();
+        let (parks, unparks) = (busy.clone(), busy.clone());
         let blocking = Arc::new(AtomicUsize::new(0));
         let (started, stopped) = (blocking.clone(), blocking.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .max_blocking_threads(BLOCKING_THREADS)
+            .on_thread_park(move || parks.pauses())
+            .on_thread_unpark(move || unparks.goes_on())
             .on_thread_start(move || {
                 started.fetch_add(1, Ordering::AcqRel);
             })
@@ -64,5 +99,55 @@ impl InstanceRuntime {
         let result = self.runtime.block_on(future);
         self.runtime.shutdown_timeout(LEAK_AFTER);
         (result, self.blocking.load(Ordering::Acquire) > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than a machine under load takes between two lines of code, as a rule.
+    const LONG: Duration = Duration::from_millis(300);
+
+    async fn yields_until(end: Instant) {
+        while Instant::now() < end {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_thread_is_busy_until_it_pauses_and_a_yield_is_no_pause() {
+        let busy = Arc::new(BusyTime::default());
+        let seen = busy.clone();
+        let runtime = InstanceRuntime::new(&busy).unwrap();
+        runtime.run(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            yields_until(Instant::now() + LONG).await;
+            assert!(seen.get() >= LONG, "{:?}", seen.get());
+            let began = Instant::now();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(seen.get() <= began.elapsed());
+        });
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_not_busy() {
+        let busy = Arc::new(BusyTime::default());
+        let seen = busy.clone();
+        let (told, waits) = std::sync::mpsc::channel();
+        let (wake, woken) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            InstanceRuntime::new(&busy).unwrap().run(async move {
+                told.send(()).unwrap();
+                let _ = woken.await;
+            });
+        });
+        waits.recv().unwrap();
+        // It cannot tell that it waits: the looks go on until it does.
+        while seen.get() > Duration::ZERO {
+            std::thread::yield_now();
+        }
+        drop(wake);
+        thread.join().unwrap();
     }
 }

@@ -9,9 +9,10 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::lifecycle::{InstanceSpec, KindWork, live};
-use super::runtime::{InstanceRuntime, spawn};
+use super::runtime::{BusyTime, InstanceRuntime, spawn};
 use crate::fail_point;
 use crate::runtime::{Failure, InstanceEvent, Link, Outbound, Runtime, Stdio};
 use crate::server::generation::{RunInFlight, Stats};
@@ -39,6 +40,7 @@ struct Single {
     incoming: IncomingGeneration,
     stats: Arc<Stats>,
     lives: Arc<AtomicBool>,
+    busy: Arc<BusyTime>,
     /// It is only prepared, and goes when that is taken back.
     on_trial: bool,
 }
@@ -46,6 +48,11 @@ struct Single {
 impl<W: SingleWork> SingleServer<W> {
     pub(crate) fn new(parts: &ServerParts) -> Self {
         Self { runtime: parts.runtime.clone(), generations: BTreeMap::new(), work: PhantomData }
+    }
+
+    /// Returns a generation whose instance lives.
+    fn alive(&self, id: GenerationId) -> Option<&Single> {
+        self.generations.get(&id).filter(|single| single.lives.load(Ordering::Acquire))
     }
 }
 
@@ -57,8 +64,8 @@ impl<W: SingleWork> Server for SingleServer<W> {
     ) -> Result<(), PrepareError> {
         self.roll_back();
         for incoming in incoming {
-            let (stats, lives) = (Arc::new(Stats::new(None, 1)), Arc::default());
-            self.generations.insert(incoming.id, Single { incoming, stats, lives, on_trial: true });
+            let (stats, lives, busy) = (Arc::new(Stats::new(None, 1)), Arc::default(), Arc::default());
+            self.generations.insert(incoming.id, Single { incoming, stats, lives, busy, on_trial: true });
         }
         Ok(())
     }
@@ -73,7 +80,7 @@ impl<W: SingleWork> Server for SingleServer<W> {
     }
 
     fn start(&mut self, id: GenerationId, parts: StartParts) {
-        let Some(Single { incoming, stats, lives, .. }) = self.generations.get(&id) else { return };
+        let Some(Single { incoming, stats, lives, busy, .. }) = self.generations.get(&id) else { return };
         let StartParts { link, make_stdio, .. } = parts;
         let (stdio, finish) = make_stdio();
         let spec = Arc::new(InstanceSpec {
@@ -85,9 +92,9 @@ impl<W: SingleWork> Server for SingleServer<W> {
         });
         stats.instance_started();
         lives.store(true, Ordering::Release);
-        let (alive, its) = (lives.clone(), spec.clone());
+        let (alive, its, busy) = (lives.clone(), spec.clone(), busy.clone());
         let work = move || {
-            let outcome = run::<W>(&spec, stdio);
+            let outcome = run::<W>(&spec, stdio, &busy);
             finish();
             outcome
         };
@@ -117,14 +124,17 @@ impl<W: SingleWork> Server for SingleServer<W> {
     }
 
     fn instances(&self, id: GenerationId) -> usize {
-        let lives = |single: &Single| single.lives.load(Ordering::Acquire);
-        self.generations.get(&id).map_or(0, |single| usize::from(lives(single)))
+        usize::from(self.alive(id).is_some())
+    }
+
+    fn busy(&self, id: GenerationId) -> Duration {
+        self.alive(id).map_or(Duration::ZERO, |single| single.busy.get())
     }
 }
 
-fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio) -> Outcome {
+fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio, busy: &Arc<BusyTime>) -> Outcome {
     let link = &spec.link;
-    let runtime = match InstanceRuntime::new() {
+    let runtime = match InstanceRuntime::new(busy) {
         Ok(runtime) => runtime,
         Err(error) => {
             let summary = format!("could not be started: {error}");

@@ -300,7 +300,12 @@ impl Pool {
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        self.waiting.load(SeqCst) > 0
+        self.waiting() > 0
+    }
+
+    /// Returns the number of requests that wait for an instance.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Returns whether hooks are called next to requests.
@@ -466,13 +471,24 @@ pub(crate) struct Claim {
     taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
     returned: Mutex<Option<Box<Request>>>,
     pool: Weak<Pool>,
+    /// It is a health check of the host's own, and no request of a client.
+    is_check: bool,
 }
 
 impl Claim {
     /// Returns the claim of a request that waits.
     pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        Self::of(pool, false)
+    }
+
+    /// Returns the claim of a health check.
+    pub(crate) fn check(pool: &Arc<Pool>) -> Arc<Self> {
+        Self::of(pool, true)
+    }
+
+    fn of(pool: &Arc<Pool>, is_check: bool) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
-        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool })
+        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool, is_check })
     }
 
     pub(crate) fn returned(&self) -> Option<Request> {
@@ -484,9 +500,13 @@ impl Claim {
         instance.enter();
         let _first = self.taker.set((instance.clone(), Instant::now()));
         let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
-        if !taken {
-            instance.leave_live();
-            instance.call_ended();
+        match taken {
+            true if self.is_check => instance.count_check(),
+            true => {}
+            false => {
+                instance.leave_live();
+                instance.call_ended();
+            }
         }
         taken
     }

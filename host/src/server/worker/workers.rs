@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -16,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::fail_point;
 use crate::runtime::Outbound;
-use crate::server::instance::{InstanceEnd, InstanceHandle, InstanceRuntime, spawn};
+use crate::server::instance::{BusyTime, InstanceEnd, InstanceHandle, InstanceRuntime, spawn};
 use crate::teardown::GenerationId;
 
 /// A task for a worker: an instance, or a connection. It gets the client of the thread for outgoing requests.
@@ -54,6 +55,7 @@ struct State {
 struct Worker {
     tasks: UnboundedSender<WorkerTask>,
     connections: Arc<AtomicUsize>,
+    busy: Arc<BusyTime>,
 }
 
 #[derive(Debug)]
@@ -152,7 +154,8 @@ impl Workers {
         if let Some(worker) = state.workers.get(&slot) {
             return Ok(worker.clone());
         }
-        let runtime = InstanceRuntime::new()?;
+        let busy = Arc::default();
+        let runtime = InstanceRuntime::new(&busy)?;
         let (tasks, received) = unbounded_channel();
         let workers = Arc::downgrade(self);
         let work = move || {
@@ -165,7 +168,7 @@ impl Workers {
                 workers.thread_gone(slot, leaked);
             }
         })?;
-        let worker = Worker { tasks, connections: Arc::default() };
+        let worker = Worker { tasks, connections: Arc::default(), busy };
         state.spawned += 1;
         state.workers.insert(slot, worker.clone());
         Ok(worker)
@@ -210,6 +213,11 @@ impl Workers {
         let load = |at: &usize| state.workers.get(at).map_or(0, |worker| worker.connections.load(SeqCst));
         homes.sort_by_cached_key(load);
         homes
+    }
+
+    /// Returns the longest time for which one of its threads has not paused.
+    pub(crate) fn busy(&self) -> Duration {
+        self.lock().workers.values().map(|worker| worker.busy.get()).max().unwrap_or_default()
     }
 
     pub(crate) fn connections(&self) -> usize {
