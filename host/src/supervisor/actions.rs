@@ -105,7 +105,6 @@ impl EventLoop {
     }
 
     fn forget(&mut self, id: GenerationId) {
-        self.never_ready(id, "it was replaced, or taken back, before it was ready");
         self.now_ended(id, "it was replaced");
         if let Some(servers) = self.servers.as_mut() {
             servers.forget(id);

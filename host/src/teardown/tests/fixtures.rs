@@ -25,7 +25,8 @@ pub(super) fn component() -> GenerationPolicy {
     let (on_exit, on_failure, on_lost) = (OnEnd::StopApp, OnEnd::StopApp, OnEnd::Ignore);
     let (grace, start_timeout, after) = (Some(s(GRACE)), s(START_TIMEOUT), Vec::new());
     let restart = RestartPlan { within: s(60), ..RestartPlan::default() };
-    GenerationPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled: false }
+    let (trial, pooled) = (Duration::ZERO, false);
+    GenerationPolicy { grace, start_timeout, trial, on_exit, on_failure, on_lost, restart, after, pooled }
 }
 
 /// A generation that comes after others.
