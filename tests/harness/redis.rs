@@ -14,7 +14,7 @@ pub struct Redis {
     child: Child,
     pub port: u16,
     client: BufReader<TcpStream>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer of the server.
@@ -53,19 +53,7 @@ impl Redis {
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut command = Command::new("redis-server");
-            command.args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--port",
-                &port.to_string(),
-            ]);
-            command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = match command.spawn() {
+            let mut child = match spawn(&dir, port) {
                 Ok(child) => child,
                 Err(error) => {
                     assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server: {error}");
@@ -74,12 +62,26 @@ impl Redis {
                 }
             };
             if let Some(stream) = connect(&mut child, port) {
-                return Some(Redis { child, port, client: BufReader::new(stream), _dir: dir });
+                return Some(Redis { child, port, client: BufReader::new(stream), dir });
             }
             let _ = child.kill();
             let _ = child.wait();
         }
         panic!("redis-server did not come up");
+    }
+
+    /// Ends the server, which forgets everything. Nobody listens on its port until it is back.
+    pub fn away(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts the server again, on the same port.
+    #[track_caller]
+    pub fn back(&mut self) {
+        self.child = spawn(&self.dir, self.port).unwrap();
+        let stream = connect(&mut self.child, self.port).expect("redis-server did not come back");
+        self.client = BufReader::new(stream);
     }
 
     #[track_caller]
@@ -115,9 +117,14 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.away();
     }
+}
+
+fn spawn(dir: &TempDir, port: u16) -> std::io::Result<Child> {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
+    command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 fn connect(child: &mut Child, port: u16) -> Option<TcpStream> {

@@ -99,7 +99,8 @@ impl EventLoop {
             counters.metrics.restarts += 1;
             let (component, restart) = (&record.plan.name, counters.metrics.restarts);
             let because = record.any_failure().map_or("it has ended", |failure| &failure.summary);
-            warn!(component, restart, pause_ms = millis(pause), because, "component restarts");
+            let failing_ms = self.machine.failing_for(id, self.now).map(millis);
+            warn!(component, restart, pause_ms = millis(pause), failing_ms, because, "component restarts");
         }
         self.with_link(id, |link| link.restarts.restart_after(pause));
     }

@@ -22,7 +22,7 @@ use super::signals::{SignalSource, SuspensionWatch};
 use super::waiting_operators::WaitingOperators;
 use crate::admin::Admin;
 use crate::output::Progress;
-use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan, ReadyWhen};
+use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan, ReadyWhen, RestartPlan};
 use crate::runtime::{Loaded, Loading, Runtime};
 use crate::server::Servers;
 use crate::teardown::{
@@ -105,7 +105,10 @@ pub(super) fn generation_policy(
         on_exit: plan.on_exit,
         on_failure,
         on_lost: on_failure,
-        restart: plan.restart,
+        restart: RestartPlan {
+            max: resolved.map_or(plan.restart.max, |resolved| resolved.max_restarts),
+            ..plan.restart
+        },
         after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),
         pooled,
     }

@@ -60,6 +60,7 @@ impl EventLoop {
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
+            failing_ms: self.machine.failing_for(id, now).map(millis),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,

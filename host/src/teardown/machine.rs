@@ -178,6 +178,13 @@ impl Machine {
         self.generations.get(id).map_or(0, |generation| generation.budget.count)
     }
 
+    /// Returns for how long a generation that is started again and again has been failing.
+    pub(crate) fn failing_for(&self, id: GenerationId, now: Duration) -> Option<Duration> {
+        let generation = self.generations.get(id).filter(|generation| generation.phase() != Phase::Ended)?;
+        let [_, longest] = generation.policy.restart.backoff;
+        generation.budget.failing_for(now, longest)
+    }
+
     /// Returns when a generation that was asked is cut off.
     pub(crate) fn deadline(&self, id: GenerationId) -> Option<Duration> {
         let asked = self.generations.get(id).filter(|generation| generation.phase() == Phase::Asked)?;

@@ -34,6 +34,7 @@ fn goes_on_from(old: &str, new: &str) -> [bool; 2] {
         is_async: true,
         hook: HookTiming::AfterDrain,
         on_failure,
+        max_restarts: None,
         ready: ReadyWhen::Started,
         max_instances: 1,
         concurrency: 1,

@@ -270,6 +270,11 @@ impl Machine {
     /// Starts a generation that has ended again after a pause, if its budget allows that.
     fn start_again(&mut self, now: Duration, id: GenerationId, last: Outcome) {
         if let Some(pause) = self.spend(now, id) {
+            let failed = !matches!(last, Outcome::Finished | Outcome::Stopped | Outcome::HookFailed);
+            self.generations
+                .get_mut(id)
+                .into_iter()
+                .for_each(|generation| generation.budget.ended(now, failed));
             self.generations.set(id, State::Backoff { until: now.saturating_add(pause), last });
             return self.actions.push(Action::Restart { id, pause });
         }

@@ -218,7 +218,8 @@ impl Checker {
         let now = self.now;
         let generation = self.model.get_mut(id);
         assert!(generation.counts() && !generation.trial && self.level == Level::Running);
-        assert!(generation.recent(now) >= generation.policy.restart.max as usize, "R11: its budget is spent");
+        let max = generation.policy.restart.max.expect("R11: without a number there is no end");
+        assert!(generation.recent(now) >= max as usize, "R11: its budget is spent");
         generation.gave_up = true;
         generation.ended = generation.ended.map(|_| Outcome::GaveUp);
         assert_eq!(self.machine.cause(), Some(Cause::Failure(id)), "R11");

@@ -65,7 +65,14 @@ impl Checker {
             assert!(count == generation.counted || count == generation.counted + 1, "{id:?}: one at a time");
             if count > generation.counted {
                 (generation.counted, _) = (count, generation.spent.push(self.now));
-                assert!(generation.recent(self.now) <= generation.policy.restart.max as usize, "R11: {id:?}");
+                assert!(
+                    generation
+                        .policy
+                        .restart
+                        .max
+                        .is_none_or(|max| generation.recent(self.now) <= max as usize),
+                    "R11: {id:?}"
+                );
             }
         }
     }

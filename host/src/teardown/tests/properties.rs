@@ -22,9 +22,13 @@ fn on_end() -> impl Strategy<Value = OnEnd> {
 }
 
 fn restart() -> impl Strategy<Value = RestartPlan> {
-    (0..5_u32, 1..60_000_u64, 0..3_000_u64, 0..20_000_u64).prop_map(|(max, within, first, longest)| {
-        RestartPlan { max, within: ms(within), backoff: [ms(first), ms(longest)] }
-    })
+    (prop::option::weighted(0.9, 0..5_u32), 1..60_000_u64, 0..3_000_u64, 0..20_000_u64).prop_map(
+        |(max, within, first, longest)| RestartPlan {
+            max,
+            within: ms(within),
+            backoff: [ms(first), ms(longest)],
+        },
+    )
 }
 
 fn generation_policy() -> impl Strategy<Value = GenerationPolicy> {
