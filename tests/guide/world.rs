@@ -131,6 +131,8 @@ impl World {
         let manifest = self.path("curfew.toml");
         let output = Host::manifest("").call(&["check", manifest.to_str().unwrap()]);
         assert_eq!(output.code(), 0, "{fence}: {}", output.said());
+        let warned = output.stdout_text().lines().any(|line| line.contains("warning ") && line.contains("grace"));
+        assert!(!warned, "{fence}: a grace that cannot be had: {}", output.said());
     }
 
     /// Runs the commands one after the other. The app that they need is there, and stops well at the end.
