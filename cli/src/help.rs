@@ -54,6 +54,7 @@ component is invalid.";
 pub(crate) const STATUS: &str = "\
 Examples:
   curfew status                          the app of ./curfew.toml
+  curfew status shop.toml                the app of this manifest
   curfew status --watch --control /run/shop.sock
   curfew status --json | jq .components
 
@@ -63,8 +64,10 @@ Exit codes: 0 printed; 1 the app does not answer; 2 usage; 69 no app listens on 
 
 pub(crate) const STOP: &str = "\
 Examples:
-  curfew stop                            as TERM does, with the app's drain-delay
+  curfew stop                            as TERM does, with the app's drain-delay; returns when the app has ended
+  curfew stop --no-wait                  the same; returns when the stop has begun
   curfew stop --now                      without drain-delay; also ends one that is under way
+  curfew stop shop.toml                  the app of this manifest
   curfew stop web                        only this component; returns when it has ended
   curfew stop web --now                  only this component, which is cut off at once
 
