@@ -204,8 +204,9 @@ fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
          `on-exit` and `on-failure` set to `ignore` here; by default such an end is the cause of the stop.\n\n\
          HUP: the guest's part of the manifest has changed, so a fresh generation of the same guest replaces it. With\n\
          `overlap` the fresh generation starts next to the old one, else after the old one has ended or its grace is\n\
-         over. The cell shows the outcome of the old generation. In every cell the reload took place, the sibling was\n\
-         not affected, and a TERM afterwards ended the app as the column TERM shows.\n\n\
+         over. The cell shows the outcome of the old generation, and how the reload ended: `put back` means that the fresh\n\
+         generation failed, and the old one was started again. In every cell the sibling was not affected, and a TERM\n\
+         afterwards ended the app as the column TERM shows.\n\n\
          | the guest … | kind | TERM | INT INT | QUIT | a peer's failure | HUP |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );

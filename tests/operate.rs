@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use artifacts::{ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, HTTP_LAB, SERVER};
+use artifacts::{
+    ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, HTTP_LAB, SERVER, SERVICE_LAB,
+};
 use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 use serde_json::Value;
 
@@ -211,7 +213,10 @@ fn stop_stops_the_app() {
     let shop = start("", &demo());
     let admin = shop.admin.clone();
     let control = shop.control.clone();
-    curfew(&control, &["stop"]).expect_code(0);
+    let output = curfew(&control, &["stop"]);
+    output.expect_code(0);
+    assert_eq!(output.stdout_text(), "test is stopping\nthe app has ended\n");
+    assert!(shop.app.has_ended(), "it returned before the end");
     let output = shop.app.wait();
     output.expect_code(0).expect_outcome("web", "stopped").expect_outcome("clock", "stopped");
     assert_eq!(output.report["cause"]["kind"], "request", "{}", output.report);
@@ -227,7 +232,7 @@ fn stop_now_ends_the_delay() {
     for under_way in [false, true] {
         let shop = start("drain-delay = \"1h\"", &demo());
         if under_way {
-            curfew(&shop.control, &["stop"]).expect_code(0);
+            curfew(&shop.control, &["stop", "--no-wait"]).expect_code(0);
             until("the delay has begun", || (shop.status()["level"] == "delay").then_some(()));
         }
         let asked = Instant::now();
@@ -235,6 +240,19 @@ fn stop_now_ends_the_delay() {
         let output = shop.app.wait();
         output.expect_code(0);
         assert_within(output.ended - asked, Duration::from_secs(1), "the stop");
+    }
+}
+
+/// Issue 12: what follows `curfew stop` in a script finds the ports free; `--no-wait` is for those who do not care.
+#[test]
+fn stop_returns_when_the_app_has_ended() {
+    let slow = component("slow", SERVICE_LAB, &keys(&["stop=1500"]));
+    for (args, waits) in [(&["stop"][..], true), (&["stop", "--no-wait"], false)] {
+        let shop = start("", &slow);
+        let asked = Instant::now();
+        curfew(&shop.control, args).expect_code(0);
+        assert_eq!((shop.app.has_ended(), asked.elapsed() >= Duration::from_millis(1500)), (waits, waits));
+        shop.app.wait().expect_code(0);
     }
 }
 
@@ -359,8 +377,21 @@ fn the_manifest_names_the_socket() {
     std::fs::write(&manifest, text + "\n[nonsense]\n").unwrap();
     let named = ["status", "--manifest", manifest.to_str().unwrap()];
     Host::manifest("").call(&named).expect_code(0);
+    let path = manifest.to_str().unwrap();
+    for (args, code) in [
+        (&["status", path][..], 0),
+        (&["restart", "clock", path], 0),
+        (&["stop", "nobody", path], 1),
+        (&["stop", path, "--control", "other.sock"], 2),
+        // It is invalid since the start.
+        (&["reload", path], 1),
+    ] {
+        Host::manifest("").call(args).expect_code(code);
+    }
     let without = Host::manifest("[app]\nname = \"a\"\n").call(&["status"]);
     without.expect_code(2);
     assert!(without.said().contains("--control PATH"), "{}", without.said());
-    shop.app.stop().expect_code(0);
+    Host::manifest("").call(&["stop", path]).expect_code(0);
+    assert!(shop.app.has_ended());
+    shop.app.wait().expect_code(0);
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use artifacts::SUBSCRIBER;
+use artifacts::{SERVER, SUBSCRIBER};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 
 use crate::harness::{CONTROL, Host, Redis, app, component, keys, until};
@@ -156,6 +156,30 @@ fn reloads_and_restarts_lose_no_message() {
     until("every message is processed", || (processed(&mut redis, stream) == all).then_some(()));
     app.stop().expect_code(0).expect_hook("sub", "ok");
     assert!(pending(&mut redis, stream).is_empty(), "nothing is pending after a clean stop");
+}
+
+/// Issue 12, recipes.md: the broker is away for longer than any budget lasts, and the consumer comes back with it.
+#[test]
+fn a_consumer_outlasts_the_absence_of_its_broker() {
+    let Some(mut redis) = Redis::start() else { return };
+    let keys = "on-failure = \"restart\"\nrestart = { backoff = [\"50ms\", \"400ms\"] }";
+    let manifest = manifest(redis.port, "orders", CONTROL, keys) + &component("sibling", SERVER, "");
+    let app = Host::manifest(&manifest).start_ready();
+    app.wait_for_line("subscribed to");
+    assert!(app.status()["components"][0]["failing_ms"].is_null(), "{}", app.status());
+    redis.away();
+    let restarts = app.wait_for_logs("component restarts", "sub", 12);
+    assert!(restarts[11].number("failing_ms") > 2000.0, "{}", restarts[11].fields);
+    assert!(app.component("sub").number("failing_ms") > 2000, "{}", app.status());
+    assert_eq!(app.status()["ready"], false);
+    redis.back();
+    let all = add(&mut redis, "orders", 5);
+    until("every message is processed", || (processed(&mut redis, "orders") == all).then_some(()));
+    until("a run as long as the longest pause", || {
+        (app.status()["components"][0]["failing_ms"].is_null() && app.status()["ready"] == true).then_some(())
+    });
+    assert_eq!(app.component("sibling").number("restarts"), 0);
+    app.stop().expect_code(0).expect_outcome("sub", "stopped").expect_outcome("sibling", "stopped");
 }
 
 /// A subscriber that waits for a message that never comes leaves at once.

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::drill::Scenario;
+use crate::error::CliError;
 use crate::help;
 use crate::new::{Language, ProjectKind, ProjectName};
 use curfew_host::output::LogFormat;
@@ -116,12 +117,15 @@ pub(crate) struct NewArgs {
 }
 
 /// The running app that a command is for.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ControlArgs {
+    /// The manifest of the app, which names its control socket [default: curfew.toml]
+    #[arg(value_name = "MANIFEST", conflicts_with_all = ["control", "manifest"])]
+    pub(crate) path: Option<PathBuf>,
     /// The control socket of the app [default: `control` of the manifest]
     #[arg(long, value_name = "PATH", conflicts_with = "manifest")]
     pub(crate) control: Option<PathBuf>,
-    /// The manifest that names the control socket [default: curfew.toml]
+    /// The same as MANIFEST
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 }
@@ -140,14 +144,44 @@ pub(crate) struct StatusArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StopArgs {
-    /// Stop only this component [default: the app]
-    #[arg(value_name = "COMPONENT", value_parser = component_name)]
-    pub(crate) component: Option<String>,
+    /// Stop only this component [default: the app]. A word with a `.` or a `/` is the MANIFEST
+    #[arg(value_name = "COMPONENT", value_parser = stop_target)]
+    pub(crate) target: Option<StopTarget>,
     /// Stop the app without its drain-delay, or a component without its grace
     #[arg(long)]
     pub(crate) now: bool,
+    /// Return when the stop of the app has begun, not when the app has ended
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) app: ControlArgs,
+}
+
+/// The first argument of `stop`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StopTarget {
+    Component(String),
+    Manifest(PathBuf),
+}
+
+impl StopArgs {
+    /// Returns the component to stop, or `None` for the app, and the app that is meant.
+    pub(crate) fn target(&self) -> Result<(Option<&str>, ControlArgs), CliError> {
+        let ControlArgs { path, control, manifest } = &self.app;
+        match &self.target {
+            Some(StopTarget::Component(_)) if self.no_wait => Err(CliError::Usage(
+                "--no-wait is for the app: the stop of a component returns when that has ended",
+            )),
+            Some(StopTarget::Component(name)) => Ok((Some(name), self.app.clone())),
+            Some(StopTarget::Manifest(_)) if path.is_some() || control.is_some() || manifest.is_some() => {
+                Err(CliError::Usage("give one manifest, or one control socket"))
+            }
+            Some(StopTarget::Manifest(path)) => {
+                Ok((None, ControlArgs { path: Some(path.clone()), ..ControlArgs::default() }))
+            }
+            None => Ok((None, self.app.clone())),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -338,6 +372,14 @@ fn component_name(text: &str) -> Result<String, String> {
     name.ok_or_else(|| "this cannot be the name of a component".to_owned())
 }
 
+fn stop_target(text: &str) -> Result<StopTarget, String> {
+    match component_name(text) {
+        Ok(name) => Ok(StopTarget::Component(name)),
+        Err(_) if text.contains(['.', '/']) => Ok(StopTarget::Manifest(PathBuf::from(text))),
+        Err(error) => Err(error),
+    }
+}
+
 fn scenario(text: &str) -> Result<Scenario, String> {
     let known = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
     known.ok_or_else(|| format!("accepted are {}", Scenario::ALL.map(Scenario::name).join(", ")))
@@ -417,6 +459,34 @@ mod tests {
         assert_eq!(read("NOBODY_HAS_THIS"), Ok(("NOBODY_HAS_THIS".to_owned(), None)));
         for bad in ["", "=a", "="] {
             assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    fn stop(args: &[&str]) -> Result<(Option<String>, Option<PathBuf>), String> {
+        let parsed = Cli::try_parse_from(["curfew", "stop"].iter().chain(args));
+        let Command::Stop(args) = parsed.map_err(|error| error.to_string())?.command else { panic!() };
+        let (component, app) = args.target().map_err(|error| error.to_string())?;
+        Ok((component.map(str::to_owned), app.path.or(app.manifest)))
+    }
+
+    #[test]
+    fn the_manifest_can_stand_where_run_has_it() {
+        let component = |name: &str| Some(name.to_owned());
+        let manifest = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(stop(&[]), Ok((None, None)));
+        assert_eq!(stop(&["web"]), Ok((component("web"), None)));
+        assert_eq!(stop(&["shop.toml"]), Ok((None, manifest("shop.toml"))));
+        assert_eq!(stop(&["./shop", "--now"]), Ok((None, manifest("./shop"))));
+        assert_eq!(stop(&["web", "shop.toml"]), Ok((component("web"), manifest("shop.toml"))));
+        assert_eq!(stop(&["web", "--manifest", "shop"]), Ok((component("web"), manifest("shop"))));
+        for bad in [
+            &["shop.toml", "other.toml"][..],
+            &["shop.toml", "--control", "a.sock"],
+            &["web", "shop.toml", "--manifest", "other.toml"],
+            &["web", "--no-wait"],
+            &["Web!"],
+        ] {
+            assert!(stop(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -53,6 +53,7 @@ component is invalid.";
 pub(crate) const STATUS: &str = "\
 Examples:
   curfew status                          the app of ./curfew.toml
+  curfew status shop.toml                the app of this manifest
   curfew status --watch --control /run/shop.sock
   curfew status --json | jq .components
 
@@ -62,22 +63,27 @@ Exit codes: 0 printed; 1 the app does not answer; 2 usage; 69 no app listens on 
 
 pub(crate) const STOP: &str = "\
 Examples:
-  curfew stop                            as TERM does, with the app's drain-delay
+  curfew stop                            as TERM does, with the app's drain-delay; returns when the app has ended
+  curfew stop --no-wait                  the same; returns when the stop has begun
   curfew stop --now                      without drain-delay; also ends one that is under way
+  curfew stop shop.toml                  the app of this manifest
   curfew stop web                        only this component; returns when it has ended
   curfew stop web --now                  only this component, which is cut off at once
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 no app listens on the control socket.";
 
 pub(crate) const RELOAD: &str = "\
-Returns 0 when the new version of the app has taken over, or 1 when the reload has failed and changed nothing. The signal
-HUP does the same without waiting.
+Returns 0 when the new version of the app has taken over, and prints what has changed. A new generation takes over when its
+first instance is up; a service when it has said that it is ready, or else has run for one second. Returns 1 when one of them
+has failed: then everything goes on as before, and a service that had ended for its successor is started again. The signal HUP
+does the same without waiting.
 
 Exit codes: 0 done; 1 refused or failed; 2 usage; 69 no app listens on the control socket.";
 
 pub(crate) const RESTART: &str = "\
 The fresh generation starts first and takes over without a gap; then the old one stops. The old generation of a service
-ends first, unless the manifest says `overlap = true`.
+ends first, unless the manifest says `overlap = true`. If the fresh generation fails before it is ready, the old one goes
+on; that of a service is started again.
 
 Example:
   curfew restart web

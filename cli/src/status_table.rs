@@ -91,7 +91,10 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len(
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
-    let failure = component.last_failure.as_ref().map(|failure| format!("last failure: {failure}"));
+    let failure = component.last_failure.as_ref().map(|failure| match component.failing_ms {
+        Some(since) => format!("failing for {}: {failure}", elapsed(since)),
+        None => format!("last failure: {failure}"),
+    });
     let line = component.line.clone().filter(|line| !line.is_empty());
     [
         name,
@@ -188,11 +191,13 @@ mod tests {
         status.components[0].last_failure = Some("trapped".into());
         status.components[0].busy_ms = Some(72_500);
         (status.components[1].in_flight, status.components[1].waiting) = (12, 4);
+        status.components[1].failing_ms = Some(125_000);
+        status.components[1].last_failure = Some("no broker".into());
         let expected = "\
 shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
   component    kind  state                     instances    in flight  restarts  uptime   memory  says
   web          http  running, busy for 1m 12s          2            0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
-  a-long-name  http  running                           2  12 (4 wait)         0  3m 12s  1.5 MiB
+  a-long-name  http  running                           2  12 (4 wait)         0  3m 12s  1.5 MiB  failing for 2m 5s: no broker
 ";
         assert_eq!(status_text(&status), expected);
     }

@@ -131,6 +131,9 @@ impl World {
         let manifest = self.path("curfew.toml");
         let output = Host::manifest("").call(&["check", manifest.to_str().unwrap()]);
         assert_eq!(output.code(), 0, "{fence}: {}", output.said());
+        let warned =
+            output.stdout_text().lines().any(|line| line.contains("warning ") && line.contains("grace"));
+        assert!(!warned, "{fence}: a grace that cannot be had: {}", output.said());
     }
 
     /// Runs the commands one after the other. The app that they need is there, and stops well at the end.
@@ -209,7 +212,7 @@ fn words(args: &str, folder: &Path) -> Vec<String> {
 
 /// The app that a command asks, from the manifest that it names.
 fn start_app(line: &str, folder: &Path) -> App {
-    let named = line.split("--manifest ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let named = line.split_whitespace().find(|word| word.ends_with(".toml"));
     let manifest = folder.join(named.unwrap_or("curfew.toml"));
     run(&[manifest.to_str().unwrap().to_string()])
 }

@@ -14,7 +14,7 @@ pub struct Redis {
     child: Child,
     pub port: u16,
     client: BufReader<TcpStream>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer of the server.
@@ -50,11 +50,7 @@ impl Redis {
     /// redis-server; in CI that is a failure, since the promise would go untested.
     pub fn start() -> Option<Redis> {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let mut command = Command::new("redis-server");
-        let flags = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
-        command.args(flags).arg(port.to_string()).current_dir(dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = match command.spawn() {
+        let mut child = match spawn(&dir, port) {
             Ok(child) => child,
             Err(error) => {
                 assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server: {error}");
@@ -63,7 +59,21 @@ impl Redis {
             }
         };
         let stream = connect(&mut child, port).expect("redis-server comes up");
-        Some(Redis { child, port, client: BufReader::new(stream), _dir: dir })
+        Some(Redis { child, port, client: BufReader::new(stream), dir })
+    }
+
+    /// Ends the server, which forgets everything. Nobody listens on its port until it is back.
+    pub fn away(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts the server again, on the same port.
+    #[track_caller]
+    pub fn back(&mut self) {
+        self.child = spawn(&self.dir, self.port).unwrap();
+        let stream = connect(&mut self.child, self.port).expect("redis-server did not come back");
+        self.client = BufReader::new(stream);
     }
 
     #[track_caller]
@@ -99,9 +109,14 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.away();
     }
+}
+
+fn spawn(dir: &TempDir, port: u16) -> std::io::Result<Child> {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
+    command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 fn connect(child: &mut Child, port: u16) -> Option<TcpStream> {

@@ -9,4 +9,5 @@ mod other_address;
 mod rollback;
 mod same_address;
 mod shop;
+mod trial;
 mod unchanged;

@@ -110,7 +110,7 @@ fn a_manifest_that_cannot_be_read_changes_nothing() {
     std::fs::remove_file(&manifest).unwrap();
     trial.app.signal(nix::sys::signal::Signal::SIGHUP);
     let told = trial.app.wait_for_reload(1).text("error");
-    assert!(told.contains("curfew.toml"), "{told}");
+    assert!(told.contains("the manifest is gone") && told.contains("curfew.toml"), "{told}");
     trial.failed += 1;
     trial.expect_unchanged("no manifest", &told);
     std::fs::create_dir(&manifest).unwrap();

@@ -16,7 +16,7 @@ fn a_change_to_one_component_leaves_the_others_alone() {
     for version in 2..6 {
         let before = seen(&mut b).id;
         let record = app.reload(&manifest(version));
-        assert_eq!(record.text("what"), "1 changed, 0 added, 0 removed");
+        assert_eq!(record.text("what"), "b changed");
         assert_ne!(seen(&mut b).id, before, "b has not changed");
         app.wait_for_generation("b", u64::from(version));
         witness.expect_untouched(&app, &format!("version {version}"));
@@ -33,12 +33,12 @@ fn others_come_and_go_without_notice() {
     let more = lab("b", other, 1, "after = [\"web\"]");
     for round in 0..3 {
         let record = app.reload(&(shop.manifest(1) + &more));
-        assert_eq!(record.text("what"), "0 changed, 1 added, 0 removed");
+        assert_eq!(record.text("what"), "b added");
         Wire::connect(&Address::Tcp(other)).get("/").expect(200);
         let extended = app.listeners();
         assert!(extended.contains_key(&other), "{extended:?}");
         let record = app.reload(&shop.manifest(1));
-        assert_eq!(record.text("what"), "0 changed, 0 added, 1 removed");
+        assert_eq!(record.text("what"), "b removed");
         crate::harness::until("the end of b", || app.generations("b").is_empty().then_some(()));
         assert!(Wire::try_connect(&Address::Tcp(other)).is_err(), "the address of b is still open");
         witness.expect_untouched(&app, &format!("round {round}"));
@@ -74,20 +74,30 @@ fn a_neighbour_on_the_same_address_is_not_touched() {
     app.stop().expect_code(0);
 }
 
-/// Comments, the order of the tables, and what only the supervisor reads.
+/// Comments, the order of the tables, and what only the supervisor reads; which settings hold from then on is told.
 #[test]
 fn a_manifest_that_says_the_same_changes_nothing() {
     let shop = Shop::new();
     let app = Host::manifest(&shop.manifest(1)).start_ready();
     let mut witness = Witness::of(&app, &shop);
+    let unchanged = "no component has changed";
     let same = [
-        format!("# a comment\n{}", shop.manifest(1)),
-        shop.manifest_with(1, "drain-delay = \"1ms\"\nfail-grace = \"1s\"", "on-exit = \"ignore\""),
-        shop.manifest_with(1, "", "restart = { max = 1, within = \"5m\" }\nafter = [\"desk\"]"),
+        (format!("# a comment\n{}", shop.manifest(1)), String::new()),
+        (
+            shop.manifest_with(1, "drain-delay = \"1ms\"\nfail-grace = \"1s\"", "on-exit = \"ignore\""),
+            "; settings of web: on-exit; settings of the app: fail-grace from 5s to 1s, drain-delay from 0s to 1ms".into(),
+        ),
+        (
+            shop.manifest_with(1, "", "restart = { max = 1, within = \"5m\" }\nafter = [\"desk\"]"),
+            "; settings of web: after, on-exit, restart; settings of the app: fail-grace from 1s to 5s, drain-delay from \
+             1ms to 0s"
+                .into(),
+        ),
     ];
-    for manifest in same {
+    for (manifest, settings) in same {
         let record = app.reload(&manifest);
-        assert_eq!(record.text("what"), "no component has changed", "{manifest}");
+        assert_eq!(record.text("what"), format!("{unchanged}{settings}"), "{manifest}");
+        assert_eq!(app.status()["last_reload"]["text"], record.text("what"));
         witness.expect_untouched(&app, "a manifest that says the same");
     }
     let output = app.stop();
@@ -109,7 +119,7 @@ fn a_file_that_is_replaced_is_a_change() {
     assert_eq!(app.reload(&manifest).text("what"), "no component has changed");
     assert_eq!(seen(&mut wire).id, first);
     app.replace("web.wasm", &hello);
-    assert_eq!(app.reload(&manifest).text("what"), "1 changed, 0 added, 0 removed");
+    assert_eq!(app.reload(&manifest).text("what"), "web changed");
     let text = wire.get("/state").text();
     assert!(!text.contains(&first), "{text}");
     app.stop().expect_code(0);

@@ -130,11 +130,12 @@ impl ComponentDescription<'_> {
         let (on_exit, on_failure) = self.restarts();
         let restart = || {
             let [first_pause, longest_pause] = plan.restart.backoff.map(millis);
+            let max = plan.resolve(&loaded.defaults).max_restarts;
             json!({
                 "on_exit": on_exit,
                 "on_failure": on_failure,
-                "max": plan.restart.max,
-                "within_ms": millis(plan.restart.within),
+                "max": max,
+                "within_ms": max.map(|_| millis(plan.restart.within)),
                 "first_pause_ms": first_pause,
                 "longest_pause_ms": longest_pause,
             })
@@ -206,7 +207,11 @@ impl ComponentDescription<'_> {
         let restart = &self.plan.restart;
         let within = format_duration(restart.within);
         let [first, longest] = restart.backoff.map(format_duration);
-        Some(format!("{when}, at most {} times within {within}, after {first} to {longest}", restart.max))
+        let limit = match self.plan.resolve(&self.loaded.defaults).max_restarts {
+            Some(max) => format!("at most {max} times within {within}"),
+            None => "without a limit".to_owned(),
+        };
+        Some(format!("{when}, {limit}, after {first} to {longest}"))
     }
 
     fn health_text(&self) -> Option<String> {

@@ -34,18 +34,26 @@ pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, Cli
 
 pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliError> {
     let now = u8::from(args.now);
-    let target = match &args.component {
-        Some(name) => format!("/stop?component={name}&now={now}"),
-        None => format!("/stop?now={now}"),
-    };
-    match order(output, &args.app, &target) {
-        // The app had nothing left to stop, and ended before it could answer.
-        Err(CliError::Control(ControlClientError::Disconnected)) if args.component.is_none() => {
-            print(output, Channel::Stdout, "the app has ended\n");
-            Ok(ExitCode::CLEAN)
-        }
-        result => result,
+    let (component, app) = args.target()?;
+    if let Some(name) = component {
+        return order(output, &app, &format!("/stop?component={name}&now={now}"));
     }
+    block_on(&app, async |client| {
+        let process = client.process().await;
+        let is_stopping = match client.post(&format!("/stop?now={now}")).await {
+            // The app had nothing left to stop, and ended before it could answer.
+            Err(ControlClientError::Disconnected) => None,
+            answer => Some(answer?),
+        };
+        if let Some(told) = &is_stopping {
+            print(output, Channel::Stdout, &format!("{}\n", told.trim_end()));
+        }
+        if !args.no_wait || is_stopping.is_none() {
+            client.ended(process).await;
+            print(output, Channel::Stdout, "the app has ended\n");
+        }
+        Ok(ExitCode::CLEAN)
+    })
 }
 
 pub(crate) fn order(output: &Output, app: &ControlArgs, target: &str) -> Result<ExitCode, CliError> {
@@ -112,7 +120,8 @@ fn control_path(app: &ControlArgs) -> Result<PathBuf, ControlClientError> {
     if let Some(path) = &app.control {
         return Ok(path.clone());
     }
-    let manifest = app.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let named = app.path.as_deref().or(app.manifest.as_deref());
+    let manifest = named.unwrap_or(Path::new(DEFAULT_MANIFEST));
     let name = sanitize::one_line(&manifest.display().to_string());
     let unknown = |reason: String| ControlClientError::NoSocketNamed(format!("{name} {reason}"));
     let text = std::fs::read_to_string(manifest)
@@ -145,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let manifest = folder.path().join("shop.toml");
         std::fs::write(&manifest, text).unwrap();
-        let path = control_path(&ControlArgs { control: None, manifest: Some(manifest) });
+        let path = control_path(&ControlArgs { path: Some(manifest), ..ControlArgs::default() });
         path.map(|path| path.strip_prefix(folder.path()).unwrap_or(&path).to_owned())
             .map_err(|error| error.to_string())
     }
@@ -165,7 +174,7 @@ mod tests {
             let error = found(text).unwrap_err();
             assert!(error.contains(told) && error.contains("--control PATH"), "{error}");
         }
-        let missing = ControlArgs { control: None, manifest: Some("none.toml".into()) };
+        let missing = ControlArgs { manifest: Some("none.toml".into()), ..ControlArgs::default() };
         assert_eq!(CliError::from(control_path(&missing).unwrap_err()).exit_code(), ExitCode::USAGE);
     }
 

@@ -1,6 +1,7 @@
 //! The client's end of the control socket: one request, one answer.
 //!
-//! Invariant: an answer is at most [`MOST_BYTES`] long and harmless to a terminal. Only an order has no time limit.
+//! Invariant: an answer is at most [`MOST_BYTES`] long and harmless to a terminal. Only an order and the wait for the end of the app
+//! have no time limit.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,14 +11,22 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::io::{copy, sink};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::text::sanitize;
 
 /// Longest wait for the answer to a question. The app answers within five seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_BYTES: usize = 64 << 20;
+/// Longest wait for the end of a process that does not listen any more: it writes its last lines.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+/// Interval at which a wait looks at the process.
+const EXIT_POLL: Duration = Duration::from_millis(10);
 
 /// Errors of a request to a running app.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +98,33 @@ impl ControlClient {
     pub async fn post(&self, target: &str) -> Result<String, ControlClientError> {
         let document = self.exchange(Method::POST, target).await?;
         Ok(sanitize::lines(&field(&document, "done").unwrap_or(document)))
+    }
+
+    /// Returns the process that listens on the socket, if there is one and the system shows it.
+    pub async fn process(&self) -> Option<i32> {
+        UnixStream::connect(&self.path).await.ok()?.peer_cred().ok()?.pid().filter(|pid| *pid > 0)
+    }
+
+    /// Waits until this process does not listen on the socket any more, and has ended.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn ended(&self, process: Option<i32>) {
+        // The app closes a connection without a request after some seconds, and each one at its end.
+        while let Ok(mut stream) = UnixStream::connect(&self.path).await
+            && stream.peer_cred().is_ok_and(|peer| process.is_none() || peer.pid() == process)
+        {
+            let _closed = copy(&mut stream, &mut sink()).await;
+            sleep(EXIT_POLL).await;
+        }
+        let gone = |pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
+        let exit = async {
+            while process.is_some_and(|pid| !gone(pid)) {
+                sleep(EXIT_POLL).await;
+            }
+        };
+        // A parent that does not wait for the process keeps its number.
+        let _kept = timeout(EXIT_PATIENCE, exit).await;
     }
 
     async fn exchange(&self, method: Method, target: &str) -> Result<String, ControlClientError> {

@@ -73,6 +73,8 @@ pub struct ComponentStatus {
     pub busy_ms: Option<u64>,
     /// The number of restarts after it failed or ended.
     pub restarts: u64,
+    /// Time since the first of its failures without a long run between them; `None` unless it is restarted after them.
+    pub failing_ms: Option<u64>,
     /// Time since its last start; 0 when it has not started.
     pub uptime_ms: u64,
     /// Bytes of linear memory of all its instances.

@@ -8,9 +8,16 @@ use super::{ComponentPlan, Plan, RestartPlan};
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 
 impl RestartPlan {
+    /// Most restarts where the manifest and the kind of the component name no other number.
+    pub const DEFAULT_MAX: u32 = 5;
+
+    fn most(&self) -> u32 {
+        self.max.unwrap_or(Self::DEFAULT_MAX)
+    }
+
     /// Returns the least time that the pauses before `max` restarts take: chance shortens each by a quarter at most.
     pub fn least_pauses(&self) -> Duration {
-        let ([mut pause, longest], mut sum, mut left) = (self.backoff, Duration::ZERO, self.max);
+        let ([mut pause, longest], mut sum, mut left) = (self.backoff, Duration::ZERO, self.most());
         // Ends soon: a pause that doubles reaches the longest one, or is 0.
         while left > 0 && pause < longest && !pause.is_zero() {
             sum = sum.saturating_add(pause);
@@ -24,7 +31,7 @@ impl RestartPlan {
     /// Returns the time that `max` restarts can take, if each failed instance may take `going` to end. A budget with a shorter
     /// period might never be spent.
     pub fn time_to_spend(&self, going: Duration) -> Duration {
-        self.least_pauses().saturating_add(going.saturating_mul(self.max))
+        self.least_pauses().saturating_add(going.saturating_mul(self.most()))
     }
 
     /// Returns the same budget with the default period.
@@ -62,7 +69,7 @@ mod tests {
     }
 
     const fn budget(max: u32, first: u64, longest: u64) -> RestartPlan {
-        RestartPlan { max, within: ms(1000), backoff: [ms(first), ms(longest)] }
+        RestartPlan { max: Some(max), within: ms(1000), backoff: [ms(first), ms(longest)] }
     }
 
     #[test]

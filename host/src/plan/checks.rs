@@ -160,7 +160,8 @@ impl<'a> Checks<'a> {
         if needed < plan.within {
             return None;
         }
-        let (max, within, needed) = (plan.max, format_duration(plan.within), format_duration(needed));
+        let (max, within, needed) =
+            (plan.max.unwrap_or_default(), format_duration(plan.within), format_duration(needed));
         let (each, pauses) = (format_duration(going), format_duration(plan.least_pauses()));
         let key = if going < fail_grace { "grace" } else { "fail-grace" };
         let message = format!(

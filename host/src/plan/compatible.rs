@@ -1,6 +1,7 @@
 //! Comparison of a new plan with that of a running app. The contents of files are not known here.
 
 use super::{AppPlan, ComponentPlan, KindDefaults, Plan};
+use crate::text::units::format_duration;
 
 impl Plan {
     /// Returns why a running app cannot become `new`, where it cannot: what is opened once stays as it is until its end.
@@ -18,7 +19,44 @@ impl Plan {
     }
 }
 
+impl AppPlan {
+    /// Returns the settings that a running app gets when it becomes `new`: each key with its old value and its new one.
+    pub fn changes_to(&self, new: &Self) -> Vec<String> {
+        let values = |app: &Self| {
+            // A new key does not compile until it is told here, or cannot change.
+            let Self { name, grace, fail_grace, drain_delay, signals, access_log: _, admin: _, control: _ } =
+                app;
+            let [grace, fail_grace, drain_delay] =
+                [grace, fail_grace, drain_delay].map(|time| format_duration(*time));
+            [
+                ("name", name.clone()),
+                ("grace", grace),
+                ("fail-grace", fail_grace),
+                ("drain-delay", drain_delay),
+                ("signals", signals.word().to_owned()),
+            ]
+        };
+        let both = values(self).into_iter().zip(values(new)).filter(|(was, is)| was != is);
+        both.map(|((key, was), (_, is))| format!("{key} from {was} to {is}")).collect()
+    }
+}
+
 impl ComponentPlan {
+    /// Returns the keys that differ in `new` and hold for a component that [goes on](Self::runs_like).
+    pub fn settings_changed_in(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("after", self.after != new.after),
+            ("grace", self.grace != new.grace),
+            ("on-exit", self.on_exit != new.on_exit),
+            ("on-failure", self.on_failure != new.on_failure),
+            ("restart", self.restart != new.restart),
+            ("ready", self.ready != new.ready),
+            ("overlap", self.overlap != new.overlap),
+            ("start-timeout", self.start_timeout != new.start_timeout),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
     /// Returns whether instances of this plan can go on under `other`: all that they, or the server in front of them, get to see
     /// is equal. Keys that only the supervisor reads may differ, and hold from then on; of a component that the host does not
     /// listen for also `grace`, `start-timeout` and `on-failure`. With another `health`, a service that has never called `alive`

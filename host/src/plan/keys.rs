@@ -257,11 +257,12 @@ table! {
     /// graces: `Plan::keep_budgets_possible` sets it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct RestartPlan {
-        /// Most restarts within the time `within`. A component that needs one more gives up.
-        "max" => max: u32, or(5);
         /// The time in which `max` restarts are allowed.
         "within" => within: Duration = ABOVE_0,
             or(Duration::ZERO, "the longer of `\"1m\"` and twice the time that `max` restarts can take");
+        /// Most restarts within the time `within`. A component that needs one more gives up.
+        "max" => max: Option<u32>,
+            or((!within.is_zero()).then_some(Self::DEFAULT_MAX), "no limit for a service without `within`, else `5`");
         /// The first pause before a restart, and the longest one. Each pause is twice the one before, less up to a
         /// quarter by chance: `["200ms", "30s"]` is 200 ms, 400 ms, 800 ms and so on, at most 30 s. After a run as
         /// long as the longest pause, the next pause is the first one again.

@@ -12,6 +12,8 @@ pub struct Resolved {
     pub hook: HookTiming,
     /// The meaning of its failure.
     pub on_failure: OnEnd,
+    /// Most restarts within the period of its budget; `None` has no limit.
+    pub max_restarts: Option<u32>,
     /// The time at which it is ready.
     pub ready: ReadyWhen,
     /// Most instances at a time.
@@ -35,6 +37,7 @@ impl ComponentPlan {
             is_async: kind.is_async,
             hook,
             on_failure: self.on_failure.unwrap_or(kind.on_failure),
+            max_restarts: self.restart.max.or(kind.max_restarts),
             ready: self.ready.unwrap_or(kind.ready),
             max_instances: instances.max.unwrap_or(kind.max_instances),
             concurrency,
@@ -50,6 +53,7 @@ mod tests {
         is_async: true,
         hook: HookTiming::AtStart,
         on_failure: OnEnd::Restart,
+        max_restarts: None,
         ready: ReadyWhen::Said,
         max_instances: 7,
         concurrency: 9,
@@ -61,6 +65,9 @@ mod tests {
         let Resolved { hook, on_failure, ready, max_instances, concurrency, .. } = plan.resolve(&KIND);
         assert_eq!((hook, on_failure, ready), (KIND.hook, KIND.on_failure, KIND.ready));
         assert_eq!((max_instances, concurrency), (7, 9));
+        assert_eq!(plan.resolve(&KindDefaults { max_restarts: Some(5), ..KIND }).max_restarts, Some(5));
+        plan.restart.max = Some(3);
+        assert_eq!(plan.resolve(&KIND).max_restarts, Some(3));
         plan.hook = Some(HookTiming::AfterDrain);
         plan.on_failure = Some(OnEnd::Ignore);
         plan.ready = Some(ReadyWhen::Started);

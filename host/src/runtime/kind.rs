@@ -5,7 +5,7 @@ use wasmtime::component::InstancePre;
 use wasmtime::component::types::ComponentFunc;
 
 use super::{Refusal, State};
-use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen};
+use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen, RestartPlan};
 
 /// Most instances of a sync component, each of which has one piece of work at a time.
 const SYNC_INSTANCES: usize = 32;
@@ -99,6 +99,8 @@ impl Kind {
             is_async,
             hook: self.hook,
             on_failure: self.on_failure,
+            // A service can wait for its peers as long as it takes; clients that wait for a pool cannot.
+            max_restarts: self.is_pooled.then_some(RestartPlan::DEFAULT_MAX),
             ready: if said { ReadyWhen::Said } else { ReadyWhen::Started },
             max_instances: if is_async { cores } else { SYNC_INSTANCES },
             concurrency: self.concurrency,

@@ -99,13 +99,13 @@ impl EventLoop {
             counters.metrics.restarts += 1;
             let (component, restart) = (&record.plan.name, counters.metrics.restarts);
             let because = record.any_failure().map_or("it has ended", |failure| &failure.summary);
-            warn!(component, restart, pause_ms = millis(pause), because, "component restarts");
+            let failing_ms = self.machine.failing_for(id, self.now).map(millis);
+            warn!(component, restart, pause_ms = millis(pause), failing_ms, because, "component restarts");
         }
         self.with_link(id, |link| link.restarts.restart_after(pause));
     }
 
     fn forget(&mut self, id: GenerationId) {
-        self.never_ready(id, "it was replaced, or taken back, before it was ready");
         self.now_ended(id, "it was replaced");
         if let Some(servers) = self.servers.as_mut() {
             servers.forget(id);

@@ -22,7 +22,7 @@ use super::signals::{SignalSource, SuspensionWatch};
 use super::waiting_operators::WaitingOperators;
 use crate::admin::Admin;
 use crate::output::Progress;
-use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan};
+use crate::plan::{AppPlan, ComponentPlan, OnEnd, Plan, ReadyWhen, RestartPlan};
 use crate::runtime::{Loaded, Loading, Runtime};
 use crate::server::Servers;
 use crate::teardown::{
@@ -35,6 +35,8 @@ const BUMP_EVERY: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// Period of the log lines about the components that the stop waits for.
 const WAITING_EVERY: Duration = Duration::from_secs(1);
+/// Time that a new generation has to run before it takes over, if nothing but its start says that it is ready.
+const TRIAL: Duration = Duration::from_secs(1);
 
 pub(super) struct EventLoop {
     pub(super) runtime: Runtime,
@@ -92,16 +94,23 @@ pub(super) fn generation_policy(
     loaded: Option<&Loaded>,
     ids: &BTreeMap<String, GenerationId>,
 ) -> GenerationPolicy {
-    let on_failure = loaded.map_or(OnEnd::StopApp, |loaded| plan.resolve(&loaded.defaults).on_failure);
+    let resolved = loaded.map(|loaded| plan.resolve(&loaded.defaults));
+    let on_failure = resolved.map_or(OnEnd::StopApp, |resolved| resolved.on_failure);
+    let pooled = loaded.is_some_and(|loaded| loaded.kind.is_pooled);
+    let says_ready = resolved.is_some_and(|resolved| resolved.ready == ReadyWhen::Said);
     GenerationPolicy {
         grace: plan.grace,
         start_timeout: plan.start_timeout,
+        trial: if pooled || says_ready { Duration::ZERO } else { TRIAL },
         on_exit: plan.on_exit,
         on_failure,
         on_lost: on_failure,
-        restart: plan.restart,
+        restart: RestartPlan {
+            max: resolved.map_or(plan.restart.max, |resolved| resolved.max_restarts),
+            ..plan.restart
+        },
         after: plan.after.iter().filter_map(|name| ids.get(name).copied()).collect(),
-        pooled: loaded.is_some_and(|loaded| loaded.kind.is_pooled),
+        pooled,
     }
 }
 

@@ -10,7 +10,7 @@ use super::generation_record::millis;
 use super::inbox::Message;
 use crate::output::Channel;
 use crate::runtime::{Failure, HookResult, InstanceEvent, LoadEvent};
-use crate::teardown::{Event, GenerationId, Outcome, Phase, Requester};
+use crate::teardown::{Event, GenerationId, Outcome, Requester};
 
 fn log_hook_end(component: &str, instance: Option<u32>, result: &HookResult, ms: u64) {
     match result {
@@ -131,7 +131,6 @@ impl EventLoop {
             record.run.ready = Some(self.now);
         }
         self.feed(Event::Ready(id));
-        self.now_ready(id);
     }
 
     fn ended(&mut self, id: GenerationId, outcome: Outcome) {
@@ -148,9 +147,6 @@ impl EventLoop {
         let (component, detail) = (&record.plan.name, record.detail(outcome).unwrap_or_default());
         info!(component, outcome = outcome.word(), detail, "component ended");
         self.now_ended(id, outcome.word());
-        if self.machine.phase(id) == Phase::Ended {
-            self.never_ready(id, &self.why_failed(id));
-        }
         self.follow(before, actions);
     }
 

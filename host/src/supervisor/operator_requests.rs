@@ -37,13 +37,15 @@ impl EventLoop {
                     self.feed(Event::ReloadRequested);
                 }
             },
-            OperatorOrder::Restart { component } => match self.changeable(&component) {
-                Ok(id) => {
-                    fail_point::leave_behind("restart");
-                    self.renew(id, Cause::Request(Requester::Operator), Some(answer));
+            OperatorOrder::Restart { component } => {
+                match self.find(&component).and_then(|id| self.may_change().map(|()| id)) {
+                    Ok(id) => {
+                        fail_point::leave_behind("restart");
+                        self.renew(id, Cause::Request(Requester::Operator), Some(answer));
+                    }
+                    Err(refusal) => reply(answer, Err(refusal)),
                 }
-                Err(refusal) => reply(answer, Err(refusal)),
-            },
+            }
         }
     }
 
@@ -78,19 +80,22 @@ impl EventLoop {
         }
     }
 
-    /// Returns the generation of a name, if it can be stopped or restarted now.
-    fn changeable(&self, name: &str) -> Result<GenerationId, OperatorRefusal> {
-        let Some(id) = self.registry.id_of(name) else {
+    /// Returns the generation of a name.
+    fn find(&self, name: &str) -> Result<GenerationId, OperatorRefusal> {
+        let unknown = || {
             let names: Vec<_> = self.registry.current.keys().map(String::as_str).collect();
             let text = format!("there is no component {name:?}; there are {}", names.join(", "));
-            return refusal(RefusalKind::Unknown, text);
+            OperatorRefusal { kind: RefusalKind::Unknown, text }
         };
-        self.may_change()?;
-        Ok(id)
+        self.registry.id_of(name).ok_or_else(unknown)
     }
 
     fn stop_component(&mut self, name: &str, now: bool) -> Result<(), OperatorRefusal> {
-        let id = self.changeable(name)?;
+        let id = self.find(name)?;
+        // A service that takes its time to make room can be stopped, which takes the rollout back.
+        if !self.machine.yields(id) {
+            self.may_change()?;
+        }
         let needs = |(other, id): &(&String, &GenerationId)| {
             let after = self.registry.get(**id).map(|record| &record.plan.after);
             let comes_after = after.into_iter().flatten().any(|needed| needed == name);
@@ -104,9 +109,6 @@ impl EventLoop {
             return refusal(RefusalKind::Busy, text);
         }
         self.feed(Event::StopOne(id, if now { Urgency::Now } else { Urgency::Graceful }));
-        if self.machine.phase(id) == Phase::Ended {
-            self.never_ready(id, "it was stopped before it was ready");
-        }
         // Older generations stop already. A stop without grace cuts them off, too.
         let older: Vec<_> = self.alive(name).filter(|other| now && *other != id).collect();
         older.into_iter().for_each(|id| self.feed(Event::StopOne(id, Urgency::Now)));

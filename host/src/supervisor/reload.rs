@@ -1,21 +1,23 @@
 //! Rollouts of fresh generations: a reload of the manifest, and the replacement of one component by a fresh generation of itself,
 //! because an operator wants it or because it was found dead. A service that is started again keeps its generation: not here.
 //!
-//! Invariant (I10): until the machine says `Switch`, the running app is not touched. At most one rollout waits for its switch. A
-//! reload ends once, well or not. The log and the operator hear the end of each restart once.
+//! Invariant (I10): until the machine says `Switch`, the running app is not touched, but for services that make room for their
+//! successors; those are put back if the rollout is. At most one rollout waits for its switch. A reload ends once, well or not. The
+//! log and the operator hear the end of each restart once.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info};
 
 use super::event_loop::{EventLoop, generation_policy, policy};
-use super::generation_record::{GenerationRecord, millis};
+use super::generation_record::millis;
 use super::inbox::{Message, ReloadEvent};
 use super::waiting_operators::{Reply, refusal, reply};
 use crate::admin::RefusalKind;
-use crate::plan::Plan;
+use crate::plan::{ComponentPlan, Plan, PlanError};
 use crate::runtime::{Known, LoadEvent, Loaded, Loading, load_all};
 use crate::server::IncomingGeneration;
 use crate::teardown::{Cause, Event, GenerationId, Incoming, Level, Phase, Rollout};
@@ -59,6 +61,50 @@ struct PendingRollout {
     /// The generations that are new, each with the one that it replaces.
     incoming: Vec<(GenerationId, Option<GenerationId>)>,
     what: String,
+}
+
+/// The changes of a reload, by the names of components.
+#[derive(Default)]
+struct Changes {
+    changed: Vec<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
+    /// Components that go on with other settings, each with the keys.
+    settings: Vec<String>,
+}
+
+impl Changes {
+    fn keep(&mut self, component: &ComponentPlan, was: Option<&ComponentPlan>) {
+        let keys = was.map(|was| was.settings_changed_in(component)).unwrap_or_default();
+        if !keys.is_empty() {
+            self.settings.push(format!("settings of {}: {}", component.name, keys.join(", ")));
+        }
+    }
+
+    /// Returns the changes in words; `app` has those of the app's own settings.
+    fn told(self, app: &[String]) -> String {
+        let lists = [(self.changed, "changed"), (self.added, "added"), (self.removed, "removed")];
+        let named = lists.iter().filter(|(names, _)| !names.is_empty());
+        let mut parts: Vec<_> = named.map(|(names, what)| format!("{} {what}", names.join(", "))).collect();
+        if parts.is_empty() {
+            parts.push("no component has changed".to_owned());
+        }
+        parts.extend(self.settings);
+        if !app.is_empty() {
+            parts.push(format!("settings of the app: {}", app.join(", ")));
+        }
+        parts.join("; ")
+    }
+}
+
+/// Returns why the manifest was not read.
+fn not_read(error: &PlanError) -> String {
+    match error {
+        PlanError::Unreadable { path, cause, .. } if cause.kind() == ErrorKind::NotFound => {
+            format!("the manifest is gone: {} does not exist any more", path.display())
+        }
+        error => error.to_string(),
+    }
 }
 
 impl ReloadState {
@@ -108,7 +154,7 @@ impl EventLoop {
             return self.reload_failed("the app stops".to_owned());
         }
         let result = match event {
-            ReloadEvent::Read(plan) => plan.map_err(|e| e.to_string()).and_then(|plan| self.load_again(plan)),
+            ReloadEvent::Read(plan) => plan.map_err(|e| not_read(&e)).and_then(|plan| self.load_again(plan)),
             ReloadEvent::Load(LoadEvent::Done(_)) => Ok(()),
             ReloadEvent::Load(LoadEvent::Ended(loaded)) => {
                 loaded.map_err(|e| e.to_string()).and_then(|loaded| self.take_over(loaded))
@@ -147,6 +193,7 @@ impl EventLoop {
             }
         };
         let (mut ids, mut incoming, mut kept) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut changes = Changes::default();
         for (component, loaded) in plan.components.iter().zip(loaded) {
             let old = self.registry.id_of(&component.name);
             let same = |id: &GenerationId| {
@@ -154,9 +201,13 @@ impl EventLoop {
                 known.is_some_and(|known| Arc::ptr_eq(known, &loaded))
             };
             let id = if let Some(old) = old.filter(same) {
+                let was = self.registry.get(old).map(|record| record.plan.clone());
+                changes.keep(component, was.as_deref());
                 kept.push((old, component, loaded));
                 old
             } else {
+                let names = if old.is_some() { &mut changes.changed } else { &mut changes.added };
+                names.push(component.name.clone());
                 let id = self.registry.add(Arc::new(component.clone()), Some(loaded));
                 incoming.push((id, old));
                 id
@@ -164,12 +215,10 @@ impl EventLoop {
             ids.insert(component.name.clone(), id);
         }
         let gone = |(name, _): &(&String, &GenerationId)| !ids.contains_key(*name);
-        let removed: Vec<_> = self.registry.current.iter().filter(gone).map(|(_, id)| *id).collect();
-        let changed = incoming.iter().filter(|(_, old)| old.is_some()).count();
-        let what = match (changed, incoming.len() - changed, removed.len()) {
-            (0, 0, 0) => "no component has changed".to_owned(),
-            (changed, added, removed) => format!("{changed} changed, {added} added, {removed} removed"),
-        };
+        let (names, removed): (Vec<_>, Vec<_>) = self.registry.current.iter().filter(gone).unzip();
+        changes.removed = names.into_iter().cloned().collect();
+        let removed = removed.into_iter().copied().collect();
+        let what = changes.told(&self.plan.app.changes_to(&plan.app));
         let kept = kept.into_iter();
         let rollout = Rollout {
             incoming: Vec::new(),
@@ -182,7 +231,7 @@ impl EventLoop {
         self.begin_rollout(rollout, PendingRollout { plan: Some(plan), ids, incoming, what })
     }
 
-    /// Replaces a component by a fresh generation of itself. If that cannot be prepared, the component goes on as it is.
+    /// Replaces a component by a fresh generation of itself. If that fails, the component goes on as it is.
     pub(super) fn renew(&mut self, id: GenerationId, cause: Cause, answer: Option<Reply>) {
         let Some(record) = self.registry.get(id) else {
             return self.feed(Event::NothingToChange);
@@ -203,7 +252,7 @@ impl EventLoop {
         let incoming = vec![(fresh, Some(id))];
         let pending = PendingRollout { plan: None, ids, incoming, what: String::new() };
         if let Err(why) = self.begin_rollout(rollout, pending) {
-            self.never_ready(fresh, &why);
+            self.restart_ended(fresh, Err(&why));
             self.feed(Event::NothingToChange);
         }
     }
@@ -219,7 +268,9 @@ impl EventLoop {
             let plan = record.plan.clone();
             // Generations of an earlier manifest count, and those of a restart that did not wait for its end.
             let before: Vec<_> = self.alive(&plan.name).filter(|other| *other != id).collect();
-            let waits = !before.is_empty() && !loaded.kind.is_pooled && !plan.overlap;
+            // One that has not started yet is not to start meanwhile.
+            let is_due = replaces.is_some_and(|old| self.machine.phase(old) == Phase::Pending);
+            let waits = (is_due || !before.is_empty()) && !loaded.kind.is_pooled && !plan.overlap;
             let policy = generation_policy(&plan, Some(&loaded), &pending.ids);
             rollout.incoming.push(Incoming { id, policy, replaces, before, waits });
             prepared.push(IncomingGeneration { id, plan, loaded });
@@ -271,30 +322,57 @@ impl EventLoop {
             servers.roll_back();
         }
         let Some(pending) = self.reloads.rollout.take() else { return };
+        let replaced =
+            |id| pending.incoming.iter().find(|(incoming, _)| *incoming == id).and_then(|(_, old)| *old);
         let why = match because {
+            Some(id) if replaced(id).is_some_and(|old| self.machine.is_stopped(old)) => {
+                format!("{}: it was stopped by an operator", self.name(id))
+            }
             Some(id) => format!("{}: {}", self.name(id), self.why_failed(id)),
             None => "the app stops".to_owned(),
         };
+        let has_made_room = |id: &GenerationId| {
+            let was_asked = self.registry.get(*id).is_some_and(|record| record.run.asked.is_some());
+            was_asked && self.machine.in_service().any(|serves| serves == *id)
+        };
+        let old = pending.incoming.iter().filter_map(|(_, old)| *old);
+        let back: Vec<_> = old.filter(has_made_room).map(|id| self.name(id)).collect();
         // The machine has left the rollout already, and can be at the next one: it is not told again.
         if pending.plan.is_some() {
-            self.reload_ended(Err(why));
+            self.reload_taken_back(why, &back);
         } else {
-            pending.incoming.iter().for_each(|(id, _)| self.never_ready(*id, &why));
+            let why = if back.is_empty() { why } else { format!("{why}; it starts again as it was") };
+            pending.incoming.iter().for_each(|(id, _)| self.restart_ended(*id, Err(&why)));
         }
     }
 
-    pub(super) fn why_failed(&self, id: GenerationId) -> String {
-        let failure = self.registry.get(id).and_then(GenerationRecord::any_failure);
-        failure.map_or("it did not become ready".to_owned(), |failure| failure.summary.clone())
+    fn why_failed(&self, id: GenerationId) -> String {
+        let Some(record) = self.registry.get(id) else { return String::new() };
+        let has_ended = record.run.returned.or(record.run.ended).is_some();
+        match record.any_failure() {
+            Some(failure) => failure.summary.clone(),
+            None if !has_ended => "it did not become ready".to_owned(),
+            None if record.run.ready.is_none() => "it ended before it was ready".to_owned(),
+            None => "it ended, which would stop the app (`on-exit`)".to_owned(),
+        }
     }
 
     /// Ends a reload that has changed nothing, and lets the machine go on.
     fn reload_failed(&mut self, why: String) {
-        self.reload_ended(Err(why));
+        self.reload_taken_back(why, &[]);
         self.feed(Event::NothingToChange);
     }
 
-    fn reload_ended(&mut self, result: Result<String, String>) {
+    /// Ends a reload that has failed. The services of these names had made room for it.
+    fn reload_taken_back(&mut self, why: String, back: &[String]) {
+        let note = match back {
+            [] => "nothing has changed".to_owned(),
+            names => format!("nothing has changed; starting again as before: {}", names.join(", ")),
+        };
+        self.reload_ended(Err((why, note)));
+    }
+
+    fn reload_ended(&mut self, result: Result<String, (String, String)>) {
         let took = millis(self.now.saturating_sub(self.reloads.began));
         self.reloads.step = Step::Idle;
         let ok = result.is_ok();
@@ -304,10 +382,11 @@ impl EventLoop {
                 info!(reloads = self.reloads.ok, what, ms = took, "reloaded");
                 (format!("reloaded: {what}"), Ok(format!("reloaded: {what} ({took} ms)")), what)
             }
-            Err(why) => {
+            Err((why, note)) => {
                 self.reloads.failed += 1;
-                error!(error = why, note = "nothing has changed", "reload failed");
-                (format!("reload failed: {why}"), refusal(RefusalKind::Failed, &why), why)
+                error!(error = why, note, "reload failed");
+                let text = format!("reload failed: {why}");
+                (text.clone(), refusal(RefusalKind::Failed, format!("{text}\nnote: {note}")), why)
             }
         };
         self.reloads.last = Some(ReloadResult { ok, text, at: self.now });
@@ -317,24 +396,12 @@ impl EventLoop {
         }
     }
 
-    /// Counts a restart: its fresh generation is ready, or starts when the one before it has ended.
+    /// Counts a restart, and ends it: its fresh generation has taken over.
     fn took_over(&mut self, id: GenerationId) {
         if let Some((_, counters)) = self.registry.with_counters(id) {
             counters.metrics.restarts += 1;
         }
-        self.now_ready(id);
-    }
-
-    /// Ends the restart that waits for this generation, if it is ready and has taken over.
-    pub(super) fn now_ready(&mut self, id: GenerationId) {
-        if self.machine.is_ready(id) && !self.reloads.is_on_trial(id) {
-            self.restart_ended(id, Ok(()));
-        }
-    }
-
-    /// Fails the restart that waits for this generation.
-    pub(super) fn never_ready(&mut self, id: GenerationId, why: &str) {
-        self.restart_ended(id, Err(why));
+        self.restart_ended(id, Ok(()));
     }
 
     fn restart_ended(&mut self, id: GenerationId, result: Result<(), &str>) {

@@ -65,6 +65,7 @@ impl EventLoop {
             waiting: self.waiting(id),
             busy_ms: self.busy(id).map(millis),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
+            failing_ms: self.machine.failing_for(id, now).map(millis),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,

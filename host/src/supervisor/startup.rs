@@ -113,9 +113,8 @@ impl EventLoop {
         error!(component = record.plan.name, why, "component cannot start");
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {
-            record.run.lost = Some(Failure { summary: why.clone(), backtrace: None, exit_code: None });
+            record.run.lost = Some(Failure { summary: why, backtrace: None, exit_code: None });
         }
-        self.never_ready(id, &why);
     }
 
     /// Reports that a component was not ready within its `start-timeout`.

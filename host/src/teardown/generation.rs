@@ -19,6 +19,8 @@ pub(crate) struct GenerationPolicy {
     /// Longest time between its notice and its cut-off, within the slice of its wave. `None`: the whole slice.
     pub(crate) grace: Option<Duration>,
     pub(crate) start_timeout: Duration,
+    /// Time that it has to run on trial once it is ready, before it takes over.
+    pub(crate) trial: Duration,
     pub(crate) on_exit: OnEnd,
     pub(crate) on_failure: OnEnd,
     /// Effect of the failure of one of its instances, if it is a pool.
@@ -95,8 +97,9 @@ pub(super) enum State {
     Starting {
         bound: Option<Duration>,
     },
+    /// It has to be ready by `bound`. One on trial that is ready passes its trial then.
     Running {
-        ready_by: Option<Duration>,
+        bound: Option<Duration>,
     },
     /// It was asked to stop, or failed; it is cut off at `deadline`.
     Asked {
@@ -130,7 +133,7 @@ impl State {
         match self {
             Self::Backoff { until: deadline, .. } | Self::Asked { deadline } => Some(deadline),
             Self::Starting { bound: deadline }
-            | Self::Running { ready_by: deadline }
+            | Self::Running { bound: deadline }
             | Self::Cut { gone_by: deadline } => deadline,
             Self::Pending { .. } | Self::Stuck | Self::Ended { .. } => None,
         }
@@ -143,6 +146,8 @@ pub(super) enum Role {
     /// It serves once all generations of its rollout are ready.
     OnTrial,
     Serving,
+    /// It makes room for its successor on trial, and is put back if that is taken back. Its end means nothing for the app.
+    Yielding,
     /// An operator stopped it: its end means nothing for the app.
     StoppedByOperator,
     /// It was replaced or removed: it is forgotten once it has ended, unless the app stops meanwhile.
@@ -194,6 +199,8 @@ pub(super) struct Generation {
     state: State,
     pub(super) role: Role,
     pub(super) readiness: Readiness,
+    /// True once its trial is over: it has run for its time, or has done its work.
+    pub(super) passed: bool,
     pub(super) verdict: Verdict,
     /// Set once it has to stop. It is asked as soon as no living generation needs it.
     pub(super) slice: Option<Slice>,
@@ -211,6 +218,7 @@ impl Generation {
             state: State::Pending { last: Outcome::NotStarted },
             role,
             readiness: Readiness::NotReady,
+            passed: false,
             verdict: Verdict::Sound,
             slice: None,
             budget: RestartBudget::default(),
@@ -241,9 +249,9 @@ impl Generation {
         self.readiness == Readiness::Ready
     }
 
-    /// Returns whether it is there, or has ended, and those that come after it can start.
+    /// Returns whether it can take over: it is there, or has ended, and has passed its trial.
     pub(super) fn is_up(&self) -> bool {
-        self.is_ready() && (self.lives() || self.phase() == Phase::Ended)
+        self.is_ready() && self.passed && (self.lives() || self.phase() == Phase::Ended)
     }
 
     pub(super) fn counts(&self) -> bool {

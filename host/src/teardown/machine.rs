@@ -101,7 +101,7 @@ impl Machine {
                 self.pass_deadlines(now);
             }
             // A switch lets those start that waited for a generation that is gone.
-            self.switch_if_ready(now);
+            self.advance_rollout(now);
             self.start_pending(now);
             self.prepare_rollout_if_due(now);
             self.ask_unneeded(now);
@@ -149,10 +149,25 @@ impl Machine {
         self.phase(id) == Phase::Running && self.generations.get(id).is_some_and(Generation::is_ready)
     }
 
-    /// Returns the generations that serve, that is, have the role, and have not ended.
+    /// Returns the generations that serve, that is, have the role, and have not ended. In the place of one that makes room it
+    /// returns its successor.
     pub(crate) fn in_service(&self) -> impl Iterator<Item = GenerationId> {
-        let serving = self.generations.iter().filter(|(_, generation)| generation.role == Role::Serving);
-        serving.filter(|(_, generation)| generation.phase() != Phase::Ended).map(|(id, _)| id)
+        let serving = self.generations.iter().filter_map(|(id, generation)| match generation.role {
+            Role::Serving => Some(id),
+            Role::Yielding => Some(self.successor(id).unwrap_or(id)),
+            Role::OnTrial | Role::StoppedByOperator | Role::Retired | Role::TakenBack => None,
+        });
+        serving.filter(|id| self.phase(*id) != Phase::Ended)
+    }
+
+    /// Returns whether an operator stopped it.
+    pub(crate) fn is_stopped(&self, id: GenerationId) -> bool {
+        self.generations.get(id).is_some_and(|generation| generation.role == Role::StoppedByOperator)
+    }
+
+    /// Returns whether it makes room for its successor.
+    pub(crate) fn yields(&self, id: GenerationId) -> bool {
+        self.generations.get(id).is_some_and(|generation| generation.role == Role::Yielding)
     }
 
     pub(crate) fn is_retired(&self, id: GenerationId) -> bool {
@@ -161,6 +176,13 @@ impl Machine {
 
     pub(crate) fn restarts(&self, id: GenerationId) -> u64 {
         self.generations.get(id).map_or(0, |generation| generation.budget.count)
+    }
+
+    /// Returns for how long a generation that is started again and again has been failing.
+    pub(crate) fn failing_for(&self, id: GenerationId, now: Duration) -> Option<Duration> {
+        let generation = self.generations.get(id).filter(|generation| generation.phase() != Phase::Ended)?;
+        let [_, longest] = generation.policy.restart.backoff;
+        generation.budget.failing_for(now, longest)
     }
 
     /// Returns when a generation that was asked is cut off.

@@ -1,6 +1,6 @@
 //! Restart budget of a component, and the pause before each restart.
 //!
-//! Invariant: at most `max` restarts lie within `within`. The pause doubles from the first up to the longest, and is shortened at
+//! Invariant: at most `max` restarts lie within `within`; without `max` there is no limit. The pause doubles from the first up to the longest, and is shortened at
 //! random by up to a quarter: with 1 s and 3 s, the pauses are at most 1, 2, 3, 3 s. A run as long as the longest resets it.
 
 use std::collections::VecDeque;
@@ -16,6 +16,8 @@ pub(super) struct RestartBudget {
     recent: VecDeque<Duration>,
     streak: u32,
     since: Option<Duration>,
+    /// The first of its last failures, if no normal end and no run as long as the longest pause came between them.
+    failing: Option<Duration>,
     /// All restarts, for reports.
     pub(super) count: u64,
 }
@@ -25,22 +27,35 @@ impl RestartBudget {
         self.since = Some(now);
     }
 
+    /// Notes how the run ended that a restart was spent for.
+    pub(super) fn ended(&mut self, now: Duration, failed: bool) {
+        self.failing = failed.then(|| self.failing.unwrap_or(now));
+    }
+
+    /// Returns the time since its first failure, unless it has run for `longest` since.
+    pub(super) fn failing_for(&self, now: Duration, longest: Duration) -> Option<Duration> {
+        let is_stable = self.since.is_some_and(|since| now.saturating_sub(since) >= longest);
+        self.failing.filter(|_| !is_stable).map(|first| now.saturating_sub(first))
+    }
+
     /// Takes one restart out of the budget and returns the pause before it, or `None` if the budget is spent.
     pub(super) fn spend(&mut self, now: Duration, plan: &RestartPlan, chance: f64) -> Option<Duration> {
         while self.recent.front().is_some_and(|at| now.saturating_sub(*at) >= plan.within) {
             self.recent.pop_front();
         }
-        if self.recent.len() >= usize::try_from(plan.max).unwrap_or(usize::MAX) {
+        let max = plan.max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        if max.is_some_and(|max| self.recent.len() >= max) {
             return None;
         }
         let [first, longest] = plan.backoff;
         if self.since.take().is_some_and(|since| now.saturating_sub(since) >= longest) {
             self.streak = 0;
+            self.failing = None;
         }
         let factor = 1_u32.checked_shl(self.streak).unwrap_or(u32::MAX);
         let full = first.saturating_mul(factor).min(longest);
         self.streak = self.streak.saturating_add(1);
-        self.recent.push_back(now);
+        self.recent.extend(max.map(|_| now));
         self.count += 1;
         Some(full.saturating_sub(full.mul_f64(JITTER * chance.clamp(0.0, 1.0))))
     }
@@ -70,7 +85,7 @@ mod tests {
     }
 
     fn plan() -> RestartPlan {
-        RestartPlan { max: 4, within: s(100), backoff: [s(1), s(3)] }
+        RestartPlan { max: Some(4), within: s(100), backoff: [s(1), s(3)] }
     }
 
     #[test]
@@ -87,8 +102,31 @@ mod tests {
     }
 
     #[test]
+    fn without_a_number_there_is_no_end_and_the_time_of_failing_is_known() {
+        let (endless, longest) = (RestartPlan { max: None, ..plan() }, s(3));
+        let mut restarts = RestartBudget::default();
+        for at in 0..1000 {
+            assert!(restarts.spend(s(at), &endless, 0.5).is_some());
+            restarts.ended(s(at), true);
+            restarts.runs(s(at));
+            assert_eq!(restarts.failing_for(s(at + 1), longest), Some(s(at + 1)));
+        }
+        assert!(restarts.recent.is_empty(), "nothing grows");
+        assert_eq!(
+            restarts.failing_for(s(1002), longest),
+            None,
+            "it has run for as long as the longest pause"
+        );
+        assert_eq!(restarts.spend(s(1003), &endless, 0.0), Some(s(1)));
+        restarts.ended(s(1003), true);
+        assert_eq!(restarts.failing_for(s(1004), longest), Some(s(1)));
+        restarts.ended(s(1004), false);
+        assert_eq!(restarts.failing_for(s(1004), longest), None, "a normal end is no failure");
+    }
+
+    #[test]
     fn no_restart_is_allowed_where_none_is() {
-        let none = RestartPlan { max: 0, ..plan() };
+        let none = RestartPlan { max: Some(0), ..plan() };
         assert_eq!(RestartBudget::default().spend(s(0), &none, 0.5), None);
     }
 

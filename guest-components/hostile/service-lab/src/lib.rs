@@ -7,6 +7,7 @@
 //! | `end=MS`, `fail=MS`, `trap=MS` | one of them: ends, fails or traps by itself after so long |
 //! | `count=PATH` | counts its starts in this file |
 //! | `good-from=N` | neither ends, fails nor traps by itself from its Nth start on |
+//! | `bad-from=N` | does so only from its Nth start on |
 //! | `stop=MS` | takes so long from the notice to its end |
 //! | `listen=ADDRESS` | takes commands, see `commands.rs` |
 //! | `hook-ms=MS` | the hook takes so long |
@@ -138,10 +139,11 @@ async fn beat() {
 
 /// What it does by itself.
 async fn fate(start: u64) -> Result<Order, String> {
+    let bad_from = milliseconds("bad-from")?.unwrap_or(0);
     let good_from = milliseconds("good-from")?.unwrap_or(u64::MAX);
     for (key, order) in [("end", Order::End), ("fail", Order::Fail), ("trap", Order::Trap)] {
         if let Some(ms) = milliseconds(key)?
-            && start < good_from
+            && (bad_from..good_from).contains(&start)
         {
             wait_for(ms * MILLISECOND).await;
             return Ok(order);

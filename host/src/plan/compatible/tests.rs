@@ -34,6 +34,7 @@ fn goes_on_from(old: &str, new: &str) -> [bool; 2] {
         is_async: true,
         hook: HookTiming::AfterDrain,
         on_failure,
+        max_restarts: None,
         ready: ReadyWhen::Started,
         max_instances: 1,
         concurrency: 1,
@@ -108,4 +109,18 @@ fn what_is_opened_once_cannot_change() {
     );
     let all = "grace = \"1s\"\nfail-grace = \"1s\"\ndrain-delay = \"1s\"\nsignals = \"nginx\"";
     assert_eq!((told(admin, admin), told("", all)), (String::new(), String::new()));
+}
+
+#[test]
+fn settings_that_hold_from_then_on_are_named() {
+    let app = "[app]\nname = \"shop\"\ngrace = \"20s\"\ndrain-delay = \"1s\"\nsignals = \"nginx\"";
+    let (old, new) = (plan(SHOP), plan(&SHOP.replace("[app]\nname = \"shop\"", app)));
+    let told = ["grace from 25s to 20s", "drain-delay from 0s to 1s", "signals from standard to nginx"];
+    assert_eq!(old.app.changes_to(&new.app), told);
+    assert!(old.app.changes_to(&old.app).is_empty());
+    let lines = "after = [\"web\"]\non-exit = \"restart\"\nrestart = { max = 9 }\nstart-timeout = \"1s\"\n[component.web]";
+    let new = plan(&SHOP.replace("[component.web]", lines));
+    let told = ["after", "on-exit", "restart", "start-timeout"];
+    assert_eq!(old.components[0].settings_changed_in(&new.components[0]), told);
+    assert!(old.components[1].settings_changed_in(&new.components[1]).is_empty());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::plan::OnEnd;
-use crate::teardown::generation::{Generation, Slice, State};
+use crate::teardown::generation::{Generation, Role, Slice, State};
 use crate::teardown::{
     Action, Cause, Deadlines, ExitCode, GenerationId, HARD_RESERVE, Level, Phase, Signal, exit_code,
 };
@@ -108,7 +108,7 @@ impl Machine {
                     }
                     self.generations.set(id, State::Starting { bound: None });
                 }
-                State::Running { .. } => self.generations.set(id, State::Running { ready_by: None }),
+                State::Running { .. } => self.generations.set(id, State::Running { bound: None }),
                 State::Cut { .. } => self.generations.set(id, State::Cut { gone_by: None }),
                 State::Asked { .. } | State::Stuck | State::Ended { .. } => {}
             }
@@ -215,26 +215,35 @@ impl Machine {
     }
 
     fn pass_while_running(&mut self, now: Duration, id: GenerationId) {
-        let Some(generation) = self.generations.get(id) else { return };
+        let Some(generation) = self.generations.get_mut(id) else { return };
         match generation.state() {
             // It may have to wait for those that it comes after.
             State::Backoff { last, .. } => self.generations.set(id, State::Pending { last }),
             // It was abandoned, and started nevertheless.
             State::Starting { .. } if generation.slice.is_some() => self.cut(now, id),
+            State::Running { .. } if generation.is_ready() => {
+                generation.passed = true;
+                self.generations.set(id, State::Running { bound: None });
+            }
             State::Starting { .. } | State::Running { .. } => {
                 self.actions.push(Action::FailStart(id));
                 self.failed(now, id);
                 self.cut(now, id);
             }
-            // It could not be ended, so it can be neither started again nor forgotten.
             State::Cut { .. } => {
-                let stops_app = generation.counts() && generation.policy.on_failure != OnEnd::Ignore;
                 self.generations.set(id, State::Stuck);
-                if stops_app {
-                    self.fail(now, Cause::Failure(id));
-                }
+                self.miss(now, id);
             }
             State::Pending { .. } | State::Asked { .. } | State::Stuck | State::Ended { .. } => {}
+        }
+    }
+
+    /// Stops the app if it lacks a generation that could not be ended, and so can be neither started again nor forgotten.
+    pub(super) fn miss(&mut self, now: Duration, id: GenerationId) {
+        let Some(generation) = self.generations.get(id) else { return };
+        let is_to_come_back = generation.role == Role::Yielding && self.successor(id).is_none();
+        if (generation.counts() || is_to_come_back) && generation.policy.on_failure != OnEnd::Ignore {
+            self.fail(now, Cause::Failure(id));
         }
     }
 }

@@ -18,10 +18,7 @@ impl Machine {
         match (generation.phase(), event) {
             (Starting, Event::Entered(_)) => self.entered(now, id),
             (Starting, Event::Ready(_)) => generation.readiness = Readiness::Announced,
-            (Running, Event::Ready(_)) => {
-                generation.readiness = Readiness::Ready;
-                self.generations.set(id, State::Running { ready_by: None });
-            }
+            (Running, Event::Ready(_)) => self.ready(now, id),
             (Running, Event::Returned(_)) => self.returned(now, id),
             (Running, Event::Unhealthy(_)) => self.unhealthy(now, id),
             (Starting | Running | Asked | Cut, Event::Failed(_)) => self.failed(now, id),
@@ -69,14 +66,30 @@ impl Machine {
         let bound = generation.state().deadline();
         let bound = bound.unwrap_or(now.saturating_add(generation.policy.start_timeout));
         let ready = generation.readiness == Readiness::Announced;
-        generation.readiness = if ready { Readiness::Ready } else { Readiness::NotReady };
-        let ready_by = (!ready && generation.slice.is_none()).then_some(bound);
-        self.generations.set(id, State::Running { ready_by });
+        generation.readiness = Readiness::NotReady;
+        let bound = (!ready && generation.slice.is_none()).then_some(bound);
+        self.generations.set(id, State::Running { bound });
+        if ready {
+            self.ready(now, id);
+        }
+    }
+
+    fn ready(&mut self, now: Duration, id: GenerationId) {
+        let Some(generation) = self.generations.get_mut(id) else { return };
+        if generation.is_ready() {
+            return;
+        }
+        generation.readiness = Readiness::Ready;
+        let trial = generation.policy.trial;
+        let is_tried = generation.on_trial() && !generation.passed && !trial.is_zero();
+        generation.passed |= !is_tried;
+        self.generations.set(id, State::Running { bound: is_tried.then(|| now.saturating_add(trial)) });
     }
 
     fn returned(&mut self, now: Duration, id: GenerationId) {
-        let Some(generation) = self.generations.get(id) else { return };
+        let Some(generation) = self.generations.get_mut(id) else { return };
         let (on_exit, role) = (generation.policy.on_exit, generation.role);
+        generation.passed |= on_exit != OnEnd::StopApp;
         match (self.level(), on_exit, role) {
             // Its end would stop the app, so it cannot take over.
             (Level::Running, OnEnd::StopApp, Role::OnTrial) => {
@@ -87,7 +100,8 @@ impl Machine {
                 self.begin_at_once(now, Cause::Finished(id));
             }
             // During the delay it is asked at once.
-            (Level::Running, OnEnd::StopApp, Role::StoppedByOperator | Role::Retired | Role::TakenBack)
+            (Level::Running, OnEnd::StopApp, Role::Yielding | Role::StoppedByOperator)
+            | (Level::Running, OnEnd::StopApp, Role::Retired | Role::TakenBack)
             | (Level::Running, OnEnd::Ignore | OnEnd::Restart, _)
             | (Level::Delay | Level::Drain | Level::Cut | Level::Exit, _, _) => {
                 self.ask_alone(now, id, self.cause().unwrap_or(Cause::Finished(id)));
@@ -109,7 +123,7 @@ impl Machine {
         match role {
             Role::OnTrial => self.roll_back(now, Some(id)),
             Role::Serving if on_failure == OnEnd::StopApp => self.fail(now, Cause::Failure(id)),
-            Role::Serving | Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
+            Role::Serving | Role::Yielding | Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
         }
     }
 
@@ -188,10 +202,16 @@ impl Machine {
 
     /// An operator stops one component while the app runs. Its end does not affect the others.
     fn stop_one(&mut self, now: Duration, id: GenerationId, urgency: Urgency) {
+        let successor = self.successor(id);
         let Some(generation) = self.generations.get_mut(id) else { return };
         match generation.role {
             Role::OnTrial => self.roll_back(now, Some(id)),
             Role::Serving => generation.role = Role::StoppedByOperator,
+            // Neither of the two is to run.
+            Role::Yielding => {
+                generation.role = Role::StoppedByOperator;
+                self.roll_back(now, successor);
+            }
             Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
         }
         let Some(generation) = self.generations.get(id) else { return };
@@ -207,13 +227,14 @@ impl Machine {
     }
 
     fn ended(&mut self, now: Duration, id: GenerationId, outcome: Outcome) {
-        let Some(generation) = self.generations.get(id) else { return };
+        let running = self.level() == Level::Running;
+        let Some(generation) = self.generations.get_mut(id) else { return };
         let (was_told, counts) = (generation.verdict >= Verdict::Failed, generation.counts());
         let outcome = generation.verdict.over(outcome);
         let (on_exit, on_failure) = (generation.policy.on_exit, generation.policy.on_failure);
-        let running = self.level() == Level::Running;
         // A job on trial that is done takes over with the others. Any other end on trial takes the rollout back.
         let done = generation.is_ready() && outcome == Outcome::Finished && on_exit != OnEnd::StopApp;
+        generation.passed |= done;
         if generation.on_trial() && !done {
             self.finish(id, outcome);
             return self.roll_back(now, Some(id));
@@ -224,12 +245,13 @@ impl Machine {
         let leaves_no_trace = match generation.role {
             Role::Retired => running,
             Role::TakenBack => true,
-            Role::OnTrial | Role::Serving | Role::StoppedByOperator => false,
+            Role::OnTrial | Role::Serving | Role::Yielding | Role::StoppedByOperator => false,
         };
         self.finish(id, outcome);
         if leaves_no_trace {
             self.forget(id);
         }
+        self.put_back(now, id);
         match outcome {
             Outcome::Failed | Outcome::GaveUp => {
                 if counts && !was_told && on_failure == OnEnd::StopApp {
@@ -248,6 +270,11 @@ impl Machine {
     /// Starts a generation that has ended again after a pause, if its budget allows that.
     fn start_again(&mut self, now: Duration, id: GenerationId, last: Outcome) {
         if let Some(pause) = self.spend(now, id) {
+            let failed = !matches!(last, Outcome::Finished | Outcome::Stopped | Outcome::HookFailed);
+            self.generations
+                .get_mut(id)
+                .into_iter()
+                .for_each(|generation| generation.budget.ended(now, failed));
             self.generations.set(id, State::Backoff { until: now.saturating_add(pause), last });
             return self.actions.push(Action::Restart { id, pause });
         }

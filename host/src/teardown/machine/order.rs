@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::plan::{all_waves, reversed};
-use crate::teardown::generation::{Generation, Slice, State};
+use crate::teardown::generation::{Generation, Role, Slice, State};
 use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, reserves};
 
 enum Start {
@@ -52,12 +52,18 @@ impl Machine {
     fn may_start(&self, id: GenerationId) -> Start {
         let Some(generation) = self.generations.get(id) else { return Start::Never };
         let mut before = generation.predecessors.iter().filter_map(|id| self.generations.get(*id));
-        let is_held = generation.waits && (generation.on_trial() || !before.all(Generation::is_gone));
+        let is_held = generation.waits && !before.all(Generation::is_gone);
         let mut answer = if is_held { Start::Later } else { Start::Now };
         for needed in generation.policy.after.iter().filter_map(|id| self.generations.get(*id)) {
-            // Before the switch, the predecessor of a generation that waits does its work.
-            let has_stand_in = generation.on_trial() && needed.on_trial() && needed.waits;
+            // The predecessor of a generation that waits does its work until all that need not wait are up.
+            let is_beside = generation.on_trial() && !generation.waits;
+            let has_stand_in = is_beside && needed.on_trial() && needed.waits;
             let is_there = needed.phase() == Phase::Running || needed.is_gone();
+            if needed.role == Role::Yielding {
+                // Its successor is about to do its work, or it comes back itself.
+                answer = Start::Later;
+                continue;
+            }
             if has_stand_in || (needed.is_ready() && is_there) {
                 continue;
             }

@@ -2,13 +2,16 @@
 //!
 //! Invariant: there is one rollout at a time, and it switches in one moment. Before the switch any failure takes it back, and nothing
 //! has changed (I10). After it the incoming generations serve, and the stale ones only end. A stop aborts a rollout.
+//!
+//! A generation that cannot run beside its predecessor waits until all others of the rollout are up. Then the predecessor yields: it
+//! ends, and stays known until the switch. If the rollout is taken back, it is put back: the same generation starts again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Machine;
 use crate::teardown::generation::{Generation, Role, Slice, State};
-use crate::teardown::{Action, Cause, GenerationId, GenerationPolicy, Level, Outcome, Phase, Policy};
+use crate::teardown::{Action, Cause, GenerationId, GenerationPolicy, Level, Phase, Policy};
 
 /// Shortest time between the starts of two reloads: all requests within it are one reload, which reads the last manifest.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
@@ -91,7 +94,11 @@ impl Machine {
         } else {
             for Incoming { id, policy, replaces, before, waits } in &rollout.incoming {
                 let waits = *waits && (replaces.is_some() || !before.is_empty());
-                self.generations.insert(*id, Generation::new(policy.clone(), Role::OnTrial, waits));
+                let old = replaces.map(|old| self.predecessors(old)).into_iter().flatten();
+                let before: BTreeSet<_> = before.iter().copied().chain(old).chain(*replaces).collect();
+                let mut generation = Generation::new(policy.clone(), Role::OnTrial, waits);
+                generation.predecessors = before.into_iter().rev().filter(|id| self.knows(*id)).collect();
+                self.generations.insert(*id, generation);
             }
             self.rollouts.stage = Stage::OnTrial(rollout);
             self.settle(now);
@@ -145,13 +152,30 @@ impl Machine {
         }
     }
 
-    /// Switches once each incoming generation is ready, or waits for its predecessors.
-    pub(super) fn switch_if_ready(&mut self, now: Duration) {
+    /// Has predecessors yield once each incoming generation is up that need not wait for its own, and switches once all are up.
+    pub(super) fn advance_rollout(&mut self, now: Duration) {
         let Stage::OnTrial(rollout) = &self.rollouts.stage else { return };
-        let is_ready = |generation: &Generation| generation.is_up() || generation.waits;
-        if !rollout.incoming.iter().all(|one| self.generations.get(one.id).is_some_and(is_ready)) {
+        let generation = |one: &Incoming| self.generations.get(one.id);
+        let is_up = |one: &&Incoming| generation(one).is_some_and(Generation::is_up);
+        let (waiting, beside): (Vec<_>, Vec<_>) =
+            rollout.incoming.iter().partition(|one| generation(one).is_some_and(|one| one.waits));
+        if !beside.iter().all(is_up) {
             return;
         }
+        let serves = |id: &GenerationId| {
+            let old = self.generations.get(*id);
+            old.is_some_and(|old| old.role == Role::Serving && !old.is_gone())
+        };
+        let (cause, is_up) = (rollout.cause, waiting.iter().all(is_up));
+        let yielding: BTreeSet<_> = waiting.iter().filter_map(|one| one.replaces).filter(serves).collect();
+        if !yielding.is_empty() {
+            self.retire(now, &yielding, Role::Yielding, cause);
+        } else if is_up {
+            self.switch(now);
+        }
+    }
+
+    fn switch(&mut self, now: Duration) {
         let Some(rollout) = self.rollouts.take() else { return };
         self.actions.push(Action::Switch);
         for incoming in &rollout.incoming {
@@ -183,28 +207,23 @@ impl Machine {
         let old = incoming.replaces.and_then(|old| self.generations.get(old));
         let mut budget = old.filter(|_| keeps_budget).map(|old| old.budget.clone()).unwrap_or_default();
         budget.runs(now);
-        let before = incoming.before.iter().chain(old.map(|old| &old.predecessors).into_iter().flatten());
-        let before: BTreeSet<_> = before.copied().chain(incoming.replaces).collect();
-        let predecessors = before.into_iter().rev().filter(|id| self.knows(*id)).collect();
         if let Some(generation) = self.generations.get_mut(incoming.id) {
-            generation.role = Role::Serving;
-            (generation.budget, generation.predecessors) = (budget, predecessors);
+            (generation.role, generation.budget) = (Role::Serving, budget);
         }
     }
 
-    /// Has these generations stop, and be forgotten once they have ended.
+    /// Has these generations stop, and be forgotten once they have ended, unless they only yield.
     fn retire(&mut self, now: Duration, ids: &BTreeSet<GenerationId>, role: Role, cause: Cause) {
         for id in ids.iter().copied() {
             let Some(generation) = self.generations.get_mut(id) else { continue };
             generation.role = role;
             match generation.state() {
-                State::Pending { .. } => self.finish(id, Outcome::NotStarted),
-                State::Backoff { .. } => self.finish(id, Outcome::Stopped),
+                State::Pending { last } | State::Backoff { last, .. } => self.finish(id, last),
                 State::Starting { .. } => self.abandon(now, id, cause),
-                State::Running { .. } => self.generations.set(id, State::Running { ready_by: None }),
+                State::Running { .. } => self.generations.set(id, State::Running { bound: None }),
                 State::Asked { .. } | State::Cut { .. } | State::Stuck | State::Ended { .. } => {}
             }
-            if self.phase(id) == Phase::Ended {
+            if self.phase(id) == Phase::Ended && role >= Role::Retired {
                 self.forget(id);
             }
         }
@@ -229,6 +248,7 @@ impl Machine {
         for Incoming { id, replaces, .. } in rollout.incoming {
             let Some(old) = replaces else { continue };
             self.make_room(now, id, old);
+            self.put_back(now, old);
             if rollout.keeps_budget {
                 self.renew_again(now, old);
             }
@@ -244,6 +264,27 @@ impl Machine {
         predecessors.insert(0, failed);
         if let Some(generation) = self.generations.get_mut(old) {
             generation.predecessors = predecessors;
+        }
+    }
+
+    /// Returns the generation on trial that is to replace this one.
+    pub(super) fn successor(&self, old: GenerationId) -> Option<GenerationId> {
+        let Stage::OnTrial(rollout) = &self.rollouts.stage else { return None };
+        rollout.incoming.iter().find(|incoming| incoming.replaces == Some(old)).map(|incoming| incoming.id)
+    }
+
+    /// Has a generation that made room start again, unless its successor is on trial. It waits for the ends of both.
+    pub(super) fn put_back(&mut self, now: Duration, id: GenerationId) {
+        if self.level() > Level::Running || self.successor(id).is_some() {
+            return;
+        }
+        let yields = |generation: &&mut Generation| generation.role == Role::Yielding;
+        let Some(generation) = self.generations.get_mut(id).filter(yields) else { return };
+        if let State::Ended { outcome } = generation.state() {
+            (generation.role, generation.waits) = (Role::Serving, true);
+            self.generations.set(id, State::Pending { last: outcome });
+        } else if generation.state() == State::Stuck {
+            self.miss(now, id);
         }
     }
 

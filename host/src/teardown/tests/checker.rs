@@ -114,7 +114,9 @@ impl Checker {
             assert!(actions.iter().all(nothing), "nothing is done after Leave: {actions:?}");
         } else {
             actions.iter().for_each(|action| self.note_action(&before, *action));
+            self.note_yields();
             self.check_step(&before, &actions);
+            self.model.0.values_mut().for_each(|generation| generation.passed = generation.has_passed(now));
             // A stop that begins in that moment gives each generation its own time.
             for id in just_stuck.into_iter().filter(|_| self.level > Level::Running) {
                 self.model.0.entry(id).and_modify(|generation| generation.stuck = false);
@@ -138,9 +140,13 @@ impl Checker {
             | Event::Unhealthy(id)
             | Event::Ended(id, _)
             | Event::StopOne(id, _) => {
+                let now = self.now;
                 if let Some(generation) = self.model.0.get_mut(&id) {
                     note_of_one(generation, event, runs);
+                    let seen = &mut generation.seen;
+                    seen.up = seen.up.or((seen.ready && seen.entered).then_some(now));
                 }
+                self.note_put_back(id);
             }
             Event::Signal(_) | Event::StopRequested(_) | Event::OperatorStop(_) | Event::Clock => {}
         }
@@ -150,8 +156,14 @@ impl Checker {
         assert_eq!(self.left, None, "Leave is the last action");
         let (now, stops) = (self.now, self.level > Level::Running || self.machine.cause().is_some());
         match action {
-            Action::Start(id) => self.note_start(id),
-            Action::Ask { id, cause, deadline } => self.note_ask(id, cause, deadline),
+            Action::Start(id) => {
+                self.note_yields();
+                self.note_start(id);
+            }
+            Action::Ask { id, cause, deadline } => {
+                self.note_yields();
+                self.note_ask(id, cause, deadline);
+            }
             Action::Cut(id) => self.note_cut(id),
             Action::FailStart(id) => {
                 let generation = self.model.get_mut(id);
@@ -162,6 +174,7 @@ impl Checker {
                 generation.seen.failed = true;
             }
             Action::Abandon(id) => {
+                self.note_yields();
                 let generation = self.model.get_mut(id);
                 assert!(
                     generation.starts() && !generation.seen.abandoned,
@@ -205,7 +218,8 @@ impl Checker {
         let now = self.now;
         let generation = self.model.get_mut(id);
         assert!(generation.counts() && !generation.trial && self.level == Level::Running);
-        assert!(generation.recent(now) >= generation.policy.restart.max as usize, "R11: its budget is spent");
+        let max = generation.policy.restart.max.expect("R11: without a number there is no end");
+        assert!(generation.recent(now) >= max as usize, "R11: its budget is spent");
         generation.gave_up = true;
         generation.ended = generation.ended.map(|_| Outcome::GaveUp);
         assert_eq!(self.machine.cause(), Some(Cause::Failure(id)), "R11");
@@ -287,7 +301,7 @@ impl Checker {
             Cause::Finished(of) => of == id && generation.seen.returned,
             Cause::Failure(of) if of == id && generation.seen.dead => true,
             Cause::Request(Requester::Operator) if generation.halted => true,
-            _ => generation.retired,
+            _ => generation.retired || generation.yields,
         };
         assert!(own || stops == Some(cause), "{id:?} is told {cause:?}");
         assert!(stops.is_none() || end.is_none_or(|end| deadline <= end), "never past the app's end");
@@ -340,13 +354,9 @@ impl Checker {
         assert!(self.level == Level::Running, "a stop ends any rollout");
         for incoming in &rollout.incoming {
             let generation = self.model.get(incoming.id);
-            let up = generation.seen.ready && generation.seen.entered && !generation.seen.failed;
-            let there = generation.lives() || generation.ended == Some(Outcome::Finished);
-            assert!(
-                generation.waits || (up && there && generation.again.is_none()),
-                "I9: {:?} is ready",
-                incoming.id
-            );
+            assert!(generation.is_up(self.now), "I9: {:?} is ready, and has passed its trial", incoming.id);
+            let old = incoming.replaces.filter(|_| generation.waits).map(|old| self.model.get(old));
+            assert!(old.is_none_or(|old| !old.lives() || old.stuck), "{:?} is alone", incoming.id);
             let old =
                 incoming.replaces.filter(|_| rollout.keeps_budget).map(|old| self.model.get(old).clone());
             let (spent, counted) = old.map_or((Vec::new(), 0), |old| (old.spent, old.counted));
@@ -383,12 +393,46 @@ impl Checker {
             self.retire(id);
             self.model.get_mut(id).taken_back = because.is_some();
         }
+        rollout
+            .incoming
+            .iter()
+            .filter_map(|incoming| incoming.replaces)
+            .for_each(|old| self.note_put_back(old));
+    }
+
+    /// Notes the generations that make room, once all of the rollout are up that can run beside them.
+    fn note_yields(&mut self) {
+        let Some(rollout) = self.rollout.clone().filter(|_| self.level == Level::Running) else { return };
+        let (waiting, beside): (Vec<_>, Vec<_>) =
+            rollout.incoming.iter().partition(|one| self.model.get(one.id).waits);
+        if !beside.iter().all(|one| self.model.get(one.id).is_up(self.now)) {
+            return;
+        }
+        for old in waiting.into_iter().filter_map(|one| one.replaces) {
+            if self.model.get(old).counts() && !self.model.is_over(old) {
+                let now = self.now;
+                let generation = self.model.get_mut(old);
+                (generation.yields, generation.again) = (true, None);
+                generation.seen.slice.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Notes that a generation that made room is to start again, once it has ended and nothing is to replace it.
+    fn note_put_back(&mut self, id: GenerationId) {
+        let (now, runs) = (self.now, self.level == Level::Running && self.machine.cause().is_none());
+        let replaced = self.rollout.iter().flat_map(|rollout| &rollout.incoming);
+        let replaced = replaced.filter_map(|incoming| incoming.replaces).any(|old| old == id);
+        let Some(generation) = self.model.0.get_mut(&id) else { return };
+        if runs && generation.yields && !generation.lives() && !replaced {
+            (generation.yields, generation.waits, generation.again) = (false, true, Some(now));
+        }
     }
 
     fn retire(&mut self, id: GenerationId) {
         let now = self.now;
         let generation = self.model.get_mut(id);
-        (generation.trial, generation.retired) = (false, true);
+        (generation.trial, generation.yields, generation.retired) = (false, false, true);
         generation.seen.slice.get_or_insert(now);
     }
 
@@ -424,7 +468,8 @@ fn note_of_one(generation: &mut ModelGeneration, event: Event, app_runs: bool) {
         Event::Ended(_, outcome) if generation.lives() => generation.ends(outcome),
         // From then on, its slice is its own.
         Event::StopOne(..) if app_runs => {
-            (generation.halted, generation.seen.slice) = (true, Some(Duration::ZERO))
+            (generation.halted, generation.yields) = (true, false);
+            generation.seen.slice = Some(Duration::ZERO);
         }
         _ => {}
     }

@@ -24,8 +24,9 @@ pub(super) fn ms(millis: u64) -> Duration {
 pub(super) fn component() -> GenerationPolicy {
     let (on_exit, on_failure, on_lost) = (OnEnd::StopApp, OnEnd::StopApp, OnEnd::Ignore);
     let (grace, start_timeout, after) = (Some(s(GRACE)), s(START_TIMEOUT), Vec::new());
-    let restart = RestartPlan { within: s(60), ..RestartPlan::default() };
-    GenerationPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled: false }
+    let restart = RestartPlan { max: Some(5), within: s(60), ..RestartPlan::default() };
+    let (trial, pooled) = (Duration::ZERO, false);
+    GenerationPolicy { grace, start_timeout, trial, on_exit, on_failure, on_lost, restart, after, pooled }
 }
 
 /// A generation that comes after others.

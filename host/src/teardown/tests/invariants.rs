@@ -65,7 +65,14 @@ impl Checker {
             assert!(count == generation.counted || count == generation.counted + 1, "{id:?}: one at a time");
             if count > generation.counted {
                 (generation.counted, _) = (count, generation.spent.push(self.now));
-                assert!(generation.recent(self.now) <= generation.policy.restart.max as usize, "R11: {id:?}");
+                assert!(
+                    generation
+                        .policy
+                        .restart
+                        .max
+                        .is_none_or(|max| generation.recent(self.now) <= max as usize),
+                    "R11: {id:?}"
+                );
             }
         }
     }
@@ -156,6 +163,8 @@ impl Checker {
                 && generation.seen.started.is_some_and(|at| at < drain.at)
                 && generation.seen.slice.is_some_and(|slice| slice >= drain.at)
                 && !generation.seen.abandoned
+                // One that was asked just before the stop has what it was told then.
+                && !actions.iter().skip(at).any(|later| *later == Action::Raise(Level::Drain))
             {
                 let least = self.least(generation, drain.total / drain.count);
                 assert!(deadline - self.now >= least, "R8: {id:?} gets its reserve: {least:?}");
@@ -175,7 +184,7 @@ impl Checker {
             assert!(!(running && self.loaded && waits && due && self.model.may_start(*id)), "{id:?} starts");
             if generation.runs()
                 && (self.level >= Level::Drain
-                    || (running && generation.retired)
+                    || (running && (generation.retired || generation.yields))
                     || generation.seen.abandoned)
             {
                 let mut blockers = self.model.dependents(*id).into_iter().filter(|other| {
@@ -190,14 +199,8 @@ impl Checker {
             assert!(self.now < last + Duration::from_millis(500), "R6: what was asked for begins");
         }
         if let (true, Some(rollout)) = (running, &self.rollout) {
-            let up = |generation: &ModelGeneration| {
-                generation.waits
-                    || (generation.seen.ready && generation.seen.entered && generation.again.is_none())
-            };
-            assert!(
-                !rollout.incoming.iter().all(|incoming| up(self.model.get(incoming.id))),
-                "they take over"
-            );
+            let up = |incoming: &Incoming| self.model.get(incoming.id).is_up(self.now);
+            assert!(!rollout.incoming.iter().all(up), "they take over");
         }
     }
 

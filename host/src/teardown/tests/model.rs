@@ -14,6 +14,8 @@ pub(super) struct Seen {
     pub(super) started: Option<Duration>,
     pub(super) entered: bool,
     pub(super) ready: bool,
+    /// Since when it was ready and its `run` entered.
+    pub(super) up: Option<Duration>,
     pub(super) returned: bool,
     pub(super) failed: bool,
     /// It was not alive by its health check, and ends as a failed one.
@@ -44,6 +46,10 @@ pub(super) struct ModelGeneration {
     pub(super) taken_back: bool,
     pub(super) trial: bool,
     pub(super) waits: bool,
+    /// It has passed its trial.
+    pub(super) passed: bool,
+    /// It makes room for the one on trial that is to replace it.
+    pub(super) yields: bool,
     /// It came after one that was never ready.
     pub(super) hopeless: bool,
     pub(super) stuck: bool,
@@ -67,6 +73,8 @@ impl ModelGeneration {
             taken_back: false,
             trial: false,
             waits: false,
+            passed: false,
+            yields: false,
             hopeless: false,
             stuck: false,
             root,
@@ -90,13 +98,27 @@ impl ModelGeneration {
     }
 
     pub(super) fn counts(&self) -> bool {
-        !self.halted && !self.retired
+        !self.halted && !self.retired && !self.yields
+    }
+
+    /// Whether it can take over.
+    pub(super) fn is_up(&self, now: Duration) -> bool {
+        let there = (self.lives() || self.ended == Some(Outcome::Finished)) && self.again.is_none();
+        there && self.seen.up.is_some() && !self.seen.failed && !self.halted && self.has_passed(now)
+    }
+
+    /// Whether it has run for the time of its trial, or done its work.
+    pub(super) fn has_passed(&self, now: Duration) -> bool {
+        let has_ended = self.ended == Some(Outcome::Finished) || self.seen.returned;
+        let done = has_ended && self.policy.on_exit != OnEnd::StopApp;
+        self.passed || done || self.seen.up.is_some_and(|at| now >= at + self.policy.trial)
     }
 
     /// Whether it is on its way out for a reason of its own.
     pub(super) fn leaves(&self) -> bool {
         let seen = &self.seen;
-        seen.asked.is_some() || seen.abandoned || seen.failed || seen.cut.is_some() || self.retired
+        let goes = self.retired || self.yields;
+        goes || seen.asked.is_some() || seen.abandoned || seen.failed || seen.cut.is_some()
     }
 
     /// I11: how it ended, or what it is called if the process leaves now.
@@ -194,27 +216,30 @@ impl Model {
         known.any(|needed| {
             let seen = &self.get(*needed).seen;
             let was_up = seen.ready && seen.entered;
-            !self.stands_in(generation, *needed) && !was_up && self.is_over(*needed)
+            let is_there = was_up || self.get(*needed).yields;
+            !self.stands_in(generation, *needed) && !is_there && self.is_over(*needed)
         })
     }
 
     fn stands_in(&self, generation: &ModelGeneration, needed: GenerationId) -> bool {
         let needed = self.get(needed);
-        generation.trial && needed.trial && needed.waits
+        generation.trial && !generation.waits && needed.trial && needed.waits
     }
 
     /// Whether all that a start waits for is there.
     pub(super) fn may_start(&self, id: GenerationId) -> bool {
         let generation = self.get(id);
-        let before = |other: &ModelGeneration| {
-            other.root == generation.root && other.retired && other.lives() && !other.stuck
+        let before = |(at, other): (&GenerationId, &ModelGeneration)| {
+            let same = *at != id && other.root == generation.root && !other.trial;
+            same && !self.is_over(*at) && (other.lives() || !other.yields)
         };
-        let alone = !generation.waits || !(generation.trial || self.0.values().any(before));
+        let alone = !generation.waits || !self.0.iter().any(before);
         let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
         alone
             && known.all(|needed| {
                 let other = self.get(*needed);
-                let up = other.seen.ready && other.seen.entered && (other.runs() || self.is_over(*needed));
+                let was_up = other.seen.ready && other.seen.entered && !other.yields;
+                let up = was_up && (other.runs() || self.is_over(*needed));
                 up || self.stands_in(generation, *needed)
             })
     }

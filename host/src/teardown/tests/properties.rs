@@ -22,18 +22,34 @@ fn on_end() -> impl Strategy<Value = OnEnd> {
 }
 
 fn restart() -> impl Strategy<Value = RestartPlan> {
-    (0..5_u32, 1..60_000_u64, 0..3_000_u64, 0..20_000_u64).prop_map(|(max, within, first, longest)| {
-        RestartPlan { max, within: ms(within), backoff: [ms(first), ms(longest)] }
-    })
+    (prop::option::weighted(0.9, 0..5_u32), 1..60_000_u64, 0..3_000_u64, 0..20_000_u64).prop_map(
+        |(max, within, first, longest)| RestartPlan {
+            max,
+            within: ms(within),
+            backoff: [ms(first), ms(longest)],
+        },
+    )
 }
 
 fn generation_policy() -> impl Strategy<Value = GenerationPolicy> {
     let ends = (on_end(), on_end(), on_end());
-    (prop::option::of(0..12_000_u64), 1..9_000_u64, ends, restart(), prop::bool::weighted(0.3)).prop_map(
-        |(grace, start_timeout, (on_exit, on_failure, on_lost), restart, pooled)| {
-            let (grace, start_timeout, after) = (grace.map(ms), ms(start_timeout), Vec::new());
+    let times = (prop::option::of(0..12_000_u64), 1..9_000_u64, prop_oneof![Just(0), 0..2_000_u64]);
+    (times, ends, restart(), prop::bool::weighted(0.3)).prop_map(
+        |((grace, start_timeout, trial), (on_exit, on_failure, on_lost), restart, pooled)| {
+            let (grace, start_timeout, trial, after) =
+                (grace.map(ms), ms(start_timeout), ms(trial), Vec::new());
             let on_lost = if pooled { on_lost } else { OnEnd::Ignore };
-            GenerationPolicy { grace, start_timeout, on_exit, on_failure, on_lost, restart, after, pooled }
+            GenerationPolicy {
+                grace,
+                start_timeout,
+                trial,
+                on_exit,
+                on_failure,
+                on_lost,
+                restart,
+                after,
+                pooled,
+            }
         },
     )
 }

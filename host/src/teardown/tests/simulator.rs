@@ -317,6 +317,7 @@ impl Simulator {
         for (id, generation) in &checker.model.0 {
             assert!(!generation.retired || generation.seen.cut.is_some(), "I12: {id:?}");
             assert!(!generation.trial, "a rollout comes to its end");
+            assert!(!generation.yields || generation.seen.cut.is_some(), "{id:?} is put back");
         }
         assert!(!checker.machine.is_rolling_out());
     }

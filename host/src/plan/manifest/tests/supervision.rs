@@ -14,7 +14,7 @@ fn every_key_of_supervision_reaches_the_plan() {
     let plan = plan(FULL).unwrap();
     let [web, a] = plan.components.as_slice() else { panic!("two components") };
     assert_eq!((web.after.as_slice(), a.after.len()), (["a".to_owned()].as_slice(), 0));
-    let restart = RestartPlan { max: 3, within: secs(120), backoff: [secs(1), secs(9)] };
+    let restart = RestartPlan { max: Some(3), within: secs(120), backoff: [secs(1), secs(9)] };
     assert_eq!(
         (web.restart, a.restart),
         (restart, RestartPlan { within: secs(60), ..RestartPlan::default() })
@@ -36,8 +36,11 @@ fn supervision_has_the_documented_defaults() {
     assert_eq!(one("ready = \"started\"\n").ready, Some(ReadyWhen::Started));
     assert_eq!(one(LISTEN).on_failure, None);
     assert_eq!(one("on-exit = \"restart\"\n").on_exit, OnEnd::Restart);
-    let written = RestartPlan { max: 5, within: secs(60), backoff: [Duration::from_millis(200), secs(30)] };
+    let written =
+        RestartPlan { max: None, within: secs(60), backoff: [Duration::from_millis(200), secs(30)] };
     assert_eq!(one(&format!("{ON_FAILURE}restart = {{}}\n")).restart, written);
+    let limited = RestartPlan { max: Some(RestartPlan::DEFAULT_MAX), ..written };
+    assert_eq!(one(&format!("{ON_FAILURE}restart = {{ within = \"1m\" }}\n")).restart, limited);
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn a_period_that_is_not_given_lets_the_budget_be_spent() {
     assert_eq!(restart.within, secs(60));
     let restart = one("[app]\nfail-grace = \"1m\"\n");
     assert_eq!(restart.within, 2 * Duration::from_millis(304_650));
-    assert_eq!(one("restart = { max = 9000000000000, within = \"8760h\", backoff = [\"0s\", \"0s\"] }\ngrace = \"0s\"\n").max, u32::MAX);
+    assert_eq!(one("restart = { max = 9000000000000, within = \"8760h\", backoff = [\"0s\", \"0s\"] }\ngrace = \"0s\"\n").max, Some(u32::MAX));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn again(policy: GenerationPolicy, cause: Cause, keeps_budget: bool) -> Rollout 
 }
 
 fn pool() -> GenerationPolicy {
-    let restart = RestartPlan { max: 2, within: s(100), backoff: [s(4), s(30)] };
+    let restart = RestartPlan { max: Some(2), within: s(100), backoff: [s(4), s(30)] };
     let (on_failure, on_lost) = (OnEnd::Restart, OnEnd::Restart);
     GenerationPolicy { on_failure, on_lost, restart, pooled: true, ..component() }
 }
@@ -177,7 +177,7 @@ fn a_job_that_is_done_before_the_others_are_ready_takes_part() {
     }
     // One whose budget is spent on trial is taken back; the app has not failed.
     let mut app = pair();
-    let none = RestartPlan { max: 0, within: s(60), ..RestartPlan::default() };
+    let none = RestartPlan { max: Some(0), within: s(60), ..RestartPlan::default() };
     let mut rollout = again(GenerationPolicy { restart: none, ..job(OnEnd::Restart) }, Cause::Reload, false);
     rollout.incoming.push(added(GenerationId(11)));
     let _ = app.roll_out(s(1), rollout);

@@ -276,7 +276,7 @@ fn whoever_was_asked_before_the_stop_gets_no_more_time_by_it() {
 #[test]
 fn a_restart_waits_for_those_it_comes_after() {
     // after: whoever needs one that is down would spend its budget for nothing.
-    let plan = RestartPlan { within: s(60), backoff: [s(4), s(30)], ..RestartPlan::default() };
+    let plan = RestartPlan { max: Some(5), within: s(60), backoff: [s(4), s(30)] };
     let first = GenerationPolicy { on_failure: OnEnd::Restart, restart: plan, ..component() };
     let mut app = running(vec![first, GenerationPolicy { on_failure: OnEnd::Restart, ..after([A]) }]);
     let _ = app.on(s(1), Event::Ended(A, Outcome::Failed));

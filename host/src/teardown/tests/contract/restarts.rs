@@ -13,7 +13,7 @@ use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 const MAX: u32 = 3;
 
 fn plan() -> RestartPlan {
-    RestartPlan { max: MAX, within: s(100), backoff: [s(1), s(30)] }
+    RestartPlan { max: Some(MAX), within: s(100), backoff: [s(1), s(30)] }
 }
 
 /// A service that is started again.
@@ -214,7 +214,8 @@ fn a_pool_that_is_not_alive_is_replaced_as_a_whole() {
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["Raise", "Ask", "Ask"]);
     let mut app = running(vec![GenerationPolicy { on_failure: OnEnd::Ignore, ..pool() }, component()]);
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), []);
-    let mut app = running(vec![GenerationPolicy { restart: RestartPlan { max: 0, ..plan() }, ..pool() }]);
+    let mut app =
+        running(vec![GenerationPolicy { restart: RestartPlan { max: Some(0), ..plan() }, ..pool() }]);
     assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["GiveUp", "Raise", "Ask"]);
 }
 

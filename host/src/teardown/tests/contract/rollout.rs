@@ -208,40 +208,158 @@ fn those_that_go_go_in_their_order() {
     assert_eq!(asks(&app.on(s(3), Event::Ended(c, Outcome::Stopped)))[0].0, A2);
 }
 
+fn alone(id: GenerationId, replaces: GenerationId) -> Incoming {
+    Incoming { waits: true, ..incoming(id, replaces) }
+}
+
 #[test]
 fn a_service_that_cannot_run_twice_starts_when_all_before_it_have_ended() {
     // Reload 5: the old generation ends before the new one starts unless `overlap = true`.
     let mut app = pair();
-    let alone = |id, old| Incoming { waits: true, ..incoming(id, old) };
     let done = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
-    assert_eq!(done, [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
-    assert_eq!((app.phase(A2), app.is_rolling_out()), (Phase::Pending, false));
-    // Another reload before that: the newest one waits for the oldest one.
-    let a3 = GenerationId(12);
-    let done = app.roll_out(s(2), reload(vec![alone(a3, A2)]));
-    assert_eq!(done, [Action::Switch, Action::Forget(A2)]);
-    assert_eq!(app.phase(a3), Phase::Pending);
-    assert_eq!(
-        app.clone().on(s(3), Event::Ended(A, Outcome::Stopped)),
-        [Action::Forget(A), Action::Start(a3)]
-    );
+    assert_eq!(done, [ask(A, Cause::Reload, s(1 + GRACE))]);
+    assert_eq!((app.phase(A2), app.is_rolling_out()), (Phase::Pending, true));
+    assert_eq!(app.in_service().collect::<Vec<_>>(), [A2, B], "the app is as ready as the one that comes");
+    assert_eq!(app.clone().on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Start(A2)]);
     // It is waited for as long as it can be ended.
     assert_eq!(app.on(s(1 + GRACE), Event::Clock), [Action::Cut(A)]);
-    assert_eq!(app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock), [Action::Start(a3)]);
+    assert_eq!(app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock), [Action::Start(A2)]);
+    assert_eq!(runs(&mut app, s(13), A2), [Action::Switch]);
     assert_eq!(app.on(s(13), Event::Ended(A, Outcome::Leaked)), [Action::Forget(A)]);
 }
 
 #[test]
 fn those_that_come_after_one_that_waits_start_beside_the_one_it_replaces() {
-    // R3, and no overlap: before the switch, the one that it will follow does its work.
+    // R3, and no overlap: the one that it will follow does its work until all others are up.
     let mut app = running(vec![component(), after([A])]);
-    let (store, site) =
-        (Incoming { waits: true, ..incoming(A2, A) }, Incoming { policy: after([A2]), ..incoming(B2, B) });
+    let (store, site) = (alone(A2, A), Incoming { policy: after([A2]), ..incoming(B2, B) });
     assert_eq!(prepared(&mut app, s(1), reload(vec![store, site])), [Action::Start(B2)]);
-    let done = runs(&mut app, s(1), B2);
-    assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Ask"], B), "A serves B until its end");
-    assert_eq!(asks(&app.on(s(2), Event::Ended(B, Outcome::Stopped)))[0].0, A);
-    assert_eq!(app.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A), Action::Start(A2)]);
+    assert_eq!(runs(&mut app, s(1), B2), [ask(A, Cause::Reload, s(1 + GRACE))], "B serves on");
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [Action::Start(A2)]);
+    let done = runs(&mut app, s(3), A2);
+    assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Forget", "Ask"], B));
+}
+
+/// A rollout of A and B, both of which are up; A has made room for its successor.
+fn handed_over() -> Machine {
+    let mut app = pair();
+    let tried = GenerationPolicy { trial: s(1), ..component() };
+    let rollout = reload(vec![Incoming { policy: tried, ..alone(A2, A) }, incoming(B2, B)]);
+    assert_eq!(prepared(&mut app, s(1), rollout), [Action::Start(B2)]);
+    assert_eq!(kinds(&runs(&mut app, s(1), B2)), ["Ask"]);
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::HookFailed)), [Action::Start(A2)]);
+    app
+}
+
+#[test]
+fn one_that_does_not_say_when_it_is_ready_takes_over_when_it_has_run_for_a_moment() {
+    let mut app = handed_over();
+    assert_eq!((runs(&mut app, s(2), A2), app.next_wake()), (vec![], Some(s(3))));
+    assert_eq!(app.on(s(2), Event::Ready(A2)), [], "the trial does not begin again");
+    let done = app.on(s(3), Event::Clock);
+    assert_eq!((kinds(&done), asks(&done)[0].0), (vec!["Switch", "Forget", "Ask"], B));
+    assert_eq!((app.next_wake(), app.exit_code()), (Some(s(3 + GRACE)), ExitCode::CUT_OFF));
+    // A job has nothing to show but its end.
+    let job = GenerationPolicy { trial: s(9), on_exit: OnEnd::Ignore, ..component() };
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![Incoming { policy: job, ..incoming(A2, A) }]));
+    assert_eq!(runs(&mut app, s(1), A2), []);
+    assert_eq!(kinds(&app.on(s(2), Event::Returned(A2))), ["Ask", "Switch", "Ask"]);
+}
+
+#[test]
+fn one_that_made_room_is_put_back_when_its_successor_fails() {
+    // I10: the same generation with the same policy, and those beside it are untouched.
+    for (event, at) in [
+        (Event::Failed(A2), s(2)),
+        (Event::Returned(A2), s(2)),
+        (Event::Unhealthy(A2), s(2)),
+        (Event::Failed(B2), s(2)),
+        (Event::Ended(B2, Outcome::Failed), s(2)),
+    ] {
+        let mut app = handed_over();
+        let _ = runs(&mut app, s(2), A2);
+        let done = app.on(at, event);
+        assert!(kinds(&done).contains(&"RollBack"), "{event:?}: {done:?}");
+        let _ = app.on(s(3), Event::Ended(B2, Outcome::Stopped));
+        let done = app.on(s(3), Event::Ended(A2, Outcome::Failed));
+        assert_eq!(
+            done,
+            [Action::Forget(A2), Action::Start(A)],
+            "{event:?}: it waits for its successor's end"
+        );
+        assert_eq!(runs(&mut app, s(4), A), []);
+        assert_eq!((app.level(), app.next_wake(), app.ids().len()), (Level::Running, None, 2), "{event:?}");
+        assert_eq!(app.in_service().collect::<Vec<_>>(), [A, B]);
+        assert_eq!((app.restarts(A), app.phase(B), app.is_retired(B)), (0, Phase::Running, false));
+    }
+}
+
+#[test]
+fn one_that_still_makes_room_when_the_rollout_is_taken_back_is_put_back_at_its_end() {
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A), incoming(B2, B)]));
+    let _ = runs(&mut app, s(1), B2);
+    let done = app.on(s(2), Event::Failed(B2));
+    assert_eq!(kinds(&done), ["RollBack", "Forget"], "A2 has never started: {done:?}");
+    // The next one makes use of its end; without a failure it is not put back.
+    let mut next = app.clone();
+    let a3 = GenerationId(12);
+    assert_eq!(next.roll_out(s(3), reload(vec![alone(a3, A)])), []);
+    assert_eq!(next.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Start(a3)]);
+    assert_eq!(kinds(&runs(&mut next, s(3), a3)), ["Switch", "Forget"]);
+    assert_eq!(app.on(s(3), Event::Ended(A, Outcome::CutOff)), [Action::Start(A)]);
+    // Its end is its own again.
+    let _ = runs(&mut app, s(4), A);
+    assert_eq!(kinds(&app.on(s(5), Event::Failed(A))), ["Raise", "Ask"]);
+}
+
+#[test]
+fn one_that_cannot_be_ended_to_make_room_is_missed_when_its_successor_fails() {
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    let _ = app.on(s(1 + GRACE), Event::Clock);
+    assert_eq!(app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock), [Action::Start(A2)]);
+    assert_eq!(app.cause(), None);
+    let _ = app.on(s(13), Event::Failed(A2));
+    assert_eq!(app.cause(), Some(Cause::Failure(A)), "nothing of the component can run");
+}
+
+#[test]
+fn an_operator_can_stop_one_that_takes_its_time_to_make_room() {
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    let done = app.on(s(2), Event::StopOne(A, Urgency::Now));
+    assert_eq!(done, [Action::RollBack(Some(A2)), Action::Forget(A2), Action::Cut(A)]);
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::CutOff)), []);
+    assert_eq!((app.level(), app.is_stopped(A), app.phase(A)), (Level::Running, true, Phase::Ended));
+}
+
+#[test]
+fn a_stop_while_one_makes_room_stops_both() {
+    // R6: TERM in the middle of a reload; nothing is put back.
+    let mut app = handed_over();
+    let _ = runs(&mut app, s(2), A2);
+    let done = signal(&mut app, s(2), Signal::Int);
+    assert_eq!(done.first(), Some(&Action::RollBack(None)));
+    assert_eq!(asks(&done).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [B, A2, B2]);
+    for id in [B, A2] {
+        let _ = app.on(s(3), Event::Ended(id, Outcome::Stopped));
+    }
+    let left = app.on(s(3), Event::Ended(B2, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::HOOK_FAILED)), "A is an outcome of the stop");
+}
+
+#[test]
+fn what_comes_after_one_that_makes_room_waits_for_its_successor() {
+    let again = GenerationPolicy { on_failure: OnEnd::Restart, ..after([A]) };
+    let mut app = running(vec![component(), again]);
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    assert_eq!(app.on(s(1), Event::Failed(B)), []);
+    assert_eq!(kinds(&app.on(s(1), Event::Ended(B, Outcome::Failed))), ["Restart"]);
+    let _ = app.on(s(2), Event::Ended(A, Outcome::Stopped));
+    assert_eq!(app.on(s(9), Event::Clock), [], "B is due, and A2 is not ready");
+    assert_eq!(runs(&mut app, s(9), A2), [Action::Switch, Action::Forget(A), Action::Start(B)]);
 }
 
 #[test]
@@ -385,7 +503,8 @@ fn one_that_comes_back_waits_for_its_older_generations() {
     let gone = Rollout { removed: vec![A], ..reload(vec![]) };
     assert_eq!(prepared(&mut app, s(1), gone), [Action::Switch, ask(A, Cause::Reload, s(1 + GRACE))]);
     let back = Incoming { replaces: None, before: vec![A], waits: true, ..incoming(A2, A) };
-    assert_eq!(prepared(&mut app, s(2), reload(vec![back])), [Action::Switch]);
+    assert_eq!(prepared(&mut app, s(2), reload(vec![back])), []);
     assert_eq!(app.phase(A2), Phase::Pending);
     assert_eq!(app.on(s(3), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A), Action::Start(A2)]);
+    assert_eq!(runs(&mut app, s(3), A2), [Action::Switch]);
 }
