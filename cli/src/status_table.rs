@@ -91,7 +91,10 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len(
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
-    let failure = component.last_failure.as_ref().map(|failure| format!("last failure: {failure}"));
+    let failure = component.last_failure.as_ref().map(|failure| match component.failures {
+        0 | 1 => format!("last failure: {failure}"),
+        many => format!("{many} failures, the last one: {failure}"),
+    });
     let line = component.line.clone().filter(|line| !line.is_empty());
     [
         name,
@@ -171,11 +174,12 @@ mod tests {
         let mut status = shop();
         status.components[0].line = Some("ok\u{1b}[2J\n".into());
         status.components[0].last_failure = Some("trapped".into());
+        status.components[0].failures = 3;
         status.components[1].in_flight = 12;
         let expected = "\
 shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
   component    kind  state    instances  in flight  restarts  uptime   memory  says
-  web          http  running          2          0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
+  web          http  running          2          0         0  3m 12s  1.5 MiB  ok [2J ; 3 failures, the last one: trapped
   a-long-name  http  running          2         12         0  3m 12s  1.5 MiB
 ";
         assert_eq!(status_text(&status), expected);

@@ -69,6 +69,8 @@ pub struct ComponentStatus {
     pub in_flight: u64,
     /// The number of restarts after it failed or ended.
     pub restarts: u64,
+    /// The number of times that it, or an instance of it, trapped, exited with an error, or could not be started.
+    pub failures: u64,
     /// Time since its last start; 0 when it has not started.
     pub uptime_ms: u64,
     /// Bytes of linear memory of all its instances.

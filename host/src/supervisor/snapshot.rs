@@ -60,6 +60,7 @@ impl EventLoop {
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
+            failures: self.failures(&record.plan.name),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,
@@ -68,6 +69,11 @@ impl EventLoop {
             hook_ms: record.hook_time(now).filter(|_| is_hook_open).map(millis),
             left_ms: deadline.map(|end| millis(end.saturating_sub(now))),
         }
+    }
+
+    /// Returns how often a component, or an instance of it, has failed, over all its generations.
+    fn failures(&self, name: &str) -> u64 {
+        self.metrics_of(name).map_or(0, |metrics| metrics.traps)
     }
 
     fn instances(&self, id: GenerationId) -> u64 {
@@ -118,7 +124,8 @@ impl EventLoop {
             let replaced = self.registry.id_of(&record.plan.name) != Some(id);
             let counters = self.registry.counters.get(&record.plan.name);
             let restarts = counters.map_or(0, |counters| counters.metrics.restarts);
-            record.report(self.machine.outcome(id), now, replaced, restarts)
+            let failures = self.failures(&record.plan.name);
+            record.report(self.machine.outcome(id), now, replaced, restarts, failures)
         });
         Report {
             app: self.plan.app.name.clone(),
