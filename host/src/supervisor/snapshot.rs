@@ -52,10 +52,7 @@ impl EventLoop {
         ComponentStatus {
             name: record.plan.name.clone(),
             kind: record.kind().map_or("", |kind| kind.name).to_owned(),
-            state: match self.machine.is_ready(id) || phase != Phase::Running {
-                true => record.doing(phase).to_owned(),
-                false => "not ready".to_owned(),
-            },
+            state: self.state_of(id, record).to_owned(),
             generation: record.generation,
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
@@ -68,6 +65,15 @@ impl EventLoop {
             addresses: self.servers.as_ref().map(|servers| servers.urls(id)).unwrap_or_default(),
             hook_ms: record.hook_time(now).filter(|_| is_hook_open).map(millis),
             left_ms: deadline.map(|end| millis(end.saturating_sub(now))),
+        }
+    }
+
+    /// Returns the state of a generation in words.
+    pub(super) fn state_of(&self, id: GenerationId, record: &GenerationRecord) -> &'static str {
+        match self.machine.phase(id) {
+            Phase::Running if self.machine.is_out_of_service(id) => "out of service",
+            Phase::Running if !self.machine.is_ready(id) => "not ready",
+            phase => record.doing(phase),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct ModelGeneration {
     /// When it is started again.
     pub(super) again: Option<Duration>,
     pub(super) gave_up: bool,
+    /// It gave up, and goes on without instances.
+    pub(super) out: bool,
     pub(super) halted: bool,
     pub(super) retired: bool,
     /// It failed before it served, or one that came with it did.
@@ -62,6 +64,7 @@ impl ModelGeneration {
             ended: None,
             again: None,
             gave_up: false,
+            out: false,
             halted: false,
             retired: false,
             taken_back: false,
@@ -83,6 +86,11 @@ impl ModelGeneration {
     pub(super) fn runs(&self) -> bool {
         let seen = &self.seen;
         self.lives() && seen.entered && seen.asked.is_none() && !seen.failed && seen.cut.is_none()
+    }
+
+    /// Whether it gave up and refuses its clients.
+    pub(super) fn is_out(&self) -> bool {
+        self.out && self.runs()
     }
 
     pub(super) fn starts(&self) -> bool {
@@ -194,7 +202,8 @@ impl Model {
         known.any(|needed| {
             let seen = &self.get(*needed).seen;
             let was_up = seen.ready && seen.entered;
-            !self.stands_in(generation, *needed) && !was_up && self.is_over(*needed)
+            let is_lost = self.is_over(*needed) || (generation.trial && self.get(*needed).is_out());
+            !self.stands_in(generation, *needed) && !was_up && is_lost
         })
     }
 
