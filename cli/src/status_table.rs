@@ -91,9 +91,10 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len(
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
-    let failure = component.last_failure.as_ref().map(|failure| match component.failing_ms {
-        Some(since) => format!("failing for {}: {failure}", elapsed(since)),
-        None => format!("last failure: {failure}"),
+    let failure = component.last_failure.as_ref().map(|failure| match (component.failing_ms, component.failures) {
+        (Some(since), _) => format!("failing for {}: {failure}", elapsed(since)),
+        (None, 0 | 1) => format!("last failure: {failure}"),
+        (None, many) => format!("{many} failures, the last one: {failure}"),
     });
     let line = component.line.clone().filter(|line| !line.is_empty());
     [
@@ -189,14 +190,14 @@ mod tests {
         let mut status = shop();
         status.components[0].line = Some("ok\u{1b}[2J\n".into());
         status.components[0].last_failure = Some("trapped".into());
-        status.components[0].busy_ms = Some(72_500);
+        (status.components[0].busy_ms, status.components[0].failures) = (Some(72_500), 3);
         (status.components[1].in_flight, status.components[1].waiting) = (12, 4);
         status.components[1].failing_ms = Some(125_000);
         status.components[1].last_failure = Some("no broker".into());
         let expected = "\
 shop: running, ready, up 1d 1h, process 42, curfew 1.2.3
   component    kind  state                     instances    in flight  restarts  uptime   memory  says
-  web          http  running, busy for 1m 12s          2            0         0  3m 12s  1.5 MiB  ok [2J ; last failure: trapped
+  web          http  running, busy for 1m 12s          2            0         0  3m 12s  1.5 MiB  ok [2J ; 3 failures, the last one: trapped
   a-long-name  http  running                           2  12 (4 wait)         0  3m 12s  1.5 MiB  failing for 2m 5s: no broker
 ";
         assert_eq!(status_text(&status), expected);

@@ -170,7 +170,10 @@ const PRECEDENCE: &str = "
 The first code of this list that applies is the exit code: 70, 128+n, 75, 1, 124, 3, 0. For example, when one component failed
 (1) and another one was cut off (124), the exit code is 1. The codes 2, 69 and 78 come before the app runs.
 
-- A failure gives the exit code 1 also with `on-failure = \"ignore\"`, and also while the component waits for its restart.
+- A failure of a service gives the exit code 1 also with `on-failure = \"ignore\"`, and also while it waits for its restart.
+- An instance of kind `http` or `tcp` that fails is replaced, and the exit code stays as it is. With `on-failure = \"stop-app\"` it is
+  1, and also with `\"ignore\"` if not even a first instance could be started. When the component is
+  [out of service](changes.md#out-of-service) at the end of the app, it is 75.
 - `curfew run` with one `.wasm` file and no manifest passes the exit status of the component on.
 - `curfew check` and `inspect` exit with 0, 2, 69 or 78.
 - `status`, `stop`, `reload` and `restart` exit with 0 when the request is done, and with 1 when it was refused or failed. They

@@ -29,13 +29,17 @@ fn pauses(app: &App, name: &str, count: usize) -> Vec<f64> {
 fn pauses_double_up_to_the_longest() {
     let restart =
         "on-failure = \"restart\"\nrestart = { max = 6, within = \"2m\", backoff = [\"60ms\", \"400ms\"] }";
-    for manifest in [component("lab", TRAP_AT_START, restart), web("lab", HTTP_TRAP_AT_START, restart)] {
+    let gave_up = ["component gave up", "component is out of service"]
+        .map(|it| format!("{it}: its restart budget is spent"));
+    let manifests = [component("lab", TRAP_AT_START, restart), web("lab", HTTP_TRAP_AT_START, restart)];
+    for (manifest, gave_up) in manifests.into_iter().zip(gave_up) {
         let app = Host::manifest(&(app("") + &manifest + &component("b", SERVER, ""))).start();
         for (pause, full) in pauses(&app, "lab", 6).into_iter().zip([60.0, 120.0, 240.0, 400.0, 400.0, 400.0])
         {
             expect_pause(pause, full);
         }
-        let output = app.wait();
+        app.wait_for_log(&gave_up, "lab");
+        let output = app.stop();
         output.expect_code(75);
         // As long as it was said, and not much longer.
         let failed = ["failed", "instance failed"].map(|message| output.records(message, "lab"));

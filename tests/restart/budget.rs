@@ -2,7 +2,7 @@
 
 use artifacts::{HTTP_TRAP_AT_START, SERVER, SERVICE_LAB, TRAP_AT_START};
 
-use crate::harness::{Host, app, component, keys, web};
+use crate::harness::{Host, Wire, app, component, keys, web};
 
 const DATA: &str = "dirs = [{ host = \"data\", guest = \"/data\", access = \"read-write\" }]";
 const RESTART: &str =
@@ -52,12 +52,15 @@ fn a_budget_that_is_spent_ends_the_app_with_75() {
     }
 }
 
-/// The same for an http component whose instances cannot be made.
+/// An http component whose instances cannot be made spends its budget, too, and leaves the app alone.
 #[test]
 fn an_http_component_that_never_starts_spends_its_budget() {
     let manifest = app("") + &web("lab", HTTP_TRAP_AT_START, RESTART) + &component("b", SERVER, "");
-    let output = Host::manifest(&manifest).run();
-    output.expect_code(75).expect_cause("failure", "lab").expect_outcome("lab", "gave-up");
+    let app = Host::manifest(&manifest).start();
+    app.wait_for_log("component is out of service: its restart budget is spent", "lab");
+    Wire::connect(&app.address("lab")).get("/").expect(503);
+    let output = app.stop();
+    output.expect_code(75).expect_cause("signal", "SIGTERM").expect_outcome("lab", "gave-up");
     output.expect_outcome("b", "stopped");
     assert_eq!(output.records("component restarts", "lab").len(), 3, "{}", output.said());
     assert_eq!(output.records("instance failed", "lab").len(), 4, "{}", output.said());

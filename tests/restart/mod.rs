@@ -2,6 +2,8 @@
 
 mod backoff;
 mod budget;
+mod clients;
 mod health;
 mod http;
 mod orders;
+mod out_of_service;

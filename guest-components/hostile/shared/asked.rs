@@ -16,6 +16,8 @@ pub enum Step {
     Sleep(u64),
     /// The same, but looks all the time whether they are over, where the generation of WASI can.
     Look(u64),
+    /// Reads the request, answers after so many milliseconds, and traps if its client does not stay so long.
+    Touchy(u64),
     /// Streams the body of the request back, with its trailers.
     Echo,
     /// The same without a look at it, where the generation of WASI can.
@@ -96,6 +98,7 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "" | "/" => Answer::text(format!("Hello {number_of_request}")),
         "/sleep" => return Step::Sleep(number(query, "ms", 100)),
         "/look" => return Step::Look(number(query, "ms", 100)),
+        "/touchy" => return Step::Touchy(number(query, "ms", 0)),
         "/big" => Answer::filler(bytes, false, End::Good),
         "/sized" | "/unread" => Answer::filler(bytes, true, End::Good),
         "/endless" => Answer { status: 200, body: Body::Endless, sized: false, end: End::Good },

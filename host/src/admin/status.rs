@@ -59,7 +59,7 @@ pub struct ComponentStatus {
     pub name: String,
     /// Its kind, `service`, `http` or `tcp`; empty until it is loaded.
     pub kind: String,
-    /// Its state: `running`, `busy`, `requests`, `hook`, `ended` and others.
+    /// Its state: `running`, `not ready`, `out of service`, `busy`, `requests`, `hook`, `ended` and others.
     pub state: String,
     /// The number of the generation: 1 at the app's start, one more with each reload or restart by an operator.
     pub generation: u64,
@@ -75,6 +75,8 @@ pub struct ComponentStatus {
     pub restarts: u64,
     /// Time since the first of its failures without a long run between them; `None` unless it is restarted after them.
     pub failing_ms: Option<u64>,
+    /// The number of times that it, or an instance of it, trapped, exited with an error, or could not be started.
+    pub failures: u64,
     /// Time since its last start; 0 when it has not started.
     pub uptime_ms: u64,
     /// Bytes of linear memory of all its instances.

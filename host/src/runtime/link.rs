@@ -51,6 +51,13 @@ pub(crate) enum InstanceEvent {
     Returned,
     /// It failed; its end follows.
     Failed(Failure),
+    /// It failed, and others take its place. `counts`: it is a failure of its component.
+    Lost {
+        failure: Failure,
+        counts: bool,
+    },
+    /// It could not be started beside others, which serve on.
+    ExtraFailed(Failure),
     HookStarted,
     HookEnded(HookResult),
     /// Nothing of it is left.

@@ -69,6 +69,7 @@ pub(crate) struct Orders {
 struct Given {
     stop: Stop,
     entry: Entry,
+    is_out_of_service: bool,
     is_cut: bool,
     deadline: Duration,
 }
@@ -105,14 +106,24 @@ impl Given {
 impl Orders {
     /// Returns the orders to an instance. The deadline of its `component` holds for it, too.
     pub(super) fn new(clock: Arc<RunClock>, component: Option<Arc<Self>>) -> Arc<Self> {
-        let given =
-            Given { stop: Stop::NotPlanned, entry: Entry::Open, is_cut: false, deadline: Duration::MAX };
+        let given = Given {
+            stop: Stop::NotPlanned,
+            entry: Entry::Open,
+            is_out_of_service: false,
+            is_cut: false,
+            deadline: Duration::MAX,
+        };
         Arc::new(Self { clock, given: watch::Sender::new(given), component })
     }
 
     /// Announces a stop of the app: the instance is not ready any more, and still serves.
     pub(crate) fn wind_down(&self) {
         self.change_if(|given| matches!(given.stop, Stop::NotPlanned), |given| given.stop = Stop::WindDown);
+    }
+
+    /// Has a component with several instances refuse its clients from now on, and end its instances.
+    pub(crate) fn put_out_of_service(&self) {
+        self.given.send_modify(|given| given.is_out_of_service = true);
     }
 
     /// Asks the instance to stop. Only the first notice counts; a later `deadline` replaces an earlier one.
@@ -195,6 +206,10 @@ impl Orders {
 
     pub(crate) async fn must_drop(&self) {
         wait_for(&self.given, |given| given.must_end().then_some(())).await;
+    }
+
+    pub(crate) async fn out_of_service(&self) {
+        wait_for(&self.given, |given| given.is_out_of_service.then_some(())).await;
     }
 
     /// Waits for the notice.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
 use super::event_loop::EventLoop;
-use super::generation_record::millis;
+use super::generation_record::{GenerationRecord, millis};
 use crate::runtime::{Link, Notice, NoticeCause};
 use crate::teardown::{Action, Cause, Deadlines, GenerationId, Level, Phase, Requester};
 
@@ -33,6 +33,7 @@ impl EventLoop {
                 let (component, restarts) = (self.name(id), self.machine.restarts(id));
                 error!(component, restarts, "component gave up: its restart budget is spent");
             }
+            Action::PutOutOfService(id) => self.put_out_of_service(id),
             Action::CannotStart(id) => self.cannot_start(id),
             Action::Renew(id) => self.renew(id, Cause::Failure(id), None),
             Action::Prepare => self.prepare_reload(),
@@ -105,6 +106,23 @@ impl EventLoop {
         self.with_link(id, |link| link.restarts.restart_after(pause));
     }
 
+    /// Has a pool that has spent its budget refuse its clients, and says what brings it back.
+    fn put_out_of_service(&mut self, id: GenerationId) {
+        let (component, restarts) = (self.name(id), self.machine.restarts(id));
+        let failure = self.registry.get(id).and_then(GenerationRecord::any_failure);
+        let because = failure.map(|failure| &failure.summary);
+        let note = match (&self.plan.app.control, &self.plan.manifest) {
+            (Some(_), _) => format!("`curfew restart {component}` or a reload brings it back"),
+            (None, Some(_)) => "a reload (HUP) brings it back".to_owned(),
+            (None, None) => "a new start of curfew brings it back".to_owned(),
+        };
+        error!(
+            component,
+            restarts, because, note, "component is out of service: its restart budget is spent"
+        );
+        self.with_link(id, |link| link.orders.put_out_of_service());
+    }
+
     fn forget(&mut self, id: GenerationId) {
         self.now_ended(id, "it was replaced");
         if let Some(servers) = self.servers.as_mut() {
@@ -143,7 +161,7 @@ impl EventLoop {
             let deadline = self.machine.deadline(id).filter(|_| phase >= Phase::Asked);
             warn!(
                 component = record.plan.name,
-                state = record.doing(phase),
+                state = self.state_of(id, record),
                 in_flight = is_counted.then(|| record.in_flight()),
                 busy_ms = self.busy(id).map(millis),
                 hook_ms = record.hook_time(self.now).map(millis),

@@ -66,12 +66,11 @@ impl EventLoop {
                 record.run.returned = Some(now);
                 self.feed(Event::Returned(id));
             }
-            InstanceEvent::Failed(failure) if instance.is_some() => {
-                error!(component, instance, error = %failure, "instance failed");
-                let summary = format!("an instance {}", failure.summary);
-                record.run.lost = Some(Failure { summary, ..failure.clone() });
+            InstanceEvent::Lost { failure, counts } => self.lost(id, instance, failure, counts),
+            InstanceEvent::ExtraFailed(failure) => {
+                let note = "the others serve on";
+                warn!(component, instance, error = %failure, note, "one more instance cannot be started");
                 self.note_failure(id, failure.summary);
-                self.feed(Event::Lost(id));
             }
             InstanceEvent::Failed(failure) => {
                 // A single program that leaves with a status has said it all: to its user that is no news.
@@ -108,6 +107,19 @@ impl EventLoop {
             InstanceEvent::Unhealthy(why) => self.unhealthy(id, why),
             InstanceEvent::HostBug => self.host_bug("an instance's thread"),
             InstanceEvent::Ended(outcome) => self.ended(id, outcome),
+        }
+    }
+
+    /// Takes the failure of an instance in whose place others come.
+    fn lost(&mut self, id: GenerationId, instance: Option<u32>, failure: Failure, counts: bool) {
+        error!(component = self.name(id), instance, error = %failure, "instance failed");
+        if let Some(record) = self.registry.get_mut(id) {
+            let summary = format!("an instance {}", failure.summary);
+            record.run.lost = Some(Failure { summary, ..failure.clone() });
+        }
+        self.note_failure(id, failure.summary);
+        if counts {
+            self.feed(Event::Lost(id));
         }
     }
 

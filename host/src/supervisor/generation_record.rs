@@ -179,6 +179,7 @@ impl GenerationRecord {
         now: Duration,
         replaced: bool,
         restarts: u64,
+        failures: u64,
     ) -> ComponentReport {
         let counted = self.stats.as_ref().and_then(|stats| Some((stats.unit()?.word, stats.counts())));
         let (unit, http) = counted.unzip();
@@ -187,6 +188,7 @@ impl GenerationRecord {
             generation: self.generation,
             replaced,
             restarts,
+            failures,
             outcome: outcome.word(),
             detail: self.detail(outcome),
             hook: self.run.hooks.word(self.has_hook(), outcome),

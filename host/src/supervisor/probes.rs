@@ -97,9 +97,8 @@ impl EventLoop {
         let waits = |id: &GenerationId| !self.machine.is_ready(*id);
         let reason = |id: GenerationId| {
             let record = self.registry.get(id)?;
-            let phase = self.machine.phase(id);
-            let doing = if phase == Phase::Running { "not ready" } else { record.doing(phase) };
-            Some(format!("{}: {doing}", record.plan.name))
+            let why = if self.machine.is_out_of_service(id) { ": its restart budget is spent" } else { "" };
+            Some(format!("{}: {}{why}", record.plan.name, self.state_of(id, record)))
         };
         self.machine.in_service().filter(waits).filter_map(reason).collect()
     }

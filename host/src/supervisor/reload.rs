@@ -196,9 +196,11 @@ impl EventLoop {
         let mut changes = Changes::default();
         for (component, loaded) in plan.components.iter().zip(loaded) {
             let old = self.registry.id_of(&component.name);
+            // One that is out of service comes back, changed or not.
             let same = |id: &GenerationId| {
                 let known = self.registry.get(*id).and_then(|record| record.loaded.as_ref());
-                known.is_some_and(|known| Arc::ptr_eq(known, &loaded))
+                let is_known = known.is_some_and(|known| Arc::ptr_eq(known, &loaded));
+                is_known && !self.machine.is_out_of_service(*id)
             };
             let id = if let Some(old) = old.filter(same) {
                 let was = self.registry.get(old).map(|record| record.plan.clone());

@@ -46,6 +46,8 @@ pub struct ComponentReport {
     pub replaced: bool,
     /// The number of its starts after it had failed or ended.
     pub restarts: u64,
+    /// The number of times that it, or an instance of it, trapped, exited with an error, or could not be started.
+    pub failures: u64,
     /// Its outcome, as docs/guide/exit-codes.md names it.
     pub outcome: &'static str,
     /// A detail, for instance its error.
@@ -111,6 +113,9 @@ pub fn table(report: &Report) -> String {
         let mut detail: Vec<String> = component.detail.iter().cloned().collect();
         if component.restarts > 0 {
             detail.push(format!("{} restart{}", component.restarts, plural(component.restarts)));
+        }
+        if component.failures > 1 {
+            detail.push(format!("{} failures", component.failures));
         }
         if let Some(http) = &component.http {
             detail.push(format!("{} {}{}", http.requests, component.unit, plural(http.requests)));

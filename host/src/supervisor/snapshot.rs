@@ -55,10 +55,7 @@ impl EventLoop {
         ComponentStatus {
             name: record.plan.name.clone(),
             kind: record.kind().map_or("", |kind| kind.name).to_owned(),
-            state: match self.machine.is_ready(id) || phase != Phase::Running {
-                true => record.doing(phase).to_owned(),
-                false => "not ready".to_owned(),
-            },
+            state: self.state_of(id, record).to_owned(),
             generation: record.generation,
             instances: self.instances(id),
             in_flight: record.in_flight_now(),
@@ -66,6 +63,7 @@ impl EventLoop {
             busy_ms: self.busy(id).map(millis),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
             failing_ms: self.machine.failing_for(id, now).map(millis),
+            failures: self.failures(&record.plan.name),
             uptime_ms: since.map_or(0, |since| millis(now.saturating_sub(since))),
             memory_bytes: record.memory(),
             line,
@@ -74,6 +72,20 @@ impl EventLoop {
             hook_ms: record.hook_time(now).filter(|_| is_hook_open).map(millis),
             left_ms: deadline.map(|end| millis(end.saturating_sub(now))),
         }
+    }
+
+    /// Returns the state of a generation in words.
+    pub(super) fn state_of(&self, id: GenerationId, record: &GenerationRecord) -> &'static str {
+        match self.machine.phase(id) {
+            Phase::Running if self.machine.is_out_of_service(id) => "out of service",
+            Phase::Running if !self.machine.is_ready(id) => "not ready",
+            phase => record.doing(phase),
+        }
+    }
+
+    /// Returns how often a component, or an instance of it, has failed, over all its generations.
+    fn failures(&self, name: &str) -> u64 {
+        self.metrics_of(name).map_or(0, |metrics| metrics.traps)
     }
 
     fn instances(&self, id: GenerationId) -> u64 {
@@ -134,7 +146,8 @@ impl EventLoop {
             let replaced = self.registry.id_of(&record.plan.name) != Some(id);
             let counters = self.registry.counters.get(&record.plan.name);
             let restarts = counters.map_or(0, |counters| counters.metrics.restarts);
-            record.report(self.machine.outcome(id), now, replaced, restarts)
+            let failures = self.failures(&record.plan.name);
+            record.report(self.machine.outcome(id), now, replaced, restarts, failures)
         });
         Report {
             app: self.plan.app.name.clone(),

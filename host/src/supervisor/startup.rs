@@ -101,15 +101,18 @@ impl EventLoop {
         }
     }
 
-    /// Reports that a component never starts, because one that it comes after was never ready.
+    /// Reports that a component does not start, because one that it comes after was never ready or is out of service.
     pub(super) fn cannot_start(&mut self, id: GenerationId) {
         let Some(record) = self.registry.get(id) else { return };
         let lost = |name: &&String| {
             let id = self.registry.id_of(name);
-            id.is_none_or(|id| self.machine.phase(id) == Phase::Ended && !self.machine.is_ready(id))
+            let is_lost = |id| self.machine.phase(id) == Phase::Ended && !self.machine.is_ready(id);
+            id.is_none_or(|id| is_lost(id) || self.machine.is_out_of_service(id))
         };
         let lost: Vec<_> = record.plan.after.iter().filter(lost).map(String::as_str).collect();
-        let why = format!("it comes after {}, which has ended and was never ready", lost.join(", "));
+        let names = lost.join(", ");
+        let why =
+            format!("it comes after {names}, which is out of service, or has ended and was never ready");
         error!(component = record.plan.name, why, "component cannot start");
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {

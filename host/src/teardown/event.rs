@@ -80,7 +80,7 @@ pub(crate) enum Event {
     Returned(GenerationId),
     /// A component has failed; its end follows.
     Failed(GenerationId),
-    /// One of a component's instances has failed; others take its place.
+    /// One of a component's instances has failed, and that counts; others take its place.
     Lost(GenerationId),
     Unhealthy(GenerationId),
     /// Nothing of a component is left.
@@ -132,6 +132,8 @@ pub(crate) enum Action {
     },
     /// Report that this component has spent its restart budget. The app stops.
     GiveUp(GenerationId),
+    /// Report the same of a pool. It goes on without instances, refuses its clients, and the app lives.
+    PutOutOfService(GenerationId),
     /// Prepare a rollout that replaces this component by a new generation of it.
     Renew(GenerationId),
     /// Read the manifest and prepare a rollout.

@@ -254,6 +254,11 @@ impl Generation {
         self.is_ready() && self.passed && (self.lives() || self.phase() == Phase::Ended)
     }
 
+    /// Returns whether it has spent its budget and goes on without instances, until a fresh generation takes over.
+    pub(super) fn is_out_of_service(&self) -> bool {
+        self.policy.pooled && self.verdict == Verdict::GaveUp && self.phase() == Phase::Running
+    }
+
     pub(super) fn counts(&self) -> bool {
         self.role <= Role::Serving
     }

@@ -149,6 +149,11 @@ impl Machine {
         self.phase(id) == Phase::Running && self.generations.get(id).is_some_and(Generation::is_ready)
     }
 
+    /// Returns whether a generation has spent its restart budget and refuses its clients.
+    pub(crate) fn is_out_of_service(&self, id: GenerationId) -> bool {
+        self.generations.get(id).is_some_and(Generation::is_out_of_service)
+    }
+
     /// Returns the generations that serve, that is, have the role, and have not ended. In the place of one that makes room it
     /// returns its successor.
     pub(crate) fn in_service(&self) -> impl Iterator<Item = GenerationId> {

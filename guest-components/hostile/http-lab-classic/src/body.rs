@@ -126,6 +126,25 @@ fn endless(stream: &OutputStream) -> Result<(), Gone> {
     }
 }
 
+/// Answers a client that stays, and traps where another is gone.
+pub fn touchy(request: &IncomingRequest, out: ResponseOutparam, milliseconds: u64) {
+    let Ok(from) = request.consume() else { return };
+    let Ok(contents) = from.stream() else { return };
+    loop {
+        match contents.blocking_read(CHUNK) {
+            Ok(_) => {}
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(_)) => misdeeds::deep_trap(),
+        }
+    }
+    wait_for(milliseconds * MILLISECOND);
+    let Some((body, stream)) = begin(out, 200, &[]) else { return };
+    if write(&stream, b"you have stayed").and_then(|()| flush(&stream)).is_err() {
+        misdeeds::deep_trap();
+    }
+    finish(body, stream, None);
+}
+
 /// The body of the request and its trailers as those of the response.
 pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     let Ok(from) = request.consume() else { return };

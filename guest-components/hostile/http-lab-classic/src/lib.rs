@@ -59,6 +59,7 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
                 while !over.ready() {}
                 body::respond(out, Answer::text(format!("looked for {ms} ms")));
             }
+            Step::Touchy(ms) => body::touchy(&request, out, ms),
             Step::Echo | Step::HandOver => body::echo(&request, out),
             Step::Fetch(url) => fetch::relay(&url, out),
             Step::Headers => body::respond(out, Answer::text(lines(&request))),

@@ -72,6 +72,27 @@ async fn endless(writer: &mut StreamWriter<u8>) -> bool {
     false
 }
 
+/// Answers a client that stays, and traps where another is gone.
+pub async fn touchy(request: Request, milliseconds: u64) -> Result<Response, ErrorCode> {
+    let (consumed, result) = wit_future::new(|| Ok(()));
+    let (mut contents, trailers) = Request::consume_body(request, result);
+    while contents.read(Vec::with_capacity(CHUNK)).await.0 != StreamResult::Dropped {}
+    if trailers.await.is_err() {
+        misdeeds::deep_trap();
+    }
+    drop(consumed);
+    wait_for(milliseconds * MILLISECOND).await;
+    let (mut writer, contents) = wit_stream::new();
+    let (_no_trailers, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(Fields::new(), Some(contents), trailers);
+    spawn_local(async move {
+        if !writer.write_all(b"you have stayed".to_vec()).await.is_empty() {
+            misdeeds::deep_trap();
+        }
+    });
+    Ok(response)
+}
+
 /// The body of the request and its trailers as those of the response.
 pub fn echo(request: Request) -> Result<Response, ErrorCode> {
     let headers = names_of_trailers(&request)?;

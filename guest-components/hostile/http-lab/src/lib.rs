@@ -54,6 +54,7 @@ impl exports::wasi::http::handler::Guest for Lab {
                 wait_for(ms * MILLISECOND).await;
                 body::respond(Answer::text(format!("slept {ms} ms")))
             }
+            Step::Touchy(ms) => body::touchy(request, ms).await,
             Step::Echo => body::echo(request),
             Step::HandOver => body::hand_over(request),
             Step::Fetch(url) => fetch::relay(&url).await,

@@ -7,6 +7,7 @@
 //! | `count` | says how many bytes followed, when the input has ended |
 //! | `flood N` | sends N bytes, whatever comes in, and ends |
 //! | `deaf` | reads no more, and ends when the output is not taken any more |
+//! | `touchy` | the same, but traps then |
 //! | `bye` | ends at once, with whatever follows unread |
 //! | `sleep MS` | ends so long after the input has |
 //! | `half` | sends `half`, and never ends |
@@ -91,6 +92,11 @@ async fn serve(peer: &str, mut input: Input, mut output: StreamWriter<u8>) {
         "deaf" => {
             drop(input);
             flood(u64::MAX, &mut output).await;
+        }
+        "touchy" => {
+            drop(input);
+            flood(u64::MAX, &mut output).await;
+            misdeeds::deep_trap();
         }
         "bye" => drop(output.write_all(b"bye\n".to_vec()).await),
         "sleep" => {

@@ -13,7 +13,7 @@ use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, OptionFuture};
@@ -35,13 +35,29 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// asked, so that the address drains like any other.
 const TOGETHER: Duration = Duration::from_millis(10);
 
+/// When one instance more could not be started, no more are tried for so long than there were.
+const NO_GROWTH: Duration = Duration::from_secs(5);
+
 /// Progress of a generation. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
     Starting,
     Serving,
+    /// It has spent its restart budget: it has no instances, and refuses its clients.
+    OutOfService,
     Draining,
     Cut,
+}
+
+/// Weight of an instance's failure for its component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// A failure of the component.
+    Counts,
+    /// The instance is replaced, and that is all.
+    Nothing,
+    /// Others serve in place of one that could not be started.
+    Extra,
 }
 
 /// Its connections, from the notice on.
@@ -80,6 +96,10 @@ pub(crate) struct Controller {
     progress: Progress,
     notice: Option<Notice>,
     pause: RestartPause,
+    /// Any failure of an instance stops the app: its manifest says so.
+    stops_app: bool,
+    /// The number of instances when one more could not be started, and the time.
+    full: Option<(usize, Instant)>,
     liveness: Liveness,
     /// The time at which hooks are called next to requests.
     half: Option<Timer>,
@@ -102,9 +122,12 @@ impl Controller {
         ticker: Arc<FairnessTicker>,
     ) -> wasmtime::Result<Self> {
         let StartParts { link, make_stdio, grace } = start;
-        let is_used = generation.plan.resolve(&generation.loaded.defaults).on_failure == OnEnd::Restart;
+        let on_failure = generation.plan.resolve(&generation.loaded.defaults).on_failure;
+        let is_used = on_failure == OnEnd::Restart;
         Ok(Self {
             pause: RestartPause { link: link.clone(), is_used, seen: 0, pause: None, slots: Vec::new() },
+            stops_app: on_failure == OnEnd::StopApp,
+            full: None,
             liveness: generation.liveness(),
             handler: (generation.protocol.handler)(&generation.loaded)?,
             generation,
@@ -142,6 +165,9 @@ impl Controller {
                 () = link.orders.winding_down(), if !winding && !draining => {
                     winding = true;
                     self.own_addresses().for_each(|address| address.raise(Stage::Delay));
+                }
+                () = link.orders.out_of_service(), if self.progress < Progress::OutOfService => {
+                    self.leave_service();
                 }
                 Some(event) = self.inputs.events.recv() => self.hear(event),
                 Some(slot) = self.inputs.starts.recv() => self.start(slot),
@@ -238,6 +264,20 @@ impl Controller {
         self.progress >= Progress::Draining && disconnected && self.instances.is_empty()
     }
 
+    /// Goes on without instances, and refuses its clients, until another generation takes over or it is asked to stop.
+    fn leave_service(&mut self) {
+        self.progress = Progress::OutOfService;
+        self.liveness = Liveness::terminated();
+        self.generation.pool.leave_service();
+        self.drop_held();
+        for instance in self.instances.values() {
+            self.generation.pool.close(instance, CloseReason::OutOfService);
+        }
+        // Also one that has never served lets its addresses open: others may be on them.
+        self.generation.state.set_ready();
+        self.own_addresses().for_each(|address| address.look());
+    }
+
     /// Ends a component that never served.
     fn end_without_start(&mut self) {
         self.progress = Progress::Draining;
@@ -326,7 +366,8 @@ impl Controller {
     /// Starts an instance, or notes that it has to wait.
     fn start(&mut self, slot: usize) {
         let generation = &self.generation;
-        if self.progress == Progress::Cut {
+        let goes = matches!(self.progress, Progress::OutOfService | Progress::Cut);
+        if goes || self.is_full(self.instances.len()) {
             return generation.pool.not_started(slot);
         }
         if self.pause.keeps(slot) {
@@ -421,7 +462,7 @@ impl Controller {
         self.remove(slot);
         let draining = self.progress >= Progress::Draining;
         let outcome = end.unwrap_or_else(|failure| {
-            self.failed(instance.number, failure);
+            self.failed(instance, failure);
             Outcome::Failed
         });
         if draining && matches!(outcome, Outcome::HookFailed | Outcome::CutOff) {
@@ -443,7 +484,36 @@ impl Controller {
         }
     }
 
-    fn failed(&mut self, number: u32, failure: Failure) {
+    /// Returns whether it is not worth while to start an instance beside so many.
+    fn is_full(&self, others: usize) -> bool {
+        self.full.is_some_and(|(count, at)| others >= count && at.elapsed() < NO_GROWTH)
+    }
+
+    /// Returns the weight of a failure. What a client can cause, and what the machine lacks while others serve, is not the
+    /// component's.
+    fn weight(&self, instance: &InstanceHandle) -> Weight {
+        let generation = &self.generation;
+        let serves = |other: &Arc<InstanceHandle>| other.opened.initialized() && !other.is_dead();
+        if self.progress == Progress::OutOfService {
+            return Weight::Nothing;
+        }
+        if !instance.opened.initialized() {
+            return match self.instances.values().any(serves) {
+                true => Weight::Extra,
+                // It was under way when the failure came that the pause is for.
+                false if self.pause.holds() => Weight::Nothing,
+                false => Weight::Counts,
+            };
+        }
+        let is_by_client = generation.has_answered_well() || instance.was_given_up();
+        match !self.stops_app && (is_by_client || generation.pool.is_single_use()) {
+            true => Weight::Nothing,
+            false => Weight::Counts,
+        }
+    }
+
+    fn failed(&mut self, instance: &InstanceHandle, failure: Failure) {
+        let (number, weight) = (instance.number, self.weight(instance));
         self.generation.stats.instance_failed();
         if self.progress == Progress::Starting && !self.pause.is_used {
             self.judge(Outcome::Failed);
@@ -451,11 +521,23 @@ impl Controller {
             self.end_without_start();
             return;
         }
-        if self.progress < Progress::Draining {
+        if weight == Weight::Extra {
+            let was_told = self.is_full(usize::MAX);
+            self.full = Some((self.instances.len(), Instant::now()));
+            if !was_told {
+                self.tell_of(number, InstanceEvent::ExtraFailed(failure));
+            }
+            return;
+        }
+        let counts = weight == Weight::Counts;
+        if counts {
+            self.generation.failed();
+        }
+        if counts && self.progress < Progress::Draining {
             // Before it is told: the answer to it is the one that counts.
             self.pause.begin();
         }
-        self.tell_of(number, InstanceEvent::Failed(failure));
+        self.tell_of(number, InstanceEvent::Lost { failure, counts });
     }
 }
 

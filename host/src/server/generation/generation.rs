@@ -48,6 +48,8 @@ pub(crate) struct Generation {
     /// The threads of all components of its name.
     pub(crate) workers: Arc<Workers>,
     pub(crate) alive: AtomicUsize,
+    /// A client got a good answer of its guest, as a whole, since the last failure that counts.
+    answered_well: AtomicBool,
     pub(crate) state: GenerationState,
     /// The end of each request notifies the controller.
     drains: AtomicBool,
@@ -89,6 +91,7 @@ impl Generation {
             stats: Arc::new(Stats::new(protocol.unit, max)),
             workers: workers.clone(),
             alive: AtomicUsize::new(0),
+            answered_well: AtomicBool::new(false),
             state: GenerationState::default(),
             drains: AtomicBool::new(false),
             changed: Notify::new(),
@@ -107,6 +110,23 @@ impl Generation {
 
     pub(crate) fn drain(&self) {
         self.drains.store(true, SeqCst);
+    }
+
+    /// Notes a good answer.
+    pub(crate) fn answered_well(&self) {
+        // Threads share this: it is rarely written.
+        if !self.has_answered_well() {
+            self.answered_well.store(true, SeqCst);
+        }
+    }
+
+    pub(crate) fn has_answered_well(&self) -> bool {
+        self.answered_well.load(SeqCst)
+    }
+
+    /// Notes a failure that counts.
+    pub(crate) fn failed(&self) {
+        self.answered_well.store(false, SeqCst);
     }
 
     /// Notes that a request has ended, and been counted.

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::body::RequestError;
 use super::connection::Connection;
 use crate::plan::Forwarded;
 use crate::server::generation::generation::Generation;
+use crate::server::pool::Claim;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
@@ -39,6 +40,20 @@ pub(crate) struct Upload {
     pub(crate) too_large: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
+    claim: Mutex<Weak<Claim>>,
+}
+
+impl Upload {
+    /// Sets the claim of its request.
+    pub(super) fn belongs_to(&self, claim: &Arc<Claim>) {
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(claim);
+    }
+
+    /// Notes that it breaks off, before its guest hears of that.
+    fn break_off(&self) {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        claim.iter().for_each(|claim| claim.give_up());
+    }
 }
 
 /// Lets a request pass, or returns the reason why it may not.
@@ -124,6 +139,7 @@ impl Body for RequestBody {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
             let Some(left) = self.left.checked_sub(size) else {
                 self.upload.too_large.store(true, Ordering::Release);
+                self.upload.break_off();
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
             };
             self.left = left;
@@ -132,6 +148,8 @@ impl Body for RequestBody {
             if let Some(connection) = self.connection.take() {
                 connection.body_ended();
             }
+        } else {
+            self.upload.break_off();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
     }

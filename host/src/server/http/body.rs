@@ -42,6 +42,8 @@ pub(crate) enum RequestError {
     NoInstance,
     Busy,
     Stopping,
+    /// It has spent its restart budget.
+    OutOfService,
     /// No answer came in time, and the client had not sent all of its request.
     SlowClient,
     Timeout,
@@ -62,6 +64,7 @@ impl RequestError {
             Self::NoInstance => (StatusCode::BAD_GATEWAY, "the component could not be started"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "all instances are busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the component stops"),
+            Self::OutOfService => (StatusCode::SERVICE_UNAVAILABLE, "the component is out of service"),
             Self::SlowClient => (StatusCode::REQUEST_TIMEOUT, "the request was not sent in time"),
             Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "the component took too long"),
         }
@@ -117,7 +120,7 @@ struct GuestStream {
     body: Option<WasiBody>,
     instance: Arc<InstanceHandle>,
     /// Dropped last: the request is live until the body is gone.
-    _interest: Interest,
+    interest: Interest,
 }
 
 impl GuestStream {
@@ -198,7 +201,7 @@ pub(crate) async fn of_guest(
     };
     let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let rest = Some(Box::new(GuestStream { next, body, instance, _interest: interest }));
+    let rest = Some(Box::new(GuestStream { next, body, instance, interest }));
     ResponseBody { head, is_whole, rest, entry }
 }
 
@@ -259,6 +262,8 @@ impl Drop for ResponseBody {
         // A body in one piece goes out with the head, and hyper does not ask for an empty one.
         if self.is_end_stream() {
             self.entry.complete();
+        } else if let Some(rest) = self.rest.as_ref().filter(|rest| rest.body.is_some()) {
+            rest.interest.0.give_up();
         }
     }
 }
@@ -271,8 +276,18 @@ mod tests {
     fn each_text_begins_with_its_status() {
         use RequestError::*;
         let all = [
-            BadRequest, NoRoute, TooLarge, Upgrade, GuestError, Failed, NoInstance, Busy, Stopping,
-            SlowClient, Timeout,
+            BadRequest,
+            NoRoute,
+            TooLarge,
+            Upgrade,
+            GuestError,
+            Failed,
+            NoInstance,
+            Busy,
+            Stopping,
+            OutOfService,
+            SlowClient,
+            Timeout,
         ];
         for refused in all {
             let (status, _) = refused.answer();

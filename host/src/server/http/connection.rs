@@ -142,6 +142,8 @@ pub(crate) struct RequestInFlight {
     connection: Arc<Connection>,
     started: Instant,
     status: u16,
+    /// The answer is its guest's, and says that all is well.
+    is_good: bool,
     pub(super) bytes: u64,
     /// `ClientLeft` as long as the end of its answer has not been reached.
     end: Ending,
@@ -162,7 +164,7 @@ impl RequestInFlight {
             generation.stats.began(connection.worker);
         }
         let (started, end, logged) = (Instant::now(), Ending::ClientLeft, logged.map(Box::new));
-        Self { generation, connection, started, status: 0, bytes: 0, end, logged }
+        Self { generation, connection, started, status: 0, is_good: false, bytes: 0, end, logged }
     }
 
     /// Counts it for another component from now on.
@@ -180,6 +182,11 @@ impl RequestInFlight {
         if bodiless {
             self.end = Ending::Complete;
         }
+    }
+
+    /// Notes that the answer is the guest's own.
+    pub(crate) fn answered_by_guest(&mut self) {
+        self.is_good = self.status < 500;
     }
 
     pub(crate) fn complete(&mut self) {
@@ -217,6 +224,9 @@ impl Drop for RequestInFlight {
         connection.in_flight.fetch_sub(1, SeqCst);
         // Behind everything else: its component may end with it.
         if let Some(generation) = &self.generation {
+            if self.is_good && self.end == Ending::Complete {
+                generation.answered_well();
+            }
             generation.stats.ended(connection.worker, self.status, took, self.end == Ending::CutShort);
             generation.request_ended();
         }

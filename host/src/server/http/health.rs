@@ -58,12 +58,13 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
     let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
     pool.submit(None, job).map_err(|(refusal, _)| match refusal {
         SubmitError::QueueFull => "too many requests wait".to_owned(),
-        SubmitError::Stopped => "it takes no requests".to_owned(),
+        SubmitError::Stopped | SubmitError::OutOfService => "it takes no requests".to_owned(),
     })?;
     let response = match timeout(limit, answer).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(_)) | Err(_)) => return Err("no answer".to_owned()),
         Err(_late) => {
+            interest.0.give_up();
             // Its call holds a place in its instance for as long as it goes on.
             retire_at(Instant::now() + limit, pool, &interest);
             return Err(format!("no answer within {}", format_duration(limit)));

@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::{REQUEST_ID, admit, content_length, request_id};
+use super::admission::{REQUEST_ID, Upload, admit, content_length, request_id};
 use super::body::{RequestError, ResponseBody, error_response, of_guest};
 use super::connection::{Connection, RequestInFlight};
 use super::kind::HTTP;
@@ -54,6 +54,7 @@ pub(crate) async fn handle(
             let (parts, body) = response.into_parts();
             let bodiless = bodiless || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
             entry.answered(parts.status.as_u16(), bodiless);
+            entry.answered_by_guest();
             let length = content_length(&parts.headers);
             let body = of_guest(body, length, instance, interest, entry).await;
             Response::from_parts(parts, body)
@@ -91,6 +92,7 @@ async fn pass(
     connection.request_taken();
     let (mut waiting, upload) = submitted?;
     let answer = loop {
+        waiting.watch(upload.as_deref());
         let answer = waiting.answer().await;
         // It waited in vain: another generation has taken over.
         match waiting.returned() {
@@ -117,11 +119,13 @@ async fn pass(
         Ok(_) if instance.link.orders.must_trap() => Err(RequestError::Stopping),
         Ok(_) => Err(RequestError::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
+            interest.0.give_up();
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
             retire_at(Instant::now() + generation.plan.http.request_timeout, &generation.pool, &interest);
             Err(RequestError::SlowClient)
         }
         Err(_late) => {
+            interest.0.give_up();
             generation.pool.close(&instance, CloseReason::Timeout);
             Err(RequestError::Timeout)
         }
@@ -142,15 +146,16 @@ fn submit(
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &generation.workers).then_some(connection.worker);
         let job = Job { work: Work::Request(request, reply), claim, has_waited };
-        let job = match generation.pool.submit(home, job) {
+        let (refused, job) = match generation.pool.submit(home, job) {
             Ok(()) => return Ok(Waiting { generation, answer, interest: Some(interest) }),
             Err((SubmitError::QueueFull, _)) => return Err(RequestError::Busy),
-            Err((SubmitError::Stopped, job)) => *job,
+            Err((SubmitError::Stopped, job)) => (RequestError::Stopping, job),
+            Err((SubmitError::OutOfService, job)) => (RequestError::OutOfService, job),
         };
         let Work::Request(again, asked) = job.work else { return Err(RequestError::Stopping) };
         (request, reply) = (again, asked);
         let other = route(connection, &request).filter(|other| !Arc::ptr_eq(other, &generation));
-        generation = other.ok_or(RequestError::Stopping)?;
+        generation = other.ok_or(refused)?;
         entry.move_to(&generation);
     }
 }
@@ -190,6 +195,13 @@ impl Waiting {
         }
     }
 
+    /// Has the claim hear when the upload breaks off.
+    fn watch(&self, upload: Option<&Upload>) {
+        if let (Some(upload), Some(interest)) = (upload, &self.interest) {
+            upload.belongs_to(&interest.0);
+        }
+    }
+
     /// Returns the request if no instance took it and it was given back.
     fn returned(&self) -> Option<Request<WasiBody>> {
         self.interest.as_ref()?.0.returned()
@@ -207,6 +219,7 @@ impl Drop for Waiting {
         if let Some(interest) = &self.interest
             && let Some(taken) = interest.0.taken_at()
         {
+            interest.0.give_up();
             // The client is gone, but the call goes on and holds its place for as long.
             retire_at(taken + self.generation.plan.http.request_timeout, &self.generation.pool, interest);
         }

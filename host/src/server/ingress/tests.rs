@@ -174,12 +174,15 @@ impl World {
         })
     }
 
-    /// Waits until an instance has failed.
-    fn instance_failed(&mut self, id: GenerationId) {
+    /// Waits until an instance has failed, and returns whether that counts.
+    fn instance_failed(&mut self, id: GenerationId) -> bool {
         self.hear(id, "failed", |event| match event {
-            InstanceEvent::InPool(_, event) => matches!(**event, InstanceEvent::Failed(_)).then_some(()),
+            InstanceEvent::InPool(_, event) => match **event {
+                InstanceEvent::Lost { counts, .. } => Some(counts),
+                _ => None,
+            },
             _ => None,
-        });
+        })
     }
 
     fn socket(&self, id: GenerationId) -> SocketAddr {

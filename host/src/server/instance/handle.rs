@@ -24,6 +24,8 @@ pub(crate) enum CloseReason {
     Timeout,
     /// It has had nothing to do for a while, and is not the only one.
     Idle,
+    /// Its component has spent its restart budget.
+    OutOfService,
 }
 
 impl CloseReason {
@@ -33,6 +35,7 @@ impl CloseReason {
             Self::Requests => "requests",
             Self::Timeout => "request-timeout",
             Self::Idle => "idle",
+            Self::OutOfService => "out-of-service",
         }
     }
 }
@@ -49,6 +52,7 @@ pub(crate) struct InstanceHandle {
     pub(crate) is_async: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,
+    given_up: AtomicBool,
     /// Part of one total order with the counts, which `closing` is not: a request's end or the loop of the instance sees both.
     ends: AtomicBool,
     closing: SetOnce<CloseReason>,
@@ -82,6 +86,7 @@ impl InstanceHandle {
             is_async,
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             ends: AtomicBool::new(false),
             closing: SetOnce::new(),
             live: AtomicUsize::new(0),
@@ -168,6 +173,16 @@ impl InstanceHandle {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(SeqCst)
+    }
+
+    /// Notes that the client of a request in it did not wait for the whole answer, or was not let wait. A guest that cannot stand
+    /// that may trap from here on.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, SeqCst);
+    }
+
+    pub(crate) fn was_given_up(&self) -> bool {
+        self.given_up.load(SeqCst)
     }
 
     /// Sets why it ends. For the pool alone, which takes it off its list.

@@ -35,6 +35,8 @@ pub(crate) struct PoolLimits {
 pub(crate) enum SubmitError {
     QueueFull,
     Stopped,
+    /// It has spent its restart budget.
+    OutOfService,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,8 @@ impl Slot {
 struct State {
     slots: Vec<Slot>,
     global: VecDeque<Job>,
-    stopped: bool,
+    /// Set once no request is taken any more.
+    refusal: Option<SubmitError>,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl Pool {
         let slots = (0..limits.max).map(vacant).collect();
         Arc::new(Self {
             limits,
-            state: Mutex::new(State { slots, global: VecDeque::new(), stopped: false }),
+            state: Mutex::new(State { slots, global: VecDeque::new(), refusal: None }),
             waiting: AtomicUsize::new(0),
             intake_over: AtomicBool::new(false),
             hooks_due: AtomicBool::new(false),
@@ -110,8 +113,8 @@ impl Pool {
     /// When it is not taken: it comes back, for another pool or to be answered by the caller.
     pub(crate) fn submit(&self, home: Option<usize>, job: Job) -> Result<(), (SubmitError, Box<Job>)> {
         let mut locked = self.lock();
-        if locked.state.stopped {
-            return Err((SubmitError::Stopped, Box::new(job)));
+        if let Some(refusal) = locked.state.refusal {
+            return Err((refusal, Box::new(job)));
         }
         let waiting = self.waiting.load(SeqCst);
         let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + locked.free();
@@ -137,7 +140,7 @@ impl Pool {
     pub(crate) fn want(&self, at: usize) {
         let mut locked = self.lock();
         let is_vacant = locked.state.slots.get(at).is_some_and(|slot| slot.phase == Phase::Vacant);
-        if is_vacant && !locked.state.stopped {
+        if is_vacant && locked.state.refusal.is_none() {
             locked.start(at);
         }
     }
@@ -254,7 +257,11 @@ impl Pool {
     /// Notes that an instance could not be started: requests that wait get no answer if no other is there, or each of them
     /// would have it tried again.
     pub(crate) fn not_started(&self, at: usize) {
-        self.vacate(at).drop_waiting_if_none_serves();
+        let mut locked = self.vacate(at);
+        // One that takes no more requests makes room for another when it ends.
+        if locked.state.slots.iter().all(|slot| slot.phase == Phase::Vacant) {
+            locked.drop_waiting();
+        }
     }
 
     fn vacate(&self, at: usize) -> Locked<'_> {
@@ -279,9 +286,16 @@ impl Pool {
 
     fn refuse(&self, why: &AtomicBool) {
         let mut locked = self.lock();
-        locked.state.stopped = true;
+        locked.state.refusal.get_or_insert(SubmitError::Stopped);
         why.store(true, SeqCst);
         locked.wake_all();
+    }
+
+    /// Takes no more requests, because its component is out of service. Those that wait are given back, and refused like the
+    /// others. Connections that wait are dropped.
+    pub(crate) fn leave_service(&self) {
+        self.lock().state.refusal.get_or_insert(SubmitError::OutOfService);
+        self.remove(|_| true).into_iter().for_each(Job::give_back);
     }
 
     /// Gives the requests that wait back, for the generation that has taken over. Connections are still served.
@@ -290,13 +304,18 @@ impl Pool {
         requests.into_iter().for_each(Job::give_back);
     }
 
+    /// Returns whether each request gets an instance of its own.
+    pub(crate) fn is_single_use(&self) -> bool {
+        self.limits.requests == 1
+    }
+
     /// Returns whether no request can come any more.
     pub(crate) fn intake_is_over(&self) -> bool {
         self.intake_over.load(SeqCst)
     }
 
     pub(crate) fn takes_none(&self) -> bool {
-        self.lock().state.stopped
+        self.lock().state.refusal.is_some()
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
@@ -412,10 +431,14 @@ impl Locked<'_> {
     fn drop_waiting_if_none_serves(&mut self) {
         let serves = |slot: &Slot| matches!(slot.phase, Phase::Open | Phase::Spinning | Phase::Starting);
         if !self.state.slots.iter().any(serves) {
-            let dropped = self.state.global.len();
-            self.after.drop.extend(self.state.global.drain(..));
-            self.no_longer_wait(dropped);
+            self.drop_waiting();
         }
+    }
+
+    fn drop_waiting(&mut self) {
+        let dropped = self.state.global.len();
+        self.after.drop.extend(self.state.global.drain(..));
+        self.no_longer_wait(dropped);
     }
 
     fn wake_all(&self) {
@@ -517,6 +540,13 @@ impl Claim {
 
     pub(crate) fn taken_at(&self) -> Option<Instant> {
         self.taker.get().map(|(_, at)| *at)
+    }
+
+    /// Notes that its client has left before it had the whole answer, was given up, or has broken its upload off.
+    pub(crate) fn give_up(&self) {
+        if let Some(instance) = self.taker() {
+            instance.give_up();
+        }
     }
 
     /// Returns whether its client has left.

@@ -163,6 +163,10 @@ fn whoever_finds_the_queue_full_is_refused() {
     assert_eq!(world.submit(None), Err(SubmitError::QueueFull));
     world.pool.stop();
     assert_eq!(world.submit(None), Err(SubmitError::Stopped));
+    let mut world = World::new(1, 1, 0, 2);
+    world.pool.leave_service();
+    world.pool.stop();
+    assert_eq!(world.submit(None), Err(SubmitError::OutOfService), "the first reason counts");
 }
 
 /// For another pool that takes it, under the same client.
@@ -221,6 +225,19 @@ fn an_instance_that_cannot_be_started_lets_nobody_wait() {
     assert!(world.clients[0].answer.try_recv().is_err(), "its request is dropped");
     world.hear_starts();
     assert_eq!(world.starting, [0], "and no other start follows from it");
+}
+
+/// A fresh instance for each request, and the system gives no more than one: it makes room when it ends.
+#[test]
+fn requests_wait_for_one_that_takes_no_more() {
+    let mut world = World::new(2, 1, 1, 8);
+    world.submit(None).unwrap();
+    world.hear_starts();
+    world.open(0);
+    world.submit(None).unwrap();
+    world.hear_starts();
+    world.pool.not_started(1);
+    assert!(matches!(world.clients[1].answer.try_recv(), Ok(None)), "its request waits");
 }
 
 #[test]

@@ -99,7 +99,8 @@ async fn attend<S: Transport>(arrival: Arrival, stream: S) {
     let meter = in_flight.meter.clone();
     let stream = MeteredStream::new(stream, meter.clone());
     let (idle, enough) = (limits.idle_timeout, Notify::new());
-    let traffic = Traffic { meter: &meter, call: call.clone(), accepted, idle, enough };
+    let claim = &interest.0;
+    let traffic = Traffic { meter: &meter, claim, call: call.clone(), accepted, idle, enough };
     let (mut stream, ending, lingers) = traffic.pass(stream, input, output).await;
     in_flight.ending = ending;
     if ending != Ending::Complete {
@@ -138,7 +139,7 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
         let refused = match generation.pool.submit(home, job) {
             Ok(()) => return Some((in_flight, interest, input, output)),
             Err((SubmitError::QueueFull, _)) => return None,
-            Err((SubmitError::Stopped, job)) => *job,
+            Err((SubmitError::Stopped | SubmitError::OutOfService, job)) => *job,
         };
         let Work::Connection(again) = refused.work else { return None };
         let other = serves().filter(|other| !Arc::ptr_eq(other, &generation))?;
@@ -198,6 +199,9 @@ impl Drop for ConnectionInFlight {
             });
         }
         // Behind everything else: its component may end with it.
+        if end == Ending::Complete {
+            self.generation.answered_well();
+        }
         self.generation.stats.connection_ended(self.worker, end.word(), took, end == Ending::CutShort);
         self.generation.request_ended();
     }

@@ -21,6 +21,7 @@ use super::pipe::{Found, Reader, Writer};
 use crate::server::connection::access_log::Ending;
 use crate::server::connection::stream::{LAST_LOOK, Meter, Transport};
 use crate::server::generation::Call;
+use crate::server::pool::Claim;
 
 const READ: usize = 16 << 10;
 /// Time after a notice in which a client that has just connected may say its first word. It is usually under way.
@@ -34,6 +35,7 @@ const LAST_BYTES: u64 = 8 << 20;
 /// One connection, while bytes pass.
 pub(crate) struct Traffic<'a> {
     pub(crate) meter: &'a Meter,
+    pub(crate) claim: &'a Claim,
     /// The order to the generation.
     pub(crate) call: Receiver<Call>,
     pub(crate) accepted: Instant,
@@ -71,22 +73,28 @@ impl Traffic<'_> {
         let (mut read, mut write) = tokio::io::split(stream);
         let mut call = self.call.clone();
         let (ending, fed) = {
-            let mut feed = pin!(self.feed(&mut read, input));
-            let mut send = pin!(send(&mut write, output));
+            let (input, output) = (input, output);
+            let mut feed = pin!(self.feed(&mut read, &input));
+            let mut send = pin!(send(&mut write, &output));
             let mut quiet = pin!(self.quiet());
             let mut fed = None;
-            loop {
+            let (ending, is_given_up) = loop {
                 tokio::select! {
                     biased;
-                    _ = call.wait_for(|call| *call == Call::Cut) => break (Ending::CutShort, fed),
-                    ending = &mut send => break (ending, fed),
+                    _ = call.wait_for(|call| *call == Call::Cut) => break (Ending::CutShort, false),
+                    ending = &mut send => break (ending, ending == Ending::ClientLeft),
                     result = &mut feed, if fed.is_none() => match result {
-                        Fed::Lost => break (Ending::ClientLeft, fed),
+                        Fed::Lost => break (Ending::ClientLeft, true),
                         other => fed = Some(other),
                     },
-                    () = &mut quiet => break (Ending::CutShort, fed),
+                    () = &mut quiet => break (Ending::CutShort, true),
                 }
+            };
+            if is_given_up {
+                // Before the pipes are dropped, and so before its guest hears of it.
+                self.claim.give_up();
             }
+            (ending, fed)
         };
         let lingers = match fed {
             Some(Fed::ByClient) => false,
@@ -99,13 +107,13 @@ impl Traffic<'_> {
 
     /// Delivers what the client sends until it ends, or no more of it is to be delivered. Returns at once when its
     /// guest takes no more: what the client sends then is left where it is.
-    async fn feed<R: AsyncRead + Unpin>(&self, read: &mut R, input: Writer) -> Fed {
+    async fn feed<R: AsyncRead + Unpin>(&self, read: &mut R, input: &Writer) -> Fed {
         let mut last_call = pin!(self.last_call());
         loop {
             tokio::select! {
                 biased;
                 () = &mut last_call => break,
-                step = self.step(read, &input) => if let Err(end) = step { return end; },
+                step = self.step(read, input) => if let Err(end) = step { return end; },
             }
         }
         let sent = self.meter.written();
@@ -113,9 +121,9 @@ impl Traffic<'_> {
         let until = Instant::now() + STILL_COMING;
         while self.meter.read() < most && poll_fn(|context| input.poll_room(context)).await.is_some() {
             let step = match Instant::now() < until {
-                true => timeout(LAST_LOOK, self.step(read, &input)).await.ok(),
+                true => timeout(LAST_LOOK, self.step(read, input)).await.ok(),
                 // Nothing to read is the answer here, and must not be one of tokio's budget.
-                false => unconstrained(self.step(read, &input)).now_or_never(),
+                false => unconstrained(self.step(read, input)).now_or_never(),
             };
             match step {
                 Some(Ok(())) => {}
@@ -192,7 +200,7 @@ async fn still(meter: &Meter, idle: Duration) {
 }
 
 /// Sends the guest's output, and tells the client that it was all.
-async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: Reader) -> Ending {
+async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: &Reader) -> Ending {
     let mut unflushed = false;
     let ending = poll_fn(|context| {
         loop {

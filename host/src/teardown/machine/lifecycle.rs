@@ -18,6 +18,7 @@ impl Machine {
         match (generation.phase(), event) {
             (Starting, Event::Entered(_)) => self.entered(now, id),
             (Starting, Event::Ready(_)) => generation.readiness = Readiness::Announced,
+            (Running, Event::Ready(_)) if generation.is_out_of_service() => {}
             (Running, Event::Ready(_)) => self.ready(now, id),
             (Running, Event::Returned(_)) => self.returned(now, id),
             (Running, Event::Unhealthy(_)) => self.unhealthy(now, id),
@@ -127,12 +128,15 @@ impl Machine {
         }
     }
 
-    /// An instance of a pool failed; the pool goes on.
+    /// An instance of a pool failed, which counts; the pool goes on.
     fn lost(&mut self, now: Duration, id: GenerationId) {
         let running = self.level() == Level::Running;
         let Some(generation) = self.generations.get_mut(id) else { return };
         if generation.on_trial() {
             return self.roll_back(now, Some(id));
+        }
+        if generation.verdict == Verdict::GaveUp {
+            return;
         }
         let counts = generation.counts();
         match generation.policy.on_lost {
@@ -166,7 +170,7 @@ impl Machine {
         if generation.on_trial() {
             return self.roll_back(now, Some(id));
         }
-        if !takes_part || !generation.counts() {
+        if !takes_part || !generation.counts() || generation.is_out_of_service() {
             return;
         }
         let on_failure = generation.policy.on_failure;
@@ -192,9 +196,16 @@ impl Machine {
         generation.budget.spend(now, &generation.policy.restart, chance)
     }
 
+    /// Gives a generation up whose budget is spent. Clients reach a pool, and must not be able to stop the app: the pool goes out
+    /// of service alone. Any other generation stops the app.
     pub(super) fn give_up(&mut self, now: Duration, id: GenerationId) {
-        if let Some(generation) = self.generations.get_mut(id) {
-            generation.verdict = Verdict::GaveUp;
+        let Some(generation) = self.generations.get_mut(id) else { return };
+        generation.verdict = Verdict::GaveUp;
+        if generation.policy.pooled && matches!(generation.phase(), Phase::Starting | Phase::Running) {
+            generation.readiness = Readiness::NotReady;
+            // A stop asks it as any other, also if none of its instances has ever started.
+            self.generations.set(id, State::Running { bound: None });
+            return self.actions.push(Action::PutOutOfService(id));
         }
         self.actions.push(Action::GiveUp(id));
         self.fail(now, Cause::Failure(id));

@@ -14,7 +14,7 @@ use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, r
 enum Start {
     Now,
     Later,
-    /// One that it comes after has ended and was never ready.
+    /// One that it comes after has ended and was never ready, or is out of service.
     Never,
 }
 
@@ -67,7 +67,8 @@ impl Machine {
             if has_stand_in || (needed.is_ready() && is_there) {
                 continue;
             }
-            if needed.is_gone() {
+            // A rollout does not wait for one that only another rollout brings back.
+            if needed.is_gone() || (generation.on_trial() && needed.is_out_of_service()) {
                 return Start::Never;
             }
             // A generation that stops can come back.

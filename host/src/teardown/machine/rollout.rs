@@ -308,5 +308,5 @@ impl Machine {
 
 /// Returns whether a generation that was found dead can still be replaced.
 fn can_be_renewed(generation: &Generation) -> bool {
-    generation.counts() && generation.phase() == Phase::Running
+    generation.counts() && generation.phase() == Phase::Running && !generation.is_out_of_service()
 }

@@ -184,6 +184,7 @@ impl Checker {
             }
             Action::Restart { id, pause } => self.note_restart(before, id, pause),
             Action::GiveUp(id) => self.note_give_up(id),
+            Action::PutOutOfService(id) => self.note_put_out(id),
             Action::CannotStart(id) => {
                 let generation = self.model.get(id);
                 assert!(
@@ -195,6 +196,7 @@ impl Checker {
             Action::Renew(id) => {
                 let generation = self.model.get(id);
                 assert!(generation.lives() && generation.counts() && !generation.trial, "{id:?} takes part");
+                assert!(!generation.is_out(), "{id:?} has given up");
                 assert!(!self.busy && self.rollout.is_none() && !stops, "one rollout at a time");
                 self.busy = true;
             }
@@ -223,6 +225,19 @@ impl Checker {
         generation.gave_up = true;
         generation.ended = generation.ended.map(|_| Outcome::GaveUp);
         assert_eq!(self.machine.cause(), Some(Cause::Failure(id)), "R11");
+    }
+
+    /// R11: a pool that has spent its budget leaves the app alone.
+    fn note_put_out(&mut self, id: GenerationId) {
+        let now = self.now;
+        let generation = self.model.get_mut(id);
+        assert!(generation.counts() && !generation.trial && self.level == Level::Running);
+        assert!(
+            generation.policy.pooled && (generation.starts() || generation.runs()) && !generation.gave_up
+        );
+        assert!(generation.recent(now) >= generation.policy.restart.max as usize, "R11: its budget is spent");
+        (generation.gave_up, generation.out) = (true, true);
+        (generation.seen.entered, generation.seen.ready) = (true, false);
     }
 
     fn note_prepare(&mut self, stops: bool) {
@@ -453,7 +468,9 @@ fn note_of_one(generation: &mut ModelGeneration, event: Event, app_runs: bool) {
     let takes_part = app_runs && generation.counts() && !generation.trial;
     match event {
         Event::Entered(_) => generation.seen.entered |= generation.starts(),
-        Event::Ready(_) => generation.seen.ready |= generation.starts() || generation.runs(),
+        Event::Ready(_) => {
+            generation.seen.ready |= (generation.starts() || generation.runs()) && !generation.out
+        }
         Event::Returned(_) => generation.seen.returned |= generation.runs(),
         Event::Failed(_) => generation.seen.failed |= generation.lives() && !generation.seen.dead,
         Event::Lost(_) => {
@@ -461,10 +478,12 @@ fn note_of_one(generation: &mut ModelGeneration, event: Event, app_runs: bool) {
             generation.seen.lost |=
                 stops_app && generation.lives() && generation.counts() && !generation.trial;
         }
-        Event::Unhealthy(_) if takes_part && generation.runs() => match generation.policy.pooled {
-            true => generation.seen.lost |= generation.policy.on_failure == OnEnd::StopApp,
-            false => generation.seen.dead = true,
-        },
+        Event::Unhealthy(_) if takes_part && generation.runs() && !generation.out => {
+            match generation.policy.pooled {
+                true => generation.seen.lost |= generation.policy.on_failure == OnEnd::StopApp,
+                false => generation.seen.dead = true,
+            }
+        }
         Event::Ended(_, outcome) if generation.lives() => generation.ends(outcome),
         // From then on, its slice is its own.
         Event::StopOne(..) if app_runs => {

@@ -78,6 +78,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Cut(_) => "Cut",
         Action::Restart { .. } => "Restart",
         Action::GiveUp(_) => "GiveUp",
+        Action::PutOutOfService(_) => "PutOutOfService",
         Action::Renew(_) => "Renew",
         Action::Prepare => "Prepare",
         Action::Switch => "Switch",

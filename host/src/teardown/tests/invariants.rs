@@ -109,6 +109,7 @@ impl Checker {
                 && !generation.leaves()
                 && self.level == Level::Running
                 && bounded
+                && !generation.out
             {
                 let late =
                     generation.seen.started.is_some_and(|at| now >= at + generation.policy.start_timeout);

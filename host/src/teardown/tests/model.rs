@@ -40,6 +40,8 @@ pub(super) struct ModelGeneration {
     /// When it is started again.
     pub(super) again: Option<Duration>,
     pub(super) gave_up: bool,
+    /// It gave up, and goes on without instances.
+    pub(super) out: bool,
     pub(super) halted: bool,
     pub(super) retired: bool,
     /// It failed before it served, or one that came with it did.
@@ -68,6 +70,7 @@ impl ModelGeneration {
             ended: None,
             again: None,
             gave_up: false,
+            out: false,
             halted: false,
             retired: false,
             taken_back: false,
@@ -91,6 +94,11 @@ impl ModelGeneration {
     pub(super) fn runs(&self) -> bool {
         let seen = &self.seen;
         self.lives() && seen.entered && seen.asked.is_none() && !seen.failed && seen.cut.is_none()
+    }
+
+    /// Whether it gave up and refuses its clients.
+    pub(super) fn is_out(&self) -> bool {
+        self.out && self.runs()
     }
 
     pub(super) fn starts(&self) -> bool {
@@ -217,7 +225,8 @@ impl Model {
             let seen = &self.get(*needed).seen;
             let was_up = seen.ready && seen.entered;
             let is_there = was_up || self.get(*needed).yields;
-            !self.stands_in(generation, *needed) && !is_there && self.is_over(*needed)
+            let is_lost = self.is_over(*needed) || (generation.trial && self.get(*needed).is_out());
+            !self.stands_in(generation, *needed) && !is_there && is_lost
         })
     }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::super::fixtures::{
-    A, B, FAIL_GRACE, GRACE, asks, component, kinds, ms, running, runs, s, signal, starting,
+    A, B, C, FAIL_GRACE, GRACE, asks, component, kinds, ms, running, runs, s, signal, starting,
 };
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
@@ -136,18 +136,75 @@ fn whoever_is_to_be_restarted_when_it_ends_is() {
 
 #[test]
 fn instances_of_a_pool_come_back_within_the_budget_of_their_component() {
-    // http: on-failure = "restart": the others go on, the pause doubles; budget spent: the app fails with 75.
+    // http: on-failure = "restart": the others go on, the pause doubles; budget spent: it is out of service alone.
     let mut app = running(vec![pool(), component()]);
     for (at, seconds) in [(1, 1), (2, 2), (3, 4)] {
         assert!(about(pause(&app.on(s(at), Event::Lost(A))), seconds));
         assert_eq!((app.phase(A), app.next_wake()), (Phase::Running, None), "it pauses by itself");
     }
-    let last = app.on(s(4), Event::Lost(A));
-    assert_eq!(kinds(&last), ["GiveUp", "Raise", "Ask", "Ask"], "what is left of it is asked");
-    assert_eq!((app.cause(), app.outcome(A)), (Some(Cause::Failure(A)), Outcome::GaveUp));
-    let _ = app.on(s(5), Event::Ended(B, Outcome::Failed));
-    let left = app.on(s(5), Event::Ended(A, Outcome::Stopped));
+    assert_eq!(app.on(s(4), Event::Lost(A)), [Action::PutOutOfService(A)]);
+    assert_eq!((app.level(), app.cause(), app.outcome(A)), (Level::Running, None, Outcome::GaveUp));
+    assert_eq!((app.is_out_of_service(A), app.is_ready(A), app.is_ready(B)), (true, false, true));
+    for late in [Event::Lost(A), Event::Unhealthy(A), Event::Ready(A)] {
+        assert_eq!(app.on(s(5), late), [], "it has given up");
+    }
+    assert!(!app.is_ready(A) && app.next_wake().is_none());
+    // A later stop asks it as the others, and the code tells.
+    assert_eq!(asks(&signal(&mut app, s(6), Signal::Int)).len(), 2);
+    let _ = app.on(s(7), Event::Ended(B, Outcome::Stopped));
+    let left = app.on(s(7), Event::Ended(A, Outcome::Stopped));
     assert_eq!(left.last(), Some(&Action::Leave(ExitCode::GAVE_UP)), "however it ends then");
+}
+
+#[test]
+fn an_app_lives_when_all_of_it_is_out_of_service() {
+    // Nothing that a client can cause ends the app. One that never started is asked, too: it refuses its clients.
+    let mut app =
+        starting(SignalProfile::Standard, vec![pool(), GenerationPolicy { after: vec![A], ..pool() }]);
+    for at in 1..=3 {
+        let _ = pause(&app.on(s(at), Event::Lost(A)));
+    }
+    assert_eq!(app.on(s(4), Event::Lost(A)), [Action::PutOutOfService(A)]);
+    assert_eq!((app.phase(A), app.phase(B)), (Phase::Running, Phase::Pending), "B waits for its return");
+    assert_eq!(app.on(s(5), Event::Entered(A)), [], "too late");
+    let left = signal(&mut app, s(6), Signal::Int);
+    assert_eq!(kinds(&left), ["Raise", "Ask"]);
+    let left = app.on(s(7), Event::Ended(A, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::GAVE_UP)));
+}
+
+#[test]
+fn a_fresh_generation_brings_a_pool_back_into_service() {
+    // curfew restart, or a reload: with a budget of its own. The old one leaves no trace.
+    let rollout = |of: GenerationId, policy: GenerationPolicy| Rollout {
+        incoming: vec![Incoming { id: C, policy, replaces: Some(of), before: Vec::new(), waits: false }],
+        removed: Vec::new(),
+        kept: Vec::new(),
+        policy: None,
+        cause: Cause::Request(Requester::Operator),
+        keeps_budget: false,
+    };
+    let dependent = GenerationPolicy { after: vec![A], ..component() };
+    let mut app = running(vec![pool(), dependent.clone()]);
+    for at in 1..=4 {
+        let _ = app.on(s(at), Event::Lost(A));
+    }
+    assert!(app.is_out_of_service(A));
+    let mut other = app.clone();
+    assert_eq!(app.roll_out(s(5), rollout(A, pool())), [Action::Start(C)]);
+    let switched = runs(&mut app, s(6), C);
+    assert_eq!(kinds(&switched), ["Switch", "Ask"]);
+    assert_eq!(app.on(s(6), Event::Ended(A, Outcome::Stopped)), [Action::Forget(A)]);
+    assert_eq!((app.is_ready(C), app.restarts(C)), (true, 0));
+    assert!(about(pause(&app.on(s(7), Event::Lost(C))), 1));
+    let _ = signal(&mut app, s(8), Signal::Int);
+    let _ = app.on(s(8), Event::Ended(B, Outcome::Stopped));
+    let left = app.on(s(9), Event::Ended(C, Outcome::Stopped));
+    assert_eq!(left.last(), Some(&Action::Leave(ExitCode::CLEAN)));
+    // The restart of one that comes after it does not wait for it: nobody else could bring it back meanwhile.
+    let taken_back = other.roll_out(s(5), rollout(B, dependent));
+    assert_eq!(kinds(&taken_back), ["CannotStart", "RollBack", "Forget"]);
+    assert_eq!((other.phase(B), other.is_rolling_out()), (Phase::Running, false));
 }
 
 #[test]
@@ -216,7 +273,7 @@ fn a_pool_that_is_not_alive_is_replaced_as_a_whole() {
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), []);
     let mut app =
         running(vec![GenerationPolicy { restart: RestartPlan { max: Some(0), ..plan() }, ..pool() }]);
-    assert_eq!(kinds(&app.on(s(1), Event::Unhealthy(A))), ["GiveUp", "Raise", "Ask"]);
+    assert_eq!(app.on(s(1), Event::Unhealthy(A)), [Action::PutOutOfService(A)]);
 }
 
 #[test]
@@ -231,8 +288,8 @@ fn a_renewal_that_comes_to_nothing_is_tried_again_within_the_budget() {
         assert_eq!(app.on(wake - ms(1), Event::Clock), []);
         assert_eq!(app.on(wake, Event::Clock), [Action::Renew(A)]);
     }
-    assert_eq!(kinds(&app.on(s(30), Event::NothingToChange)).first(), Some(&"GiveUp"));
-    assert_eq!(app.exit_code(), ExitCode::GAVE_UP);
+    assert_eq!(app.on(s(30), Event::NothingToChange), [Action::PutOutOfService(A)]);
+    assert_eq!((app.exit_code(), app.level()), (ExitCode::GAVE_UP, Level::Running));
 }
 
 #[test]
