@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::sync::SetOnce;
 
+use super::answer::{BodyError, OpenAnswers};
 use crate::runtime::Link;
 use crate::server::pool::Pool;
 use crate::server::worker::TimeSlice;
@@ -24,6 +25,8 @@ pub(crate) enum CloseReason {
     Timeout,
     /// It has had nothing to do for a while, and is not the only one.
     Idle,
+    /// It gave a request no answer or no whole one, or an internal error.
+    BadAnswer,
 }
 
 impl CloseReason {
@@ -33,6 +36,7 @@ impl CloseReason {
             Self::Requests => "requests",
             Self::Timeout => "request-timeout",
             Self::Idle => "idle",
+            Self::BadAnswer => "bad-answer",
         }
     }
 }
@@ -47,6 +51,7 @@ pub(crate) struct InstanceHandle {
     pub(crate) turn: Arc<TimeSlice>,
     /// True if it can have several requests at a time.
     pub(crate) is_async: bool,
+    pub(crate) answers: OpenAnswers,
     pool: Weak<Pool>,
     dead: AtomicBool,
     /// Part of one total order with the counts, which `closing` is not: a request's end or the loop of the instance sees both.
@@ -79,6 +84,7 @@ impl InstanceHandle {
             link,
             turn,
             is_async,
+            answers: OpenAnswers::default(),
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
             ends: AtomicBool::new(false),
@@ -108,9 +114,10 @@ impl InstanceHandle {
         self.live.load(SeqCst)
     }
 
-    /// Returns whether neither a call nor a client is left.
+    /// Returns whether nothing is left that its guest works on. The rest of a sync guest's answer needs the guest no more
+    /// when its call has returned.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.live() == 0 && (self.is_async || self.busy() == 0)
+        if self.is_async { self.live() == 0 } else { self.busy() == 0 }
     }
 
     pub(crate) fn enter(&self) {
@@ -148,8 +155,9 @@ impl InstanceHandle {
         self.taken.load(SeqCst)
     }
 
-    /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.
+    /// Notes that its store is about to be dropped: answers without an end are cut short.
     pub(crate) fn die(&self) {
+        self.answers.seal(|| BodyError::CutShort);
         self.dead.store(true, SeqCst);
     }
 
