@@ -221,3 +221,64 @@ fn many_errors_of_the_host_are_one_line_and_a_count() {
         assert_eq!(shown[0].text("reason"), "all instances are busy");
     }
 }
+
+/// An instance that keeps more and more of the host's things is replaced before it has too many, and no request is lost.
+#[test]
+fn an_instance_is_replaced_before_a_table_is_full() {
+    let cases = [
+        (HTTP_LAB_CLASSIC, "/forget-fields?count=400", "handles to resources of the host"),
+        (HTTP_LAB, "/forget-fields?count=400", "handles to resources of the host"),
+        (HTTP_LAB, "/forget-streams?count=100", "handles to tasks, streams and futures"),
+    ];
+    for (source, path, what) in cases {
+        let output = beside_a_sibling(source, "", KEPT, |app| {
+            let mut wire = connect(app);
+            for _ in 0..100 {
+                wire.get(path).expect(200);
+            }
+        });
+        assert!(ended(&output, "full") > 0, "{path}:\n{}", output.said());
+        assert!(output.records("instance failed", "").is_empty(), "{path}:\n{}", output.said());
+        let full = &output.records("instance is nearly full: it is replaced", "lab")[0];
+        assert!(full.text("what").starts_with(what), "{path}:\n{}", output.said());
+        assert_eq!(full.text("limit"), "10000");
+    }
+}
+
+#[test]
+fn an_instance_is_replaced_before_its_memory_is_full() {
+    for source in LABS {
+        let keys = format!("memory = \"64MiB\"\n{KEPT}");
+        let output = beside_a_sibling(source, "", &keys, |app| {
+            let mut wire = connect(app);
+            for _ in 0..100 {
+                wire.get("/grow?mib=2").expect(200);
+            }
+        });
+        assert!(ended(&output, "full") > 0, "{}", output.said());
+        let full = &output.records("instance is nearly full: it is replaced", "lab")[0];
+        assert_eq!((full.text("what"), full.text("limit")), ("memory".into(), "64MiB".into()));
+    }
+}
+
+/// The limit, its number and the remedy, in one wording, without the backtrace of the one who came last.
+#[test]
+fn a_limit_that_is_reached_is_named() {
+    let cases = [
+        ("/forget-fields?count=11000", "10000 handles to resources of the host", false),
+        ("/huge-call?mib=9", "8MiB in one call to the host: pass less at a time", false),
+        ("/exhaust", "64MiB of memory: raise `memory`", true),
+    ];
+    for source in LABS {
+        let keys = format!("memory = \"64MiB\"\non-failure = \"ignore\"\n{KEPT}");
+        let output = beside_a_sibling(source, "", &keys, |app| {
+            for (number, (path, limit, has_backtrace)) in cases.iter().enumerate() {
+                connect(app).get(path).expect(502);
+                let error = app.wait_for_logs("instance failed", "lab", number + 1)[number].text("error");
+                assert!(error.contains(&format!("reached the host's limit of {limit}")), "{path}: {error}");
+                assert_eq!(error.contains("backtrace"), *has_backtrace, "{path}: {error}");
+            }
+        });
+        assert_eq!(output.row("lab").counts()["failed_instances"], 3);
+    }
+}

@@ -9,9 +9,10 @@ use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use super::fullness::FullnessWatch;
 use super::network::UdpPeers;
 use super::outbound::HttpHooks;
-use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::state::{GUEST_HANDLES, HANDLES, HOSTCALL_BYTES, Limits};
 use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
@@ -42,13 +43,14 @@ pub(crate) fn new_store(
         table,
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, link.vitals.clone()),
+        fullness: FullnessWatch::default(),
         link,
         fairness,
     };
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
-    store.set_max_component_handles(HANDLES);
+    store.set_max_component_handles(GUEST_HANDLES);
     if let Some(tasks) = store.concurrent_resource_table() {
         tasks.set_max_capacity(HANDLES);
     }

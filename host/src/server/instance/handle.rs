@@ -27,6 +27,8 @@ pub(crate) enum CloseReason {
     Idle,
     /// It gave a request no answer or no whole one, or an internal error.
     BadAnswer,
+    /// It has nearly reached a limit of the host.
+    Full,
 }
 
 impl CloseReason {
@@ -37,6 +39,7 @@ impl CloseReason {
             Self::Timeout => "request-timeout",
             Self::Idle => "idle",
             Self::BadAnswer => "bad-answer",
+            Self::Full => "full",
         }
     }
 }

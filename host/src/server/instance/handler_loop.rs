@@ -13,14 +13,16 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use wasmtime::component::{
     Accessor, ComponentExportIndex, Func, Instance, InstancePre, StreamReader, TypedFunc,
 };
-use wasmtime::{Result, Store};
+use wasmtime::{AsContextMut, Result, Store};
 use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::{p2, p3};
 
 use super::handle::{CloseReason, InstanceHandle};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
-use crate::runtime::{Failure, Fairness, Loaded, Notice, NoticeCause, Outbound, State, Stdio};
+use crate::runtime::{
+    Failure, Fairness, Loaded, NearlyFull, Notice, NoticeCause, Outbound, State, Stdio, look,
+};
 use crate::server::http::call::call;
 use crate::server::pool::{Job, Pool, Work};
 use crate::server::tcp::handler::converse;
@@ -125,7 +127,7 @@ impl KindWork for HandlerLoop {
                     break;
                 }
                 let Some(job) = pool.take(instance) else { break };
-                calls.push(self.handle(accessor, handler, job));
+                calls.push(self.handle(accessor, handler, job, life));
             }
             self.close_in_time(is_async);
             if !instance.is_closing() {
@@ -160,7 +162,13 @@ enum Hook<'a> {
 
 impl HandlerLoop {
     /// Has the guest handle one request or connection. Returns when its call has returned; the answer goes its own way.
-    async fn handle(&self, accessor: &Accessor<State>, handler: &Handler, job: Job) -> Result<()> {
+    async fn handle(
+        &self,
+        accessor: &Accessor<State>,
+        handler: &Handler,
+        job: Job,
+        life: &Lifecycle<'_>,
+    ) -> Result<()> {
         let Self { instance, pool, .. } = self;
         let Job { work, claim, .. } = job;
         match (work, handler) {
@@ -172,6 +180,22 @@ impl HandlerLoop {
             }
             // The submitter has looked at the kind. Its client would see a missing answer.
             (Work::Request(..), Handler::Tcp(_)) | (Work::Connection(_), Handler::Http(_)) => {}
+        }
+        if !instance.is_closing()
+            && let Some(full) = accessor.with(|mut store| look(store.as_context_mut()))
+        {
+            let (component, instance) = (&life.spec.plan.name, instance.number);
+            let NearlyFull { what, used, limit, per_call } = full;
+            tracing::warn!(
+                component,
+                instance,
+                what,
+                used,
+                limit,
+                per_call,
+                "instance is nearly full: it is replaced"
+            );
+            pool.close(&self.instance, CloseReason::Full);
         }
         instance.call_ended();
         drop(claim);

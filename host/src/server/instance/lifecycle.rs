@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wasmtime::Store;
 use wasmtime::component::{Accessor, Func, Instance};
+use wasmtime::{AsContextMut, Store};
 
 use super::failure::{could_not_start, guest_failure, is_in};
 use crate::plan::ComponentPlan;
 use crate::runtime::{
     Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Loaded, Notice, NoticeCause, Outbound,
-    Runtime, State, Stdio, call_hook, new_store,
+    Runtime, State, Stdio, call_hook, name_limit, new_store,
 };
 use crate::server::generation::RunInFlight;
 use crate::teardown::Outcome;
@@ -209,5 +209,5 @@ async fn enter<W: KindWork>(
     };
     let result = entered.await;
     work.closes();
-    result
+    result.map_err(|error| name_limit(store.as_context_mut(), error))
 }
