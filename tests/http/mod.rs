@@ -4,6 +4,7 @@
 //! Each test ends with a stop of its host. `lab` has what several of them need.
 
 mod access_log;
+mod answers;
 mod balancer;
 mod bodies;
 mod capacity;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Host, Wire, assert_within, sample, samples};
+use crate::harness::{Fate, Host, Wire, app, assert_within, sample, samples, web};
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-components/languages.toml");
 
@@ -61,4 +61,52 @@ fn a_stop_while_javascript_is_compiled_ends_at_once() {
     let output = app.wait();
     output.expect_code(0);
     assert_within(output.after(asked), Duration::from_millis(250), "exit while compiling");
+}
+
+/// `addEventListener('fetch', …)` answers only the first request of an instance. One that is kept gives the second no answer,
+/// and is replaced: the third has a fresh one.
+#[test]
+fn a_javascript_fetch_event_has_a_fresh_instance_when_it_needs_one() {
+    let Some(file) = sample("hostile/fetch-js") else { return };
+    let web = |name, keys| web(name, file.to_str().unwrap(), keys);
+    let manifest = app("")
+        + &web("fresh", "instances = { max = 2, requests = 1 }")
+        + &web("kept", "instances = { max = 1, requests = 0 }");
+    let app = Host::manifest(&manifest).start_ready();
+    let mut wire = Wire::connect(&app.address("fresh"));
+    for _ in 0..1000 {
+        assert_eq!(wire.get("/").expect(200).text(), "hi");
+    }
+    let mut wire = Wire::connect(&app.address("kept"));
+    for _ in 0..10 {
+        assert_eq!(wire.get("/").expect(200).text(), "hi");
+        wire.get("/").expect(500);
+    }
+    let failed = app.wait_for_log("request failed", "kept");
+    assert!(failed.text("error").contains("requests = 1"), "no remedy: {}", failed.text("error"));
+    let output = app.stop();
+    output.expect_code(0).expect_outcome("fresh", "stopped").expect_outcome("kept", "stopped");
+}
+
+/// The answer that the JavaScript engine itself gives when the handler throws has no end: its client hung.
+#[test]
+fn a_javascript_handler_that_throws_does_not_hang_its_client() {
+    let Some(file) = sample("hostile/fetch-js") else { return };
+    for keys in ["instances = { max = 1, requests = 1 }", "instances = { max = 1, requests = 0 }"] {
+        let manifest = app("grace = \"60s\"") + &web("lab", file.to_str().unwrap(), keys);
+        let app = Host::manifest(&manifest).start_ready();
+        for _ in 0..20 {
+            let mut wire = Wire::connect(&app.address("lab"));
+            wire.send_get("/throw");
+            match wire.fate() {
+                Fate::Answered(answer) => assert!(answer.status >= 500, "{answer:?}"),
+                Fate::Aborted { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let asked = app.signal(Signal::SIGTERM);
+        let output = app.wait();
+        output.expect_code(0).expect_outcome("lab", "stopped");
+        assert_within(output.after(asked), Duration::from_secs(5), "the stop");
+    }
 }

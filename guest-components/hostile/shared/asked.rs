@@ -29,6 +29,18 @@ pub enum Step {
     Exit(u8),
     Park,
     NoResponse,
+    /// Answers, and forgets so many things of the host.
+    Forget(Thing, u64),
+    /// Hands so many MiB to the host in one call.
+    HugeCall(u64),
+}
+
+/// A thing of the host of which an instance can have so many.
+#[derive(Clone, Copy)]
+pub enum Thing {
+    Fields,
+    /// A stream, where the generation of WASI has some.
+    Stream,
 }
 
 pub struct Answer {
@@ -54,6 +66,10 @@ pub enum End {
     Trap(u64),
     Spin(u64),
     Park,
+    /// All of it is written, and the body is forgotten.
+    Forgotten,
+    /// The body has its end, and the instance traps behind it.
+    GoodThenTrap(u64),
 }
 
 impl Answer {
@@ -118,6 +134,13 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "/park" => return Step::Park,
         "/trap-mid" => Answer::filler(bytes, false, End::Trap(after)),
         "/spin-mid" => Answer::filler(bytes, false, End::Spin(after)),
+        "/forget-body" => Answer::filler(bytes, false, End::Forgotten),
+        "/forget-sized-body" => Answer::filler(bytes, true, End::Forgotten),
+        "/trap-behind" => Answer::filler(bytes, false, End::GoodThenTrap(after)),
+        "/forget-fields" => return Step::Forget(Thing::Fields, number(query, "count", 1)),
+        "/forget-streams" => return Step::Forget(Thing::Stream, number(query, "count", 1)),
+        "/huge-call" => return Step::HugeCall(number(query, "mib", 9)),
+        "/exhaust" => exhaust(),
         "/park-mid" => Answer::filler(bytes, false, End::Park),
         "/no-response" => return Step::NoResponse,
         "/headers" => return Step::Headers,
@@ -205,6 +228,14 @@ fn grow(mib: u64) -> Answer {
     block.resize(size, 1);
     std::hint::black_box(block.leak());
     Answer::text(format!("{mib} MiB taken"))
+}
+
+/// Takes memory until there is none.
+fn exhaust() -> ! {
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    loop {
+        blocks.push(std::hint::black_box(vec![1; 1024 * 1024]));
+    }
 }
 
 /// What the hook does: the environment variable `HOOK` says so.

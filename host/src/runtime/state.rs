@@ -9,13 +9,17 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::fullness::FullnessWatch;
 use super::link::{Link, Vitals};
 use super::network::Network;
 use super::outbound::HttpHooks;
 
 const TABLE_ELEMENTS: usize = 1 << 20;
-/// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
+/// Entries of each table of the host's for one instance: resources of the host (sockets, files, streams), and tasks, streams
+/// and futures.
 pub(super) const HANDLES: usize = 10_000;
+/// Handles of one instance: more than both tables have entries, so that those are full first. They can be counted.
+pub(super) const GUEST_HANDLES: usize = 3 * HANDLES;
 /// Bytes that the host copies out of a guest in one call.
 pub(super) const HOSTCALL_BYTES: usize = 8 << 20;
 
@@ -33,6 +37,7 @@ pub struct State {
     pub(super) config: WasiConfigVariables,
     pub(super) link: Arc<Link>,
     pub(super) limits: Limits,
+    pub(super) fullness: FullnessWatch,
     pub(super) fairness: Option<Fairness>,
 }
 
@@ -74,13 +79,25 @@ pub(super) struct Limits {
     tables_used: usize,
     /// The last growth that was allowed. It is handed back if it fails after all.
     last_growth: usize,
+    /// The last growth was refused.
+    refused: bool,
     vitals: Arc<Vitals>,
 }
 
 impl Limits {
     pub(super) fn new(memory: u64, vitals: Arc<Vitals>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, refused: false, vitals }
+    }
+
+    /// Returns the used and the allowed bytes of memory, and elements of tables.
+    pub(super) fn used(&self) -> ((usize, usize), (usize, usize)) {
+        ((self.memory_used, self.memory), (self.tables_used, TABLE_ELEMENTS))
+    }
+
+    /// Returns whether the instance was refused more memory, and has got none since.
+    pub(super) fn has_refused_memory(&self) -> bool {
+        self.refused
     }
 
     fn use_memory(&mut self, used: usize) {
@@ -101,6 +118,7 @@ impl ResourceLimiter for Limits {
         let used = self.memory_used.saturating_add(growth);
         let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
         self.last_growth = if allowed { growth } else { 0 };
+        self.refused = used > self.memory;
         if allowed {
             self.use_memory(used);
         }

@@ -9,9 +9,10 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use super::fullness::FullnessWatch;
 use super::network::UdpPeers;
 use super::outbound::HttpHooks;
-use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
+use super::state::{GUEST_HANDLES, HANDLES, HOSTCALL_BYTES, Limits};
 use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
@@ -43,13 +44,14 @@ pub(crate) fn new_store(
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, link.vitals.clone()),
+        fullness: FullnessWatch::default(),
         link,
         fairness,
     };
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
-    store.set_max_component_handles(HANDLES);
+    store.set_max_component_handles(GUEST_HANDLES);
     if let Some(tasks) = store.concurrent_resource_table() {
         tasks.set_max_capacity(HANDLES);
     }

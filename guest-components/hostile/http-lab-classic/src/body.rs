@@ -42,6 +42,14 @@ pub fn respond(out: ResponseOutparam, answer: Answer) {
             wait_before(&stream, HOUR);
             None
         }
+        End::Forgotten => {
+            std::mem::forget((body, stream));
+            return;
+        }
+        End::GoodThenTrap(_) => {
+            finish(body, stream, None);
+            return misdeeds::deep_trap();
+        }
     };
     finish(body, stream, trailers);
 }

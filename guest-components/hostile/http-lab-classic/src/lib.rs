@@ -15,11 +15,11 @@ mod memory;
 #[path = "../../shared/misdeeds.rs"]
 mod misdeeds;
 
-use asked::{Answer, Hook, Step};
+use asked::{Answer, Hook, Step, Thing};
 use curfew::lifecycle::host;
 use wasi::cli::exit::exit_with_code;
 use wasi::clocks::monotonic_clock::subscribe_duration;
-use wasi::http::types::{IncomingRequest, ResponseOutparam};
+use wasi::http::types::{Fields, IncomingRequest, ResponseOutparam};
 use wasi::random::random::get_random_u64;
 
 wit_bindgen::generate!({
@@ -71,6 +71,15 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
             Step::Exit(code) => exit_with_code(code),
             Step::Park => wait_for(HOUR),
             Step::NoResponse => {}
+            Step::Forget(Thing::Fields | Thing::Stream, count) => {
+                (0..count).for_each(|_| std::mem::forget(Fields::new()));
+                body::respond(out, Answer::text("forgotten"));
+            }
+            Step::HugeCall(mib) => {
+                let value = vec![b'x'; mib as usize * 1024 * 1024];
+                let made = Fields::from_list(&[("x-huge".to_string(), value)]);
+                body::respond(out, Answer::text(format!("{}", made.is_ok())));
+            }
         }
     }
 }

@@ -47,6 +47,12 @@ async fn write(answer: Answer, mut writer: StreamWriter<u8>, last: FutureWriter<
             misdeeds::spin();
         }
         End::Park => park().await,
+        End::Forgotten => std::mem::forget((writer, last)),
+        End::GoodThenTrap(after) => {
+            drop((writer, last));
+            wait_for(after * MILLISECOND).await;
+            misdeeds::deep_trap();
+        }
     }
 }
 

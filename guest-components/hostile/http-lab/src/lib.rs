@@ -15,11 +15,11 @@ mod memory;
 #[path = "../../shared/misdeeds.rs"]
 mod misdeeds;
 
-use asked::{Answer, Hook, Step};
+use asked::{Answer, Hook, Step, Thing};
 use curfew::lifecycle::host;
 use wasi::cli::exit::exit_with_code;
 use wasi::clocks::monotonic_clock::wait_for;
-use wasi::http::types::{ErrorCode, Request, Response};
+use wasi::http::types::{ErrorCode, Fields, Request, Response};
 use wasi::random::random::get_random_u64;
 
 wit_bindgen::generate!({
@@ -73,6 +73,20 @@ impl exports::wasi::http::handler::Guest for Lab {
                 Err(on_purpose())
             }
             Step::NoResponse => Err(on_purpose()),
+            Step::Forget(thing, count) => {
+                for _ in 0..count {
+                    match thing {
+                        Thing::Fields => std::mem::forget(Fields::new()),
+                        Thing::Stream => std::mem::forget(wit_stream::new::<u8>()),
+                    }
+                }
+                body::respond(Answer::text("forgotten"))
+            }
+            Step::HugeCall(mib) => {
+                let value = vec![b'x'; mib as usize * 1024 * 1024];
+                let made = Fields::from_list(&[("x-huge".to_string(), value)]);
+                body::respond(Answer::text(format!("{}", made.is_ok())))
+            }
         }
     }
 }

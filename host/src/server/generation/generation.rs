@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, Fuse};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 
+use super::fault_log::FaultLog;
 use super::stats::{Stats, Unit};
 use crate::plan::{ComponentPlan, HealthPlan, Resolved};
 use crate::runtime::{Kind, Loaded};
@@ -45,6 +46,7 @@ pub(crate) struct Generation {
     pub(crate) protocol: &'static Protocol,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) faults: Arc<FaultLog>,
     /// The threads of all components of its name.
     pub(crate) workers: Arc<Workers>,
     pub(crate) alive: AtomicUsize,
@@ -89,6 +91,7 @@ impl Generation {
             id,
             pool: Pool::new(limits, want),
             stats: Arc::new(Stats::new(protocol.unit, max)),
+            faults: FaultLog::new(plan.name.clone()),
             workers: workers.clone(),
             alive: AtomicUsize::new(0),
             answered_well: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 //! its instances.
 
 pub(super) mod controller;
+mod fault_log;
 pub(super) mod generation;
 pub(super) mod stats;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, FORWARDED, HOST, UPGRADE};
+use http::header::{FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
@@ -22,6 +22,7 @@ use super::body::RequestError;
 use super::connection::Connection;
 use crate::plan::Forwarded;
 use crate::server::generation::generation::Generation;
+use crate::server::instance::content_length;
 use crate::server::pool::Claim;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,11 +83,6 @@ pub(crate) fn admit(
     connection.body_began();
     let body = RequestBody { body, left: most, upload: upload.clone(), connection: Some(connection.clone()) };
     Ok((Request::from_parts(parts, body.boxed_unsync()), Some(upload)))
-}
-
-/// Returns the length that a message says its body has.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// WebSocket cannot be passed on: `wasi:http` has no upgrades. Other offers may be ignored, and some clients make

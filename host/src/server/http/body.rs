@@ -1,7 +1,7 @@
 //! Answers on their way to the client: a guest's, and those that the host gives itself when no guest does.
 //!
 //! Invariant: an answer that was cut short never looks complete: it ends in an error, and its connection visibly
-//! breaks off. wasmtime ends both kinds in the same way; what tells them apart is whether the instance is dead.
+//! breaks off.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,10 +14,9 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use wasmtime_wasi_http::WasiBody;
 
 use super::connection::RequestInFlight;
-use crate::server::instance::handle::InstanceHandle;
+use crate::server::instance::{BodyError, GuestBody, InstanceHandle};
 use crate::server::pool::Interest;
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
@@ -38,6 +37,10 @@ pub(crate) enum RequestError {
     TooLarge,
     Upgrade,
     GuestError,
+    /// The call returned without one.
+    NoAnswer,
+    /// The call returned in the middle of it, and before a byte of it was sent.
+    Unfinished,
     Failed,
     NoInstance,
     Busy,
@@ -60,6 +63,10 @@ impl RequestError {
                 (StatusCode::NOT_IMPLEMENTED, "upgrades (as for WebSocket) and CONNECT are not supported")
             }
             Self::GuestError => (StatusCode::INTERNAL_SERVER_ERROR, "the component answered with an error"),
+            Self::NoAnswer => (StatusCode::INTERNAL_SERVER_ERROR, "the component gave no answer"),
+            Self::Unfinished => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "the component did not finish its answer")
+            }
             Self::Failed => (StatusCode::BAD_GATEWAY, "the component failed"),
             Self::NoInstance => (StatusCode::BAD_GATEWAY, "the component could not be started"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "all instances are busy"),
@@ -76,14 +83,19 @@ impl RequestError {
     }
 }
 
-/// Returns the answer of the host. `bodiless`: it ends with its head.
+/// Returns the answer of the host, and logs it if the client is not to blame; `error` is what the guest said. `bodiless`: it
+/// ends with its head.
 pub(crate) fn error_response(
     refused: RequestError,
+    error: Option<String>,
     mut entry: RequestInFlight,
     bodiless: bool,
 ) -> Response<ResponseBody> {
-    let (status, _) = refused.answer();
+    let (status, reason) = refused.answer();
     entry.answered(status.as_u16(), bodiless);
+    if status.is_server_error() {
+        entry.report(reason, error);
+    }
     let mut response = Response::new(whole(refused.text().into(), entry));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -93,21 +105,14 @@ pub(crate) fn error_response(
     response
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("the instance ended before its answer")]
-    CutShort,
-    /// The guest ended it with an error, or it has not the length that it said.
-    #[error("{0}")]
-    Guest(wasmtime_wasi_http::Error),
-}
-
 /// The body of any answer: its first bytes, then the rest.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     head: Option<Bytes>,
     /// The first bytes are all there are. The guest may still do something behind them.
     is_whole: bool,
+    /// The length that its client is told: hyper asks for no more.
+    length: Option<u64>,
     rest: Option<Box<GuestStream>>,
     /// Tells how the request ended when the body is dropped.
     entry: RequestInFlight,
@@ -117,8 +122,8 @@ pub(crate) struct ResponseBody {
 #[derive(Debug)]
 struct GuestStream {
     next: Option<Result<Frame<Bytes>, BodyError>>,
-    body: Option<WasiBody>,
-    instance: Arc<InstanceHandle>,
+    body: Option<GuestBody>,
+    is_async: bool,
     /// Dropped last: the request is live until the body is gone.
     interest: Interest,
 }
@@ -133,25 +138,21 @@ impl GuestStream {
         if !matches!(frame, Some(Ok(_))) {
             self.body = None;
         }
-        Poll::Ready(match frame {
-            Some(frame) => Some(frame.map_err(BodyError::Guest)),
-            None if self.instance.is_dead() => Some(Err(BodyError::CutShort)),
-            None => None,
-        })
+        Poll::Ready(frame)
     }
 }
 
 impl Drop for GuestStream {
     fn drop(&mut self) {
         // A sync guest cannot stand it when its client leaves.
-        if let Some(body) = self.body.take().filter(|_| !self.instance.is_async && !self.instance.is_dead()) {
+        if let Some(body) = self.body.take().filter(|body| !self.is_async && !body.is_sealed()) {
             tokio::spawn(sink(body));
         }
     }
 }
 
 /// Reads an answer whose client has left, up to a bound.
-pub(crate) async fn sink(mut body: WasiBody) {
+pub(crate) async fn sink(mut body: GuestBody) {
     let _over = tokio::time::timeout(SINK_TIME, async {
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -165,18 +166,24 @@ pub(crate) async fn sink(mut body: WasiBody) {
 }
 
 fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
-    ResponseBody { head: Some(bytes), is_whole: true, rest: None, entry }
+    ResponseBody { head: Some(bytes), is_whole: true, length: None, rest: None, entry }
 }
 
 /// Returns the body of a guest's answer: in one piece, and so in one write, where it is small and comes at once; else as
 /// the guest writes it. An answer that has the `length` it announced is whole, whatever the guest does behind it.
+///
+/// # Errors
+/// When the guest has left it without an end before a byte of it was written, and it is not `bodiless`: then its client can
+/// have another one.
 pub(crate) async fn of_guest(
-    mut body: WasiBody,
+    mut body: GuestBody,
     length: Option<u64>,
+    bodiless: bool,
     instance: Arc<InstanceHandle>,
     interest: Interest,
     entry: RequestInFlight,
-) -> ResponseBody {
+) -> Result<ResponseBody, (RequestError, RequestInFlight)> {
+    let announced = length.or(body.size_hint().exact());
     let (mut head, mut size) = (None, 0);
     let mut turns = 0;
     let next = loop {
@@ -189,9 +196,12 @@ pub(crate) async fn of_guest(
                     break None;
                 }
             }
-            Some(Some(frame)) => break Some(frame.map_err(BodyError::Guest)),
-            Some(None) if instance.is_dead() => break Some(Err(BodyError::CutShort)),
-            Some(None) => return whole(head.unwrap_or_default(), entry),
+            Some(None) => return Ok(whole(head.unwrap_or_default(), entry)),
+            Some(Some(Err(BodyError::Unfinished))) if bodiless => return Ok(whole(Bytes::new(), entry)),
+            Some(Some(Err(BodyError::Unfinished))) if head.is_none() => {
+                return Err((RequestError::Unfinished, entry));
+            }
+            Some(Some(frame)) => break Some(frame),
             None if turns < TURNS && !instance.turn.waits() => {
                 turns += 1;
                 turn().await;
@@ -201,8 +211,9 @@ pub(crate) async fn of_guest(
     };
     let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let rest = Some(Box::new(GuestStream { next, body, instance, interest }));
-    ResponseBody { head, is_whole, rest, entry }
+    let is_async = instance.is_async;
+    let rest = Some(Box::new(GuestStream { next, body, is_async, interest }));
+    Ok(ResponseBody { head, is_whole, length: announced, rest, entry })
 }
 
 /// Returns the bytes of an answer so far; copies only if they come in several pieces.
@@ -235,7 +246,13 @@ impl Body for ResponseBody {
         };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => this.entry.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
-            Poll::Ready(Some(Err(_))) => this.entry.cut_short(),
+            Poll::Ready(Some(Err(error))) => {
+                this.entry.cut_short();
+                // The end of an instance is logged by itself.
+                if !matches!(error, BodyError::CutShort) {
+                    this.entry.report("its answer broke off", Some(error.to_string()));
+                }
+            }
             Poll::Ready(None) => this.entry.complete(),
             Poll::Pending => {}
         }
@@ -259,8 +276,9 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // A body in one piece goes out with the head, and hyper does not ask for an empty one.
-        if self.is_end_stream() {
+        // A body in one piece goes out with the head. hyper does not ask for an empty one, nor for the end behind the last
+        // byte of the announced length.
+        if self.is_end_stream() || self.length == Some(self.entry.bytes) {
             self.entry.complete();
         } else if let Some(rest) = self.rest.as_ref().filter(|rest| rest.body.is_some()) {
             rest.interest.0.give_up();
@@ -281,6 +299,8 @@ mod tests {
             TooLarge,
             Upgrade,
             GuestError,
+            NoAnswer,
+            Unfinished,
             Failed,
             NoInstance,
             Busy,

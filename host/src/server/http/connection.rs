@@ -195,6 +195,13 @@ impl RequestInFlight {
         }
     }
 
+    /// Logs that its answer is not what the client asked for.
+    pub(crate) fn report(&self, reason: &'static str, error: Option<String>) {
+        if let Some(generation) = &self.generation {
+            generation.faults.report(self.status, reason, error);
+        }
+    }
+
     pub(crate) fn cut_short(&mut self) {
         self.end = Ending::CutShort;
         self.connection.broke_off.store(true, SeqCst);

@@ -2,6 +2,7 @@
 
 pub(super) mod admission;
 pub(super) mod body;
+pub(super) mod call;
 pub(super) mod connection;
 pub(super) mod health;
 pub(super) mod kind;

@@ -3,6 +3,7 @@
 //! Invariant: each request gets one answer, or its connection breaks off visibly.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,14 +16,15 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::{REQUEST_ID, Upload, admit, content_length, request_id};
+use super::admission::{REQUEST_ID, Upload, admit, request_id};
 use super::body::{RequestError, ResponseBody, error_response, of_guest};
+use super::call::NoAnswer;
 use super::connection::{Connection, RequestInFlight};
 use super::kind::HTTP;
 use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
-use crate::server::instance::handle::{CloseReason, InstanceHandle};
+use crate::server::instance::{CloseReason, GuestBody, InstanceHandle, content_length};
 use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
@@ -47,7 +49,7 @@ pub(crate) async fn handle(
     let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), logged);
     let answered = match generation {
         Some(generation) => pass(&connection, generation, request, &id, &mut entry).await,
-        None => Err(RequestError::NoRoute),
+        None => Err(RequestError::NoRoute.into()),
     };
     let mut response = match answered {
         Ok((response, instance, interest)) => {
@@ -56,10 +58,12 @@ pub(crate) async fn handle(
             entry.answered(parts.status.as_u16(), bodiless);
             entry.answered_by_guest();
             let length = content_length(&parts.headers);
-            let body = of_guest(body, length, instance, interest, entry).await;
-            Response::from_parts(parts, body)
+            match of_guest(body, length, bodiless, instance, interest, entry).await {
+                Ok(body) => Response::from_parts(parts, body),
+                Err((broken, entry)) => error_response(broken, None, entry, bodiless),
+            }
         }
-        Err(refused) => error_response(refused, entry, bodiless),
+        Err(Refused { what, error }) => error_response(what, error, entry, bodiless),
     };
     response.headers_mut().insert(REQUEST_ID, id);
     if version < Version::HTTP_2 && connection.address.stage() >= Stage::Delay {
@@ -78,7 +82,25 @@ fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generat
     generation.filter(|generation| generation.loaded.kind == &HTTP).cloned()
 }
 
-type Passed = (wasmtime_wasi_http::handler::Response, Arc<InstanceHandle>, Interest);
+type Passed = (Response<GuestBody>, Arc<InstanceHandle>, Interest);
+
+/// Reason for an answer of the host instead of the guest's, and the guest's own words for it.
+struct Refused {
+    what: RequestError,
+    error: Option<String>,
+}
+
+impl Refused {
+    fn with(what: RequestError, error: impl fmt::Display) -> Self {
+        Self { what, error: Some(error.to_string()) }
+    }
+}
+
+impl From<RequestError> for Refused {
+    fn from(what: RequestError) -> Self {
+        Self { what, error: None }
+    }
+}
 
 async fn pass(
     connection: &Arc<Connection>,
@@ -86,7 +108,7 @@ async fn pass(
     request: Request<Incoming>,
     id: &HeaderValue,
     entry: &mut RequestInFlight,
-) -> Result<Passed, RequestError> {
+) -> Result<Passed, Refused> {
     let submitted = admit(connection, &generation, request, id)
         .and_then(|(request, upload)| Ok((submit(connection, generation, request, entry, false)?, upload)));
     connection.request_taken();
@@ -102,34 +124,44 @@ async fn pass(
     };
     let generation = waiting.generation.clone();
     let Some((instance, interest)) = waiting.end() else {
-        return Err(match answer {
+        return Err(Refused::from(match answer {
             Err(_late) => RequestError::Busy,
             Ok(_) if generation.pool.takes_none() => RequestError::Stopping,
             Ok(_) => RequestError::NoInstance,
-        });
+        }));
     };
-    match answer {
-        // Only a server that speaks the protocol itself can send these.
-        Ok(Ok(Ok(response))) if response.status().is_informational() => Err(RequestError::GuestError),
-        Ok(Ok(Ok(response))) => Ok((response, instance, interest)),
-        Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
-            Err(RequestError::TooLarge)
+    Err(Refused::from(match answer {
+        Ok(Ok(Ok(response))) if !response.status().is_informational() => {
+            return Ok((response, instance, interest));
         }
-        Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(RequestError::GuestError),
-        Ok(_) if instance.link.orders.must_trap() => Err(RequestError::Stopping),
-        Ok(_) => Err(RequestError::Failed),
+        Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
+            RequestError::TooLarge
+        }
+        // Only a server that speaks the protocol itself can send these.
+        Ok(Ok(Ok(response))) => {
+            let status = response.status().as_u16();
+            return Err(Refused::with(RequestError::GuestError, format_args!("it has the status {status}")));
+        }
+        Ok(Ok(Err(error))) if error.is::<NoAnswer>() => {
+            return Err(Refused::with(RequestError::NoAnswer, error));
+        }
+        Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => {
+            return Err(Refused::with(RequestError::GuestError, error));
+        }
+        Ok(_) if instance.link.orders.must_trap() => RequestError::Stopping,
+        Ok(_) => RequestError::Failed,
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
             interest.0.give_up();
             // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
             retire_at(Instant::now() + generation.plan.http.request_timeout, &generation.pool, &interest);
-            Err(RequestError::SlowClient)
+            RequestError::SlowClient
         }
         Err(_late) => {
             interest.0.give_up();
             generation.pool.close(&instance, CloseReason::Timeout);
-            Err(RequestError::Timeout)
+            RequestError::Timeout
         }
-    }
+    }))
 }
 
 /// Hands a request in. If its generation takes no more, it goes to the one that has taken over meanwhile.

@@ -3,7 +3,7 @@
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::runtime::Failure;
+use crate::runtime::{Failure, LimitReached};
 use crate::text::sanitize;
 
 /// Returns the failure of guest code that ended other than by returning. Its exit code is 0 where the guest said that all is well.
@@ -16,7 +16,15 @@ pub(crate) fn guest_failure(error: &wasmtime::Error) -> Failure {
         };
         return Failure { summary, backtrace: None, exit_code };
     }
-    Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None }
+    let trap = || Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None };
+    match error.downcast_ref::<LimitReached>() {
+        // Its backtrace shows who came last, not who took the rest.
+        Some(limit) if limit.is_the_error => {
+            Failure { summary: limit.to_string(), backtrace: None, exit_code: None }
+        }
+        Some(limit) => Failure { summary: format!("{}; it had {limit}", summary(error)), ..trap() },
+        None => trap(),
+    }
 }
 
 /// Returns whether the backtrace begins in this interface's function. Toolchains name the outermost function after

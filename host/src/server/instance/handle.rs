@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::sync::SetOnce;
 
+use super::answer::{BodyError, OpenAnswers};
 use crate::runtime::Link;
 use crate::server::pool::Pool;
 use crate::server::worker::TimeSlice;
@@ -26,6 +27,10 @@ pub(crate) enum CloseReason {
     Idle,
     /// Its component has spent its restart budget.
     OutOfService,
+    /// It gave a request no answer or no whole one, or an internal error.
+    BadAnswer,
+    /// It has nearly reached a limit of the host.
+    Full,
 }
 
 impl CloseReason {
@@ -36,6 +41,8 @@ impl CloseReason {
             Self::Timeout => "request-timeout",
             Self::Idle => "idle",
             Self::OutOfService => "out-of-service",
+            Self::BadAnswer => "bad-answer",
+            Self::Full => "full",
         }
     }
 }
@@ -50,6 +57,7 @@ pub(crate) struct InstanceHandle {
     pub(crate) turn: Arc<TimeSlice>,
     /// True if it can have several requests at a time.
     pub(crate) is_async: bool,
+    pub(crate) answers: OpenAnswers,
     pool: Weak<Pool>,
     dead: AtomicBool,
     given_up: AtomicBool,
@@ -84,6 +92,7 @@ impl InstanceHandle {
             link,
             turn,
             is_async,
+            answers: OpenAnswers::default(),
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -115,9 +124,10 @@ impl InstanceHandle {
         self.live.load(SeqCst)
     }
 
-    /// Returns whether neither a call nor a client is left.
+    /// Returns whether nothing is left that its guest works on. The rest of a sync guest's answer needs the guest no more
+    /// when its call has returned.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.live() == 0 && (self.is_async || self.busy() == 0)
+        if self.is_async { self.live() == 0 } else { self.busy() == 0 }
     }
 
     pub(crate) fn enter(&self) {
@@ -166,8 +176,9 @@ impl InstanceHandle {
         self.taken().saturating_sub(self.checks.load(SeqCst))
     }
 
-    /// Notes that its store is about to be dropped. From here on an answer that just ends was cut short.
+    /// Notes that its store is about to be dropped: answers without an end are cut short.
     pub(crate) fn die(&self) {
+        self.answers.seal(|| BodyError::CutShort);
         self.dead.store(true, SeqCst);
     }
 

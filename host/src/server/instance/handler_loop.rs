@@ -14,13 +14,16 @@ use wasmtime::component::{
     Accessor, ComponentExportIndex, Func, Instance, InstancePre, StreamReader, TypedFunc,
 };
 use wasmtime::{AsContextMut, Result, Store};
-use wasmtime_wasi_http::handler::{Prepared, Proxy};
-use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+use wasmtime_wasi_http::handler::Proxy;
+use wasmtime_wasi_http::{p2, p3};
 
 use super::handle::{CloseReason, InstanceHandle};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
-use crate::runtime::{Failure, Fairness, Loaded, Notice, NoticeCause, Outbound, State, Stdio};
+use crate::runtime::{
+    Failure, Fairness, Loaded, NearlyFull, Notice, NoticeCause, Outbound, State, Stdio, look,
+};
+use crate::server::http::call::call;
 use crate::server::pool::{Job, Pool, Work};
 use crate::server::tcp::handler::converse;
 use crate::server::worker::InstanceWaker;
@@ -98,7 +101,6 @@ impl KindWork for HandlerLoop {
         self.pool.opened(&self.instance);
     }
 
-    /// From here on an answer that just ends was cut short.
     fn closes(&self) {
         self.instance.die();
     }
@@ -125,7 +127,7 @@ impl KindWork for HandlerLoop {
                     break;
                 }
                 let Some(job) = pool.take(instance) else { break };
-                calls.push(handle(accessor, handler, job, instance));
+                calls.push(self.handle(accessor, handler, job, life));
             }
             self.close_in_time(is_async);
             if !instance.is_closing() {
@@ -159,6 +161,47 @@ enum Hook<'a> {
 }
 
 impl HandlerLoop {
+    /// Has the guest handle one request or connection. Returns when its call has returned; the answer goes its own way.
+    async fn handle(
+        &self,
+        accessor: &Accessor<State>,
+        handler: &Handler,
+        job: Job,
+        life: &Lifecycle<'_>,
+    ) -> Result<()> {
+        let Self { instance, pool, .. } = self;
+        let Job { work, claim, .. } = job;
+        match (work, handler) {
+            (Work::Request(request, reply), Handler::Http(proxy)) => {
+                call(accessor, proxy, request, reply, instance, pool).await?;
+            }
+            (Work::Connection(talk), Handler::Tcp(func)) => {
+                Box::pin(converse(accessor, func, talk, claim.clone())).await?;
+            }
+            // The submitter has looked at the kind. Its client would see a missing answer.
+            (Work::Request(..), Handler::Tcp(_)) | (Work::Connection(_), Handler::Http(_)) => {}
+        }
+        if !instance.is_closing()
+            && let Some(full) = accessor.with(|mut store| look(store.as_context_mut()))
+        {
+            let (component, instance) = (&life.spec.plan.name, instance.number);
+            let NearlyFull { what, used, limit, per_call } = full;
+            tracing::warn!(
+                component,
+                instance,
+                what,
+                used,
+                limit,
+                per_call,
+                "instance is nearly full: it is replaced"
+            );
+            pool.close(&self.instance, CloseReason::Full);
+        }
+        instance.call_ended();
+        drop(claim);
+        Ok(())
+    }
+
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
     fn close_in_time(&self, is_async: bool) {
         let Self { instance, pool, .. } = self;
@@ -190,32 +233,6 @@ impl HandlerLoop {
         *hook = Hook::Done;
         Poll::Ready(result)
     }
-}
-
-/// Has the guest handle one request or connection. Returns when its call has returned; the answer goes its own way.
-async fn handle(
-    accessor: &Accessor<State>,
-    handler: &Handler,
-    job: Job,
-    instance: &InstanceHandle,
-) -> Result<()> {
-    let Job { work, claim, .. } = job;
-    match (work, handler) {
-        (Work::Request(request, reply), Handler::Http(proxy)) => {
-            let prepared = accessor.with(|mut store| {
-                Prepared::new(store.as_context_mut(), proxy, request, State::http, reply)
-            })?;
-            prepared.run(accessor, pending()).await?;
-        }
-        (Work::Connection(talk), Handler::Tcp(func)) => {
-            Box::pin(converse(accessor, func, talk, claim.clone())).await?;
-        }
-        // The submitter has looked at the kind. Its client would see a missing answer.
-        (Work::Request(..), Handler::Tcp(_)) | (Work::Connection(_), Handler::Http(_)) => {}
-    }
-    instance.call_ended();
-    drop(claim);
-    Ok(())
 }
 
 /// Runs one instance to its end, or until it is cut off: on an order, or when it overruns a bound of its own.

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wasmtime::component::{Accessor, Func, Instance};
-use wasmtime::{InstancePre, Store};
+use wasmtime::{AsContextMut, InstancePre, Store};
 
 use super::failure::{could_not_start, guest_failure, is_in};
 use crate::plan::ComponentPlan;
 use crate::runtime::{
     Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Linked, Loaded, Notice, NoticeCause,
-    Outbound, Runtime, START, State, Stdio, call_hook, new_store,
+    Outbound, Runtime, START, State, Stdio, call_hook, name_limit, new_store,
 };
 use crate::server::generation::RunInFlight;
 use crate::teardown::Outcome;
@@ -213,7 +213,7 @@ async fn enter<W: KindWork>(
     };
     let result = entered.await;
     work.closes();
-    result
+    result.map_err(|error| name_limit(store.as_context_mut(), error))
 }
 
 /// Calls `_start` of a core module. No kind has to work for it: it has no other export and no hook, and nothing is left when it

@@ -1,6 +1,7 @@
 //! One instance of a component: its store from the start to the end, whatever its kind, and how its end is put into words.
 //! The work of a kind in it is in the kind's own folder; that of pooled kinds in `handler_loop`.
 
+mod answer;
 pub(super) mod failure;
 pub(super) mod handle;
 mod handler_loop;
@@ -8,6 +9,7 @@ pub(super) mod lifecycle;
 mod runtime;
 pub(super) mod single;
 
+pub(super) use answer::{BodyError, GuestBody, content_length};
 pub(super) use handle::{CloseReason, InstanceHandle};
 pub(super) use handler_loop::{HandlerIndex, HandlerLoop, TcpFunc, run_instance};
 pub(super) use lifecycle::{InstanceEnd, InstanceSpec};

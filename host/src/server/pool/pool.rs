@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use futures::channel::oneshot;
 use tokio::sync::mpsc::UnboundedSender;
-use wasmtime_wasi_http::handler::{Request, Response};
+use wasmtime_wasi_http::handler::Request;
 
-use crate::server::instance::{CloseReason, InstanceHandle};
+use crate::server::instance::{CloseReason, GuestBody, InstanceHandle};
 use crate::server::tcp::pipe::Conversation;
 
 #[derive(Clone, Copy, Debug)]
@@ -451,7 +451,7 @@ impl Locked<'_> {
 }
 
 /// A guest's answer to a request, or its error.
-pub(crate) type GuestResponse = Result<Response, wasmtime::Error>;
+pub(crate) type GuestResponse = Result<http::Response<GuestBody>, wasmtime::Error>;
 
 /// A request for a component, or a connection. Dropping it unanswered tells its client that no instance is left for it.
 #[derive(Debug)]

@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use wasmtime::StoreContextMut;
 use wasmtime::component::{
     Accessor, Destination, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer,
 };
+use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::pipe::{Conversation, Found, Reader, Writer};
-use crate::runtime::State;
+use crate::runtime::{State, name_limit};
 use crate::server::instance::TcpFunc;
 use crate::server::pool::Claim;
 
@@ -35,7 +35,8 @@ pub(crate) async fn converse(
         Ok(input) => input,
         Err(error) => {
             // The other connections of the instance go on.
-            tracing::warn!(peer, "a connection is reset: its instance has no handles left: {error:#}");
+            let error = accessor.with(|mut store| name_limit(store.as_context_mut(), error));
+            tracing::warn!(peer, "a connection is reset: its instance {error}");
             return Ok(());
         }
     };

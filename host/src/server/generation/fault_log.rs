@@ -1,0 +1,105 @@
+//! Log of the requests that a component did not answer well: one line a second for each reason, since clients can cause them.
+//!
+//! Invariant: each fault is in a line, by itself or counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::text::sanitize::short_line;
+
+/// Time in which further faults of the same reason are counted instead of shown.
+const QUIET: Duration = Duration::from_secs(1);
+/// Most characters of a guest's error.
+const ERROR_CHARS: usize = 200;
+
+/// The faults that were counted since the last line, by status and reason. An entry is there while its reason is quiet.
+type Counts = BTreeMap<(u16, &'static str), u64>;
+
+/// The log of one generation.
+#[derive(Debug)]
+pub(crate) struct FaultLog {
+    component: String,
+    counts: Mutex<Counts>,
+}
+
+impl FaultLog {
+    pub(crate) fn new(component: String) -> Arc<Self> {
+        Arc::new(Self { component, counts: Mutex::default() })
+    }
+
+    /// Logs that a request was answered with this status for this reason; `error` is what the guest said. Called on a thread
+    /// of connections.
+    pub(crate) fn report(self: &Arc<Self>, status: u16, reason: &'static str, error: Option<String>) {
+        if !self.is_first((status, reason)) {
+            return;
+        }
+        let (component, error) = (&self.component, error.map(|error| short_line(&error, ERROR_CHARS)));
+        warn!(component, status, reason, error, "request failed");
+        let log = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(QUIET).await;
+                match log.take((status, reason)) {
+                    Some(more) => log.write_count((status, reason), more),
+                    None => return,
+                }
+            }
+        });
+    }
+
+    fn write_count(&self, (status, reason): (u16, &str), more: u64) {
+        let component = &self.component;
+        warn!(component, status, reason, more, "requests failed");
+    }
+
+    /// Notes a fault. Returns whether it is to be shown: none of its kind was lately.
+    fn is_first(&self, kind: (u16, &'static str)) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = !counts.contains_key(&kind);
+        *counts.entry(kind).or_default() += u64::from(!is_first);
+        is_first
+    }
+
+    /// Returns the count since the last line. Without any the next one is shown.
+    fn take(&self, kind: (u16, &'static str)) -> Option<u64> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = counts.get_mut(&kind).map(std::mem::take).filter(|more| *more > 0);
+        if more.is_none() {
+            counts.remove(&kind);
+        }
+        more
+    }
+}
+
+impl Drop for FaultLog {
+    fn drop(&mut self) {
+        // The thread that would have told of these has ended.
+        let counts = std::mem::take(self.counts.get_mut().unwrap_or_else(PoisonError::into_inner));
+        counts
+            .into_iter()
+            .filter(|(_, more)| *more > 0)
+            .for_each(|(kind, more)| self.write_count(kind, more));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_shown_and_the_others_are_counted() {
+        let log = FaultLog::new("web".to_owned());
+        let kind = (502, "it failed");
+        let shown: Vec<bool> = (0..4).map(|_| log.is_first(kind)).collect();
+        assert_eq!(shown, [true, false, false, false]);
+        assert!(log.is_first((503, "it is busy")), "each reason has its own count");
+        assert_eq!(log.take(kind), Some(3));
+        assert!(!log.is_first(kind), "the second after the count is quiet, too");
+        assert_eq!(log.take(kind), Some(1));
+        assert_eq!(log.take(kind), None);
+        assert!(log.is_first(kind), "a quiet second ends it");
+    }
+}
