@@ -36,6 +36,8 @@ setup: setup-build target/venv/$(GRPCIO) setup-languages ## install the tools fo
 	$(call install,redis-server,the tests of the subscriber are skipped)
 	$(call install,chromium,the test of the demo's page is skipped)
 	$(call install,groff,the pages of the manual are not rendered by a test,groff-base)
+	$(call install,runc,the pages on containers are not tried)
+	$(call install,podman,the pages on containers are not tried,--no-install-recommends podman)
 	$(call install,systemd-socket-activate,the test with systemd's own socket activation is skipped,systemd)
 
 .PHONY: setup-languages
@@ -71,7 +73,7 @@ peer: setup-build ## build wasmtime serve and install wrk, for the http benchmar
 	$(call install,wrk,the http benchmarks need it)
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/peer --no-default-features --features $(PEER_FEATURES)
 
-languages: build setup-languages ## build the samples in all languages, and run them as one app: Ctrl-C stops it
+languages: build setup-languages ## build a sample in each language, and run them as one app: Ctrl-C stops it
 	$(CARGO) run -q -p artifacts
 	@echo "open http://127.0.0.1:8090/rust, /js, /python, ...: each counts its own greetings"
 	@exec target/debug/curfew run guest-components/languages.toml

@@ -4,6 +4,7 @@
 //! A fence says by its kind what is done with it; one of a kind that is not known here is a failure. A comment above
 //! a fence says more: `<!-- from FILE -->` for an excerpt, `<!-- output -->` for what the commands before it print.
 
+mod containers;
 mod fence;
 mod generated;
 mod links;
@@ -58,10 +59,16 @@ fn try_fence(world: &mut World, fence: &Fence) {
         ("text", None) => {}
         ("json", None) => drop(serde_json::from_str::<serde_json::Value>(&fence.text).unwrap()),
         ("yaml", None) => fence.expect_yaml(),
+        // `containers` builds the image.
+        ("dockerfile", None) => {}
         // Units of systemd, which does not run here; tests/systemd.rs speaks its protocol.
         ("ini", None) => {}
         (kind, marker) => panic!("{fence}: what is a fence of kind {kind:?} with {marker:?}?"),
     }
+}
+
+fn seconds(text: &str) -> u64 {
+    text.trim().trim_matches('"').trim_end_matches('s').parse().unwrap()
 }
 
 /// Kubernetes kills a pod that takes longer than it was told: the numbers of the recipe go together.
@@ -71,7 +78,6 @@ fn the_pod_has_the_time_that_its_manifest_takes() {
     let fences = fence::all(page, &read(page));
     let at = fences.iter().position(|fence| fence.kind == "yaml").unwrap();
     let manifest: toml::Table = fences[at - 1].text.parse().unwrap();
-    let seconds = |text: &str| text.trim().trim_matches('"').trim_end_matches('s').parse::<u64>().unwrap();
     let app = |key: &str| seconds(manifest["app"][key].as_str().unwrap());
     let period = fences[at].text.lines().find_map(|line| line.split("terminationGracePeriodSeconds:").nth(1));
     assert!(seconds(period.unwrap()) > app("grace") + app("drain-delay") + 1);

@@ -256,6 +256,23 @@ fn stop_returns_when_the_app_has_ended() {
     }
 }
 
+/// Issue 12: a health check asks by the exit code whether the app is ready.
+#[test]
+fn status_ready_says_by_its_code_whether_the_app_is() {
+    let shop = start("drain-delay = \"1h\"", &demo());
+    let check = || curfew(&shop.control, &["status", "--ready"]);
+    check().expect_code(0).expect_line("running, ready");
+    shop.app.signal(SIGTERM);
+    until("the delay has begun", || (shop.status()["level"] == "delay").then_some(()));
+    check().expect_code(1).expect_line("still serving");
+    curfew(&shop.control, &["status", "--ready", "--json"]).expect_code(1).expect_line("\"ready\":false");
+    curfew(&shop.control, &["status", "--ready", "--watch"]).expect_code(2);
+    let Operated { app, control, .. } = shop;
+    curfew(&control, &["stop", "--now"]).expect_code(0);
+    app.wait().expect_code(0);
+    curfew(&control, &["status", "--ready"]).expect_code(69);
+}
+
 /// A component is stopped on its own, and the others go on.
 #[test]
 fn stop_of_a_component_leaves_the_others() {

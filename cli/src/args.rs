@@ -140,6 +140,9 @@ pub(crate) struct StatusArgs {
     /// Print JSON, on one line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Exit with 1 if the app is not ready, for health checks
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) ready: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -56,10 +56,12 @@ Examples:
   curfew status shop.toml                the app of this manifest
   curfew status --watch --control /run/shop.sock
   curfew status --json | jq .components
+  curfew status --ready                  for the health check of a container
 
 docs/status.schema.json describes the document that --json prints. --watch ends when the app has ended.
 
-Exit codes: 0 printed; 1 the app does not answer; 2 usage; 69 no app listens on the control socket.";
+Exit codes: 0 printed; 1 the app does not answer, or with --ready, it is not ready; 2 usage; 69 no app listens on the
+control socket.";
 
 pub(crate) const STOP: &str = "\
 Examples:

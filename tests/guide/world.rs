@@ -20,7 +20,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("make", "it runs these tests"),
     ("cargo", "it builds curfew"),
     ("systemctl", "systemd does not run here"),
-    ("kubectl", "Kubernetes does not run here"),
+    ("kubectl", "`containers` runs it in a container"),
+    ("docker", "`containers` runs it with podman"),
 ];
 
 /// The commands that talk to an app that runs.

@@ -28,7 +28,8 @@ pub(crate) fn status(output: &Output, args: &StatusArgs) -> Result<ExitCode, Cli
         }
         let document = client.get("/status").await?;
         print(output, Channel::Stdout, &format_status(&document, args.json)?);
-        Ok(ExitCode::CLEAN)
+        let is_well = !args.ready || parse_status(&document)?.ready;
+        Ok(if is_well { ExitCode::CLEAN } else { ExitCode::FAILED })
     })
 }
 
@@ -110,9 +111,12 @@ fn format_status(document: &str, json: bool) -> Result<String, ControlClientErro
     if json {
         return Ok(format!("{}\n", sanitize::json(document.trim_end())));
     }
-    let status: Status = serde_json::from_str(document)
-        .map_err(|error| ControlClientError::Refused(format!("the app's answer cannot be read: {error}")))?;
-    Ok(status_text(&status))
+    Ok(status_text(&parse_status(document)?))
+}
+
+fn parse_status(document: &str) -> Result<Status, ControlClientError> {
+    serde_json::from_str(document)
+        .map_err(|error| ControlClientError::Refused(format!("the app's answer cannot be read: {error}")))
 }
 
 /// Returns the path of the socket. A manifest that is invalid elsewhere will do: the app runs with an earlier version.

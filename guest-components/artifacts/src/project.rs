@@ -75,7 +75,8 @@ impl Project {
     /// # Errors
     /// When there is none.
     pub fn sample(folder: &str) -> io::Result<Self> {
-        let name = folder.strip_prefix("hostile/").unwrap_or(folder).replace('/', "-");
+        let path = ["hostile/", "first-steps/"].iter().find_map(|group| folder.strip_prefix(group));
+        let name = path.unwrap_or(folder).replace('/', "-");
         Self::at(&Path::new(COMPONENTS).join(folder), &name)
     }
 

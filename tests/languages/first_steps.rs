@@ -1,0 +1,95 @@
+//! A new user's first five minutes: what the documentation of each toolchain builds, run by one command without a manifest.
+//! Each program answers a thousand times, and stops at once with 0.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{App, Host, LineClient, Output, Wire, assert_within, sample};
+use crate::in_parallel;
+
+const CLIENTS: usize = 4;
+const ANSWERS_EACH: usize = 250;
+
+/// Runs an HTTP program, and asks it a thousand times: each second client connects for each request.
+#[track_caller]
+fn serves(name: &str, ask: impl Fn(&mut Wire) -> String + Sync, expected: &str) {
+    let Some(file) = sample(&format!("first-steps/{name}")) else { return };
+    let app = Host::files(&[file]).flags(&["--listen", "127.0.0.1:0", "--log-level", "info"]).start();
+    let address = app.address(name);
+    in_parallel(CLIENTS, (0..CLIENTS).collect(), |client| {
+        let mut wire = Wire::connect(&address);
+        for number in 0..ANSWERS_EACH {
+            if client % 2 == 1 {
+                wire = Wire::connect(&address);
+            }
+            assert_eq!(ask(&mut wire), expected, "answer {number} of client {client}");
+        }
+    });
+    stops_at_once(app);
+}
+
+#[track_caller]
+fn stops_at_once(app: App) {
+    let asked = app.signal(Signal::SIGTERM);
+    ended_at_once(&app.wait(), asked);
+}
+
+#[track_caller]
+fn ended_at_once(output: &Output, asked: Instant) {
+    output.expect_code(0);
+    assert_within(output.after(asked), Duration::from_millis(250), "the stop");
+}
+
+#[test]
+fn hono() {
+    let ask = |wire: &mut Wire| wire.get("/hello").expect(200).text();
+    serves("hono", ask, "{\"message\":\"Hello WASM!\"}");
+}
+
+#[test]
+fn the_http_example_of_componentize_py() {
+    let ask = |wire: &mut Wire| wire.post("/echo", b"'Twas brillig").expect(200).text();
+    serves("python-http", ask, "'Twas brillig");
+}
+
+#[test]
+fn a_wstd_server() {
+    serves("wstd", |wire| wire.get("/").expect(200).text(), "Hello!\n");
+}
+
+#[test]
+fn a_std_net_echo_server() {
+    let Some(file) = sample("first-steps/std-echo") else { return };
+    let app = Host::files(&[file]).flags(&["--allow-net"]).guest_args(&["127.0.0.1:0"]).start();
+    let line = app.wait_for_line("listening on 127.0.0.1:");
+    let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+    for client in 0..CLIENTS {
+        let mut connection = LineClient::connect(port);
+        for number in 0..ANSWERS_EACH {
+            let line = format!("{client} says {number}");
+            connection.send(&line);
+            assert_eq!(connection.receive(), Some(line));
+        }
+        connection.finish();
+        assert_eq!(connection.receive(), None);
+    }
+    stops_at_once(app);
+}
+
+/// The end of its input is what stops such a program.
+#[test]
+fn a_go_program() {
+    let Some(file) = sample("first-steps/go-lines") else { return };
+    let mut app = Host::files(&[file]).stdin(Stdio::piped()).start();
+    let mut stdin = app.take_stdin();
+    for number in 0..CLIENTS * ANSWERS_EACH {
+        writeln!(stdin, "line {number}").unwrap();
+        app.wait_for_line(&format!("Hello, line {number}!"));
+    }
+    let asked = Instant::now();
+    drop(stdin);
+    ended_at_once(&app.wait(), asked);
+}
