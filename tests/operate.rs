@@ -4,9 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use artifacts::{
-    ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, HTTP_LAB, SERVER, SERVICE_LAB,
-};
+use artifacts::{ECHO_HANDLER, HELLO_HTTP, HOSTILE_ASYNC, HOSTILE_CLASSIC, HTTP_LAB, SERVER, SERVICE_LAB};
 use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 use serde_json::Value;
 

@@ -91,11 +91,12 @@ fn row(component: &ComponentStatus, has_generations: bool) -> [String; HEAD.len(
         true => format!("{} #{}", component.name, component.generation),
         false => component.name.clone(),
     };
-    let failure = component.last_failure.as_ref().map(|failure| match (component.failing_ms, component.failures) {
-        (Some(since), _) => format!("failing for {}: {failure}", elapsed(since)),
-        (None, 0 | 1) => format!("last failure: {failure}"),
-        (None, many) => format!("{many} failures, the last one: {failure}"),
-    });
+    let failure =
+        component.last_failure.as_ref().map(|failure| match (component.failing_ms, component.failures) {
+            (Some(since), _) => format!("failing for {}: {failure}", elapsed(since)),
+            (None, 0 | 1) => format!("last failure: {failure}"),
+            (None, many) => format!("{many} failures, the last one: {failure}"),
+        });
     let line = component.line.clone().filter(|line| !line.is_empty());
     [
         name,

@@ -117,7 +117,8 @@ fn a_slow_reader_of_a_forgotten_body_gets_all_that_was_written() {
             }
         };
         assert_eq!(read, 8_000_000, "{end:?}");
-    });
+    })
+    .expect_outcome("lab", "stopped");
 }
 
 /// Each had its instance for a whole grace.
@@ -133,7 +134,8 @@ fn forgotten_bodies_hold_neither_instances_nor_the_stop() {
         }
         text_of(app, "/");
         assert_within(begun.elapsed(), Duration::from_secs(20), "twenty forgotten bodies");
-    });
+    })
+    .expect_outcome("lab", "stopped");
     let app = serve(HTTP_LAB_CLASSIC, "grace = \"60s\"", KEPT);
     let mut wire = connect(&app);
     wire.begin_get("/forget-body?bytes=1000");

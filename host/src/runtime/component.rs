@@ -57,10 +57,8 @@ impl Loaded {
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
-        let network = Network::resolve(&plan.name, &plan.network).map_err(|(name, cause)| LoadError::Name {
-            component: plan.name.clone(),
-            name,
-            cause: Arc::new(cause),
+        let network = Network::resolve(&plan.name, &plan.network).map_err(|(name, cause)| {
+            LoadError::Name { component: plan.name.clone(), name, cause: Arc::new(cause) }
         })?;
         let network = Arc::new(network);
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));

@@ -5,6 +5,7 @@
 
 use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{Error, StoreContextMut, Trap};
+use wasmtime_wasi::WasiView;
 
 use super::State;
 use super::state::{HANDLES, HOSTCALL_BYTES};
@@ -41,7 +42,7 @@ fn holdings(store: &mut StoreContextMut<'_, State>) -> [Holding; 4] {
     let count = |table: &mut ResourceTable| table.iter_mut().count();
     let tasks = store.concurrent_resource_table().map_or(0, count);
     let state = store.data_mut();
-    let resources = count(&mut state.table);
+    let resources = count(state.wasi.ctx().table);
     let (memory, elements) = state.limits.used();
     let of = |what, (used, limit), is_bytes| Holding { what, used, limit, is_bytes };
     [

@@ -72,18 +72,7 @@ impl EventLoop {
                 warn!(component, instance, error = %failure, note, "one more instance cannot be started");
                 self.note_failure(id, failure.summary);
             }
-            InstanceEvent::Failed(failure) => {
-                // A single program that leaves with a status has said it all: to its user that is no news.
-                let has_status = failure.exit_code.is_some_and(|code| code != 0);
-                if self.plan.passthrough && has_status && record.kind().is_some_and(|kind| kind.is_program) {
-                    info!(component, %failure, "left");
-                } else {
-                    error!(component, error = %failure, "failed");
-                }
-                record.run.failure = Some(failure.clone());
-                self.note_failure(id, failure.summary);
-                self.feed(Event::Failed(id));
-            }
+            InstanceEvent::Failed(failure) => self.failed(id, failure),
             InstanceEvent::HookStarted => {
                 record.hook_starts(now, instance);
                 info!(component, instance, "hook started");
@@ -121,6 +110,21 @@ impl EventLoop {
         if counts {
             self.feed(Event::Lost(id));
         }
+    }
+
+    fn failed(&mut self, id: GenerationId, failure: Failure) {
+        let Some(record) = self.registry.get_mut(id) else { return };
+        let component = &record.plan.name;
+        // A single program that leaves with a status has said it all: to its user that is no news.
+        let has_status = failure.exit_code.is_some_and(|code| code != 0);
+        if self.plan.passthrough && has_status && record.kind().is_some_and(|kind| kind.is_program) {
+            info!(component, %failure, "left");
+        } else {
+            error!(component, error = %failure, "failed");
+        }
+        record.run.failure = Some(failure.clone());
+        self.note_failure(id, failure.summary);
+        self.feed(Event::Failed(id));
     }
 
     fn entered(&mut self, id: GenerationId, name: &str) {

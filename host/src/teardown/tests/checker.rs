@@ -235,7 +235,8 @@ impl Checker {
         assert!(
             generation.policy.pooled && (generation.starts() || generation.runs()) && !generation.gave_up
         );
-        assert!(generation.recent(now) >= generation.policy.restart.max as usize, "R11: its budget is spent");
+        let max = generation.policy.restart.max.expect("R11: without a number there is no end");
+        assert!(generation.recent(now) >= max as usize, "R11: its budget is spent");
         (generation.gave_up, generation.out) = (true, true);
         (generation.seen.entered, generation.seen.ready) = (true, false);
     }
