@@ -169,6 +169,65 @@ fn check_tells_of_everything_that_is_wrong() {
     assert_eq!(output.code(), 69, "{}", output.said());
 }
 
+/// Issue 12: a manifest with many errors costs one round, with `check` and with `run`.
+#[test]
+fn everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file() {
+    let manifest = "[app]\ngrcae = \"1s\"\n".to_owned()
+        + &component("core", CORE_MODULE, "grace = 10s")
+        + &component("odd", ODD_HOOK, "memory = 64")
+        + &component("plain", NO_HOOK, "ready = \"said\"\nafter = [\"nobody\"]")
+        + &component("gone", "gone.wasm", "");
+    let told = [
+        "curfew.toml:2:1: unknown key `grcae` in [app]",
+        "curfew.toml:4:10: [component.core] source: ",
+        "curfew.toml:5:9: a string stands in quotes; found `10s`",
+        "curfew.toml:8:10: [component.odd] source: ",
+        "curfew.toml:9:10: `memory` takes a size",
+        "curfew.toml:13:9: [component.plain] ready: ",
+        "curfew.toml:14:10: `after` names a component that does not exist",
+        "curfew.toml:17:10: `source` names a file that does not exist",
+    ];
+    let errors = |output: &Output| {
+        let errors = output.stderr.iter().filter_map(|line| line.strip_prefix("error: "));
+        errors.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let checked = Host::manifest(&manifest).call(&["check"]);
+    for output in [checked, Host::manifest(&manifest).run(), Host::manifest(&manifest).text_logs().run()] {
+        assert_eq!(output.code(), 78, "{}", output.said());
+        let errors = errors(&output);
+        assert_eq!(errors.len(), told.len(), "{}", output.said());
+        for (error, start) in errors.iter().zip(told) {
+            assert!(error.starts_with(start), "{error}, and not {start}");
+        }
+    }
+    let output = Host::manifest(&manifest).call(&["check", "--json"]);
+    assert_eq!(json(&output)["errors"].as_array().map(Vec::len), Some(told.len()), "{}", output.said());
+}
+
+/// With a manifest that makes sense, `run` tells of each component's file, too.
+#[test]
+fn every_component_that_cannot_run_is_told_of() {
+    let manifest = app("")
+        + &component("odd", ODD_HOOK, "")
+        + &component("fine", SERVER, "")
+        + &component("core", CORE_MODULE, "")
+        + &component("plain", NO_HOOK, "listen = [\"127.0.0.1:0\"]");
+    for command in ["check", "run"] {
+        let output = Host::manifest(&manifest).call(&[command]);
+        assert_eq!(output.code(), 78, "{}", output.said());
+        let errors = output.stderr.iter().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 3, "{}", output.said());
+        for text in [
+            "error: curfew.toml:6:10: [component.odd] source: ",
+            "    6 | source = ",
+            "error: curfew.toml:14:10: [component.core] source: ",
+            "error: curfew.toml:19:10: [component.plain] listen: ",
+        ] {
+            output.expect_line(text);
+        }
+    }
+}
+
 #[test]
 fn inspect_describes_one_file() {
     let output = Host::manifest("").call(&["inspect", HOSTILE_ASYNC]);

@@ -74,7 +74,9 @@ fn dispatch(output: &Output) -> ExitCode {
         Command::Man { command, out } => manual::man(output, command, out.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        print(output, Channel::Stderr, &format!("error: {error}\n"));
+        for text in error.texts() {
+            print(output, Channel::Stderr, &format!("error: {text}\n"));
+        }
         error.exit_code()
     })
 }

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::check;
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::kinds;
@@ -182,8 +183,8 @@ pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
         bare.check_unused()?;
     }
     match paths {
-        [] => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
-        [one] if is_manifest(one) => Ok(Plan::from_manifest(one)?),
+        [] => check::sound(Plan::read_manifest(Path::new(DEFAULT_MANIFEST))?),
+        [one] if is_manifest(one) => check::sound(Plan::read_manifest(one)?),
         _ if no_files => Err(CliError::Usage("give one manifest, or one or more .wasm files")),
         [one] if bare.listen.is_empty() && has_default_address(one) => {
             Ok(Plan::from_files(paths, &bare.on_default_address())?)

@@ -11,8 +11,8 @@ use super::exports::find_run;
 use super::hook::{find_hook, stray_hooks};
 use super::network::Network;
 use super::outbound::Grant;
-use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, Refusal, RunExport, Runtime, Says};
-use super::{State, StrayHook, diagnose, imports};
+use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, LoadFault, Refusal, RunExport};
+use super::{Runtime, Says, State, StrayHook, diagnose, imports};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -61,11 +61,8 @@ impl Loaded {
         let (kind, run) = find_run(runtime, component).map_err(refused)?;
         let hook = find_hook(component).map_err(refused)?;
         let stray_hooks = if hook.is_none() { stray_hooks(component) } else { Vec::new() };
-        let network = Network::resolve(&plan.network).map_err(|(name, cause)| LoadError::Name {
-            component: plan.name.clone(),
-            name,
-            cause: Arc::new(cause),
-        })?;
+        let network = Network::resolve(&plan.network)
+            .map_err(|(name, cause)| LoadFault::Name { name, cause: Arc::new(cause) })?;
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let says = imports::says(engine, &ty);
         let imports = imports::list(engine, &ty, plan, &network, &outbound);
@@ -102,20 +99,22 @@ impl Loaded {
     /// Checks that the component has the kind and the imports for the plan; an error if not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
         (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
-        let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
+        let (key, found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
             (
+                "ready",
                 "`ready = \"said\"` is planned, and it does not import `ready` of `curfew:lifecycle/host`",
                 "without it the component could never be ready: call it, or leave `ready` out of the manifest",
             )
         } else if plan.health.as_ref().is_some_and(|health| health.path.is_none()) && !self.says.alive {
             (
+                "health",
                 "`health` is planned, and it does not import `alive` of `curfew:lifecycle/host`",
                 "a service that does not call it counts as hung: call it, or leave `health` out of the manifest",
             )
         } else {
             return Ok(());
         };
-        Err(Refusal::new(found, hint).of(&plan.source))
+        Err(Refusal::new(found, hint).about(key).of(&plan.source))
     }
 
     /// Returns the called export of an instance; an error if it is not there.

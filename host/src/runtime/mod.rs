@@ -41,7 +41,7 @@ pub use load::{check_sharing, exports_any, load_one};
 pub use orders::RunClock;
 pub(crate) use orders::{Notice, NoticeCause};
 pub(crate) use outbound::Outbound;
-pub use refusal::{LoadError, Refusal};
+pub use refusal::{LoadError, LoadErrors, LoadFault, Refusal};
 pub(crate) use state::Fairness;
 pub use state::State;
 pub(crate) use store::{Stdio, new_store};
