@@ -125,7 +125,10 @@ fn load<'a>(
                 let mut warnings = warnings(component, &loaded);
                 warnings.extend(waves.warning(&component.name, component.grace));
                 let is_waited_for = Waves::is_waited_for(plan, &component.name);
-                descriptions.push(ComponentDescription { plan: component, loaded, is_waited_for, warnings });
+                let is_single = plan.passthrough;
+                let described =
+                    ComponentDescription { plan: component, loaded, is_waited_for, is_single, warnings };
+                descriptions.push(described);
             }
             Err(error) => errors.push(error.of(&component.name, plan)),
         }
@@ -138,6 +141,8 @@ struct ComponentDescription<'a> {
     plan: &'a ComponentPlan,
     loaded: Loaded,
     is_waited_for: bool,
+    /// Flags grant what it gets, not the keys of a manifest.
+    is_single: bool,
     warnings: Vec<String>,
 }
 
@@ -177,7 +182,7 @@ impl ComponentDescription<'_> {
             "ready": { "when": plan.resolve(&loaded.defaults).ready.word(), "within_ms": millis(plan.start_timeout) },
             "restart": (on_exit || on_failure).then(restart),
             "health": health,
-            "not_given": not_given(loaded),
+            "not_given": not_given(loaded, self.is_single),
             "warnings": warnings,
         })
     }
@@ -194,10 +199,27 @@ impl ComponentDescription<'_> {
         lines.extend(self.is_waited_for.then(|| ("ready", self.ready_text())));
         lines.extend(self.restart_text().map(|text| ("restart", text)));
         lines.extend(self.health_text().map(|text| ("health", text)));
-        lines.extend(not_given(loaded).into_iter().map(|line| ("not given", line)));
+        lines.extend(self.not_given().map(|line| ("not given", line)));
         lines.extend(self.warnings.iter().map(|line| ("warning", line.clone())));
         let lines: String = lines.iter().map(|(label, line)| format!("  {label:<9} {line}\n")).collect();
         format!("{}: {}\n{lines}", plan.name, plan.source.display())
+    }
+
+    /// Returns the interfaces that it would get for a key, or for a flag if it is a single file, on one line.
+    fn not_given(&self) -> Option<String> {
+        let mut remedies: Vec<(&str, Vec<&str>)> = Vec::new();
+        for import in &self.loaded.imports {
+            let ImportState::NotGranted(key) = import.state else { continue };
+            let remedy = if self.is_single { flag(key) } else { key };
+            let interface = import.name.split('@').next().unwrap_or_default();
+            match remedies.iter_mut().find(|(known, _)| *known == remedy) {
+                Some((_, interfaces)) => interfaces.push(interface),
+                None => remedies.push((remedy, vec![interface])),
+            }
+        }
+        let each =
+            |(remedy, interfaces): &(&str, Vec<&str>)| format!("{} (`{remedy}`)", interfaces.join(", "));
+        (!remedies.is_empty()).then(|| remedies.iter().map(each).collect::<Vec<_>>().join("; "))
     }
 
     fn restarts(&self) -> (bool, bool) {
@@ -249,10 +271,24 @@ fn hearing(loaded: &Loaded) -> Hearing {
     }
 }
 
-fn not_given(loaded: &Loaded) -> Vec<String> {
+/// Returns the flag that grants to a single file what a key of the manifest grants.
+fn flag(key: &'static str) -> &'static str {
+    match key {
+        "dirs" => "--dir",
+        "outbound-http" => "--allow-outbound-http",
+        "network" | "network.names" => "--allow-net",
+        // There is none.
+        key => key,
+    }
+}
+
+fn not_given(loaded: &Loaded, is_single: bool) -> Vec<String> {
     let line = |name: &str, state: &ImportState| match state {
         ImportState::Given => None,
-        ImportState::NotGranted(key) => Some(format!("{name} (key `{key}`)")),
+        ImportState::NotGranted(key) => Some(match flag(key) {
+            flag if is_single && flag != *key => format!("{name} (flag `{flag}`)"),
+            _ => format!("{name} (key `{key}`)"),
+        }),
         ImportState::Unknown => Some(format!("{name} (unknown)")),
     };
     loaded.imports.iter().filter_map(|import| line(&import.name, &import.state)).collect()

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, Func, Instance, InstancePre};
 
 use super::exports::find_run;
 use super::hook::{find_hook, stray_hooks};
+use super::needs::StartNeeds;
 use super::network::Network;
 use super::outbound::Grant;
 use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, LoadFault, Refusal, RunExport};
@@ -35,6 +36,7 @@ pub struct Loaded {
     pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
+    needs: StartNeeds,
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
@@ -48,11 +50,13 @@ impl Loaded {
     /// Reads the type of a compiled component, and checks that it can run as planned.
     ///
     /// # Errors
-    /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide.
+    /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide, or when it
+    /// needs what no instance can have.
     pub(super) fn new(
         runtime: &Runtime,
         component: &Component,
         adapted: Option<Adaptation>,
+        needs: StartNeeds,
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
@@ -69,6 +73,7 @@ impl Loaded {
         if let Some(import) = imports.iter().find(|import| import.state == ImportState::Unknown) {
             return Err(refused(diagnose::import(&import.name)));
         }
+        needs.check().map_err(refused)?;
         let pre = runtime.linker.instantiate_pre(component).map_err(|error| {
             let found = format!("its imports cannot be provided: {error:#}");
             refused(Refusal::new(found, "it may need a newer curfew"))
@@ -89,6 +94,7 @@ impl Loaded {
             imports,
             says,
             adapted,
+            needs,
             network,
             outbound,
             pre,
@@ -98,7 +104,9 @@ impl Loaded {
 
     /// Checks that the component has the kind and the imports for the plan; an error if not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
-        (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
+        let refused = |refusal: Refusal| refusal.of(&plan.source);
+        (self.kind.check_plan)(plan).map_err(refused)?;
+        self.needs.check_plan(plan).map_err(refused)?;
         let (key, found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
             (
                 "ready",
@@ -114,7 +122,7 @@ impl Loaded {
         } else {
             return Ok(());
         };
-        Err(Refusal::new(found, hint).about(key).of(&plan.source))
+        Err(refused(Refusal::new(found, hint).about(key)))
     }
 
     /// Returns the called export of an instance; an error if it is not there.

@@ -12,7 +12,8 @@ use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use super::component::{Fingerprint, SourceFiles};
-use super::{Adaptation, LoadError, LoadErrors, LoadFault, Loaded, Refusal, Runtime, adapt};
+use super::needs::StartNeeds;
+use super::{Adaptation, LoadError, LoadErrors, LoadFault, Loaded, Refusal, Runtime, adapt, diagnose};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
@@ -49,6 +50,7 @@ struct File {
     fingerprint: Option<Fingerprint>,
     digest: [u8; 32],
     adapted: Option<Adaptation>,
+    needs: StartNeeds,
 }
 
 type Compiled = Result<File, LoadError>;
@@ -108,7 +110,7 @@ pub(crate) fn load_all(
 /// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
     let file = compile(runtime, &plan.source)?;
-    Loaded::new(runtime, &file.component, file.adapted, plan)
+    Loaded::new(runtime, &file.component, file.adapted, file.needs, plan)
 }
 
 impl Work {
@@ -146,7 +148,7 @@ impl Work {
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
         }
-        let mut loaded = Loaded::new(&self.runtime, &file.component, file.adapted, plan)?;
+        let mut loaded = Loaded::new(&self.runtime, &file.component, file.adapted, file.needs, plan)?;
         loaded.check_plan(plan)?;
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
@@ -190,21 +192,20 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let digest = Sha256::digest(&bytes).into();
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(component) = cached {
-        return Ok(File { component, fingerprint, digest, adapted });
+        let needs = StartNeeds::of(&bytes, &component);
+        return Ok(File { component, fingerprint, digest, adapted, needs });
     }
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
-    let component =
-        Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
-            let what = if adapted.is_some() { "core module" } else { "component" };
-            let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
-            refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
-        })?;
+    let made = made.as_deref().unwrap_or(&bytes);
+    let component = Component::from_binary(&runtime.engine, made)
+        .map_err(|error| refused(diagnose::not_compiled(made, adapted.is_some(), &error)))?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }
-    Ok(File { component, fingerprint, digest, adapted })
+    let needs = StartNeeds::of(&bytes, &component);
+    Ok(File { component, fingerprint, digest, adapted, needs })
 }
 
 fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {

@@ -17,6 +17,7 @@ mod kind;
 mod lifecycle;
 mod link;
 mod load;
+mod needs;
 mod network;
 mod orders;
 mod outbound;

@@ -12,7 +12,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::link::{Link, Vitals};
 use super::outbound::HttpHooks;
 
-const TABLE_ELEMENTS: usize = 1 << 20;
+/// Elements of all tables of one instance together.
+pub(super) const TABLE_ELEMENTS: usize = 1 << 20;
 /// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
 pub(super) const HANDLES: usize = 10_000;
 /// Bytes that the host copies out of a guest in one call.
