@@ -10,7 +10,7 @@ use crate::args::{Cli, Command};
 use crate::commands::{check, control, drill, manual, new, run};
 use crate::kinds;
 use crate::print::print;
-use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
+use curfew_host::output::{Channel, Output, install_panic_hook};
 use curfew_host::server::{KindSet, built_in};
 use curfew_host::supervisor::{block_signals, hard_exit, release_signals};
 use curfew_host::systemd::activation;
@@ -55,8 +55,10 @@ fn dispatch(output: &Output) -> ExitCode {
         // An app and a drill stop in order on a signal; any other command just ends.
         let _refused = release_signals();
     }
-    let log = if let Command::Run(args) = &cli.command { args.log_format } else { LogFormat::Text };
-    install_panic_hook(output, log);
+    if let Command::Run(args) = &cli.command {
+        output.set_log_format(args.log_format);
+    }
+    install_panic_hook(output);
     let result = match cli.command {
         Command::Run(args) => run::run(output, args),
         Command::Drill(args) => drill::drill(output, &args, matches.subcommand_matches("drill")),
@@ -74,10 +76,9 @@ fn dispatch(output: &Output) -> ExitCode {
         Command::Man { command, out } => manual::man(output, command, out.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        for text in error.texts() {
-            print(output, Channel::Stderr, &format!("error: {text}\n"));
-        }
-        error.exit_code()
+        let code = error.exit_code();
+        error.texts().iter().for_each(|text| output.say_error(text, code.0));
+        code
     })
 }
 

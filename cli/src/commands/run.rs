@@ -56,7 +56,6 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
     }
     raise_descriptor_limit();
     let mut signals = SignalSource::listen().map_err(CliError::system("listen to signals"))?;
-    let format = args.log_format;
     let Some(prepared) = prepare_unless_signalled(output, args, &signals)? else {
         return Ok(ExitCode::CLEAN);
     };
@@ -85,7 +84,7 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
     }
     // The guardian stays armed: writing a report can take for ever, too.
     guardian.leave_within(EXIT_TIMEOUT, report.exit_code());
-    print_end(output, &report, format, passthrough && by_itself);
+    print_end(output, &report, passthrough && by_itself);
     if let Some((path, file)) = report_file {
         write_report(&report, &path, file);
     }
@@ -149,7 +148,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     }
     let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
-    let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
+    let _installed = init_logging(output, args.log_level.unwrap_or(quiet));
     for problem in activation::problems() {
         tracing::warn!(problem, "a socket that was passed to the process cannot be used");
     }
@@ -159,10 +158,10 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     Ok(Prepared { plan, options, report })
 }
 
-fn print_end(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
+fn print_end(output: &Output, report: &Report, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
-    if format == LogFormat::Text && !quiet {
+    if output.log_format() == LogFormat::Text && !quiet {
         // Row by row: a row that finds no room in the buffer takes no other with it.
         table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
     }
