@@ -58,6 +58,7 @@ fn every_error_before_the_start_is_a_record() {
         ("a component", Host::manifest(&(app("") + &good + &component("odd", CORE_MODULE, ""))), 78),
         ("an address", Host::manifest(&(app("") + &component("web", HELLO_HTTP, &listen))), 69),
         ("files", Host::files(&[SERVER, HELLO_HTTP]), 78),
+        ("the command line", Host::manifest("").flags(&["--no-such"]), 2),
         ("a cache", Host::manifest(&(app("") + &good)).flags(&["--cache", "/dev/null"]), 69),
     ] {
         let output = host.run();
