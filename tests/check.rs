@@ -168,6 +168,144 @@ fn check_tells_of_everything_that_is_wrong() {
     assert_eq!(output.code(), 69, "{}", output.said());
 }
 
+/// Issue 12: a manifest with many errors costs one round, with `check` and with `run`.
+#[test]
+fn everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file() {
+    let manifest = "[app]\ngrcae = \"1s\"\n".to_owned()
+        + &component("core", CORE_MODULE, "grace = 10s")
+        + &component("odd", ODD_HOOK, "memory = 64")
+        + &component("plain", NO_HOOK, "ready = \"said\"\nafter = [\"nobody\"]")
+        + &component("gone", "gone.wasm", "");
+    let told = [
+        "curfew.toml:2:1: unknown key `grcae` in [app]",
+        "curfew.toml:4:10: [component.core] source: ",
+        "curfew.toml:5:9: a string stands in quotes; found `10s`",
+        "curfew.toml:8:10: [component.odd] source: ",
+        "curfew.toml:9:10: `memory` takes a size",
+        "curfew.toml:13:9: [component.plain] ready: ",
+        "curfew.toml:14:10: `after` names a component that does not exist",
+        "curfew.toml:17:10: `source` names a file that does not exist",
+    ];
+    let errors = |output: &Output| {
+        let errors = output.stderr.iter().filter_map(|line| line.strip_prefix("error: "));
+        errors.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let checked = Host::manifest(&manifest).call(&["check"]);
+    for output in [checked, Host::manifest(&manifest).run(), Host::manifest(&manifest).text_logs().run()] {
+        assert_eq!(output.code(), 78, "{}", output.said());
+        let errors = errors(&output);
+        assert_eq!(errors.len(), told.len(), "{}", output.said());
+        for (error, start) in errors.iter().zip(told) {
+            assert!(error.starts_with(start), "{error}, and not {start}");
+        }
+    }
+    let output = Host::manifest(&manifest).call(&["check", "--json"]);
+    assert_eq!(json(&output)["errors"].as_array().map(Vec::len), Some(told.len()), "{}", output.said());
+}
+
+/// With a manifest that makes sense, `run` tells of each component's file, too.
+#[test]
+fn every_component_that_cannot_run_is_told_of() {
+    let manifest = app("")
+        + &component("odd", ODD_HOOK, "")
+        + &component("fine", SERVER, "")
+        + &component("core", CORE_MODULE, "")
+        + &component("plain", NO_HOOK, "listen = [\"127.0.0.1:0\"]");
+    for command in ["check", "run"] {
+        let output = Host::manifest(&manifest).call(&[command]);
+        assert_eq!(output.code(), 78, "{}", output.said());
+        let errors = output.stderr.iter().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 3, "{}", output.said());
+        for text in [
+            "error: curfew.toml:6:10: [component.odd] source: ",
+            "    6 | source = ",
+            "error: curfew.toml:14:10: [component.core] source: ",
+            "error: curfew.toml:19:10: [component.plain] listen: ",
+        ] {
+            output.expect_line(text);
+        }
+    }
+}
+
+/// A component of one core module, which does nothing.
+fn module(definitions: &str) -> Vec<u8> {
+    let text = format!(
+        "(component (core module $m {definitions} (func (export \"run\") (result i32) (i32.const 0))) \
+         (core instance $i (instantiate $m)) (func $run (result (result)) (canon lift (core func $i \"run\"))) \
+         (instance $cli (export \"run\" (func $run))) (export \"wasi:cli/run@0.2.0\" (instance $cli)))"
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Issue 12: what no instance could get is told before the start: the component, what it needs, the limit, and the remedy.
+#[test]
+fn what_can_never_start_is_refused() {
+    for (definitions, keys, said) in [
+        ("(memory 1 1 shared)", "", &["source: ", "a shared memory", "without threads"][..]),
+        (
+            "(memory 4800)",
+            "",
+            &["memory: ", "needs 300MiB of memory", "`memory`, is 256MiB", "write `memory = \"600MiB\"`"],
+        ),
+        (
+            "(memory 32)",
+            "memory = \"1MiB\"",
+            &["memory: ", "needs 2MiB of memory", "is 1MiB", "memory = \"4MiB\""],
+        ),
+        ("(memory 2400) (memory 2400)", "", &["needs 300MiB of memory"]),
+        ("(table 2000000 funcref)", "", &["source: ", "tables of 2000000 elements", "at most 1048576"]),
+    ] {
+        for command in ["check", "run"] {
+            let host = Host::manifest(&(app("") + &component("big", "big.wasm", keys)));
+            let output = host.file("big.wasm", module(definitions)).call(&[command]);
+            assert_eq!(output.code(), 78, "{command} {definitions}: {}", output.said());
+            output.expect_line("[component.big] ");
+            for text in said {
+                output.expect_line(text);
+            }
+        }
+    }
+    for (definitions, keys) in
+        [("(memory 4096)", ""), ("(memory 4800)", "memory = \"300MiB\""), ("(table 1048576 funcref)", "")]
+    {
+        let host = Host::manifest(&(app("") + &component("big", "big.wasm", keys)));
+        host.file("big.wasm", module(definitions)).run().expect_code(0);
+    }
+}
+
+/// Issue 12: a component that is valid, but too new, is not called damaged.
+#[test]
+fn a_feature_that_is_too_new_is_named() {
+    let map = "(component (type $m (map string u32)) (import \"a:b/c\" (func (param \"m\" $m))))";
+    let output = Host::manifest(&(app("") + &component("new", "new.wasm", "")))
+        .file("new.wasm", wat::parse_str(map).unwrap())
+        .call(&["check"]);
+    assert_eq!(output.code(), 78, "{}", output.said());
+    for text in
+        ["it uses `map` types in WIT (`cm-map`)", "wasmtime 48.0.8", "list<tuple<k, v>>", "wasm-tools 1.254"]
+    {
+        output.expect_line(text);
+    }
+    assert!(!output.said().contains("not a valid"), "{}", output.said());
+}
+
+/// What a single file is not given is on one line, by the flags that grant it; for a component of a manifest by its keys.
+#[test]
+fn what_is_not_given_is_one_line() {
+    let lines = |output: &Output| {
+        let text = output.stdout_text();
+        text.lines().filter(|line| line.contains("not given")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let single = lines(&Host::manifest("").call(&["inspect", HOSTILE_ASYNC]));
+    assert_eq!(single.len(), 1, "{single:?}");
+    assert!(single[0].contains("(`--dir`)") && single[0].contains("(`--allow-net`)"), "{single:?}");
+    let planned = Host::manifest(&(app("") + &component("a", HOSTILE_ASYNC, ""))).call(&["check"]);
+    let planned = lines(&planned);
+    assert_eq!(planned.len(), 1, "{planned:?}");
+    assert!(planned[0].contains("(`dirs`)") && planned[0].contains("(`network`)"), "{planned:?}");
+    assert!(!planned[0].contains("--"), "{planned:?}");
+}
+
 #[test]
 fn inspect_describes_one_file() {
     let output = Host::manifest("").call(&["inspect", HOSTILE_ASYNC]);

@@ -30,6 +30,7 @@ mod harness;
 mod hooks;
 mod hostile;
 mod http;
+mod json_log;
 mod kinds;
 mod labs;
 mod languages;

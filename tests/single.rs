@@ -176,6 +176,30 @@ fn what_is_for_one_file_is_refused_with_a_manifest_and_with_several() {
     }
 }
 
+/// What users of `wasmtime serve`, `wasmtime run` and `spin up` type.
+#[test]
+fn command_lines_of_other_tools_get_ours() {
+    for (args, hint) in [
+        (
+            &["serve", "--addr", "0.0.0.0:3000", "hello.wasm"][..],
+            "curfew run --listen 0.0.0.0:3000 hello.wasm",
+        ),
+        (&["serve", "-Scli", "hello.wasm"], "curfew run hello.wasm"),
+        (&["hello.wasm", "--env", "A=b"], "curfew run hello.wasm --env A=b"),
+        (&["run", "--addr", "127.0.0.1:80", "hello.wasm"], "curfew run --listen 127.0.0.1:80 hello.wasm"),
+        (&["up"], "curfew run"),
+    ] {
+        let output = Host::manifest("").call(args);
+        output.expect_code(2).expect_line(&format!("hint: did you mean `{hint}`?"));
+    }
+}
+
+/// As README says: several files share the terminal, so a server among them needs a manifest for its address.
+#[test]
+fn a_server_among_several_files_needs_a_manifest() {
+    Host::files(&[NO_HOOK, HELLO_HTTP]).run().expect_refused(78, &["hello-http.wasm", "in the manifest"]);
+}
+
 /// What users of `wasmtime run` type first.
 #[test]
 fn arguments_without_two_dashes_are_told_where_they_belong() {

@@ -33,10 +33,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run an app until it ends
-    #[command(after_help = help::RUN)]
+    #[command(after_help = help::flow(help::RUN))]
     Run(RunArgs),
     /// Load and validate all components without starting any
-    #[command(after_help = help::CHECK)]
+    #[command(after_help = help::flow(help::CHECK))]
     Check {
         /// The manifest, or a .wasm file as for `inspect` [default: curfew.toml]
         manifest: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Describe one component and what it needs
-    #[command(after_help = help::CHECK)]
+    #[command(after_help = help::flow(help::CHECK))]
     Inspect {
         /// The component
         #[arg(value_name = "FILE")]
@@ -55,22 +55,22 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Create a project for a component, with a hook, a test and a CI recipe
-    #[command(after_help = help::NEW)]
+    #[command(after_help = help::flow(help::NEW))]
     New(NewArgs),
     /// Test how an app stops: stop it in every way, idle and under load
-    #[command(after_help = help::DRILL)]
+    #[command(after_help = help::flow(help::DRILL))]
     Drill(DrillArgs),
     /// Show the state of a running app
-    #[command(after_help = help::STATUS)]
+    #[command(after_help = help::flow(help::STATUS))]
     Status(StatusArgs),
     /// Stop a running app, or one component of it
-    #[command(after_help = help::STOP)]
+    #[command(after_help = help::flow(help::STOP))]
     Stop(StopArgs),
     /// Reload the manifest of a running app
-    #[command(after_help = help::RELOAD)]
+    #[command(after_help = help::flow(help::RELOAD))]
     Reload(ControlArgs),
     /// Restart a component of a running app
-    #[command(after_help = help::RESTART)]
+    #[command(after_help = help::flow(help::RESTART))]
     Restart {
         /// The component
         #[arg(value_name = "COMPONENT", value_parser = component_name)]
@@ -79,17 +79,17 @@ pub(crate) enum Command {
         app: ControlArgs,
     },
     /// Print the JSON Schema of a manifest, for editors
-    #[command(after_help = help::SCHEMA)]
+    #[command(after_help = help::flow(help::SCHEMA))]
     Schema,
     /// Print the completion script of a shell
-    #[command(after_help = help::COMPLETIONS)]
+    #[command(after_help = help::flow(help::COMPLETIONS))]
     Completions {
         /// The shell
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
     /// Print a page of the manual
-    #[command(after_help = help::MAN)]
+    #[command(after_help = help::flow(help::MAN))]
     Man {
         /// The command that the page is for [default: curfew as a whole]
         #[arg(value_name = "COMMAND", conflicts_with = "out")]
@@ -421,6 +421,8 @@ fn dir(text: &str) -> Result<DirGrant, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn run(args: &[&str]) -> Result<RunArgs, String> {
@@ -428,6 +430,28 @@ mod tests {
         match parsed.map_err(|error| error.to_string())?.command {
             Command::Run(args) => Ok(args),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// A paragraph is full at every width: no line ends before the next word would pass the edge.
+    #[test]
+    fn help_is_wrapped_once() {
+        for width in [60, 80, 100] {
+            for sub in Cli::command().get_subcommands() {
+                let name = sub.get_name().to_owned();
+                let help = sub.clone().term_width(width).render_long_help().to_string();
+                let lines: Vec<&str> = help.lines().collect();
+                for pair in lines.windows(2) {
+                    let [line, next] = pair else { continue };
+                    let indent = |line: &str| line.len() - line.trim_start().len();
+                    let is_prose = |line: &str| !line.trim().is_empty() && indent(line) == 0;
+                    if is_prose(line) && is_prose(next) {
+                        let word = next.split(' ').next().unwrap_or_default();
+                        let longer = line.chars().count() + 1 + word.chars().count();
+                        assert!(longer > width, "{name} at {width}: {line:?} and then {next:?}");
+                    }
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! From the process's arguments to one command, and from its result to the end of the process.
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
 use crate::commands::{check, control, drill, manual, new, run};
+use crate::habits;
 use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, LogFormat, Output, install_panic_hook};
@@ -49,14 +51,16 @@ fn dispatch(output: &Output) -> ExitCode {
     });
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage(output, &error),
+        Err(error) => return usage(output, &error, std::env::args_os().skip(1).collect()),
     };
     if !matches!(cli.command, Command::Run(_) | Command::Drill(_)) {
         // An app and a drill stop in order on a signal; any other command just ends.
         let _refused = release_signals();
     }
-    let log = if let Command::Run(args) = &cli.command { args.log_format } else { LogFormat::Text };
-    install_panic_hook(output, log);
+    if let Command::Run(args) = &cli.command {
+        output.set_log_format(args.log_format);
+    }
+    install_panic_hook(output);
     let result = match cli.command {
         Command::Run(args) => run::run(output, args),
         Command::Drill(args) => drill::drill(output, &args, matches.subcommand_matches("drill")),
@@ -74,17 +78,36 @@ fn dispatch(output: &Output) -> ExitCode {
         Command::Man { command, out } => manual::man(output, command, out.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        print(output, Channel::Stderr, &format!("error: {error}\n"));
-        error.exit_code()
+        let code = error.exit_code();
+        error.texts().iter().for_each(|text| output.say_error(text, code.0));
+        code
     })
 }
 
-fn usage(output: &Output, error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
+/// Looks for the flag in a command line that is not understood.
+fn asks_for_json(args: &[OsString]) -> bool {
+    let own = args.iter().take_while(|arg| *arg != "--").collect::<Vec<_>>();
+    let is_pair =
+        |pair: &[&OsString]| matches!(pair, [flag, value] if *flag == "--log-format" && *value == "json");
+    own.windows(2).any(is_pair) || own.iter().any(|arg| *arg == "--log-format=json")
+}
+
+fn usage(output: &Output, error: &clap::Error, args: Vec<OsString>) -> ExitCode {
+    let mut text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         print(output, Channel::Stdout, &text);
         return ExitCode::CLEAN;
     }
-    print(output, Channel::Stderr, &text);
+    if let Some(meant) = habits::meant(&args) {
+        text = format!("{}\n\nhint: did you mean `{meant}`?", text.trim_end());
+    }
+    if asks_for_json(&args) {
+        output.set_log_format(LogFormat::Json);
+    }
+    match text.trim_end().strip_prefix("error: ") {
+        Some(error) => output.say_error(error, ExitCode::USAGE.0),
+        // The help, for a command that is missing.
+        None => output.say(text.trim_end()),
+    }
     ExitCode::USAGE
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::new::NewError;
 use curfew_host::admin::client::ControlClientError;
-use curfew_host::plan::PlanError;
-use curfew_host::runtime::LoadError;
+use curfew_host::plan::{Diagnostic, ManifestPlace, PlanError};
+use curfew_host::runtime::{LoadError, LoadErrors, LoadFault};
 use curfew_host::server::PrepareError;
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::ExitCode;
@@ -20,6 +20,9 @@ pub(crate) enum CliError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     App(#[from] AppError),
+    /// A manifest and the files that it names are invalid: everything that is wrong, in the order of the manifest.
+    #[error("{}", texts(.0).join("\n"))]
+    Faults(Vec<Fault>),
     /// A running app could not be reached, or refused.
     #[error(transparent)]
     Control(#[from] ControlClientError),
@@ -56,7 +59,63 @@ pub(crate) enum CliError {
     Interrupted,
 }
 
+/// One thing that is wrong in a manifest, or in a component that it names.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Manifest(#[from] Diagnostic),
+    #[error(transparent)]
+    Component(#[from] LoadError),
+}
+
+impl Fault {
+    /// Joins errors of both sorts in the order of the manifest.
+    pub(crate) fn join(manifest: Vec<Diagnostic>, components: Vec<LoadError>) -> Vec<Self> {
+        let mut all: Vec<Self> = manifest.into_iter().map(Self::from).collect();
+        all.extend(components.into_iter().map(Self::from));
+        all.sort_by_key(|fault| fault.place().map(|place| (place.line, place.column)));
+        all
+    }
+
+    fn place(&self) -> Option<&ManifestPlace> {
+        match self {
+            Self::Manifest(found) => Some(&found.place),
+            Self::Component(error) => error.place(),
+        }
+    }
+
+    fn is_invalid(&self) -> bool {
+        match self {
+            Self::Manifest(_) => true,
+            Self::Component(error) => is_invalid(error),
+        }
+    }
+}
+
+fn texts<T: ToString>(errors: &[T]) -> Vec<String> {
+    errors.iter().map(T::to_string).collect()
+}
+
+fn is_invalid(error: &LoadError) -> bool {
+    matches!(error.fault, LoadFault::Invalid { .. })
+}
+
+/// Returns the code of errors of which one is about what a manifest or a component says, not about the machine.
+fn code_of(one_is_invalid: bool) -> ExitCode {
+    if one_is_invalid { ExitCode::INVALID } else { ExitCode::UNAVAILABLE }
+}
+
 impl CliError {
+    /// Returns the error as it is printed: one text, or one for each thing that is wrong.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Plan(PlanError::Invalid(found)) => texts(found),
+            Self::App(AppError::Load(LoadErrors(errors))) => texts(errors),
+            Self::Faults(faults) => texts(faults),
+            other => vec![other.to_string()],
+        }
+    }
+
     /// Returns how to make an error of an error of the system.
     pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::System { action, cause }
@@ -71,14 +130,12 @@ impl CliError {
                 PlanError::Usage { .. } => ExitCode::USAGE,
             },
             Self::App(error) => match error {
-                AppError::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
+                AppError::Load(LoadErrors(errors)) => code_of(errors.iter().any(is_invalid)),
                 AppError::Prepare(PrepareError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
-                AppError::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
-                | AppError::Prepare(_)
-                | AppError::Admin(_)
-                | AppError::System { .. } => ExitCode::UNAVAILABLE,
+                AppError::Prepare(_) | AppError::Admin(_) | AppError::System { .. } => ExitCode::UNAVAILABLE,
                 AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,
             },
+            Self::Faults(faults) => code_of(faults.iter().any(Fault::is_invalid)),
             Self::Control(error) => match error {
                 ControlClientError::NotRunning { .. }
                 | ControlClientError::Unreachable { .. }

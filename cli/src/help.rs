@@ -1,5 +1,18 @@
 //! Help texts after the arguments of a command: notes, examples and exit codes. The pages of the manual have them, too.
 
+/// Returns a text with each of its paragraphs on one line, for clap to wrap at the width that there is. Indented lines are examples.
+pub(crate) fn flow(text: &str) -> String {
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last_mut() {
+            Some(last) if is_prose(last) && is_prose(line) => *last = format!("{last} {line}"),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 pub(crate) const RUN: &str = "\
 Signals: TERM and INT stop gracefully; each further INT goes one step further: it ends the delay, then cuts off, then
 exits at once. QUIT stops with four times the grace. HUP reloads the manifest; without a manifest, or when the terminal

@@ -9,6 +9,7 @@ mod commands;
 mod dispatch;
 mod drill;
 mod error;
+mod habits;
 mod help;
 mod kinds;
 pub mod new;

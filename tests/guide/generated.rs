@@ -168,7 +168,8 @@ The exit code says how the app ended, and the outcomes say how each component en
 
 const PRECEDENCE: &str = "
 The first code of this list that applies is the exit code: 70, 128+n, 75, 1, 124, 3, 0. For example, when one component failed
-(1) and another one was cut off (124), the exit code is 1. The codes 2, 69 and 78 come before the app runs.
+(1) and another one was cut off (124), the exit code is 1. The codes 2, 69 and 78 come before the app runs: 78 if at least one
+error is about the manifest or a component, 69 if all are about files, names and addresses.
 
 - A failure of a service gives the exit code 1 also with `on-failure = \"ignore\"`, and also while it waits for its restart.
 - An instance of kind `http` or `tcp` that fails is replaced, and the exit code stays as it is. With `on-failure = \"stop-app\"` it is

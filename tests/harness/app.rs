@@ -181,6 +181,7 @@ impl App {
             lines: said.lines,
             stdout: said.stdout,
             stderr: said.stderr,
+            stderr_lines: said.stderr_lines,
             dir: self.dir.take().unwrap(),
         }
     }

@@ -73,12 +73,32 @@ pub struct Said {
     pub lines: Vec<String>,
     /// Standard output, byte by byte.
     pub stdout: Vec<u8>,
-    /// Standard error, line by line, log records included.
+    /// Standard error, line by line, log records included. Guests' lines and the error that ended the host are as in a log of text.
     pub stderr: Vec<String>,
+    /// The same as it was written.
+    pub stderr_lines: Vec<String>,
     /// How many of the watched streams have ended.
     pub ended_streams: usize,
     /// The exit status, once the process is gone, and when that was.
     pub exit: Option<(std::process::ExitStatus, Instant)>,
+}
+
+impl Said {
+    fn add_line(&mut self, line: &str) {
+        self.lines.push(line.to_string());
+        self.stderr.push(line.to_string());
+    }
+}
+
+/// The text of a record that is a line of a guest, or the error that ended the host.
+fn as_text(fields: &Value) -> Option<String> {
+    let text = |name: &str| fields[name].as_str();
+    match (text("stream"), text("message")?) {
+        (Some(_), message) => Some(format!("{} | {message}", text("component")?)),
+        (None, "fatal error") => Some(format!("error: {}", text("error")?)),
+        // What a single file says although its log is quiet.
+        (None, message) => message.starts_with("serving ").then(|| message.to_string()),
+    }
 }
 
 /// The shared notebook of the reading threads and the test.
@@ -123,11 +143,17 @@ impl Capture {
     pub fn read_stderr(&self, stream: impl Read + Send + 'static) {
         self.read(stream, |said, line| {
             let line = text(line);
+            said.stderr_lines.push(line.clone());
             match serde_json::from_str::<Value>(&line) {
-                Ok(fields) if fields.is_object() => said.records.push(Record { at: Instant::now(), fields }),
-                _ => said.lines.push(line.clone()),
+                Ok(fields) if fields.is_object() => match as_text(&fields) {
+                    Some(text) => text.lines().for_each(|line| said.add_line(line)),
+                    None => {
+                        said.records.push(Record { at: Instant::now(), fields });
+                        said.stderr.push(line);
+                    }
+                },
+                _ => said.add_line(&line),
             }
-            said.stderr.push(line);
         });
     }
 

@@ -21,6 +21,8 @@ pub struct Output {
     pub lines: Vec<String>,
     pub stdout: Vec<u8>,
     pub stderr: Vec<String>,
+    /// Standard error as it was written: in a log of JSON guests' lines and errors are records in it, too.
+    pub stderr_lines: Vec<String>,
     pub dir: TempDir,
 }
 

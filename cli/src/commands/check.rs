@@ -9,14 +9,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::run;
-use crate::error::CliError;
+use crate::error::{CliError, Fault};
 use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
-use curfew_host::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, OnEnd, Plan, ReadyWhen};
+use curfew_host::plan::{
+    Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, ManifestReading, OnEnd, Plan, ReadyWhen,
+};
 use curfew_host::runtime::{
-    Hearing, HookShape, ImportState, LoadError, Loaded, Runtime, RuntimeOptions, StrayHook, check_sharing,
-    load_one,
+    Hearing, HookShape, ImportState, LoadError, LoadErrors, Loaded, Runtime, RuntimeOptions, StrayHook,
+    check_sharing, load_one,
 };
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::{ExitCode, HARD_RESERVE, reserves};
@@ -28,23 +30,25 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
     if is_wasm(manifest) {
         return inspect(output, manifest, json);
     }
-    let plan = Plan::from_manifest(manifest)?;
+    let ManifestReading { plan, errors, doubtful } = Plan::read_manifest(manifest)?;
+    let is_understood = errors.is_empty();
     let waves = Waves::new(&plan);
-    let (components, errors) = load(&plan, &waves, |loaded, plan| loaded.check_plan(plan))?;
+    let (components, refused) = load(&plan, &waves, |component| !doubtful.contains(component))?;
+    let faults = Fault::join(errors, refused);
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if json {
         let value = json!({
             "app": plan.app.name,
             "components": components.iter().map(ComponentDescription::json).collect::<Vec<_>>(),
-            "errors": errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "errors": faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "start_waves": waves.start,
             "stop_waves": waves.stop.iter().map(StopWave::json).collect::<Vec<_>>(),
             "worst_stop_ms": millis(worst),
             "exit_by_ms": millis(hard),
         });
         print(output, Channel::Stdout, &format!("{value:#}\n"));
-    } else {
+    } else if is_understood {
         for description in &components {
             print(output, Channel::Stdout, &description.text());
         }
@@ -59,11 +63,22 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
             format_duration(hard),
         );
         print(output, Channel::Stdout, &text);
-        for error in &errors {
-            print(output, Channel::Stderr, &format!("error: {error}\n"));
-        }
     }
-    Ok(errors.first().map_or(ExitCode::CLEAN, CliError::exit_code))
+    match (faults.is_empty(), json) {
+        (true, _) => Ok(ExitCode::CLEAN),
+        (false, true) => Ok(CliError::Faults(faults).exit_code()),
+        (false, false) => Err(CliError::Faults(faults)),
+    }
+}
+
+/// Returns the plan of a manifest; if something is wrong in it, that and what is wrong with the files that it names.
+pub(crate) fn sound(manifest: ManifestReading) -> Result<Plan, CliError> {
+    let ManifestReading { plan, errors, doubtful } = manifest;
+    if errors.is_empty() {
+        return Ok(plan);
+    }
+    let (_, refused) = load(&plan, &Waves::new(&plan), |component| !doubtful.contains(component))?;
+    Err(CliError::Faults(Fault::join(errors, refused)))
 }
 
 /// Returns whether the file is a component and no manifest.
@@ -77,9 +92,9 @@ fn is_wasm(path: &Path) -> bool {
 
 pub(crate) fn inspect(output: &Output, file: &Path, json: bool) -> Result<ExitCode, CliError> {
     let plan = Plan::from_files(&[file.to_owned()], &Bare::default())?;
-    let (components, errors) = load(&plan, &Waves::new(&plan), |_, _| Ok(()))?;
-    if let Some(error) = errors.into_iter().next() {
-        return Err(error);
+    let (components, errors) = load(&plan, &Waves::new(&plan), |_| false)?;
+    if !errors.is_empty() {
+        return Err(AppError::Load(LoadErrors(errors)).into());
     }
     for description in &components {
         let text = if json { format!("{:#}\n", description.json()) } else { description.text() };
@@ -88,32 +103,37 @@ pub(crate) fn inspect(output: &Output, file: &Path, json: bool) -> Result<ExitCo
     Ok(ExitCode::CLEAN)
 }
 
-type Check = fn(&Loaded, &ComponentPlan) -> Result<(), LoadError>;
-
-/// Loads the components, and returns those that can run and the errors of the others.
+/// Loads the components, and returns those that can run and the errors of the others. `is_planned` tells whether the plan of a
+/// component is to be checked, too.
 fn load<'a>(
     plan: &'a Plan,
     waves: &Waves,
-    check: Check,
-) -> Result<(Vec<ComponentDescription<'a>>, Vec<CliError>), CliError> {
+    is_planned: impl Fn(&str) -> bool,
+) -> Result<(Vec<ComponentDescription<'a>>, Vec<LoadError>), CliError> {
     let options =
         RuntimeOptions { cache: run::cache(None, false)?, interruptible: true, kinds: kinds::kinds() };
     let runtime = Runtime::new(options).map_err(AppError::Engine)?;
     let (mut descriptions, mut errors) = (Vec::new(), Vec::new());
     for component in &plan.components {
         let loaded = load_one(&runtime, component);
-        match loaded.and_then(|loaded| check(&loaded, component).map(|()| loaded)) {
+        let check = |loaded: &Loaded| match is_planned(&component.name) {
+            true => loaded.check_plan(component),
+            false => Ok(()),
+        };
+        match loaded.and_then(|loaded| check(&loaded).map(|()| loaded)) {
             Ok(loaded) => {
                 let mut warnings = warnings(component, &loaded);
                 warnings.extend(waves.warning(&component.name, component.grace));
                 let is_waited_for = Waves::is_waited_for(plan, &component.name);
-                descriptions.push(ComponentDescription { plan: component, loaded, is_waited_for, warnings });
+                let is_single = plan.passthrough;
+                let described =
+                    ComponentDescription { plan: component, loaded, is_waited_for, is_single, warnings };
+                descriptions.push(described);
             }
-            Err(error) => errors.push(AppError::Load(error).into()),
+            Err(error) => errors.push(error.of(&component.name, plan)),
         }
     }
-    let sharing = check_sharing(descriptions.iter().map(|described| (described.plan, &described.loaded)));
-    errors.extend(sharing.err().map(|error| AppError::Load(error).into()));
+    errors.extend(check_sharing(plan, descriptions.iter().map(|one| (one.plan, &one.loaded))));
     Ok((descriptions, errors))
 }
 
@@ -121,6 +141,8 @@ struct ComponentDescription<'a> {
     plan: &'a ComponentPlan,
     loaded: Loaded,
     is_waited_for: bool,
+    /// Flags grant what it gets, not the keys of a manifest.
+    is_single: bool,
     warnings: Vec<String>,
 }
 
@@ -161,7 +183,7 @@ impl ComponentDescription<'_> {
             "ready": { "when": plan.resolve(&loaded.defaults).ready.word(), "within_ms": millis(plan.start_timeout) },
             "restart": (on_exit || on_failure).then(restart),
             "health": health,
-            "not_given": not_given(loaded),
+            "not_given": not_given(loaded, self.is_single),
             "warnings": warnings,
         })
     }
@@ -178,10 +200,27 @@ impl ComponentDescription<'_> {
         lines.extend(self.is_waited_for.then(|| ("ready", self.ready_text())));
         lines.extend(self.restart_text().map(|text| ("restart", text)));
         lines.extend(self.health_text().map(|text| ("health", text)));
-        lines.extend(not_given(loaded).into_iter().map(|line| ("not given", line)));
+        lines.extend(self.not_given().map(|line| ("not given", line)));
         lines.extend(self.warnings.iter().map(|line| ("warning", line.clone())));
         let lines: String = lines.iter().map(|(label, line)| format!("  {label:<9} {line}\n")).collect();
         format!("{}: {}\n{lines}", plan.name, plan.source.display())
+    }
+
+    /// Returns the interfaces that it would get for a key, or for a flag if it is a single file, on one line.
+    fn not_given(&self) -> Option<String> {
+        let mut remedies: Vec<(&str, Vec<&str>)> = Vec::new();
+        for import in &self.loaded.imports {
+            let ImportState::NotGranted(key) = import.state else { continue };
+            let remedy = if self.is_single { flag(key) } else { key };
+            let interface = import.name.split('@').next().unwrap_or_default();
+            match remedies.iter_mut().find(|(known, _)| *known == remedy) {
+                Some((_, interfaces)) => interfaces.push(interface),
+                None => remedies.push((remedy, vec![interface])),
+            }
+        }
+        let each =
+            |(remedy, interfaces): &(&str, Vec<&str>)| format!("{} (`{remedy}`)", interfaces.join(", "));
+        (!remedies.is_empty()).then(|| remedies.iter().map(each).collect::<Vec<_>>().join("; "))
     }
 
     fn restarts(&self) -> (bool, bool) {
@@ -237,10 +276,24 @@ fn hearing(loaded: &Loaded) -> Hearing {
     }
 }
 
-fn not_given(loaded: &Loaded) -> Vec<String> {
+/// Returns the flag that grants to a single file what a key of the manifest grants.
+fn flag(key: &'static str) -> &'static str {
+    match key {
+        "dirs" => "--dir",
+        "outbound-http" => "--allow-outbound-http",
+        "network" | "network.names" => "--allow-net",
+        // There is none.
+        key => key,
+    }
+}
+
+fn not_given(loaded: &Loaded, is_single: bool) -> Vec<String> {
     let line = |name: &str, state: &ImportState| match state {
         ImportState::Given => None,
-        ImportState::NotGranted(key) => Some(format!("{name} (key `{key}`)")),
+        ImportState::NotGranted(key) => Some(match flag(key) {
+            flag if is_single && flag != *key => format!("{name} (flag `{flag}`)"),
+            _ => format!("{name} (key `{key}`)"),
+        }),
         ImportState::Unknown => Some(format!("{name} (unknown)")),
     };
     loaded.imports.iter().filter_map(|import| line(&import.name, &import.state)).collect()

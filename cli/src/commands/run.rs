@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::check;
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::kinds;
@@ -57,7 +58,6 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
     }
     raise_descriptor_limit();
     let mut signals = SignalSource::listen().map_err(CliError::system("listen to signals"))?;
-    let format = args.log_format;
     let Some(prepared) = prepare_unless_signalled(output, args, &signals)? else {
         return Ok(ExitCode::CLEAN);
     };
@@ -89,7 +89,7 @@ pub(crate) fn run(output: &Output, args: RunArgs) -> Result<ExitCode, CliError> 
     }
     // The guardian stays armed: writing a report can take for ever, too.
     guardian.leave_within(EXIT_TIMEOUT, report.exit_code());
-    print_end(output, &report, format, passthrough && by_itself);
+    print_end(output, &report, passthrough && by_itself);
     if let Some((path, file)) = report_file {
         write_report(&report, &path, file);
     }
@@ -153,7 +153,7 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     }
     let quiet = if plan.passthrough { LevelFilter::WARN } else { LevelFilter::INFO };
     // Only the first logger of a process counts, and there is no other.
-    let _installed = init_logging(output, args.log_format, args.log_level.unwrap_or(quiet));
+    let _installed = init_logging(output, args.log_level.unwrap_or(quiet));
     for problem in activation::problems() {
         tracing::warn!(problem, "a socket that was passed to the process cannot be used");
     }
@@ -163,10 +163,10 @@ fn prepare(output: &Output, args: RunArgs) -> Result<Prepared, CliError> {
     Ok(Prepared { plan, options, report })
 }
 
-fn print_end(output: &Output, report: &Report, format: LogFormat, quiet: bool) {
+fn print_end(output: &Output, report: &Report, quiet: bool) {
     let cause = report.cause.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(cause, exit_code = report.exit_code, ms = report.duration_ms, "app ended");
-    if format == LogFormat::Text && !quiet {
+    if output.log_format() == LogFormat::Text && !quiet {
         // Row by row: a row that finds no room in the buffer takes no other with it.
         table(report).split_inclusive('\n').for_each(|row| print(output, Channel::Stderr, row));
     }
@@ -187,8 +187,8 @@ pub(crate) fn plan(paths: &[PathBuf], bare: &Bare) -> Result<Plan, CliError> {
         bare.check_unused()?;
     }
     match paths {
-        [] => Ok(Plan::from_manifest(Path::new(DEFAULT_MANIFEST))?),
-        [one] if is_manifest(one) => Ok(Plan::from_manifest(one)?),
+        [] => check::sound(Plan::read_manifest(Path::new(DEFAULT_MANIFEST))?),
+        [one] if is_manifest(one) => check::sound(Plan::read_manifest(one)?),
         _ if no_files => Err(CliError::Usage("give one manifest, or one or more .wasm files")),
         [one] if bare.listen.is_empty() && has_default_address(one) => {
             Ok(Plan::from_files(paths, &bare.on_default_address())?)

@@ -293,7 +293,12 @@ fn read_stream(
             let text = text.trim_end_matches('\n');
             let record = is_log.then(|| LogRecord::read(text, at)).flatten();
             shared.change(|state| {
-                push_line(&mut state.last_lines, text.to_owned(), record.is_some());
+                match LogRecord::plain(text).filter(|_| is_log) {
+                    None => push_line(&mut state.last_lines, text.to_owned(), record.is_some()),
+                    Some(plain) => plain
+                        .lines()
+                        .for_each(|line| push_line(&mut state.last_lines, line.to_owned(), false)),
+                }
                 record.into_iter().for_each(|record| state.add(record));
             });
             line.clear();

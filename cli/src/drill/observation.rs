@@ -84,7 +84,6 @@ impl ProcessExit {
 pub(crate) struct LogRecord {
     #[serde(skip, default = "Instant::now")]
     pub(super) at: Instant,
-    /// Lines of guests do not have it.
     #[serde(rename = "timestamp")]
     _timestamp: String,
     /// `INFO`, `ERROR` and others.
@@ -94,13 +93,29 @@ pub(crate) struct LogRecord {
     pub(super) component: Option<String>,
     pub(super) outcome: Option<String>,
     pub(super) grace_ms: Option<u64>,
+    /// The stream of a guest that it is a line of.
+    stream: Option<String>,
+    /// The error of a record of one.
+    error: Option<serde_json::Value>,
 }
 
 impl LogRecord {
     /// Reads a line; `None` if it is output of a guest.
     pub(super) fn read(line: &str, at: Instant) -> Option<Self> {
         let record: Self = serde_json::from_str(line.strip_prefix('{').map(|_| line)?).ok()?;
-        (!record.level.is_empty()).then_some(Self { at, ..record })
+        (!record.level.is_empty() && record.stream.is_none()).then_some(Self { at, ..record })
+    }
+
+    /// Returns a line for people, if it is a record of a guest's line or of the error that ended the app.
+    pub(super) fn plain(line: &str) -> Option<String> {
+        let record: Self = serde_json::from_str(line).ok()?;
+        match (record.stream, record.component) {
+            (Some(_), Some(component)) => Some(format!("{component} | {}", record.message)),
+            _ => {
+                let error = record.error.filter(|_| record.message == "fatal error")?;
+                Some(format!("error: {}", error.as_str()?))
+            }
+        }
     }
 
     pub(super) fn is_relevant(&self) -> bool {
@@ -181,7 +196,12 @@ mod tests {
         assert_eq!(record.grace_ms, Some(25000));
         let run = Observation { records: vec![record], ..Observation::default() };
         assert_eq!((run.count("asked to stop", "web"), run.count("asked to stop", "")), (1, 0));
-        for output in ["", "web | {}", "{", "{\"message\":\"app started\"}", "[1]", "7"] {
+        let guest = r#"{"timestamp":"2026-11-21T18:05:17.536Z","level":"INFO","message":"app started","component":"web","stream":"stderr"}"#;
+        assert_eq!(LogRecord::plain(guest).as_deref(), Some("web | app started"));
+        let error = r#"{"timestamp":"2026-11-21T18:05:17.536Z","level":"ERROR","message":"fatal error","error":"bad\nhint: good","exit_code":78}"#;
+        assert_eq!(LogRecord::plain(error).as_deref(), Some("error: bad\nhint: good"));
+        assert_eq!(LogRecord::plain(line), None);
+        for output in [guest, "", "web | {}", "{", "{\"message\":\"app started\"}", "[1]", "7"] {
             assert!(LogRecord::read(output, Instant::now()).is_none(), "{output}");
         }
     }

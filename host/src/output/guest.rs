@@ -2,8 +2,8 @@
 //!
 //! Invariant: a write has its effect before it returns: a guest may trap right after it. A prefixed stream never fails, and
 //! pushes whole lines of bounded length; its bytes stay as they are (colours, tabs, invalid UTF-8), except that `\r\n` ends a
-//! line as `\n`. Its guest waits for a reader that takes lines, and only for a moment for one that does not. A stream that
-//! passes through loses nothing: its guest waits for as long as it takes.
+//! line as `\n`. In a JSON log each line of stderr is a record instead, and text. Its guest waits for a reader that takes lines, and
+//! only for a moment for one that does not. A stream that passes through loses nothing: its guest waits for as long as it takes.
 
 use std::future::Future;
 use std::io;
@@ -13,11 +13,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::io::AsyncWrite;
+use tracing::Level;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use super::log::record;
 use super::queue::Source;
 
 const PERMIT_BYTES: usize = 64 * 1024;
@@ -39,7 +42,16 @@ opaque_debug!(GuestStream);
 impl GuestStream {
     /// Returns a stream of lines, each behind `name | `. A line that finds no room in time is dropped and counted.
     pub(crate) fn prefixed(source: Source, name: &str) -> GuestStream {
-        let lines = Lines::new(source.clone(), name);
+        GuestStream::lines(source, Frame::Prefix(format!("{name} | ")))
+    }
+
+    /// Returns the same for the stderr of a component in a JSON log, each line of which is a record.
+    pub(crate) fn records(source: Source, name: &str) -> GuestStream {
+        GuestStream::lines(source, Frame::Record { component: name.to_owned() })
+    }
+
+    fn lines(source: Source, frame: Frame) -> GuestStream {
+        let lines = Lines::new(source.clone(), frame);
         GuestStream(Target::Prefixed(source, Arc::new(Mutex::new(lines))))
     }
 
@@ -203,17 +215,37 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 /// Capacity that an empty line buffer keeps.
 const KEPT_BYTES: usize = 4 * 1024;
 
+/// The form of a line.
+enum Frame {
+    /// This text in front of it.
+    Prefix(String),
+    /// A record of the log.
+    Record { component: String },
+}
+
+impl Frame {
+    fn line(&self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Prefix(prefix) => [prefix.as_bytes(), text, b"\n"].concat(),
+            Self::Record { component } => {
+                let fields = json!({ "component": component, "stream": "stderr" });
+                (record(Level::INFO, &String::from_utf8_lossy(text), fields) + "\n").into_bytes()
+            }
+        }
+    }
+}
+
 struct Lines {
     source: Source,
-    prefix: Vec<u8>,
+    frame: Frame,
     partial: Vec<u8>,
     /// Lines dropped since the last one that found room.
     lost: u64,
 }
 
 impl Lines {
-    fn new(source: Source, name: &str) -> Lines {
-        Lines { source, prefix: format!("{name} | ").into_bytes(), partial: Vec::new(), lost: 0 }
+    fn new(source: Source, frame: Frame) -> Lines {
+        Lines { source, frame, partial: Vec::new(), lost: 0 }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -253,15 +285,14 @@ impl Lines {
 
     fn end_line(&mut self) {
         let loss = if self.lost > 0 { self.loss_line() } else { Vec::new() };
-        let line = [&loss, &self.prefix, &self.partial, &b"\n"[..]].concat();
+        let line = [loss, self.frame.line(&self.partial)].concat();
         self.lost = if self.source.push(line) { 0 } else { self.lost + 1 };
         self.partial.clear();
         self.partial.shrink_to(KEPT_BYTES);
     }
 
     fn loss_line(&self) -> Vec<u8> {
-        let loss = format!("[curfew: {} lines dropped: nobody read them]\n", self.lost);
-        [&self.prefix, loss.as_bytes()].concat()
+        self.frame.line(format!("[curfew: {} lines dropped: nobody read them]", self.lost).as_bytes())
     }
 }
 
@@ -473,9 +504,17 @@ mod tests {
         assert!(!output.flush(Duration::ZERO));
     }
 
+    fn prefix() -> Frame {
+        Frame::Prefix("web | ".to_owned())
+    }
+
     fn lines_of(pieces: &[&[u8]]) -> String {
+        framed(prefix(), pieces)
+    }
+
+    fn framed(frame: Frame, pieces: &[&[u8]]) -> String {
         let (output, pipes) = over_pipes();
-        let mut lines = Lines::new(output.source(Channel::Stderr, 1024 * 1024), "web");
+        let mut lines = Lines::new(output.source(Channel::Stderr, 1024 * 1024), frame);
         let reader = thread::spawn({
             let output = output.clone();
             move || stderr_of(output, pipes)
@@ -491,6 +530,17 @@ mod tests {
     fn every_line_gets_the_name_and_a_partial_one_its_end() {
         assert_eq!(lines_of(&[b"a\nb", b"c\r", b"\n\n", b"d\re"]), "web | a\nweb | bc\nweb | \nweb | d\re\n");
         assert_eq!(lines_of(&[]), "");
+    }
+
+    #[test]
+    fn each_line_of_a_json_log_is_a_record_whatever_the_guest_writes() {
+        let text =
+            framed(Frame::Record { component: "web".to_owned() }, &[b"{\"a\"\t\xff\x1b[2J\n", b"\n", b"end"]);
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<&str> = records.iter().map(|record| record["message"].as_str().unwrap()).collect();
+        assert_eq!(messages, ["{\"a\"\t\u{fffd}\u{1b}[2J", "", "end"]);
+        assert!(records.iter().all(|record| record["component"] == "web" && record["stream"] == "stderr"));
     }
 
     #[test]
@@ -524,7 +574,7 @@ mod tests {
     fn what_was_lost_is_said_where_it_was_lost() {
         let (output, pipes) = over_pipes();
         let source = output.source(Channel::Stderr, 100 * 1024);
-        let mut lines = Lines::new(source.clone(), "web");
+        let mut lines = Lines::new(source.clone(), prefix());
         for _ in 0..4000 {
             lines.feed(&[b'x'; 1000]);
             lines.feed(b"\n");

@@ -1,13 +1,15 @@
-//! The host's own lines on stderr: its log, panics (bugs of the host), and the progress on a terminal.
+//! The host's own lines on stderr: its log, errors that end it, panics (bugs of the host), and the progress on a terminal.
 //!
-//! Invariant: one line is one push to the host's source: none is torn, and none waits. Text and JSON carry the same fields. The
-//! panic hook locks nothing that its own thread may hold.
+//! Invariant: one line is one push to the host's source: none is torn, and none waits. Text and JSON carry the same fields. In a
+//! JSON log every line is an object with a `timestamp`, a `level` and a `message`. The panic hook locks nothing that its own thread
+//! may hold.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::{fmt, io, thread};
 
+use serde_json::{Value, json};
 use tracing::dispatcher::{self, SetGlobalDefaultError as LogInstalled};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Event, Level, Subscriber};
@@ -30,7 +32,8 @@ pub enum LogFormat {
     /// `2026-11-21T05:15:56.123Z INFO  draining cause="SIGTERM"`
     #[default]
     Text,
-    /// One object a line: `timestamp`, `level`, `message`, and the event's fields next to them.
+    /// One object a line: `timestamp`, `level`, `message`, and other fields next to them. A line of a component has `component` and
+    /// `stream`.
     Json,
 }
 
@@ -38,7 +41,8 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// When there is a log already.
-pub fn init_logging(output: &Output, format: LogFormat, level: LevelFilter) -> Result<(), LogInstalled> {
+pub fn init_logging(output: &Output, level: LevelFilter) -> Result<(), LogInstalled> {
+    let format = output.log_format();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = output.is_terminal(Channel::Stderr) && !plain;
     dispatcher::set_global_default(dispatch(output, format, level, ansi))
@@ -63,7 +67,38 @@ fn dispatch(output: &Output, format: LogFormat, level: LevelFilter, ansi: bool) 
     }
 }
 
-fn timestamp() -> String {
+impl Output {
+    /// Writes a line of the host on stderr that no level of the log silences.
+    pub fn say(&self, text: &str) {
+        self.push_line(text, || record(Level::INFO, text, json!({})));
+    }
+
+    /// Writes an error for which the process leaves with this code.
+    pub fn say_error(&self, error: &str, exit_code: u8) {
+        let fields = || json!({ "error": error, "exit_code": exit_code });
+        self.push_line(&format!("error: {error}"), || record(Level::ERROR, "fatal error", fields()));
+    }
+
+    fn push_line(&self, text: &str, record: impl FnOnce() -> String) {
+        let line = match self.log_format() {
+            LogFormat::Text => format!("{text}\n"),
+            LogFormat::Json => record() + "\n",
+        };
+        self.host(Channel::Stderr).push([self.line_start(), line.as_bytes()].concat());
+    }
+}
+
+/// Returns a record of a JSON log with these fields.
+pub(super) fn record(level: Level, message: &str, fields: Value) -> String {
+    let mut record = json!({ "timestamp": timestamp(), "level": level.as_str(), "message": message });
+    if let (Value::Object(all), Value::Object(fields)) = (&mut record, fields) {
+        all.extend(fields);
+    }
+    record.to_string()
+}
+
+/// Returns the time in the one form that all lines have.
+pub(crate) fn timestamp() -> String {
     let mut text = String::new();
     let _never_fails = SystemTime.format_time(&mut Writer::new(&mut text));
     // The library writes microseconds: `…56.123456Z`.
@@ -131,10 +166,10 @@ impl io::Write for HostLines {
 const PANIC: &str = "panic: this is a bug in curfew";
 
 /// Installs the panic hook for the whole process; `RUST_BACKTRACE` is honoured.
-pub fn install_panic_hook(output: &Output, format: LogFormat) {
+pub fn install_panic_hook(output: &Output) {
     let output = output.clone();
     panic::set_hook(Box::new(move |info| {
-        let line = [output.line_start(), &panic_line(info, format)].concat();
+        let line = [output.line_start(), &panic_line(info, output.log_format())].concat();
         let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
         output.host(Channel::Stderr).push_in_panic(line, is_writer);
     }));
@@ -142,7 +177,6 @@ pub fn install_panic_hook(output: &Output, format: LogFormat) {
 
 /// By hand, not by tracing: the panic may come from inside an event.
 fn panic_line(info: &PanicHookInfo<'_>, format: LogFormat) -> Vec<u8> {
-    let time = timestamp();
     let thread = thread::current();
     let thread = thread.name().unwrap_or("unnamed");
     let at = info.location().map(ToString::to_string).unwrap_or_default();
@@ -152,17 +186,14 @@ fn panic_line(info: &PanicHookInfo<'_>, format: LogFormat) -> Vec<u8> {
     let line = match format {
         LogFormat::Text => {
             let trace = trace.map(|trace| format!("\n{}", trace.trim_end())).unwrap_or_default();
-            format!("{time} ERROR {PANIC} thread={thread:?} at={at:?} reason={reason:?}{trace}")
+            format!("{} ERROR {PANIC} thread={thread:?} at={at:?} reason={reason:?}{trace}", timestamp())
         }
         LogFormat::Json => {
-            let mut object = serde_json::json!({
-                "timestamp": time, "level": "ERROR", "message": PANIC,
-                "thread": thread, "at": at, "reason": reason,
-            });
-            if let (Some(trace), Some(fields)) = (trace, object.as_object_mut()) {
+            let mut fields = json!({ "thread": thread, "at": at, "reason": reason });
+            if let (Some(trace), Some(fields)) = (trace, fields.as_object_mut()) {
                 fields.insert("backtrace".to_owned(), trace.into());
             }
-            object.to_string()
+            record(Level::ERROR, PANIC, fields)
         }
     };
     (line + "\n").into_bytes()
@@ -179,7 +210,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(output: &Output, total: u64, is_terminal: bool) -> Progress {
-        let output = is_terminal.then(|| output.clone());
+        let is_drawn = is_terminal && output.log_format() == LogFormat::Text;
+        let output = is_drawn.then(|| output.clone());
         output.iter().for_each(|output| output.show_progress(true));
         Progress { output, total, done: AtomicU64::new(0) }
     }
@@ -248,13 +280,37 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, LevelFilter::TRACE, false, two_events).lines().count(), 2);
     }
 
+    #[test]
+    fn what_is_no_event_is_a_record_too() {
+        for (format, said) in [
+            (LogFormat::Text, "serving\nerror: bad\nhint: good\n"),
+            (LogFormat::Json, "INFO serving null null\nERROR fatal error \"bad\\nhint: good\" 78\n"),
+        ] {
+            let (output, pipes) = over_pipes();
+            output.set_log_format(format);
+            output.say("serving");
+            output.say_error("bad\nhint: good", 78);
+            let text = stderr_of(output, pipes);
+            let shown = |line: &str| match serde_json::from_str::<Value>(line) {
+                Ok(record) if record["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')) => {
+                    let [level, message] =
+                        ["level", "message"].map(|key| record[key].as_str().unwrap().to_owned());
+                    format!("{level} {message} {} {}\n", record["error"], record["exit_code"])
+                }
+                _ => format!("{line}\n"),
+            };
+            assert_eq!(text.lines().map(shown).collect::<String>(), said);
+        }
+    }
+
     /// The hook is the process's: tests that install it take turns.
     static HOOK: Mutex<()> = Mutex::new(());
 
     fn with_hook(output: &Output, format: LogFormat, act: impl FnOnce()) {
         let _turn = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
         let before = panic::take_hook();
-        install_panic_hook(output, format);
+        output.set_log_format(format);
+        install_panic_hook(output);
         act();
         panic::set_hook(before);
     }

@@ -17,8 +17,8 @@ mod writer;
 
 pub use fd::Channel;
 pub(crate) use guest::GuestStream;
-pub(crate) use log::Progress;
 pub use log::{LogFormat, init_logging, install_panic_hook};
+pub(crate) use log::{Progress, timestamp};
 pub(crate) use queue::GUEST_QUOTA;
 pub use queue::Source;
 pub use writer::Output;

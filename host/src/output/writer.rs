@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::SigSet;
 
 use super::fd::{self, Channel};
+use super::log::LogFormat;
 use super::queue::{HOST_QUOTA, Queue, Source};
 use crate::fail_point;
 use crate::text::units::MAX_DURATION;
@@ -35,6 +36,8 @@ struct Inner {
     stderr: Source,
     /// A progress line is on the terminal: the next host line wipes it first.
     progress_shown: AtomicBool,
+    /// Every line of stderr is a JSON object.
+    is_json: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -77,6 +80,7 @@ impl Output {
                 stdout: host(Channel::Stdout, stdout),
                 stderr: host(Channel::Stderr, stderr),
                 progress_shown: AtomicBool::new(false),
+                is_json: AtomicBool::new(false),
             }),
         };
         let on_death: Arc<OnWriterDeath> = Arc::new(on_death);
@@ -137,6 +141,16 @@ impl Output {
     /// Returns true if this stream is a terminal.
     pub fn is_terminal(&self, channel: Channel) -> bool {
         self.host(channel).is_terminal()
+    }
+
+    /// Sets the form of all lines on stderr. Set it before the first one.
+    pub fn set_log_format(&self, format: LogFormat) {
+        self.inner.is_json.store(format == LogFormat::Json, Relaxed);
+    }
+
+    /// Returns the form of all lines on stderr.
+    pub fn log_format(&self) -> LogFormat {
+        if self.inner.is_json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
     }
 
     /// Returns the beginning of a line of the host on stderr, which wipes the progress line.

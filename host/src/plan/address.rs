@@ -132,6 +132,9 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
         AddressError::but("the port is missing", format!("{text}:8080"))
     } else if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
         AddressError::but("the address is missing", format!("127.0.0.1:{text}"))
+    } else if let Some(port) = published(text) {
+        let reason = "a component has no ports of its own to publish: the host listens on the address";
+        AddressError::but(reason, port)
     } else if let Some((_, rest)) = text.split_once("://") {
         let reason = "it is a URL, not an address";
         let address = rest.trim_end_matches('/').parse::<SocketAddr>();
@@ -143,6 +146,17 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, AddressError> {
             Some(_) | None => "it is not an IP address and a port",
         })
     })
+}
+
+/// Returns the address of a port that is published as docker compose does: `[IP:]PORT:PORT`, perhaps with `/tcp`.
+fn published(text: &str) -> Option<String> {
+    let (published, inner) = text.strip_suffix("/tcp").unwrap_or(text).rsplit_once(':')?;
+    port_of(inner).filter(|_| !inner.is_empty())?;
+    match published.parse::<SocketAddr>() {
+        Ok(address) => Some(address.to_string()),
+        Err(_) if published.is_empty() => None,
+        Err(_) => port_of(published).map(|port| format!("0.0.0.0:{port}")),
+    }
 }
 
 /// Reads an address for the host to listen on: what [`parse_listen`] takes, `unix:PATH`, or `fd:NAME`.
@@ -216,11 +230,47 @@ pub fn parse_peer(text: &str) -> Result<Peer, AddressError> {
         let reason = "an IPv6 address stands in brackets, with a port";
         return Err(AddressError::but(reason, format!("[{text}]:*")));
     }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return Err(url(scheme, rest));
+    }
+    if text.contains('/') {
+        return Err(AddressError::new("a network cannot be granted, only an address, a name or `*`"));
+    }
     let Some((host, port)) = split_port(text)? else {
         let hint = (!text.is_empty()).then(|| format!("\"{text}:*\" is any port of it"));
         return Err(AddressError { hint, ..AddressError::new("the port is missing") });
     };
     Ok(Peer { host: parse_host(host)?, port })
+}
+
+/// Ports of the services that URLs in the settings of a component often name.
+const PORTS: [(&str, u16); 10] = [
+    ("redis", 6379),
+    ("rediss", 6379),
+    ("postgres", 5432),
+    ("postgresql", 5432),
+    ("mysql", 3306),
+    ("mongodb", 27017),
+    ("amqp", 5672),
+    ("nats", 4222),
+    ("mqtt", 1883),
+    ("mqtts", 8883),
+];
+
+/// Words the error of a URL that stands for a peer.
+fn url(scheme: &str, rest: &str) -> AddressError {
+    let reason = "it is a URL, not a host and a port";
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if matches!(scheme, "http" | "https") {
+        let hint = format!("`outbound-http = [\"{scheme}://{authority}\"]` grants HTTP requests");
+        return AddressError::hinted(reason, hint);
+    }
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let port = PORTS.iter().find(|(known, _)| *known == scheme);
+    let with_port = port.map(|(_, port)| format!("{host}:{port}"));
+    let meant =
+        [Some(host.to_owned()), with_port].into_iter().flatten().find(|peer| parse_peer(peer).is_ok());
+    meant.map_or_else(|| AddressError::new(reason), |meant| AddressError::but(reason, meant))
 }
 
 /// Splits the port off, where there is one. A port that is `None` is `*`.

@@ -13,12 +13,16 @@ use super::{
 };
 use crate::text::units::format_duration;
 
+/// Most components of a cycle that are named.
 const CYCLE_SHOWN: usize = 12;
+/// Most cycles that are told: each takes a search of its own.
+const CYCLES_TOLD: usize = 10;
 
 struct Checks<'a> {
     app: &'a Section,
     components: &'a Section,
-    text: &'a str,
+    /// The ends of the lines.
+    lines: Vec<usize>,
     base: &'a Path,
     problems: Vec<Problem>,
 }
@@ -28,7 +32,8 @@ pub(super) fn check(root: &Section, text: &str, base: &Path) -> Vec<Problem> {
     let none = Section::default();
     let table = |key| root.table(key).unwrap_or(&none);
     let (app, components) = (table("app"), table("component"));
-    let mut checks = Checks { app, components, text, base, problems: Vec::new() };
+    let lines = text.match_indices('\n').map(|(at, _)| at).collect();
+    let mut checks = Checks { app, components, lines, base, problems: Vec::new() };
     checks.one_reader();
     for (_, component) in components.tables() {
         checks.on_disk("source", component.item("source"), false);
@@ -54,7 +59,7 @@ impl<'a> Checks<'a> {
 
     /// Returns the line that a place is on, for a message at another place.
     fn line_of(&self, place: &Span) -> usize {
-        self.text.get(..place.start).unwrap_or_default().matches('\n').count() + 1
+        self.lines.partition_point(|end| *end < place.start) + 1
     }
 
     fn one_reader(&mut self) {
@@ -221,7 +226,11 @@ impl<'a> Checks<'a> {
                 self.note(&item.span, message, hint);
             }
         }
-        self.problems.extend(find_cycle(&order, &edges));
+        for _ in 0..CYCLES_TOLD {
+            let Some((problem, members)) = find_cycle(&order, &edges) else { break };
+            self.problems.push(problem);
+            edges.retain(|name, _| !members.contains(name));
+        }
     }
 }
 
@@ -236,8 +245,8 @@ fn is_restart_asked_for(component: &Section) -> bool {
 /// For each component those that it is to come after, with the places that say so.
 type Edges<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Item)>>;
 
-/// Looks for the first cycle. Loops instead of recursion: a manifest can be as deep as it likes.
-fn find_cycle(order: &[&str], edges: &Edges<'_>) -> Option<Problem> {
+/// Looks for the first cycle, and returns its members, too. Loops instead of recursion: a manifest can be as deep as it likes.
+fn find_cycle<'a>(order: &[&'a str], edges: &Edges<'a>) -> Option<(Problem, BTreeSet<&'a str>)> {
     let targets = |name: &str| edges.get(name).into_iter().flatten().map(|(to, _)| *to).collect();
     let (_, left) = waves(&order.iter().map(|name| (*name, targets(name))).collect());
     // Each that is left waits for another that is left; one that is met twice on the way is in a cycle.
@@ -250,7 +259,7 @@ fn find_cycle(order: &[&str], edges: &Edges<'_>) -> Option<Problem> {
     }
     path.drain(..path.iter().position(|name| *name == at)?);
     // The message begins with the component that stands first in the manifest.
-    let members: BTreeSet<&str> = path.iter().copied().collect();
+    let members: BTreeSet<&'a str> = path.iter().copied().collect();
     let first = *order.iter().find(|name| members.contains(*name))?;
     let start = path.iter().position(|name| *name == first)?;
     path.rotate_left(start);
@@ -260,5 +269,6 @@ fn find_cycle(order: &[&str], edges: &Edges<'_>) -> Option<Problem> {
     }
     path.push(first);
     let message = format!("`after` goes round in a circle: {}", path.join(" → "));
-    Some(Problem::new(&step(first)?.1.span, message).hint("\"a → b\" is: a starts after b"))
+    let problem = Problem::new(&step(first)?.1.span, message).hint("\"a → b\" is: a starts after b");
+    Some((problem, members))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -148,7 +149,7 @@ impl Plan {
             let all = [any(false), any(true)].into_iter().filter(|_| bare.allow_net);
             only.outbound_http = bare.outbound_http.iter().cloned().chain(all).collect();
         }
-        let mut plan = Self { app, components, manifest: None, passthrough: single };
+        let mut plan = Self { app, components, manifest: None, places: Arc::default(), passthrough: single };
         plan.keep_budgets_possible();
         Ok(plan)
     }

@@ -22,7 +22,8 @@ pub(super) trait Table: Default {
 /// - `flat => field: Type;` the keys of another table stand in this one;
 /// - `plain => field: Type;` no key: other code sets the field.
 ///
-/// `= SHAPE` behind the type narrows what the key takes. `for Group` at the end says which kinds take it. The comment is the key's.
+/// `= SHAPE` behind the type narrows what the key takes. `also("name")` has its names in other tools, for hints. `for Group` at the
+/// end says which kinds take it. The comment is the key's.
 macro_rules! table {
     (
         $(#[$attr:meta])*
@@ -30,7 +31,8 @@ macro_rules! table {
             $(
                 $(#[doc = $doc:literal])*
                 $($key:literal)? $($sort:ident)? => $field:ident: $ty:ty
-                $(= $shape:expr)? $(, or($default:expr $(, $words:literal)?))? $(, for $group:ident)?;
+                $(= $shape:expr)? $(, or($default:expr $(, $words:literal)?))?
+                $(, also($($also:literal),*))? $(, for $group:ident)?;
             )*
         }
     ) => {
@@ -43,7 +45,7 @@ macro_rules! table {
             const KEYS: &'static [ManifestKey] = {
                 const PARTS: &[&[ManifestKey]] = &[$(
                     table!(@keys [$($key)? $($sort)?], $ty, [$($shape)?], [$($group)?], concat!($($doc),*),
-                        [$($default $(, $words)?)?])
+                        [$($($also),*)?], [$($default $(, $words)?)?])
                 ),*];
                 const ALL: [ManifestKey; count(PARTS)] = joined(PARTS);
                 &ALL
@@ -78,7 +80,7 @@ macro_rules! table {
 
     (@keys [plain], $($_:tt)*) => { &[] };
     (@keys [flat], $ty:ty, $($_:tt)*) => { <$ty as Table>::KEYS };
-    (@keys [$key:literal $($required:ident)?], $ty:ty, [$($shape:expr)?], [$($group:ident)?], $doc:expr, [$($default:tt)*]) => {{
+    (@keys [$key:literal $($required:ident)?], $ty:ty, [$($shape:expr)?], [$($group:ident)?], $doc:expr, [$($also:literal),*], [$($default:tt)*]) => {{
         const SHAPE: Shape = table!(@or <$ty as KeyType>::SHAPE, [$($shape)?]);
         $( const { assert!($shape.narrows(&<$ty as KeyType>::SHAPE), "the shape of a key suits its type") } )?
         const ONE: &[ManifestKey] = &[ManifestKey {
@@ -86,6 +88,7 @@ macro_rules! table {
             shape: SHAPE,
             fallback: table!(@fallback [$($required)?] $ty, SHAPE, [$($default)*]),
             group: table!(@or KeyGroup::General, [$(KeyGroup::$group)?]),
+            also: &[$($also),*],
             doc: $doc,
         }];
         ONE
@@ -122,12 +125,12 @@ macro_rules! table {
     };
 }
 
-/// Declares an enum of which each variant is a word of the manifest.
+/// Declares an enum of which each variant is a word of the manifest. Behind `|` stand words of other tools for it, for hints.
 macro_rules! words {
     (
         $(#[$attr:meta])*
         pub enum $name:ident {
-            $( $(#[doc = $doc:literal])* $variant:ident = $word:literal, )*
+            $( $(#[doc = $doc:literal])* $variant:ident = $word:literal $(| $also:literal)*, )*
         }
     ) => {
         $(#[$attr])*
@@ -145,7 +148,7 @@ macro_rules! words {
 
         impl KeyType for $name {
             const SHAPE: Shape =
-                Shape::Choice(&[$( Choice { word: $word, doc: concat!($($doc),*) } ),*]);
+                Shape::Choice(&[$( Choice { word: $word, also: &[$($also),*], doc: concat!($($doc),*) } ),*]);
 
             fn read(item: &Item, _: &Path) -> Option<Self> {
                 match item.text()? {
@@ -177,6 +180,7 @@ pub(super) const fn joined<const N: usize>(parts: &[&[ManifestKey]]) -> [Manifes
         shape: Shape::Flag,
         fallback: || Fallback::Nothing,
         group: KeyGroup::General,
+        also: &[],
         doc: "",
     };
     let (mut all, mut part, mut at, mut place) = ([FILLER; N], 0, 0, 0);

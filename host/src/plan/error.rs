@@ -1,8 +1,9 @@
 //! Errors of a plan. The text of an error is complete: the place in the manifest, the value found, the values accepted.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Longest piece of a line that is shown; a longer line is cut around the mark.
 const SHOWN: usize = 100;
@@ -10,9 +11,9 @@ const SHOWN: usize = 100;
 /// The reason why there is no plan. `cli/src/error.rs` has the exit code of each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The manifest is wrong.
-    #[error(transparent)]
-    Invalid(Box<Diagnostic>),
+    /// The manifest is wrong: everything that is, in the order of its text.
+    #[error("{}", in_lines(.0))]
+    Invalid(Vec<Diagnostic>),
     /// A file could not be read.
     #[error("cannot read {}: {cause}{}", path.display(), hint_line(*hint))]
     Unreadable {
@@ -37,21 +38,72 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map(|text| format!("\nhint: {text}")).unwrap_or_default()
 }
 
+/// Returns several errors as one text.
+pub(crate) fn in_lines<T: fmt::Display>(errors: &[T]) -> String {
+    errors.iter().map(T::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// One thing that is wrong in a manifest, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}:{column}: {message}{excerpt}{}", file.display(), hint_line(hint.as_deref()))]
+#[error("{place}: {message}{}{}", place.excerpt, hint_line(hint.as_deref()))]
 pub struct Diagnostic {
+    /// The place of the value that would have to change.
+    pub place: ManifestPlace,
+    /// The value found, and the values accepted.
+    pub message: String,
+    /// The value that was probably meant.
+    pub hint: Option<String>,
+}
+
+/// A place in a manifest. Displayed as the start of a message has it: `curfew.toml:3:9`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestPlace {
     /// The manifest, as it was named.
     pub file: PathBuf,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The value found, and the values accepted.
-    pub message: String,
-    /// The value that was probably meant.
-    pub hint: Option<String>,
-    excerpt: String,
+    /// The line with a mark, for the end of a message; empty for a blank line.
+    pub(crate) excerpt: String,
+}
+
+impl fmt::Display for ManifestPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+impl ManifestPlace {
+    fn new(span: &Span, file: &Path, text: &str) -> Self {
+        let (before, after) = text.split_at(text.floor_char_boundary(span.start));
+        let head = before.rsplit('\n').next().unwrap_or_default();
+        let marked = text.get(before.len()..text.floor_char_boundary(span.end)).unwrap_or_default();
+        let [tail, marked] =
+            [after, marked].map(|text| text.split('\n').next().unwrap_or_default().trim_end_matches('\r'));
+        let line = before.matches('\n').count() + 1;
+        let excerpt = excerpt(line, head, tail, marked.chars().count());
+        Self { file: file.to_owned(), line, column: head.chars().count() + 1, excerpt }
+    }
+}
+
+/// The places of the components' keys in the text of a manifest, for errors that only their files show.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPlaces {
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    /// By `NAME.KEY`; keys of inner tables are `NAME.KEY.KEY`.
+    pub(super) spans: BTreeMap<String, Span>,
+}
+
+impl KeyPlaces {
+    /// Returns the place of a component's key, of the table around it, or of its `source`; `None` without a manifest.
+    pub fn find(&self, component: &str, key: &str) -> Option<ManifestPlace> {
+        let outer = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let keys = outer.chain(["source"]);
+        let span = keys.map(|key| format!("{component}.{key}")).find_map(|key| self.spans.get(&key))?;
+        Some(ManifestPlace::new(span, &self.file, &self.text))
+    }
 }
 
 /// Bytes of the manifest's text. A span past the end means the end.
@@ -74,24 +126,13 @@ impl Problem {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Returns the error that a user sees.
-    pub(super) fn in_text(self, file: &Path, text: &str) -> PlanError {
-        let Self { span, message, hint } = self;
-        let (before, after) = text.split_at(text.floor_char_boundary(span.start));
-        let head = before.rsplit('\n').next().unwrap_or_default();
-        let marked = text.get(before.len()..text.floor_char_boundary(span.end)).unwrap_or_default();
-        let [tail, marked] =
-            [after, marked].map(|text| text.split('\n').next().unwrap_or_default().trim_end_matches('\r'));
-        let (line, column) = (before.matches('\n').count() + 1, head.chars().count() + 1);
-        let excerpt = excerpt(line, head, tail, marked.chars().count());
-        PlanError::Invalid(Box::new(Diagnostic {
-            file: file.to_owned(),
-            line,
-            column,
-            message,
-            hint,
-            excerpt,
-        }))
+    /// Returns what a user sees.
+    pub(super) fn in_text(self, file: &Path, text: &str) -> Diagnostic {
+        Diagnostic {
+            place: ManifestPlace::new(&self.span, file, text),
+            message: self.message,
+            hint: self.hint,
+        }
     }
 }
 

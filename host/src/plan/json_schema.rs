@@ -126,7 +126,11 @@ fn pattern(shape: &Shape) -> Option<String> {
             let unix = r"unix:/?[^/\x00]([^\x00]*[^/\x00])?";
             format!("(({v4}|{V6}):{PORT}|{unix}|fd:[ -9;-~]{{1,255}})")
         }
-        Shape::Route => format!("({host}({SEGMENT})*/?|({SEGMENT})+/?|/)"),
+        Shape::Route => {
+            let host =
+                format!(r"({v4}|{V6}|\*\.{name}|[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|{LABEL}\.({name})?)");
+            format!("({host}({SEGMENT})*/?|({SEGMENT})+/?|/)")
+        }
         Shape::Peer => format!(r"(\*|(\*|{v4}|{V6}|{name}):(\*|{PORT}))"),
         Shape::Origin => format!(r"https?://(\*|{host})(:(\*|{PORT}))?/?"),
         _ => return None,

@@ -1,12 +1,12 @@
 //! From parsed TOML to typed values, along the schema: unknown keys, wrong types, values that do not parse. Reading goes on after
-//! a problem, so that the user gets the first in the text.
+//! a problem.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
     APP, COMPONENT, Entry, Item, ManifestKey, NAME_RULE, Names, Problem, ROOT, Section, Shape, Span, Value,
-    component_name_from, is_component_name, nearest, scalar,
+    component_name_from, is_component_name, meant, nearest, scalar,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,12 @@ impl Place {
         if self.is_item { format!("each item of `{path}`") } else { format!("`{path}`") }
     }
 
+    /// Returns the last key of its path.
+    fn key(&self) -> &str {
+        let path = if self.inside.is_empty() { &self.header } else { &self.inside };
+        path.rsplit('.').next().unwrap_or_default()
+    }
+
     fn table(&self) -> String {
         match (self.header.as_str(), self.inside.as_str()) {
             ("", _) => "the manifest".to_owned(),
@@ -50,14 +56,17 @@ impl Place {
     }
 }
 
-pub(super) fn read(root: &Spanned<DeTable<'_>>) -> (Section, Vec<Problem>) {
-    let mut reader = Reader { problems: Vec::new() };
+/// Returns the values, the problems with them, and the keys that are missing.
+pub(super) fn read(root: &Spanned<DeTable<'_>>) -> (Section, Vec<Problem>, Vec<Problem>) {
+    let mut reader = Reader::default();
     let section = reader.table(root.get_ref(), &(0..0), ROOT, &Place::default());
-    (section, reader.problems)
+    (section, reader.problems, reader.missing)
 }
 
+#[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
+    missing: Vec<Problem>,
 }
 
 impl Reader {
@@ -78,9 +87,13 @@ impl Reader {
         let required = keys.iter().filter(|key| told && key.is_required());
         for key in required.filter(|key| !table.contains_key(key.name)) {
             let missing = Problem::new(span, format!("{} has no `{}`", place.table(), key.name));
-            self.problems.push(Problem { hint: scalar::example(key.name, &key.shape), ..missing });
+            self.missing.push(Problem { hint: scalar::example(key.name, &key.shape), ..missing });
         }
         section
+    }
+
+    fn found(&self) -> usize {
+        self.problems.len() + self.missing.len()
     }
 
     /// Reads the values of a table. `judge` returns the shape of a key's value, and the problem with the key.
@@ -94,10 +107,10 @@ impl Reader {
         for (name, value) in table.iter() {
             let (key, key_span) = (name.get_ref().to_string(), name.span());
             let (shape, problem) = judge(&key, &key_span);
+            let before = self.found();
             self.problems.extend(problem);
-            let problems = self.problems.len();
             let item = shape.and_then(|shape| self.value(value, shape, &place.child(&key)));
-            if self.problems.len() > problems {
+            if self.found() > before {
                 section.refused.push(key.clone());
             }
             section.entries.extend(item.map(|item| Entry { key, key_span, item }));
@@ -131,7 +144,7 @@ impl Reader {
                 let (takes, found) = (shape.words(), scalar::found(shape, value.get_ref()));
                 let mut message = format!("{} takes {takes}, found {found}", place.subject());
                 message.extend(reason.map(|reason| format!(": {reason}")));
-                let hint = hint.or_else(|| scalar::meant(shape, value.get_ref()));
+                let hint = hint.or_else(|| meant::meant(place.key(), shape, value.get_ref()));
                 self.problems.push(Problem { hint, ..Problem::new(&span, message) });
                 None
             }
@@ -141,13 +154,17 @@ impl Reader {
 
 fn unknown(text: &str, span: &Span, keys: &'static [ManifestKey], place: &Place) -> Problem {
     let message = format!("unknown key {} in {}", scalar::ticked(text), place.table());
-    let elsewhere = [("app", APP, "[app]"), ("component", COMPONENT, "a [component.NAME] table")]
-        .into_iter()
-        .find(|(kind, keys, _)| !place.is_a(kind) && keys.iter().any(|key| key.name == text));
-    let hint = if let Some(near) = nearest(text, keys.iter().map(|key| key.name)) {
-        format!("did you mean `{near}`?")
-    } else if let Some((_, _, home)) = elsewhere {
-        format!("`{text}` belongs in {home}")
+    let others = [("app", APP, "[app]"), ("component", COMPONENT, "a [component.NAME] table")];
+    let elsewhere = |is_it: &dyn Fn(&ManifestKey) -> bool| {
+        let mut others = others.iter().filter(|(kind, ..)| !place.is_a(kind));
+        others.find_map(|(_, keys, home)| Some((keys.iter().find(|key| is_it(key))?.name, *home)))
+    };
+    let is_also = |key: &ManifestKey| key.is_also(text);
+    let also = keys.iter().find(|key| is_also(key)).map(|key| key.name);
+    let hint = if let Some(meant) = also.or_else(|| nearest(text, keys.iter().map(|key| key.name))) {
+        format!("did you mean `{meant}`?")
+    } else if let Some((key, home)) = elsewhere(&|key| key.name == text).or_else(|| elsewhere(&is_also)) {
+        format!("`{key}` belongs in {home}")
     } else {
         let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
         format!("known here: {}", names.join(", "))

@@ -40,12 +40,18 @@ impl Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Some(RouteHost::Exact(host)) => write!(f, "{host}{}", self.path),
+            Some(RouteHost::Exact(host)) => write!(f, "{}{}", as_host(host), self.path),
             Some(RouteHost::Subdomains(host)) => write!(f, "*.{host}{}", self.path),
             None if self.path.is_empty() => f.write_str("/"),
             None => f.write_str(&self.path),
         }
     }
+}
+
+/// Returns a host as a route has it: one of a single word ends with a dot, as the word alone could be a path without its `/`.
+fn as_host(host: &str) -> Cow<'_, str> {
+    let is_clear = host.contains(['.', '[']) || host.eq_ignore_ascii_case("localhost");
+    if is_clear { host.into() } else { format!("{host}.").into() }
 }
 
 /// The paths of one host with their targets; the longest comes first.
@@ -175,7 +181,10 @@ fn parse_host(host: &str, path: &str) -> Result<RouteHost, AddressError> {
         return Err(AddressError::but("an IPv6 address stands in brackets", format!("[{host}]{path}")));
     }
     if let Some((name, _)) = host.rsplit_once(':').filter(|_| !host.ends_with(']')) {
-        return Err(AddressError::but("a route has no port: the address has it", format!("{name}{path}")));
+        return Err(AddressError::but(
+            "a route has no port: the address has it",
+            format!("{}{path}", as_host(name)),
+        ));
     }
     if let Some(address) = parse_bracketed(host) {
         // One form of many: routes are compared as text.
@@ -188,6 +197,11 @@ fn parse_host(host: &str, path: &str) -> Result<RouteHost, AddressError> {
     }
     if !is_host_name(name) && (below.is_some() || name.parse::<Ipv4Addr>().is_err()) {
         return Err(AddressError::new("the host is neither a name nor an IP address"));
+    }
+    if below.is_none() && as_host(name) != name {
+        let hint =
+            format!("did you mean the path \"/{name}{path}\"? The host {name} is written \"{name}.{path}\"");
+        return Err(AddressError::hinted("it could be a path or a host", hint));
     }
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     Ok(if below.is_some() { RouteHost::Subdomains(name) } else { RouteHost::Exact(name) })

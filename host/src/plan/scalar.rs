@@ -4,10 +4,10 @@
 use toml::de::DeValue;
 
 use super::{
-    AddressError, Shape, Value, is_app_name, is_component_name, nearest, parse_listen, parse_listen_address,
+    AddressError, Shape, Value, is_app_name, is_component_name, parse_listen, parse_listen_address,
     parse_origin, parse_peer, parse_request_path, parse_route,
 };
-use crate::text::units::{parse_duration, parse_size, suggest_unit};
+use crate::text::units::{parse_duration, parse_size};
 
 /// Longest text of the user's that a message repeats.
 const QUOTED: usize = 60;
@@ -71,27 +71,6 @@ pub(super) fn found(shape: &Shape, value: &DeValue<'_>) -> String {
         (DeValue::Array(_), _) => "a list".to_owned(),
         (DeValue::Table(_), _) => "a table".to_owned(),
     }
-}
-
-/// Guesses the value that was meant by one that was refused.
-pub(super) fn meant(shape: &Shape, found: &DeValue<'_>) -> Option<String> {
-    let better = match (shape, found) {
-        (Shape::Duration { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, true)?),
-        (Shape::Duration { .. }, DeValue::Integer(number)) => quoted(&suggest_unit(number.as_str(), true)?),
-        (Shape::Size { .. }, DeValue::String(text)) => quoted(&suggest_unit(text, false)?),
-        (Shape::Choice(choices), DeValue::String(text)) => {
-            quoted(nearest(text, choices.iter().map(|choice| choice.word))?)
-        }
-        (Shape::List(Shape::Table(_)), DeValue::Table(_)) => {
-            return Some("put it in a list: [{ … }]".to_owned());
-        }
-        (Shape::List(_), DeValue::String(text)) => format!("[{}]", quoted(text)),
-        (Shape::Flag, DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => text.to_string(),
-        (Shape::Text, DeValue::Integer(number)) => quoted(&number.to_string()),
-        (Shape::Text, DeValue::Boolean(flag)) => quoted(&flag.to_string()),
-        _ => return None,
-    };
-    Some(format!("did you mean {better}?"))
 }
 
 /// Returns an example of a key that is missing.

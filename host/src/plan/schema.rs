@@ -16,6 +16,8 @@ pub struct ManifestKey {
     pub fallback: fn() -> Fallback,
     /// Which kinds of component take it.
     pub group: KeyGroup,
+    /// Its names in other tools, for hints.
+    pub(super) also: &'static [&'static str],
     pub(super) doc: &'static str,
 }
 
@@ -26,6 +28,12 @@ impl ManifestKey {
             Some(kinds) => format!("{} Only for {kinds}.", self.doc.trim_start()),
             None => self.doc.trim_start().to_owned(),
         }
+    }
+
+    /// Returns whether other tools call it so, in whatever case.
+    pub(super) fn is_also(&self, name: &str) -> bool {
+        let plain = |name: &str| name.replace(['-', '_', '.'], "").to_lowercase();
+        self.also.iter().any(|also| plain(also) == plain(name))
     }
 
     pub(super) fn is_required(&self) -> bool {
@@ -157,6 +165,8 @@ pub enum Names {
 pub struct Choice {
     /// As a manifest writes it.
     pub word: &'static str,
+    /// Words of other tools for it, for hints.
+    pub(super) also: &'static [&'static str],
     pub(super) doc: &'static str,
 }
 

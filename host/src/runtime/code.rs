@@ -1,7 +1,7 @@
 //! The code of a file: a component, or a core module that runs as it is. Compiled, and linked.
 
-use wasmtime::Module;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::{Module, ResourcesRequired};
 
 use super::State;
 
@@ -13,6 +13,14 @@ pub(super) enum Code {
 }
 
 impl Code {
+    /// Returns the memories and tables of one instance, unless it gets modules as imports.
+    pub(super) fn resources_required(&self) -> Option<ResourcesRequired> {
+        match self {
+            Self::Component(component) => component.resources_required(),
+            Self::Program(module) => Some(module.resources_required()),
+        }
+    }
+
     pub(super) fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
         match self {
             Self::Component(component) => component.serialize(),

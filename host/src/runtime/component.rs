@@ -10,10 +10,11 @@ use wasmtime::{Module, Store};
 use super::code::{Code, Linked};
 use super::exports::find_run;
 use super::hook::{find_hook, stray_hooks};
+use super::needs::StartNeeds;
 use super::network::Network;
 use super::outbound::Grant;
-use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, Refusal, RunExport, Runtime, Says};
-use super::{State, StrayHook, diagnose, imports, program};
+use super::{Adaptation, HookShape, Import, ImportState, Kind, LoadError, LoadFault, Refusal, RunExport};
+use super::{Runtime, Says, State, StrayHook, diagnose, imports, program};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, ReadyWhen};
 
 /// A component that is ready to be instantiated any number of times.
@@ -36,6 +37,7 @@ pub struct Loaded {
     pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
+    needs: StartNeeds,
     /// These two are shared by all its instances, so that each refusal is logged once.
     pub(super) network: Arc<Network>,
     pub(super) outbound: Arc<Grant>,
@@ -49,17 +51,18 @@ impl Loaded {
     /// Reads the type of compiled code, and checks that it can run as planned.
     ///
     /// # Errors
-    /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide.
+    /// When it has nothing that can be called, a hook of an unknown form, or an import that the host does not provide, or when it
+    /// needs what no instance can have.
     pub(super) fn new(
         runtime: &Runtime,
         code: &Code,
         adapted: Option<Adaptation>,
+        needs: StartNeeds,
         plan: &ComponentPlan,
     ) -> Result<Self, LoadError> {
         let refused = |refusal: Refusal| refusal.of(&plan.source);
-        let network = Network::resolve(&plan.name, &plan.network).map_err(|(name, cause)| {
-            LoadError::Name { component: plan.name.clone(), name, cause: Arc::new(cause) }
-        })?;
+        let network = Network::resolve(&plan.name, &plan.network)
+            .map_err(|(name, cause)| LoadFault::Name { name, cause: Arc::new(cause) })?;
         let network = Arc::new(network);
         let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
         let facts = match code {
@@ -67,6 +70,7 @@ impl Loaded {
             Code::Program(module) => of_program(runtime, module, plan),
         };
         let Facts { kind, run, hook, stray_hooks, says, imports, linked } = facts.map_err(refused)?;
+        needs.check().map_err(refused)?;
         let defaults = kind.defaults(run.is_async, says.ready);
         let timing = plan.resolve(&defaults).hook;
         Ok(Self {
@@ -79,6 +83,7 @@ impl Loaded {
             imports,
             says,
             adapted,
+            needs,
             network,
             outbound,
             linked,
@@ -109,21 +114,25 @@ impl Loaded {
 
     /// Checks that the component has the kind and the imports for the plan; an error if not.
     pub fn check_plan(&self, plan: &ComponentPlan) -> Result<(), LoadError> {
-        (self.kind.check_plan)(plan).map_err(|refusal| refusal.of(&plan.source))?;
-        let (found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
+        let refused = |refusal: Refusal| refusal.of(&plan.source);
+        (self.kind.check_plan)(plan).map_err(refused)?;
+        self.needs.check_plan(plan).map_err(refused)?;
+        let (key, found, hint) = if plan.ready == Some(ReadyWhen::Said) && !self.says.ready {
             (
+                "ready",
                 "`ready = \"said\"` is planned, and it does not import `ready` of `curfew:lifecycle/host`",
                 "without it the component could never be ready: call it, or leave `ready` out of the manifest",
             )
         } else if plan.health.as_ref().is_some_and(|health| health.path.is_none()) && !self.says.alive {
             (
+                "health",
                 "`health` is planned, and it does not import `alive` of `curfew:lifecycle/host`",
                 "a service that does not call it counts as hung: call it, or leave `health` out of the manifest",
             )
         } else {
             return Ok(());
         };
-        Err(Refusal::new(found, hint).of(&plan.source))
+        Err(refused(Refusal::new(found, hint).about(key)))
     }
 
     /// Returns the called export of an instance; an error if it is not there.

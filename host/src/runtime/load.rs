@@ -15,7 +15,8 @@ use wasmtime::component::Component;
 use super::code::Code;
 use super::component::{Fingerprint, SourceFiles};
 use super::module::Form;
-use super::{Adaptation, LoadError, Loaded, Refusal, Runtime, adapt};
+use super::needs::StartNeeds;
+use super::{Adaptation, LoadError, LoadErrors, LoadFault, Loaded, Refusal, Runtime, adapt, diagnose};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
@@ -28,8 +29,8 @@ pub(crate) enum LoadEvent {
     Done(usize),
     /// A loading thread died, which is a bug of the host.
     Died,
-    /// Everything is ready, in the order of the plan, or the first error in that order.
-    Ended(Result<Vec<Arc<Loaded>>, LoadError>),
+    /// Everything is ready, or the errors, in the order of the plan.
+    Ended(Result<Vec<Arc<Loaded>>, LoadErrors>),
 }
 
 /// Loading under way. Dropping it lets the threads end after the component they are at.
@@ -52,6 +53,7 @@ struct File {
     fingerprint: Option<Fingerprint>,
     digest: [u8; 32],
     adapted: Option<Adaptation>,
+    needs: StartNeeds,
 }
 
 type Compiled = Result<File, LoadError>;
@@ -111,7 +113,7 @@ pub(crate) fn load_all(
 /// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
     let file = compile(runtime, &plan.source)?;
-    Loaded::new(runtime, &file.code, file.adapted, plan)
+    Loaded::new(runtime, &file.code, file.adapted, file.needs, plan)
 }
 
 impl Work {
@@ -149,7 +151,7 @@ impl Work {
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
         }
-        let mut loaded = Loaded::new(&self.runtime, &file.code, file.adapted, plan)?;
+        let mut loaded = Loaded::new(&self.runtime, &file.code, file.adapted, file.needs, plan)?;
         loaded.check_plan(plan)?;
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
@@ -162,16 +164,23 @@ impl Work {
         Ok(Arc::new(loaded))
     }
 
-    fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {
-        let all: Vec<_> =
-            self.slots.iter().filter_map(|slot| slot.get().cloned()).collect::<Result<_, _>>()?;
-        check_sharing(self.plan.components.iter().zip(all.iter().map(Arc::as_ref)))?;
-        Ok(all)
+    fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadErrors> {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for (component, slot) in self.plan.components.iter().zip(&self.slots) {
+            match slot.get() {
+                Some(Ok(loaded)) => all.push((component, loaded.clone())),
+                Some(Err(error)) => errors.push(error.clone().of(&component.name, &self.plan)),
+                None => {}
+            }
+        }
+        errors.extend(check_sharing(&self.plan, all.iter().map(|(plan, loaded)| (*plan, loaded.as_ref()))));
+        let all = all.into_iter().map(|(_, loaded)| loaded).collect();
+        if errors.is_empty() { Ok(all) } else { Err(LoadErrors(errors)) }
     }
 }
 
 fn compile(runtime: &Runtime, path: &Path) -> Compiled {
-    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
+    let unreadable = |cause| LoadFault::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let refused = |refusal: Refusal| refusal.of(path);
     let fingerprint = Fingerprint::of(path);
     let meta = std::fs::metadata(path).map_err(unreadable)?;
@@ -193,7 +202,8 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     let digest = Sha256::digest(&bytes).into();
     let cached = runtime.cache.as_ref().and_then(|cache| cache.load(&runtime.engine, &bytes));
     if let Some(code) = cached {
-        return Ok(File { code, fingerprint, digest, adapted });
+        let needs = StartNeeds::of(&bytes, &code);
+        return Ok(File { code, fingerprint, digest, adapted, needs });
     }
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
@@ -205,15 +215,13 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
             Component::from_binary(&runtime.engine, binary).map(Code::Component)
         }
     };
-    let code = code.map_err(|error| {
-        let what = if Parser::is_core_wasm(&bytes) { "core module" } else { "component" };
-        let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
-        refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
-    })?;
+    let is_module = Parser::is_core_wasm(&bytes);
+    let code = code.map_err(|error| refused(diagnose::not_compiled(binary, is_module, &error)))?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &code);
     }
-    Ok(File { code, fingerprint, digest, adapted })
+    let needs = StartNeeds::of(&bytes, &code);
+    Ok(File { code, fingerprint, digest, adapted, needs })
 }
 
 fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
@@ -230,28 +238,27 @@ fn check_begin(bytes: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::new(found, hint))
 }
 
-/// Checks that each component whose kind shares no address has its addresses for itself.
-///
-/// # Errors
-/// Names the first one that has not, in the order of the plan.
+/// Returns an error for each component of these whose kind shares no address, and that has not its addresses for itself.
 pub fn check_sharing<'a>(
+    plan: &Plan,
     all: impl Iterator<Item = (&'a ComponentPlan, &'a Loaded)> + Clone,
-) -> Result<(), LoadError> {
-    for (plan, loaded) in all.clone().filter(|(_, loaded)| !loaded.kind.shares_addresses) {
-        for (other, _) in all.clone().filter(|(other, _)| other.name != plan.name) {
-            // Each port 0 is a port of its own.
-            let mut own = plan.http.listen.iter().filter(|address| !address.is_any_port());
-            if let Some(address) = own.find(|address| other.http.listen.contains(address)) {
-                let found = format!(
-                    "component `{}` is of kind `{}` and listens on {address}, where `{}` listens, too",
-                    plan.name, loaded.kind.name, other.name
-                );
-                let hint = "a connection cannot be for both: give each an address of its own";
-                return Err(Refusal::new(found, hint).of(&plan.source));
-            }
-        }
-    }
-    Ok(())
+) -> Vec<LoadError> {
+    let taken = |(component, loaded): (&ComponentPlan, &Loaded)| {
+        // Each port 0 is a port of its own.
+        let own = || component.http.listen.iter().filter(|address| !address.is_any_port());
+        let others = all.clone().filter(|(other, _)| other.name != component.name);
+        let (address, other) = others
+            .flat_map(|(other, _)| own().map(move |address| (address, other)))
+            .find(|(address, other)| other.http.listen.contains(address))?;
+        let (name, kind) = (&component.name, loaded.kind.name);
+        let found = format!(
+            "component `{name}` is of kind `{kind}` and listens on {address}, where `{}` listens, too",
+            other.name
+        );
+        let hint = "a connection cannot be for both: give each an address of its own";
+        Some(Refusal::new(found, hint).about("listen").of(&component.source).of(name, plan))
+    };
+    all.clone().filter(|(_, loaded)| !loaded.kind.shares_addresses).filter_map(taken).collect()
 }
 
 /// Returns whether a file exports one of these interfaces, in any version. Loading tells what cannot be read.

@@ -1,21 +1,36 @@
 //! Errors of loading: a finding about a file, and an advice for its author. Invariant: text of a file is shown as one line of
 //! bounded length that can do nothing to a terminal.
 
-use std::io;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
+use crate::plan::{ManifestPlace, Plan, in_lines};
 use crate::text::sanitize::one_line;
 
 /// The longest name that is shown whole, in characters; types of functions count as names.
 const NAME_CHARS: usize = 120;
 const TEXT_CHARS: usize = 1000;
 
-/// An error of loading.
+/// The errors of the components that cannot run, in the order of the plan; at least one.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LoadError {
+#[error("{}", in_lines(.0))]
+pub struct LoadErrors(pub Vec<LoadError>);
+
+/// An error of loading one component.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct LoadError {
+    /// The fault.
+    pub fault: LoadFault,
+    /// The component and the place of the key at fault, where a manifest names it.
+    site: Option<Box<(String, ManifestPlace)>>,
+}
+
+/// The fault of a component that cannot be loaded.
+#[derive(Clone, Debug)]
+pub enum LoadFault {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -23,7 +38,6 @@ pub enum LoadError {
         cause: Arc<io::Error>,
     },
     /// The file is not a component that can be run.
-    #[error("{}: {}\nhint: {}", path.display(), shown(&refusal.found), shown(&refusal.hint))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -31,10 +45,7 @@ pub enum LoadError {
         refusal: Refusal,
     },
     /// A name it may connect to has no address.
-    #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
     Name {
-        /// The component.
-        component: String,
         /// The name.
         name: String,
         /// The error of the system.
@@ -42,9 +53,59 @@ pub enum LoadError {
     },
 }
 
+impl From<LoadFault> for LoadError {
+    fn from(fault: LoadFault) -> Self {
+        Self { fault, site: None }
+    }
+}
+
+impl LoadError {
+    /// Returns the error with the place of the component's key in the plan's manifest, if there is one.
+    pub fn of(self, component: &str, plan: &Plan) -> Self {
+        let place = plan.places.find(component, self.key());
+        let site = place.map(|place| Box::new((component.to_owned(), place)));
+        Self { site: site.or(self.site), ..self }
+    }
+
+    /// Returns the place in the manifest.
+    pub fn place(&self) -> Option<&ManifestPlace> {
+        self.site.as_ref().map(|site| &site.1)
+    }
+
+    fn key(&self) -> &str {
+        match &self.fault {
+            LoadFault::Unreadable { .. } => "source",
+            LoadFault::Invalid { refusal, .. } => &refusal.key,
+            LoadFault::Name { .. } => "network.connect",
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut excerpt = "";
+        if let Some((component, place)) = self.site.as_deref() {
+            write!(f, "{place}: [component.{component}] {}: ", self.key())?;
+            excerpt = &place.excerpt;
+        }
+        match &self.fault {
+            LoadFault::Unreadable { path, cause } => {
+                write!(f, "{}: cannot be read: {cause}{excerpt}", path.display())
+            }
+            LoadFault::Invalid { path, refusal: Refusal { found, hint, .. } } => {
+                let (found, hint) = (shown(found), shown(hint));
+                write!(f, "{}: {found}{excerpt}\nhint: {hint}", path.display())
+            }
+            LoadFault::Name { name, cause } => write!(f, "cannot look up `{name}`: {cause}{excerpt}"),
+        }
+    }
+}
+
 /// The refusal of a file or a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The key of the component that would have to change: `source` for the file itself.
+    pub key: Cow<'static, str>,
     /// The finding, as a sentence about "it".
     pub found: String,
     /// The advice, in the terms of the tools that built the file.
@@ -54,11 +115,16 @@ pub struct Refusal {
 impl Refusal {
     /// Returns a refusal.
     pub fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { found: found.into(), hint: hint.into() }
+        Self { key: "source".into(), found: found.into(), hint: hint.into() }
+    }
+
+    /// Returns the same about this key.
+    pub fn about(self, key: impl Into<Cow<'static, str>>) -> Self {
+        Self { key: key.into(), ..self }
     }
 
     pub(super) fn of(self, path: &Path) -> LoadError {
-        LoadError::Invalid { path: path.to_owned(), refusal: self }
+        LoadFault::Invalid { path: path.to_owned(), refusal: self }.into()
     }
 }
 

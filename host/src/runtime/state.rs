@@ -14,7 +14,8 @@ use super::link::{Link, Vitals};
 use super::network::Network;
 use super::outbound::HttpHooks;
 
-const TABLE_ELEMENTS: usize = 1 << 20;
+/// Elements of all tables of one instance together.
+pub(super) const TABLE_ELEMENTS: usize = 1 << 20;
 /// Entries of each table of the host's for one instance: resources of the host (sockets, files, streams), and tasks, streams
 /// and futures.
 pub(super) const HANDLES: usize = 10_000;

@@ -8,7 +8,7 @@ use super::signals::SignalSource;
 use crate::admin::{Admin, AdminError, Operator};
 use crate::output::Output;
 use crate::plan::{Overrides, Plan};
-use crate::runtime::{Cache, LoadError, Runtime, RuntimeOptions};
+use crate::runtime::{Cache, LoadErrors, Runtime, RuntimeOptions};
 use crate::server::{KindSet, PrepareError, built_in};
 
 /// Settings of an app, besides its plan.
@@ -48,9 +48,9 @@ impl Options {
 /// The reason why an app could not run, or has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A component cannot be loaded.
+    /// Components cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(#[from] LoadErrors),
     /// An address cannot be bound, or a certificate cannot be used.
     #[error(transparent)]
     Prepare(#[from] PrepareError),

@@ -8,7 +8,6 @@ use super::app::AppError;
 use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::Message;
-use crate::output::Channel;
 use crate::runtime::{Failure, HookResult, InstanceEvent, LoadEvent};
 use crate::teardown::{Event, GenerationId, Outcome, Requester};
 
@@ -131,8 +130,7 @@ impl EventLoop {
         // A single file says where it serves also when the log is quiet: its user has to know.
         let urls = self.servers.as_ref().map(|servers| servers.urls(id)).unwrap_or_default();
         if self.plan.passthrough && !urls.is_empty() {
-            let line = format!("serving {name} on {}\n", urls.join(", "));
-            self.options.output.host(Channel::Stderr).push(line.into_bytes());
+            self.options.output.say(&format!("serving {name} on {}", urls.join(", ")));
         }
         info!(component = name, "component started");
         self.feed(Event::Entered(id));

@@ -8,19 +8,25 @@ use super::app::AppError;
 use super::event_loop::{EventLoop, generation_policy};
 use super::generation_record::RunRecord;
 use super::inbox::Message;
-use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
+use crate::output::{Channel, GUEST_QUOTA, GuestStream, LogFormat, Progress, Source};
 use crate::runtime::{Failure, Known, Link, Loaded, Stdio, load_all};
 use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 
 /// Returns the maker of the streams of a component's instances. The streams share the component's quota.
-fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
+fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool, format: LogFormat) -> MakeStdio {
     Box::new(move || {
-        let [stdout, stderr] = sources.each_ref().map(|source| match passthrough {
-            true => GuestStream::passthrough(source.clone()),
-            false => GuestStream::prefixed(source.clone(), &name),
-        });
+        let [stdout, stderr] = sources.clone();
+        let (stdout, stderr) = match (passthrough, format) {
+            (true, _) => (GuestStream::passthrough(stdout), GuestStream::passthrough(stderr)),
+            (false, LogFormat::Text) => {
+                (GuestStream::prefixed(stdout, &name), GuestStream::prefixed(stderr, &name))
+            }
+            (false, LogFormat::Json) => {
+                (GuestStream::prefixed(stdout, &name), GuestStream::records(stderr, &name))
+            }
+        };
         let stdio = Stdio { stdout: Box::new(stdout.clone()), stderr: Box::new(stderr.clone()) };
         let finish = move || {
             stdout.finish();
@@ -90,11 +96,12 @@ impl EventLoop {
         let tell = Box::new(move |event| inbox.send(Message::Instance(id, event)));
         let link = Link::new(self.runtime.clock().clone(), tell);
         let source = |channel| self.options.output.source(channel, GUEST_QUOTA);
+        let format = self.options.output.log_format();
         let Some(record) = self.registry.get_mut(id) else { return };
         record.run = RunRecord { started: Some(self.now), link: Some(link.clone()), ..RunRecord::default() };
         let new = || [Channel::Stdout, Channel::Stderr].map(source);
         let sources = record.sources.get_or_insert_with(new).clone();
-        let make_stdio = stdio_maker(record.plan.name.clone(), sources, self.plan.passthrough);
+        let make_stdio = stdio_maker(record.plan.name.clone(), sources, self.plan.passthrough, format);
         let grace = record.plan.grace.unwrap_or(self.plan.app.grace);
         if let Some(servers) = self.servers.as_mut() {
             servers.start(id, StartParts { link, make_stdio, grace });

@@ -53,8 +53,11 @@ pub fn format_size(bytes: u64) -> String {
     format!("{}{name}", bytes / unit)
 }
 
-/// Returns the same number with the unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`.
+/// Returns the same number with the unit that was probably meant: `10` → `10s`, `64MB` → `64MiB`, `1m30s` → `90s`.
 pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
+    if let Some(sum) = compound(text).filter(|_| duration) {
+        return Some(format_duration(sum));
+    }
     let (number, unit) = split(text.trim());
     let wanted = match (duration, unit.trim().to_ascii_lowercase().as_str()) {
         (true, "" | "sec" | "secs" | "second" | "seconds" | "s") => "s",
@@ -71,6 +74,20 @@ pub fn suggest_unit(text: &str, duration: bool) -> Option<String> {
     let better = format!("{number}{wanted}");
     let valid = if duration { parse_duration(&better).is_ok() } else { parse_size(&better).is_ok() };
     (valid && better != text).then_some(better)
+}
+
+/// Reads durations in a row, of which Go and others make one: `1h30m`.
+fn compound(text: &str) -> Option<Duration> {
+    let starts = text.char_indices().zip(text.chars().skip(1));
+    let starts = starts.filter(|((_, before), c)| before.is_ascii_alphabetic() && c.is_ascii_digit());
+    let mut ends: Vec<usize> = starts.map(|((at, before), _)| at + before.len_utf8()).collect();
+    if ends.is_empty() {
+        return None;
+    }
+    ends.push(text.len());
+    let mut start = 0;
+    let parts = ends.into_iter().map(|end| text.get(std::mem::replace(&mut start, end)..end));
+    parts.map(|part| parse_duration(part?).ok()).sum::<Option<Duration>>().filter(|sum| *sum <= MAX_DURATION)
 }
 
 /// Returns `value / scale` without trailing zeros, and the unit; 0 is `0s` whatever the unit. `scale` is a power of ten.
@@ -178,6 +195,9 @@ mod tests {
         assert_eq!(suggest_unit("64MB", false).as_deref(), Some("64MiB"));
         assert_eq!(suggest_unit("64", false), None);
         assert_eq!(suggest_unit("soon", true), None);
+        assert_eq!(suggest_unit("1h30m", true).as_deref(), Some("90m"));
+        assert_eq!(suggest_unit("1m30s500ms", true).as_deref(), Some("90.5s"));
+        assert_eq!(suggest_unit("1h30", true), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl<'a> Checks<'a> {
                 self.problems.extend(too_long(item, &address));
             }
         }
-        self.problems.extend(self.conflict());
+        self.problems.extend(self.conflicts());
         self.admin();
         self.control();
     }
@@ -89,23 +89,24 @@ impl<'a> Checks<'a> {
             .chain(none.then_some((Route::ALL, &holder.listen.span)))
     }
 
-    fn conflict(&self) -> Option<Problem> {
+    fn conflicts(&self) -> Vec<Problem> {
         let mut all: BTreeMap<ListenAddress, Held<'a>> = BTreeMap::new();
-        let mut bound = Bound::new();
+        let (mut bound, mut problems) = (Bound::new(), Vec::new());
         // Each port 0 is a port of its own.
         for (holder, address) in self.holders().filter(|(_, address)| !address.is_any_port()) {
             let held = all.get(&address);
             let problem =
                 self.overlap(&mut bound, &address, holder).or_else(|| self.taken(held?, &address, holder));
             if problem.is_some() {
-                return problem;
+                problems.extend(problem);
+                continue;
             }
             let new = || Held { first: holder, last: holder, routes: BTreeMap::new() };
             let held = all.entry(address).or_insert_with(new);
             held.last = holder;
             held.routes.extend(self.routes_of(holder).map(|(route, span)| (route, (holder, span))));
         }
-        None
+        problems
     }
 
     /// Finds an earlier address that is part of this one, or of which this one is part.

@@ -33,17 +33,23 @@ fn plan(text: &str) -> Result<Plan, PlanError> {
     plan
 }
 
-/// The error of `text`: place, message and hint; without the excerpt, the folder as `DIR`.
-fn told(text: &str) -> String {
+/// The errors of `text`: place, message and hint; without the excerpt, the folder as `DIR`.
+fn all_told(text: &str) -> Vec<String> {
     let dir = folder();
+    let shown = |found: &Diagnostic| {
+        let hint = found.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}:{}: {}{hint}", found.place.line, found.place.column, found.message)
+            .replace(&dir.path().display().to_string(), "DIR")
+    };
     match Plan::from_str(text, &dir.path().join("curfew.toml")) {
-        Err(PlanError::Invalid(found)) => {
-            let hint = found.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            format!("{}:{}: {}{hint}", found.line, found.column, found.message)
-                .replace(&dir.path().display().to_string(), "DIR")
-        }
+        Err(PlanError::Invalid(found)) => found.iter().map(shown).collect(),
         other => panic!("{text}\nwas not refused as invalid: {other:?}"),
     }
+}
+
+/// The first of them.
+fn told(text: &str) -> String {
+    all_told(text).remove(0)
 }
 
 /// Each case is what follows [`WEB`], and what is said of it.
@@ -67,11 +73,10 @@ fn the_whole_message_has_place_excerpt_and_hint() {
     // `source` does not exist here, and stands first.
     assert!(error.to_string().starts_with("curfew.toml:2:10: `source` names a file that does not exist: /"));
     let text = format!("{}{WEB}", "[app]\ngrcae = \"10s\"\n");
-    assert_eq!(
-        Plan::from_str(&text, Path::new("curfew.toml")).unwrap_err().to_string(),
-        "curfew.toml:2:1: unknown key `grcae` in [app]\n    2 | grcae = \"10s\"\n      | ^^^^^\n\
-         hint: did you mean `grace`?"
-    );
+    let error = Plan::from_str(&text, Path::new("curfew.toml")).unwrap_err().to_string();
+    let first = "curfew.toml:2:1: unknown key `grcae` in [app]\n    2 | grcae = \"10s\"\n      | ^^^^^\n\
+                 hint: did you mean `grace`?\ncurfew.toml:4:10: `source` names a file that does not exist: /";
+    assert!(error.starts_with(first), "{error}");
 }
 
 #[test]
@@ -90,10 +95,12 @@ fn syntax_errors_are_told_in_our_form() {
             "3:12: there are two components `web`; the first is on line 1 (the names of components are unique)",
         ),
     ]);
-    refused(&[
-        ("[app\n", "1:5: this is not TOML: unclosed table, expected `]`"),
-        ("app = 1\n[app.x]\n", "2:2: `app` has a value already, it cannot be a table as well"),
-    ]);
+    refused(&[("[app\n", "1:5: this is not TOML: unclosed table, expected `]`")]);
+    let both = [
+        "1:7: `app` takes a table, found an integer",
+        "2:2: `app` has a value already, it cannot be a table as well",
+    ];
+    assert_eq!(all_told("app = 1\n[app.x]\n"), both);
 }
 
 const FULL: &str = r#"
@@ -284,7 +291,8 @@ fn wrong_types_say_what_is_taken() {
         ("hook = 1979-05-27\n", "3:8: `hook` takes \"at-start\" or \"after-drain\", found a date or time"),
         (
             "dirs = [\"data\"]\n",
-            "3:9: each item of `dirs` takes a table with `host`, `guest`, `access`, found \"data\"",
+            "3:9: each item of `dirs` takes a table with `host`, `guest`, `access`, found \"data\" (did you mean \
+             { host = \"data\", guest = \"/data\", access = \"read-write\" }?)",
         ),
         ("restart = { max = -1 }\n", "3:19: `restart.max` takes a whole number from 0 on, found -1"),
         ("instances = { max = 0 }\n", "3:21: `instances.max` takes a whole number from 1 on, found 0"),
@@ -296,9 +304,185 @@ fn wrong_types_say_what_is_taken() {
 }
 
 #[test]
+fn everything_that_is_wrong_is_told_in_the_order_of_the_text() {
+    let text = "[app]\ngrcae = \"1s\"\n[component.b]\nsource = \"no.wasm\"\nafter = [\"nobody\"]\n[component.a]\n\
+                grace = 10s\nmemory = 64\nsource = web.wasm\nstdin = true\nstdin = true\n";
+    assert_eq!(
+        all_told(text),
+        [
+            "2:1: unknown key `grcae` in [app] (did you mean `grace`?)",
+            "4:10: `source` names a file that does not exist: DIR/no.wasm",
+            "5:10: `after` names a component that does not exist: \"nobody\" (the components are \"a\" or \"b\")",
+            "7:9: a string stands in quotes; found `10s` (did you mean \"10s\"?)",
+            "8:10: `memory` takes a size such as \"64MiB\", found an integer (did you mean \"64MiB\"?)",
+            "9:10: a string stands in quotes; found `web.wasm` (did you mean \"web.wasm\"?)",
+            "11:1: `stdin` is given twice in one table",
+        ]
+    );
+    // All addresses and all circles that are wrong, not just the first.
+    let one = |name: &str, keys: &str| format!("[component.{name}]\nsource = \"web.wasm\"\n{keys}\n");
+    let listen = "listen = [\"127.0.0.1:1\"]";
+    let same = one("a", listen) + &one("b", listen) + &one("c", listen);
+    assert_eq!(all_told(&same).len(), 2, "{:?}", all_told(&same));
+    let circles =
+        one("a", "after = [\"a\"]") + &one("b", "after = [\"c\", \"b\"]") + &one("c", "after = [\"b\"]");
+    let told: Vec<String> = all_told(&circles).iter().map(|told| told[..4].to_owned()).collect();
+    assert_eq!(told, ["3:10", "6:10"]);
+}
+
+/// What stands behind it may be a consequence.
+#[test]
+fn nothing_is_told_behind_an_error_that_the_parser_cannot_get_over() {
+    let told = all_told("[app]\ngrcae = \"1s\"\ndrain-delay\n[component.web]\ngrace = 10s\n");
+    assert_eq!(
+        told,
+        [
+            "2:1: unknown key `grcae` in [app] (did you mean `grace`?)",
+            "3:12: this is not TOML: key with no value, expected `=`",
+        ]
+    );
+    for text in
+        ["[component.web]\nlisten = [\"x:1\"\nsource = 1\n", "[component.web]\nargs = \"\"\"\nsource = 1\n"]
+    {
+        let told = all_told(text);
+        assert!(told.len() <= 2 && told.iter().any(|told| told.contains("this is not TOML")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_errors_is_cut_short() {
+    let told = all_told(&(0..3000).map(|n| format!("[component.c{n}]\nsorce = 1\n")).collect::<String>());
+    assert_eq!(told.len(), 101);
+    assert!(told[100].ends_with("2900 more errors follow: mend these first"), "{}", told[100]);
+}
+
+#[test]
+fn errors_of_files_find_their_place() {
+    let text = format!("{WEB}memory = \"1MiB\"\nnetwork = {{ connect = [\"a:1\"] }}\n");
+    let plan = plan(&text).unwrap();
+    let found =
+        |component: &str, key: &str| plan.places.find(component, key).map(|place| (place.line, place.column));
+    assert_eq!(found("web", "source"), Some((2, 10)));
+    assert_eq!(found("web", "memory"), Some((3, 10)));
+    assert_eq!(found("web", "network.connect"), Some((4, 23)));
+    assert_eq!(found("web", "network.names"), Some((4, 11)), "the table around it");
+    assert_eq!(found("web", "listen"), Some((2, 10)), "a key that is not there has the place of the file");
+    assert_eq!(found("queue", "source"), None);
+}
+
+#[test]
+fn a_reading_goes_on_where_the_manifest_is_wrong() {
+    let dir = folder();
+    let path = dir.path().join("curfew.toml");
+    let text = "[component.a]\nsource = \"no.wasm\"\n[component.b]\nsource = \"web.wasm\"\nlisten = [9401]\n\
+                [component.c]\nsource = \"web.wasm\"\nafter = [\"x\"]\n";
+    std::fs::write(&path, text).unwrap();
+    let ManifestReading { plan, errors, doubtful } = Plan::read_manifest(&path).unwrap();
+    let names: Vec<&str> = plan.components.iter().map(|component| component.name.as_str()).collect();
+    assert_eq!((names, errors.len()), (vec!["b", "c"], 3));
+    assert_eq!(doubtful.into_iter().collect::<Vec<_>>(), ["b"]);
+}
+
+/// What people write who come from docker compose, Kubernetes, Spin and wasmtime, and what they mean by it: keys of a component.
+const HABITS: &[(&str, &str)] = &[
+    ("memory = 64", "did you mean \"64MiB\"?"),
+    ("memory = 67108864", "did you mean \"64MiB\"?"),
+    ("memory = \"64\"", "did you mean \"64MiB\"?"),
+    ("memory = \"64m\"", "did you mean \"64MiB\"?"),
+    ("memory = \"64Mi\"", "did you mean \"64MiB\"?"),
+    ("grace = \"1m30s\"", "did you mean \"90s\"?"),
+    ("grace = 1.5", "did you mean \"1.5s\"?"),
+    ("listen = [9401]", "did you mean \"127.0.0.1:9401\"?"),
+    ("listen = 9401", "did you mean [\"127.0.0.1:9401\"]?"),
+    ("listen = [\"9401\"]", "did you mean \"127.0.0.1:9401\"?"),
+    ("listen = [\"8080:80\"]", "did you mean \"0.0.0.0:8080\"?"),
+    ("listen = [\"127.0.0.1:8080:80/tcp\"]", "did you mean \"127.0.0.1:8080\"?"),
+    ("ports = [\"8080:80\"]", "did you mean `listen`?"),
+    (
+        "dirs = [\"data:/data\"]",
+        "did you mean { host = \"data\", guest = \"/data\", access = \"read-write\" }?",
+    ),
+    ("dirs = [\"./data:/d:ro\"]", "did you mean { host = \"./data\", guest = \"/d\" }?"),
+    ("dirs = [\"data::/d\"]", "did you mean { host = \"data\", guest = \"/d\", access = \"read-write\" }?"),
+    ("dirs = \"data\"", "did you mean [{ host = \"data\", guest = \"/data\", access = \"read-write\" }]?"),
+    ("dirs = [{ host = \"data\", guest = \"/d\", access = \"rw\" }]", "did you mean \"read-write\"?"),
+    ("dirs = [{ host = \"data\", guest = \"/d\", access = \"ro\" }]", "did you mean \"read-only\"?"),
+    ("dirs = [{ source = \"data\", target = \"/d\" }]", "did you mean `host`?"),
+    ("volumes = []", "did you mean `dirs`?"),
+    ("environment = {}", "did you mean `env`?"),
+    ("env = [\"A=b\", \"C=d e\"]", "did you mean { A = \"b\", C = \"d e\" }?"),
+    ("env = \"A=b\"", "did you mean { A = \"b\" }?"),
+    ("args = \"--port 80\"", "did you mean [\"--port\", \"80\"]?"),
+    ("command = []", "did you mean `args`?"),
+    ("depends_on = []", "did you mean `after`?"),
+    ("after = \"db\"", "did you mean [\"db\"]?"),
+    ("after = { db = { condition = \"service_healthy\" } }", "did you mean [\"db\"]?"),
+    ("ready = \"service_healthy\"", "did you mean \"said\"?"),
+    ("restart = \"always\"", "did you mean on-failure = \"restart\"?"),
+    ("restart = \"no\"", "did you mean on-failure = \"ignore\"?"),
+    ("restart = 5", "did you mean { max = 5 }?"),
+    ("restartPolicy = \"Always\"", "did you mean `on-failure`?"),
+    ("on-failure = \"Always\"", "did you mean \"restart\"?"),
+    ("on-exit = \"never\"", "did you mean \"ignore\"?"),
+    ("health = \"/healthz\"", "did you mean { path = \"/healthz\" }?"),
+    ("livenessProbe = {}", "did you mean `health`?"),
+    ("health = { path = \"/\", interval = \"1s\" }", "did you mean `every`?"),
+    ("health = { path = \"/\", failureThreshold = 3 }", "did you mean `failures`?"),
+    ("terminationGracePeriodSeconds = 30", "did you mean `grace`?"),
+    ("stop_grace_period = \"30s\"", "did you mean `grace`?"),
+    ("replicas = 2", "did you mean `instances`?"),
+    ("instances = 4", "did you mean { max = 4 }?"),
+    ("instances = { max = \"4\" }", "did you mean 4?"),
+    ("network = true", "did you mean { connect = [\"*\"], names = true }?"),
+    ("network = \"redis:6379\"", "did you mean { connect = [\"redis:6379\"] }?"),
+    ("network.connect = [6379]", "did you mean \"127.0.0.1:6379\"?"),
+    ("network.connect = [\"redis://u:p@redis/0\"]", "did you mean \"redis:6379\"?"),
+    ("network.connect = [\"tcp://db:5432\"]", "did you mean \"db:5432\"?"),
+    (
+        "network.connect = [\"https://api.example.com/v1\"]",
+        "`outbound-http = [\"https://api.example.com\"]` grants HTTP requests",
+    ),
+    ("network.names = \"yes\"", "did you mean true?"),
+    ("allowed_outbound_hosts = []", "did you mean `outbound-http`?"),
+    ("outbound-http = true", "did you mean [\"http://*:*\", \"https://*:*\"]?"),
+    ("stdin = 1", "did you mean true?"),
+    ("tls = true", "did you mean { cert = \"cert.pem\", key = \"key.pem\" }?"),
+    ("forwarded = true", "did you mean \"append\"?"),
+    ("routes = [\"api\"]", "did you mean the path \"/api\"? The host api is written \"api.\""),
+    ("image = \"web.wasm\"", "did you mean `source`?"),
+];
+
+/// The same of whole manifests.
+const HABITS_ABOVE: &[(&str, &str)] = &[
+    ("[app]\naccess-log = true\n", "did you mean \"text\"?"),
+    ("[app]\nadmin = 9900\n", "did you mean \"127.0.0.1:9900\"?"),
+    ("[app]\nports = []\n", "`listen` belongs in a [component.NAME] table"),
+    ("[app]\nstop_grace_period = \"1s\"\n", "did you mean `grace`?"),
+    ("[services.web]\nsource = \"web.wasm\"\n", "did you mean `component`?"),
+    ("[application]\nname = \"x\"\n", "did you mean `app`?"),
+    ("[[component]]\nid = \"x\"\n", "each component is a table with its name: [component.web]"),
+];
+
+#[test]
+fn the_habits_of_other_tools_get_a_hint() {
+    for (text, hint) in HABITS {
+        let told = all_told(&format!("{WEB}{text}\n"));
+        assert!(told[0].starts_with("3:") && told[0].ends_with(&format!("({hint})")), "{text}: {told:?}");
+    }
+    for (text, hint) in HABITS_ABOVE {
+        let told = told(text);
+        assert!(told.ends_with(&format!("({hint})")), "{text}: {told}");
+    }
+}
+
+#[test]
 fn components_are_tables() {
     refused(&[
-        ("[[component]]\n", "1:1: `component` takes tables such as [component.web], found a list"),
+        (
+            "[[component]]\n",
+            "1:1: `component` takes tables such as [component.web], found a list (each component is a table with its name: \
+             [component.web])",
+        ),
         ("component.web = 3\n", "1:17: `component.web` takes a table, found an integer"),
     ]);
 }

@@ -32,6 +32,8 @@ fn every_form_of_route() {
         ("api.example.com", exact("api.example.com"), "", "api.example.com"),
         ("API.Example.com./v1/", exact("api.example.com"), "/v1", "api.example.com/v1"),
         ("localhost/", exact("localhost"), "", "localhost"),
+        ("api.", exact("api"), "", "api."),
+        ("api./v1", exact("api"), "/v1", "api./v1"),
         ("127.0.0.1/x", exact("127.0.0.1"), "/x", "127.0.0.1/x"),
         ("[::1]/x", exact("[::1]"), "/x", "[::1]/x"),
         ("[0:0::1]", exact("[::1]"), "", "[::1]"),
@@ -55,8 +57,9 @@ fn wrong_routes_say_why_and_what_else() {
         ("", "it is empty", None),
         ("http://a.b/c", "a route has no scheme", Some("a.b/c")),
         ("*/v1", "any host is written by leaving it out", Some("/v1")),
-        ("a:80", port, Some("a")),
-        ("a:80/x", port, Some("a/x")),
+        ("a:80", port, Some("a.")),
+        ("a:80/x", port, Some("a./x")),
+        ("a.b:80/x", port, Some("a.b/x")),
         ("[::1]:80/x", port, Some("[::1]/x")),
         ("::1/x", "an IPv6 address stands in brackets", Some("[::1]/x")),
         ("[x]", "there is no IPv6 address in the brackets", None),
@@ -95,6 +98,24 @@ fn wrong_routes_say_why_and_what_else() {
         let hint = "leave `routes` out: the component gets what no other route takes";
         assert_eq!(error.hint.as_deref(), Some(hint), "{text}");
     }
+}
+
+/// `"api"` could be the host, or the path without its `/`.
+#[test]
+fn a_single_word_is_neither_a_host_nor_a_path() {
+    for (text, path, host) in
+        [("api", "/api", "api."), ("api/v1", "/api/v1", "api./v1"), ("API/", "/API", "API.")]
+    {
+        let error = parse_route(text).unwrap_err();
+        assert_eq!(error.reason, "it could be a path or a host", "{text}");
+        let word = host.split('.').next().unwrap();
+        let hint = format!("did you mean the path {path:?}? The host {word} is written {host:?}");
+        assert_eq!(error.hint, Some(hint), "{text}");
+        assert!(parse_route(path).is_ok() && parse_route(host).is_ok(), "{text}");
+    }
+    assert!(
+        route("api.").matches(Some("api:8080"), "/") && route("localhost").matches(Some("localhost"), "/")
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderValue, Method, Version};
 use serde_json::{Value, json};
 
-use crate::output::Source;
+use crate::output::{Source, timestamp};
 use crate::plan::AccessLogFormat;
 
 /// The end of an answer, or of a connection of kind `tcp`.
@@ -74,20 +74,20 @@ impl AccessLog {
     }
 
     pub(crate) fn write(&self, record: &AccessRecord<'_>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut line = match self.json {
-            true => as_json(record, now.as_secs_f64()).to_string(),
-            false => as_text(record, now.as_secs()),
+            true => as_json(record, timestamp()).to_string(),
+            false => as_text(record, seconds()),
         };
         line.push('\n');
         self.source.push(line.into_bytes());
     }
 }
 
-fn as_json(record: &AccessRecord<'_>, time: f64) -> Value {
+fn as_json(record: &AccessRecord<'_>, timestamp: String) -> Value {
     let AccessRecord { component, client, request, status, received, sent, took, end } = record;
     let mut value = json!({
-        "time": (time * 1000.0).round() / 1000.0,
+        "timestamp": timestamp,
         "component": component,
         "client": client,
         "bytes": sent,

@@ -63,7 +63,8 @@ pub(crate) fn needs_address(kind: &str, plan: &ComponentPlan) -> Result<(), Refu
         true => Err(Refusal::new(
             format!("it is of kind `{kind}`, and no address is given to listen on for it"),
             "write `listen = [\"127.0.0.1:8080\"]` in the manifest, or run a single file with `--listen 127.0.0.1:8080`",
-        )),
+        )
+        .about("listen")),
     }
 }
 

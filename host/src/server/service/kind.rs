@@ -25,13 +25,16 @@ pub(crate) static SERVICE: Kind = Kind {
     concurrency: 1,
     on_failure: OnEnd::StopApp,
     check_export: |_, _| Ok(()),
-    check_plan: |plan| match plan.http.listen.is_empty() {
+    check_plan: |plan| {
+        match plan.http.listen.is_empty() {
         true => Ok(()),
         false => Err(Refusal::new(
             "it is of kind `service`, and `listen` is for kinds `http` and `tcp` only",
             "a service listens by itself: `network = { listen = [\"127.0.0.1:8080\"] }` in a manifest allows it to, or \
              `--allow-net` with a single file",
-        )),
+        )
+        .about("listen")),
+    }
     },
     delivery,
     words: Words {

@@ -63,7 +63,8 @@ fn check_plan(plan: &ComponentPlan) -> Result<(), Refusal> {
         Some(key) => Err(Refusal::new(
             format!("it is of kind `tcp`, and `{key}` is for kind `http` only"),
             "leave it out: a connection has no requests, the host passes on its bytes as they are",
-        )),
+        )
+        .about(key)),
     }
 }
 

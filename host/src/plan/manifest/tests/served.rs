@@ -110,7 +110,10 @@ fn single_values_of_a_server_that_are_refused() {
             "3:10: `listen` takes a list, each item of it an address such as \"127.0.0.1:8080\", \"unix:web.sock\" or \"fd:web\", \
              found \"127.0.0.1:80\" (did you mean [\"127.0.0.1:80\"]?)",
         ),
-        ("tls = \"cert.pem\"\n", "3:7: `tls` takes a table with `cert`, `key`, found \"cert.pem\""),
+        (
+            "tls = \"cert.pem\"\n",
+            "3:7: `tls` takes a table with `cert`, `key`, found \"cert.pem\" (did you mean { cert = \"cert.pem\", key = \"key.pem\" }?)",
+        ),
         ("tls = {}\n", "3:7: `tls` of [component.web] has no `cert` (add `cert = \"cert.pem\"`)"),
         (
             "tls = { cert = \"cert.pem\" }\n",
@@ -248,7 +251,7 @@ fn components_that_share_an_address() {
         assert!(plan(&text).is_ok(), "{text}\n{}", told(&text));
     };
     good(listen, &format!("{listen}\nroutes = [\"/b\"]"));
-    good(&format!("{listen}\nroutes = [\"x/a\"]"), &format!("{listen}\nroutes = [\"/a\", \"*.x/a\"]"));
+    good(&format!("{listen}\nroutes = [\"x./a\"]"), &format!("{listen}\nroutes = [\"/a\", \"*.x/a\"]"));
     good("listen = [\"127.0.0.1:0\"]", "listen = [\"127.0.0.1:0\"]");
     good("listen = [\"unix:a\"]", "listen = [\"unix:a\"]\nroutes = [\"/b\"]");
     good("listen = [\"127.0.0.1:1\"]", "network = { listen = [\"127.0.0.1:1\"] }");
@@ -274,10 +277,10 @@ fn components_that_share_an_address() {
         ),
         (
             &two(
-                "listen = [\"unix:a\"]\nroutes = [\"x/v1\"]",
-                "listen = [\"unix:a\"]\nroutes = [\"/\", \"X/v1/\"]",
+                "listen = [\"unix:a\"]\nroutes = [\"x./v1\"]",
+                "listen = [\"unix:a\"]\nroutes = [\"/\", \"X./v1/\"]",
             ),
-            &format!("8:16: the route \"x/v1\" of unix:DIR/a is taken by `a` (line 4) {route}"),
+            &format!("8:16: the route \"x./v1\" of unix:DIR/a is taken by `a` (line 4) {route}"),
         ),
         (
             &two("listen = [\"0.0.0.0:80\"]", "listen = [\"127.0.0.1:80\"]"),

@@ -188,7 +188,7 @@ fn only_services_can_choose_whether_they_overlap() {
             &format!("{LISTEN}overlap = true\n"),
             "4:1: `overlap` is for services: what has `listen` always overlaps on a reload (leave it out)",
         ),
-        ("overlap = \"yes\"\n", "3:11: `overlap` takes true or false, found \"yes\""),
+        ("overlap = \"yes\"\n", "3:11: `overlap` takes true or false, found \"yes\" (did you mean true?)"),
     ]);
     assert!(plan(&format!("{WEB}{LISTEN}overlap = false\n")).is_ok());
 }
