@@ -140,6 +140,17 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 
+/// Returns a compiled component for an engine with the same settings, but another way to allocate.
+///
+/// # Errors
+/// When the engine does not take it.
+#[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
+pub(super) fn copy_to(engine: &Engine, component: &Component) -> wasmtime::Result<Component> {
+    let code = component.serialize()?;
+    // SAFETY: `Component::serialize` has just made these bytes, in this process.
+    unsafe { Component::deserialize(engine, &code) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

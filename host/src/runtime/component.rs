@@ -80,7 +80,7 @@ impl Loaded {
             let found = format!("its handler cannot be called: {error:#}");
             refused(Refusal::new(found, "build it for `wasi:http` 0.2.x or 0.3.x"))
         })?;
-        let defaults = kind.defaults(run.is_async, says.ready);
+        let defaults = kind.defaults(run.is_async, hook.is_some() || says.anything, says);
         let timing = plan.resolve(&defaults).hook;
         Ok(Self {
             kind,
@@ -116,6 +116,12 @@ impl Loaded {
             return Ok(());
         };
         Err(Refusal::new(found, hint).of(&plan.source))
+    }
+
+    /// Returns whether each request gets a fresh instance. A component that can hear of a stop is never one of these: its
+    /// instances are replaced one by one, each with its hook.
+    pub fn is_fresh(&self, plan: &ComponentPlan) -> bool {
+        self.defaults.requests == 1 && plan.resolve(&self.defaults).requests == 1
     }
 
     /// Returns the called export of an instance; an error if it is not there.

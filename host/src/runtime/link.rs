@@ -49,6 +49,8 @@ pub(crate) enum InstanceEvent {
     Returned,
     /// It failed; its end follows.
     Failed(Failure),
+    /// An instance that it had for one request failed. It goes on.
+    RequestFailed(Failure),
     HookStarted,
     HookEnded(HookResult),
     /// Nothing of it is left.

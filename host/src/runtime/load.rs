@@ -148,12 +148,30 @@ impl Work {
         }
         let mut loaded = Loaded::new(&self.runtime, &file.component, file.adapted, plan)?;
         loaded.check_plan(plan)?;
+        if loaded.is_fresh(plan) {
+            loaded = self.with_pool(loaded, file, plan)?;
+        }
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
             tracing::info!(component, %file, "{adapted}");
         }
         loaded.sources = SourceFiles { component: file.fingerprint, digest: Some(file.digest), tls };
         Ok(Arc::new(loaded))
+    }
+
+    /// Returns a component of which each request gets a fresh instance with a pool for those; without one if the system does not
+    /// give it.
+    fn with_pool(&self, loaded: Loaded, file: &File, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
+        // A generation that drains shares the pool with the one that has taken over.
+        let most = plan.resolve(&loaded.defaults).max_instances.saturating_mul(2);
+        match self.runtime.pooled(&file.component, u32::try_from(most).unwrap_or(u32::MAX)) {
+            Ok((runtime, component)) => Loaded::new(&runtime, &component, file.adapted, plan),
+            Err(error) => {
+                let component = plan.name.as_str();
+                tracing::info!(component, %error, "its instances get no memory in advance, and start slower");
+                Ok(loaded)
+            }
+        }
     }
 
     fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadError> {

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use super::network::UdpPeers;
 use super::outbound::HttpHooks;
 use super::state::{HANDLES, HOSTCALL_BYTES, Limits};
-use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
+use super::{AtEpoch, Interruption, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
 pub(crate) struct Stdio {
@@ -20,7 +20,8 @@ pub(crate) struct Stdio {
     pub(crate) stderr: Box<dyn StdoutStream + Sync>,
 }
 
-/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry.
+/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry; so does
+/// `at_epoch`.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.
@@ -31,7 +32,7 @@ pub(crate) fn new_store(
     stdio: Stdio,
     link: Arc<Link>,
     outbound: Outbound,
-    fairness: Option<Fairness>,
+    at_epoch: Option<AtEpoch>,
 ) -> Result<Store<State>> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
@@ -43,9 +44,9 @@ pub(crate) fn new_store(
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         limits: Limits::new(plan.memory, link.vitals.clone()),
         link,
-        fairness,
+        at_epoch,
     };
-    let mut store = Store::new(&runtime.engine, state);
+    let mut store = Store::new(loaded.pre.engine(), state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_max_component_handles(HANDLES);
@@ -59,10 +60,11 @@ pub(crate) fn new_store(
             if state.link.orders.must_trap() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
-            Ok(match &state.fairness {
-                Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
-                Some(_) | None => UpdateDeadline::Continue(1),
-            })
+            match state.at_epoch.as_ref().map_or(Interruption::None, |at_epoch| at_epoch()) {
+                Interruption::None => Ok(UpdateDeadline::Continue(1)),
+                Interruption::Yield => Ok(UpdateDeadline::Yield(1)),
+                Interruption::Trap => Err(wasmtime::Trap::Interrupt.into()),
+            }
         });
     }
     Ok(store)

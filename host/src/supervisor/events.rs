@@ -9,6 +9,7 @@ use super::event_loop::EventLoop;
 use super::generation_record::millis;
 use super::inbox::Message;
 use crate::output::Channel;
+use crate::plan::OnEnd;
 use crate::runtime::{Failure, HookResult, InstanceEvent, LoadEvent};
 use crate::teardown::{Event, GenerationId, Outcome, Phase, Requester};
 
@@ -73,18 +74,8 @@ impl EventLoop {
                 self.note_failure(id, failure.summary);
                 self.feed(Event::Lost(id));
             }
-            InstanceEvent::Failed(failure) => {
-                // A single program that leaves with a status has said it all: to its user that is no news.
-                let has_status = failure.exit_code.is_some_and(|code| code != 0);
-                if self.plan.passthrough && has_status && record.kind().is_some_and(|kind| kind.is_program) {
-                    info!(component, %failure, "left");
-                } else {
-                    error!(component, error = %failure, "failed");
-                }
-                record.run.failure = Some(failure.clone());
-                self.note_failure(id, failure.summary);
-                self.feed(Event::Failed(id));
-            }
+            InstanceEvent::RequestFailed(failure) => self.request_failed(id, failure),
+            InstanceEvent::Failed(failure) => self.failed(id, failure),
             InstanceEvent::HookStarted => {
                 record.hook_starts(now, instance);
                 info!(component, instance, "hook started");
@@ -108,6 +99,34 @@ impl EventLoop {
             InstanceEvent::Unhealthy(why) => self.unhealthy(id, why),
             InstanceEvent::HostBug => self.host_bug("an instance's thread"),
             InstanceEvent::Ended(outcome) => self.ended(id, outcome),
+        }
+    }
+
+    fn failed(&mut self, id: GenerationId, failure: Failure) {
+        let Some(record) = self.registry.get_mut(id) else { return };
+        let component = &record.plan.name;
+        // A single program that leaves with a status has said it all: to its user that is no news.
+        let has_status = failure.exit_code.is_some_and(|code| code != 0);
+        if self.plan.passthrough && has_status && record.kind().is_some_and(|kind| kind.is_program) {
+            info!(component, %failure, "left");
+        } else {
+            error!(component, error = %failure, "failed");
+        }
+        record.run.failure = Some(failure.clone());
+        self.note_failure(id, failure.summary);
+        self.feed(Event::Failed(id));
+    }
+
+    /// Takes the failure of an instance that one request had for itself. It concerns no other, unless it stops the app.
+    fn request_failed(&mut self, id: GenerationId, failure: Failure) {
+        let Some(record) = self.registry.get_mut(id) else { return };
+        error!(component = record.plan.name, error = %failure, "request failed");
+        let summary = format!("a request {}", failure.summary);
+        record.run.lost = Some(Failure { summary, ..failure.clone() });
+        let stops_app = record.on_failure() == Some(OnEnd::StopApp);
+        self.note_failure(id, failure.summary);
+        if stops_app {
+            self.feed(Event::Lost(id));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::report::ComponentReport;
 use crate::output::Source;
-use crate::plan::{ComponentPlan, ReadyWhen};
+use crate::plan::{ComponentPlan, OnEnd, ReadyWhen, Resolved};
 use crate::runtime::{Failure, HookResult, Kind, Link, Loaded};
 use crate::server::Stats;
 use crate::teardown::{Outcome, Phase};
@@ -65,10 +65,18 @@ impl GenerationRecord {
         self.kind().is_some_and(|kind| kind.is_pooled)
     }
 
+    /// Returns the settings that its kind has a say in, once it is loaded.
+    fn resolved(&self) -> Option<Resolved> {
+        self.loaded.as_ref().map(|loaded| self.plan.resolve(&loaded.defaults))
+    }
+
     /// Returns whether its guest has to call `ready`.
     pub(super) fn waits_for_word(&self) -> bool {
-        let ready = self.loaded.as_ref().map(|loaded| self.plan.resolve(&loaded.defaults).ready);
-        ready == Some(ReadyWhen::Said)
+        self.resolved().is_some_and(|resolved| resolved.ready == ReadyWhen::Said)
+    }
+
+    pub(super) fn on_failure(&self) -> Option<OnEnd> {
+        self.resolved().map(|resolved| resolved.on_failure)
     }
 
     pub(super) fn dropped_lines(&self) -> u64 {

@@ -16,7 +16,7 @@ use crate::text::units::format_duration;
 
 /// Returns the maker of the streams of a component's instances. The streams share the component's quota.
 fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool) -> MakeStdio {
-    Box::new(move || {
+    Arc::new(move || {
         let [stdout, stderr] = sources.each_ref().map(|source| match passthrough {
             true => GuestStream::passthrough(source.clone()),
             false => GuestStream::prefixed(source.clone(), &name),

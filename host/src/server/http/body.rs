@@ -1,7 +1,7 @@
 //! Answers on their way to the client: a guest's, and those that the host gives itself when no guest does.
 //!
 //! Invariant: an answer that was cut short never looks complete: it ends in an error, and its connection visibly
-//! breaks off. wasmtime ends both kinds in the same way; what tells them apart is whether the instance is dead.
+//! breaks off. wasmtime ends both kinds in the same way; what tells them apart is whether the call is broken off.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -117,7 +117,7 @@ struct GuestStream {
     body: Option<WasiBody>,
     instance: Arc<InstanceHandle>,
     /// Dropped last: the request is live until the body is gone.
-    _interest: Interest,
+    interest: Interest,
 }
 
 impl GuestStream {
@@ -132,7 +132,7 @@ impl GuestStream {
         }
         Poll::Ready(match frame {
             Some(frame) => Some(frame.map_err(BodyError::Guest)),
-            None if self.instance.is_dead() => Some(Err(BodyError::CutShort)),
+            None if self.interest.0.is_broken() => Some(Err(BodyError::CutShort)),
             None => None,
         })
     }
@@ -141,7 +141,9 @@ impl GuestStream {
 impl Drop for GuestStream {
     fn drop(&mut self) {
         // A sync guest cannot stand it when its client leaves.
-        if let Some(body) = self.body.take().filter(|_| !self.instance.is_async && !self.instance.is_dead()) {
+        if let Some(body) =
+            self.body.take().filter(|_| !self.instance.is_async && !self.interest.0.is_broken())
+        {
             tokio::spawn(sink(body));
         }
     }
@@ -187,7 +189,7 @@ pub(crate) async fn of_guest(
                 }
             }
             Some(Some(frame)) => break Some(frame.map_err(BodyError::Guest)),
-            Some(None) if instance.is_dead() => break Some(Err(BodyError::CutShort)),
+            Some(None) if interest.0.is_broken() => break Some(Err(BodyError::CutShort)),
             Some(None) => return whole(head.unwrap_or_default(), entry),
             None if turns < TURNS && !instance.turn.waits() => {
                 turns += 1;
@@ -198,7 +200,7 @@ pub(crate) async fn of_guest(
     };
     let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let rest = Some(Box::new(GuestStream { next, body, instance, _interest: interest }));
+    let rest = Some(Box::new(GuestStream { next, body, instance, interest }));
     ResponseBody { head, is_whole, rest, entry }
 }
 

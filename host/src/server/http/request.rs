@@ -22,7 +22,7 @@ use super::kind::HTTP;
 use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
-use crate::server::instance::handle::{CloseReason, InstanceHandle};
+use crate::server::instance::handle::InstanceHandle;
 use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
@@ -113,7 +113,9 @@ async fn pass(
         Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
             Err(RequestError::TooLarge)
         }
-        Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => Err(RequestError::GuestError),
+        Ok(Ok(Err(error))) if !interest.0.is_broken() && is_error_code(&error) => {
+            Err(RequestError::GuestError)
+        }
         Ok(_) if instance.link.orders.must_trap() => Err(RequestError::Stopping),
         Ok(_) => Err(RequestError::Failed),
         Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
@@ -122,7 +124,7 @@ async fn pass(
             Err(RequestError::SlowClient)
         }
         Err(_late) => {
-            generation.pool.close(&instance, CloseReason::Timeout);
+            generation.pool.time_out(&interest.0);
             Err(RequestError::Timeout)
         }
     }
@@ -155,14 +157,13 @@ fn submit(
     }
 }
 
-/// Retires the instance of a request if its call is still under way then.
+/// Ends the call of a request, or retires its instance, if the call is still under way then.
 pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
     let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
     tokio::spawn(async move {
         tokio::time::sleep_until(until.into()).await;
-        let claim = claim.upgrade();
-        if let Some(instance) = claim.as_ref().and_then(|claim| claim.taker()) {
-            pool.close(instance, CloseReason::Timeout);
+        if let Some(claim) = claim.upgrade() {
+            pool.time_out(&claim);
         }
     });
 }

@@ -45,8 +45,10 @@ pub(crate) struct InstanceHandle {
     pub(crate) slot: usize,
     pub(crate) link: Arc<Link>,
     pub(crate) turn: Arc<TimeSlice>,
-    /// True if it can have several requests at a time.
+    /// True if it can have several requests at a time, all in one store.
     pub(crate) is_async: bool,
+    /// True if each request has a store of its own, which ends with it.
+    pub(crate) is_fresh: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,
     /// Part of one total order with the counts, which `closing` is not: a request's end or the loop of the instance sees both.
@@ -70,7 +72,7 @@ impl InstanceHandle {
         slot: usize,
         link: Arc<Link>,
         turn: Arc<TimeSlice>,
-        is_async: bool,
+        [is_async, is_fresh]: [bool; 2],
         pool: &Arc<Pool>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -79,6 +81,7 @@ impl InstanceHandle {
             link,
             turn,
             is_async,
+            is_fresh,
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
             ends: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 //! The work of a kind in it is in the kind's own folder; that of pooled kinds in `handler_loop`.
 
 pub(super) mod failure;
+mod fresh;
 pub(super) mod handle;
 mod handler_loop;
 pub(super) mod lifecycle;

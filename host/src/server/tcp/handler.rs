@@ -119,7 +119,7 @@ impl<D: 'static> StreamConsumer<D> for Output {
 impl Drop for Output {
     fn drop(&mut self) {
         // Its guest has ended it, unless it goes with everything else of its store.
-        let cut = self.claim.taker().is_none_or(|instance| instance.is_dead());
+        let cut = self.claim.is_broken();
         if let Some(writer) = self.writer.take().filter(|_| !cut) {
             writer.finish();
         }
