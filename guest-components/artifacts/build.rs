@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "web",
     "http-lab",
     "http-lab-classic",
+    "http-lab-plain",
     "service-lab",
     "tcp-lab",
 ];

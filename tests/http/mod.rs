@@ -11,6 +11,7 @@ mod capacity;
 mod clients_gone;
 mod ending;
 mod exhaustion;
+mod fresh;
 mod grpc;
 mod hooks;
 mod hostile;

@@ -27,6 +27,7 @@ static TICK: Kind = Kind {
     has_default_address: false,
     hook: HookTiming::AfterDrain,
     concurrency: 1,
+    fresh_instances: false,
     on_failure: OnEnd::StopApp,
     check_export: |_, _| Ok(()),
     check_plan: |_| Ok(()),

@@ -40,6 +40,7 @@ const BENCHES: &[Bench] = &[
     ("epoch-cost", 9, epoch_cost::measure),
     ("http-hello-03", 5, http::hello),
     ("http-hello-02", 5, http::hello_classic),
+    ("http-fresh", 5, http::fresh),
     ("http-p99-03", 9, http::p99),
     ("http-p99-02", 9, http::p99_classic),
     ("http-stream", 5, http::stream),

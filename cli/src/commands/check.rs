@@ -14,7 +14,7 @@ use crate::kinds;
 use crate::print::print;
 use curfew_host::output::{Channel, Output};
 use curfew_host::plan::{
-    Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, ManifestReading, OnEnd, Plan, ReadyWhen,
+    Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, ManifestReading, OnEnd, Plan, ReadyWhen, Resolved,
 };
 use curfew_host::runtime::{
     Hearing, HookShape, ImportState, LoadError, LoadErrors, Loaded, Runtime, RuntimeOptions, StrayHook,
@@ -181,6 +181,7 @@ impl ComponentDescription<'_> {
             "delivery": (loaded.kind.delivery)(hearing(loaded)),
             "after": plan.after,
             "ready": { "when": plan.resolve(&loaded.defaults).ready.word(), "within_ms": millis(plan.start_timeout) },
+            "instances": loaded.kind.is_pooled.then(|| self.instances_json()),
             "restart": (on_exit || on_failure).then(restart),
             "health": health,
             "not_given": not_given(loaded, self.is_single),
@@ -198,6 +199,7 @@ impl ComponentDescription<'_> {
         lines.push(("delivery", (loaded.kind.delivery)(hearing(loaded)).to_owned()));
         lines.extend((!plan.after.is_empty()).then(|| ("after", plan.after.join(", "))));
         lines.extend(self.is_waited_for.then(|| ("ready", self.ready_text())));
+        lines.extend(loaded.kind.is_pooled.then(|| ("instances", self.instances_text())));
         lines.extend(self.restart_text().map(|text| ("restart", text)));
         lines.extend(self.health_text().map(|text| ("health", text)));
         lines.extend(self.not_given().map(|line| ("not given", line)));
@@ -226,6 +228,30 @@ impl ComponentDescription<'_> {
     fn restarts(&self) -> (bool, bool) {
         let on_failure = self.plan.resolve(&self.loaded.defaults).on_failure;
         (self.plan.on_exit == OnEnd::Restart, on_failure == OnEnd::Restart)
+    }
+
+    fn instances_json(&self) -> Value {
+        let Resolved { max_instances: max, concurrency, requests, .. } =
+            self.plan.resolve(&self.loaded.defaults);
+        json!({ "max": max, "concurrency": concurrency, "requests": requests })
+    }
+
+    fn instances_text(&self) -> String {
+        let (Self { plan, loaded, .. }, work) = (self, self.loaded.kind.words.in_flight);
+        let Resolved { max_instances: max, concurrency, requests, .. } = plan.resolve(&loaded.defaults);
+        if loaded.is_fresh(plan) {
+            let why = match plan.http.instances.requests {
+                Some(_) => "",
+                None => ", since it cannot hear of a stop (`instances.requests = 0` keeps each)",
+            };
+            return format!("a fresh one for each of its {work}, at most {max} at a time{why}");
+        }
+        match requests {
+            0 => format!("at most {max}, with {concurrency} {work} each at a time"),
+            _ => {
+                format!("at most {max}, with {concurrency} {work} each at a time, replaced after {requests}")
+            }
+        }
     }
 
     fn ready_text(&self) -> String {

@@ -193,7 +193,9 @@ table! {
         "concurrency" => concurrency: Option<usize> = FROM_1,
             or(None, "64 if its handler is async (`tcp`: 512), else always 1"), also("max-concurrent-reuse-count");
         /// Requests, or connections, after which the host replaces an instance. 0 is never.
-        "requests" => requests: u64, or(0), also("max-instance-reuse-count", "reuse", "max-requests");
+        "requests" => requests: Option<u64>,
+            or(None, "1 for a sync `http` component that cannot hear of a stop (no hook, no `curfew:lifecycle`), else 0"),
+            also("max-instance-reuse-count", "reuse", "max-requests");
         /// Most requests, or connections, that wait for an instance. The host answers one more with 503, or resets it.
         "queue" => queue: usize, or(1024);
         /// Time that an instance stays without work. The last one stays for ever.

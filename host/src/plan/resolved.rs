@@ -20,6 +20,8 @@ pub struct Resolved {
     pub max_instances: usize,
     /// Most requests, or connections, in one instance at a time.
     pub concurrency: usize,
+    /// Requests, or connections, after which an instance is replaced; 0 is never.
+    pub requests: u64,
 }
 
 /// The defaults of a kind: the settings of a component whose plan has none. `hook` and `concurrency` count if it is async.
@@ -41,6 +43,7 @@ impl ComponentPlan {
             ready: self.ready.unwrap_or(kind.ready),
             max_instances: instances.max.unwrap_or(kind.max_instances),
             concurrency,
+            requests: instances.requests.unwrap_or(kind.requests),
         }
     }
 }
@@ -57,14 +60,16 @@ mod tests {
         ready: ReadyWhen::Said,
         max_instances: 7,
         concurrency: 9,
+        requests: 5,
     };
 
     #[test]
     fn the_manifest_comes_before_the_kind() {
         let mut plan = ComponentPlan::default();
-        let Resolved { hook, on_failure, ready, max_instances, concurrency, .. } = plan.resolve(&KIND);
+        let Resolved { hook, on_failure, ready, max_instances, concurrency, requests, .. } =
+            plan.resolve(&KIND);
         assert_eq!((hook, on_failure, ready), (KIND.hook, KIND.on_failure, KIND.ready));
-        assert_eq!((max_instances, concurrency), (7, 9));
+        assert_eq!((max_instances, concurrency, requests), (7, 9, 5));
         assert_eq!(plan.resolve(&KindDefaults { max_restarts: Some(5), ..KIND }).max_restarts, Some(5));
         plan.restart.max = Some(3);
         assert_eq!(plan.resolve(&KIND).max_restarts, Some(3));
@@ -73,12 +78,11 @@ mod tests {
         plan.ready = Some(ReadyWhen::Started);
         plan.http.instances.max = Some(1);
         plan.http.instances.concurrency = Some(2);
+        plan.http.instances.requests = Some(0);
         let resolved = plan.resolve(&KIND);
         assert_eq!((resolved.hook, resolved.on_failure), (HookTiming::AfterDrain, OnEnd::Ignore));
-        assert_eq!(
-            (resolved.ready, resolved.max_instances, resolved.concurrency),
-            (ReadyWhen::Started, 1, 2)
-        );
+        assert_eq!((resolved.ready, resolved.max_instances), (ReadyWhen::Started, 1));
+        assert_eq!((resolved.concurrency, resolved.requests), (2, 0));
     }
 
     #[test]

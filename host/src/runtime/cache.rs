@@ -136,14 +136,24 @@ fn verified(entry: &[u8]) -> Option<&[u8]> {
 
 #[expect(unsafe_code, reason = "compiled code can only be loaded so; see the safety comment")]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Code> {
-    // SAFETY: `Code::serialize` gave these bytes to a process of this user: no other user can write to the folder, and the
-    // checksum has just been verified on the bytes in memory. wasmtime itself checks version and settings of the engine.
+    // SAFETY: `Code::serialize` made these bytes, in this process, or gave them to a process of this user: no other user can write
+    // to the folder, and the checksum has just been verified on the bytes in memory. wasmtime itself checks version and settings of the engine.
     unsafe {
         match Engine::detect_precompiled(code)? {
             Precompiled::Component => Component::deserialize(engine, code).map(Code::Component).ok(),
             Precompiled::Module => Module::deserialize(engine, code).map(Code::Program).ok(),
         }
     }
+}
+
+/// Returns compiled code for an engine with the same settings, but another way to allocate.
+///
+/// # Errors
+/// When the engine does not take it.
+pub(super) fn copy_to(engine: &Engine, code: &Code) -> wasmtime::Result<Code> {
+    // `Code::serialize` has just made these bytes, in this process.
+    let copy = deserialize(engine, &code.serialize()?);
+    copy.ok_or_else(|| wasmtime::Error::msg("the engine does not take its own code"))
 }
 
 #[cfg(test)]

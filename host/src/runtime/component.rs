@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, Func, Instance, InstancePre};
-use wasmtime::{Module, Store};
+use wasmtime::{Engine, Module, Store};
 
 use super::code::{Code, Linked};
 use super::exports::find_run;
@@ -71,7 +71,7 @@ impl Loaded {
         };
         let Facts { kind, run, hook, stray_hooks, says, imports, linked } = facts.map_err(refused)?;
         needs.check().map_err(refused)?;
-        let defaults = kind.defaults(run.is_async, says.ready);
+        let defaults = kind.defaults(run.is_async, hook.is_some() || says.anything, says);
         let timing = plan.resolve(&defaults).hook;
         Ok(Self {
             kind,
@@ -89,6 +89,14 @@ impl Loaded {
             linked,
             sources: SourceFiles::default(),
         })
+    }
+
+    /// Returns the engine that it is compiled and linked for.
+    pub(super) fn engine(&self) -> &Engine {
+        match &self.linked {
+            Linked::Component(pre, _) => pre.engine(),
+            Linked::Program(pre) => pre.module().engine(),
+        }
     }
 
     /// Returns the component, and the place of its export that is called.
@@ -133,6 +141,12 @@ impl Loaded {
             return Ok(());
         };
         Err(refused(Refusal::new(found, hint).about(key)))
+    }
+
+    /// Returns whether each request gets a fresh instance. A component that can hear of a stop is never one of these: its
+    /// instances are replaced one by one, each with its hook.
+    pub fn is_fresh(&self, plan: &ComponentPlan) -> bool {
+        self.defaults.requests == 1 && plan.resolve(&self.defaults).requests == 1
     }
 
     /// Returns the called export of an instance; an error if it is not there.

@@ -1,15 +1,27 @@
 //! The one `wasmtime::Config`, and the parts that all components share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, Result};
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+};
 use wasmtime_wasi_config::WasiConfig;
 
+use super::cache::copy_to;
+use super::code::Code;
 use super::{Cache, Kind, RunClock, State, lifecycle, names, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
+
+/// Bytes of the pages that an instance has written which stay in memory for the next one in its place. Pages beyond go back to the
+/// system, which costs the next instance a page fault for each.
+const KEPT_MEMORY: usize = 4 << 20;
+/// The same for a table.
+const KEPT_TABLE: usize = 64 << 10;
+/// Elements that a table can grow to.
+const TABLE_ELEMENTS: usize = 1 << 16;
 
 /// Choices of an embedder about the engine.
 #[derive(Clone, Debug)]
@@ -33,6 +45,9 @@ pub struct Runtime {
     pub(crate) interruptible: bool,
     pub(crate) kinds: Arc<[&'static Kind]>,
     pub(crate) clock: Arc<RunClock>,
+    options: Arc<RuntimeOptions>,
+    /// The engines with a pool.
+    pools: Arc<Mutex<Vec<EngineWeak>>>,
 }
 
 opaque_debug!(Runtime);
@@ -46,11 +61,30 @@ impl Runtime {
             linker: Arc::new(linker(&engine)?),
             programs: Arc::new(program::linker(&engine)?),
             engine,
-            cache: options.cache,
+            cache: options.cache.clone(),
             interruptible: options.interruptible,
-            kinds: options.kinds.into(),
+            kinds: options.kinds.clone().into(),
             clock: Arc::new(RunClock::start()),
+            options: Arc::new(options),
+            pools: Arc::default(),
         })
+    }
+
+    /// Returns a runtime for one component, with memory for so many of its instances at a time, and the component in it. An
+    /// instance there costs no system call: it takes the place of an earlier one. The memory is reserved, not used.
+    ///
+    /// # Errors
+    /// When the system does not give the address space, or an instance is larger than a place can be.
+    pub(super) fn pooled(&self, code: &Code, instances: u32) -> Result<(Self, Code)> {
+        let mut config = config(&self.options);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(code, instances)));
+        let engine = Engine::new(&config)?;
+        let code = copy_to(&engine, code)?;
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.upgrade().is_some());
+        pools.push(engine.weak());
+        drop(pools);
+        Ok((Self { linker: Arc::new(linker(&engine)?), engine, ..self.clone() }, code))
     }
 
     pub(crate) fn clock(&self) -> &Arc<RunClock> {
@@ -60,6 +94,8 @@ impl Runtime {
     /// Has every running store look at its orders. Takes some nanoseconds.
     pub(crate) fn bump(&self) {
         self.engine.increment_epoch();
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(EngineWeak::upgrade).for_each(|engine| engine.increment_epoch());
     }
 }
 
@@ -74,6 +110,27 @@ fn config(options: &RuntimeOptions) -> Config {
         // Only native debuggers read it, and loading is faster without.
         .native_unwind_info(false);
     config
+}
+
+/// Returns the limits of a pool for so many instances of one component.
+fn pool(code: &Code, instances: u32) -> PoolingAllocationConfig {
+    let needs = code.resources_required();
+    let each = |count: fn(&wasmtime::ResourcesRequired) -> u32| {
+        needs.as_ref().map_or(instances, |needs| instances.saturating_mul(count(needs).max(1)))
+    };
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        // A component has a few modules, most of them for its imports.
+        .total_core_instances(instances.saturating_mul(32))
+        .total_memories(each(|needs| needs.num_memories))
+        .total_tables(each(|needs| needs.num_tables))
+        .total_gc_heaps(instances)
+        .total_stacks(instances.saturating_mul(2))
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_TABLE)
+        .pagemap_scan(Enabled::Auto);
+    pool
 }
 
 /// Returns all imports of the host. The state of a component, not the linker, decides what it may do with them.

@@ -30,6 +30,8 @@ pub enum ImportState {
 /// Reports that a component can make, by its imports: tools for compiled languages leave out functions that are not called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Says {
+    /// It imports the interface.
+    pub(crate) anything: bool,
     pub(crate) ready: bool,
     pub(crate) alive: bool,
 }
@@ -42,6 +44,7 @@ pub(super) fn says(engine: &Engine, component: &Component) -> Says {
         if let ComponentItem::ComponentInstance(host) = &import.ty
             && name.starts_with(HOST)
         {
+            says.anything = true;
             says.ready |= host.get_export(engine, "ready").is_some();
             says.alive |= host.get_export(engine, "alive").is_some();
         }

@@ -4,7 +4,7 @@
 use wasmtime::component::InstancePre;
 use wasmtime::component::types::ComponentFunc;
 
-use super::{Refusal, State};
+use super::{Refusal, Says, State};
 use crate::plan::{ComponentPlan, HookTiming, KindDefaults, OnEnd, ReadyWhen, RestartPlan};
 
 /// Most instances of a sync component, each of which has one piece of work at a time.
@@ -32,6 +32,8 @@ pub struct Kind {
     pub hook: HookTiming,
     /// Most work in one async instance at a time, unless the plan says so.
     pub concurrency: usize,
+    /// True: a sync component that cannot hear of a stop gets a fresh instance for each piece of work, as on other hosts.
+    pub fresh_instances: bool,
     /// The meaning of a failure.
     pub on_failure: OnEnd,
     /// Checks an export of this version further than `ExportSpec::fits`. The error says why it cannot be called.
@@ -90,11 +92,11 @@ pub struct Words {
 }
 
 impl Kind {
-    /// Returns the defaults of a component. `says_ready`: it imports `ready`.
-    pub(super) fn defaults(&self, is_async: bool, says_ready: bool) -> KindDefaults {
+    /// Returns the defaults of a component. `hears`: it has a hook, or imports the host's interface.
+    pub(super) fn defaults(&self, is_async: bool, hears: bool, says: Says) -> KindDefaults {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Of several instances each would say so for itself.
-        let said = !self.is_pooled && says_ready;
+        let said = !self.is_pooled && says.ready;
         KindDefaults {
             is_async,
             hook: self.hook,
@@ -104,6 +106,7 @@ impl Kind {
             ready: if said { ReadyWhen::Said } else { ReadyWhen::Started },
             max_instances: if is_async { cores } else { SYNC_INSTANCES },
             concurrency: self.concurrency,
+            requests: u64::from(self.fresh_instances && !is_async && !hears),
         }
     }
 }

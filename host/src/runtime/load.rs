@@ -153,6 +153,9 @@ impl Work {
         }
         let mut loaded = Loaded::new(&self.runtime, &file.code, file.adapted, file.needs, plan)?;
         loaded.check_plan(plan)?;
+        if loaded.is_fresh(plan) {
+            loaded = self.with_pool(loaded, file, plan)?;
+        }
         if let Some(adapted) = file.adapted {
             let (component, file) = (plan.name.as_str(), plan.source.display());
             tracing::info!(component, %file, "{adapted}");
@@ -162,6 +165,21 @@ impl Work {
         }
         loaded.sources = SourceFiles { component: file.fingerprint, digest: Some(file.digest), tls };
         Ok(Arc::new(loaded))
+    }
+
+    /// Returns a component of which each request gets a fresh instance with a pool for those; without one if the system does not
+    /// give it.
+    fn with_pool(&self, loaded: Loaded, file: &File, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
+        // A generation that drains shares the pool with the one that has taken over.
+        let most = plan.resolve(&loaded.defaults).max_instances.saturating_mul(2);
+        match self.runtime.pooled(&file.code, u32::try_from(most).unwrap_or(u32::MAX)) {
+            Ok((runtime, code)) => Loaded::new(&runtime, &code, file.adapted, file.needs, plan),
+            Err(error) => {
+                let component = plan.name.as_str();
+                tracing::info!(component, %error, "its instances get no memory in advance, and start slower");
+                Ok(loaded)
+            }
+        }
     }
 
     fn collect(&self) -> Result<Vec<Arc<Loaded>>, LoadErrors> {

@@ -53,6 +53,6 @@ pub use orders::RunClock;
 pub(crate) use orders::{Notice, NoticeCause};
 pub(crate) use outbound::Outbound;
 pub use refusal::{LoadError, LoadErrors, LoadFault, Refusal};
-pub(crate) use state::Fairness;
-pub use state::State;
+pub(crate) use state::AtEpoch;
+pub use state::{Interruption, State};
 pub(crate) use store::{Stdio, new_store};

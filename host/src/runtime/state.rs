@@ -24,8 +24,19 @@ pub(super) const GUEST_HANDLES: usize = 3 * HANDLES;
 /// Bytes that the host copies out of a guest in one call.
 pub(super) const HOSTCALL_BYTES: usize = 8 << 20;
 
-/// Tells at an epoch whether the running code has to yield to others on its thread.
-pub(crate) type Fairness = Box<dyn Fn() -> bool + Send + Sync>;
+/// The answer to code that runs at an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// It goes on.
+    None,
+    /// Others on its thread have to run.
+    Yield,
+    /// It has to end.
+    Trap,
+}
+
+/// Decides at an epoch about the running code of one store.
+pub(crate) type AtEpoch = Box<dyn Fn() -> Interruption + Send + Sync>;
 
 /// The data of one store.
 pub struct State {
@@ -39,7 +50,7 @@ pub struct State {
     pub(super) link: Arc<Link>,
     pub(super) limits: Limits,
     pub(super) fullness: FullnessWatch,
-    pub(super) fairness: Option<Fairness>,
+    pub(super) at_epoch: Option<AtEpoch>,
 }
 
 opaque_debug!(State);

@@ -13,7 +13,7 @@ use super::fullness::FullnessWatch;
 use super::network::UdpPeers;
 use super::outbound::HttpHooks;
 use super::state::{GUEST_HANDLES, HANDLES, HOSTCALL_BYTES, Limits};
-use super::{Fairness, Link, Loaded, Outbound, Runtime, State};
+use super::{AtEpoch, Interruption, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
 pub(crate) struct Stdio {
@@ -21,7 +21,8 @@ pub(crate) struct Stdio {
     pub(crate) stderr: Box<dyn StdoutStream + Sync>,
 }
 
-/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry.
+/// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry; so does
+/// `at_epoch`.
 ///
 /// # Errors
 /// When a directory that is granted cannot be opened.
@@ -32,12 +33,12 @@ pub(crate) fn new_store(
     stdio: Stdio,
     link: Arc<Link>,
     outbound: Outbound,
-    fairness: Option<Fairness>,
+    at_epoch: Option<AtEpoch>,
 ) -> Result<Store<State>> {
     let mut wasi = wasi(loaded, plan, stdio)?;
     wasi.ctx().table.set_max_capacity(HANDLES);
     let state = State {
-        engine: runtime.engine.clone(),
+        engine: loaded.engine().clone(),
         wasi,
         network: loaded.network.clone(),
         http: WasiHttpCtx::new(),
@@ -46,9 +47,9 @@ pub(crate) fn new_store(
         limits: Limits::new(plan.memory, link.vitals.clone()),
         fullness: FullnessWatch::default(),
         link,
-        fairness,
+        at_epoch,
     };
-    let mut store = Store::new(&runtime.engine, state);
+    let mut store = Store::new(loaded.engine(), state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_max_component_handles(GUEST_HANDLES);
@@ -62,11 +63,16 @@ pub(crate) fn new_store(
             if state.link.orders.must_trap() {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
-            Ok(match &state.fairness {
-                Some(must_yield) if must_yield() => UpdateDeadline::Yield(1),
-                None if state.link.must_yield() => UpdateDeadline::Yield(1),
-                Some(_) | None => UpdateDeadline::Continue(1),
-            })
+            let verdict = match &state.at_epoch {
+                Some(at_epoch) => at_epoch(),
+                None if state.link.must_yield() => Interruption::Yield,
+                None => Interruption::None,
+            };
+            match verdict {
+                Interruption::None => Ok(UpdateDeadline::Continue(1)),
+                Interruption::Yield => Ok(UpdateDeadline::Yield(1)),
+                Interruption::Trap => Err(wasmtime::Trap::Interrupt.into()),
+            }
         });
     }
     Ok(store)

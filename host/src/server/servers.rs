@@ -15,7 +15,7 @@ use crate::runtime::{Kind, Link, Loaded, Runtime, Stdio};
 use crate::teardown::GenerationId;
 
 /// Makes the streams of one instance, and what is done with them when it has ended.
-pub(crate) type MakeStdio = Box<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send>;
+pub(crate) type MakeStdio = Arc<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// Reason for a preparation that failed.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::text::units::format_duration;
 
 /// Returns the maker of the streams of a component's instances. The streams share the component's quota.
 fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool, format: LogFormat) -> MakeStdio {
-    Box::new(move || {
+    Arc::new(move || {
         let [stdout, stderr] = sources.clone();
         let (stdout, stderr) = match (passthrough, format) {
             (true, _) => (GuestStream::passthrough(stdout), GuestStream::passthrough(stderr)),

@@ -31,6 +31,26 @@ pub fn classic(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     measure(lab, rounds, table, ("0.2", artifacts::HELLO_HTTP_CLASSIC, PEER_CLASSIC_BEST), bounds)
 }
 
+/// A component of WASI 0.2 that cannot hear of a stop: each request gets a fresh instance, here and on `wasmtime serve`.
+pub fn fresh(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
+    let component = artifacts::HTTP_LAB_PLAIN;
+    let keys = "listen = [\"127.0.0.1:0\"]\ninstances = { requests = 0 }";
+    let manifest = lab.manifest("kept", &format!("[component.web]\nsource = {component:?}\n{keys}\n"))?;
+    let curfew = Server::curfew(lab, component)?;
+    let kept = Server::curfew_app(lab, &manifest, 1)?;
+    let peer = Server::peer(component, &[])?;
+    let mut contenders = [
+        Contender::new("curfew, fresh", &curfew),
+        Contender::new("curfew, kept", &kept),
+        Contender::new("wasmtime serve, default", &peer),
+    ];
+    turns::take(&mut contenders, rounds, settings::turn()?, table)?;
+    let [curfew, kept, peer] = &contenders;
+    table.add(turns::compare("0.2", curfew, peer, 3.0));
+    table.add(turns::compare("0.2", curfew, kept, 0.35));
+    Ok(())
+}
+
 /// How many times the rate of each other server the host must reach.
 struct Bounds {
     peer: f64,

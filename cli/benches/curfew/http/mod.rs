@@ -21,7 +21,7 @@ mod turns;
 mod twenty;
 mod wrk;
 
-pub use hello::{classic as hello_classic, hello};
+pub use hello::{classic as hello_classic, fresh, hello};
 pub use metrics_cost::metrics_cost;
 pub use p99::{classic as p99_classic, p99};
 pub use reload_load::reload_load;

@@ -38,6 +38,7 @@ fn goes_on_from(old: &str, new: &str) -> [bool; 2] {
         ready: ReadyWhen::Started,
         max_instances: 1,
         concurrency: 1,
+        requests: 0,
     };
     [db.0.runs_like(&db.1, &kind(OnEnd::StopApp)), web.0.runs_like(&web.1, &kind(OnEnd::Restart))]
 }

@@ -375,8 +375,9 @@ impl Controller {
         }
         self.serial += 1;
         let link = self.link_of_instance(slot);
-        let (turn, is_async) = (self.ticker.turn(), generation.loaded.run.is_async);
-        let instance = InstanceHandle::new(self.serial, slot, link.clone(), turn, is_async, &generation.pool);
+        let turn = self.ticker.turn();
+        let form = [generation.loaded.run.is_async, generation.is_fresh()];
+        let instance = InstanceHandle::new(self.serial, slot, link.clone(), turn, form, &generation.pool);
         generation.stats.instance_started();
         self.instances.insert(slot, instance.clone());
         self.count_instances();
@@ -385,12 +386,14 @@ impl Controller {
         let spec = InstanceSpec { runtime, loaded, plan, link, run: None };
         let (pool, handler) = (generation.pool.clone(), self.handler.clone());
         let work = HandlerLoop { instance: instance.clone(), pool, handler };
-        let (stdio, finish) = (self.make_stdio)();
-        let (grace, tell, handle) = (self.grace, self.inputs.tell.clone(), instance.clone());
+        let (grace, make_stdio) = (self.grace, self.make_stdio.clone());
+        let (tell, handle) = (self.inputs.tell.clone(), instance.clone());
         let task: WorkerTask = Box::new(move |outbound| {
             Box::pin(async move {
-                let end = run_instance(spec, work, grace, stdio, outbound).await;
-                finish();
+                let failed = |failure| {
+                    let _unheard = tell.send(WorkerEvent::Failed(handle.clone(), failure));
+                };
+                let end = run_instance(spec, work, grace, make_stdio, outbound, &failed).await;
                 // A controller that is gone wants to know nothing more.
                 let _unheard = tell.send(WorkerEvent::Ended(slot, handle, end));
             })
@@ -434,6 +437,12 @@ impl Controller {
     fn hear(&mut self, event: WorkerEvent) {
         match event {
             WorkerEvent::Up(slot) => self.up(slot),
+            WorkerEvent::Failed(instance, failure) => {
+                self.generation.stats.instance_failed();
+                // A client can cause it, and it concerns no other request.
+                let counts = self.stops_app;
+                self.tell_of(instance.number, InstanceEvent::Lost { failure, counts });
+            }
             WorkerEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),
             WorkerEvent::Died(slot) => {
                 self.link.tell(InstanceEvent::HostBug);

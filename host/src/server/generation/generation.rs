@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::fault_log::FaultLog;
 use super::stats::{Stats, Unit};
-use crate::plan::{ComponentPlan, HealthPlan, Resolved};
+use crate::plan::{ComponentPlan, HealthPlan};
 use crate::runtime::{Kind, Loaded};
 use crate::server::instance::HandlerIndex;
 use crate::server::pool::{Pool, PoolLimits};
@@ -81,16 +81,21 @@ impl Generation {
         let (want, starts) = unbounded_channel();
         let (tell, events) = unbounded_channel();
         let instances = &plan.http.instances;
-        let Resolved { max_instances: max, concurrency, .. } = plan.resolve(&loaded.defaults);
-        let limits = PoolLimits { max, concurrency, requests: instances.requests, queue: instances.queue };
-        if !workers.join(id, max, tell.clone()) {
+        let resolved = plan.resolve(&loaded.defaults);
+        let (rooms, requests) = match loaded.is_fresh(&plan) {
+            true => (shared_among_cores(resolved.max_instances), 0),
+            false => (vec![resolved.concurrency; resolved.max_instances], resolved.requests),
+        };
+        let slots = rooms.len();
+        let limits = PoolLimits { rooms, requests, queue: instances.queue };
+        if !workers.join(id, slots, tell.clone()) {
             *workers = Workers::new(plan.name.clone());
-            workers.join(id, max, tell.clone());
+            workers.join(id, slots, tell.clone());
         }
         let generation = Arc::new(Self {
             id,
             pool: Pool::new(limits, want),
-            stats: Arc::new(Stats::new(protocol.unit, max)),
+            stats: Arc::new(Stats::new(protocol.unit, slots)),
             faults: FaultLog::new(plan.name.clone()),
             workers: workers.clone(),
             alive: AtomicUsize::new(0),
@@ -109,6 +114,11 @@ impl Generation {
     pub(crate) fn liveness(&self) -> Liveness {
         let checks = |plan| (self.protocol.liveness)(plan, &self.pool);
         self.plan.health.as_ref().map_or_else(Liveness::terminated, checks)
+    }
+
+    /// Returns whether each request gets a fresh instance.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.loaded.is_fresh(&self.plan)
     }
 
     pub(crate) fn drain(&self) {
@@ -148,6 +158,13 @@ impl Generation {
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+/// Shares so many instances out among slots: one slot for each core, since a thread serves any number of fresh instances.
+fn shared_among_cores(instances: usize) -> Vec<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = instances.min(cores);
+    (0..slots).map(|slot| (instances + slots - 1 - slot) / slots).collect()
 }
 
 /// Lifecycle state of one generation, shared with the other components on its addresses.

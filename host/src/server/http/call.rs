@@ -1,7 +1,6 @@
 //! The call of a guest's `handle` with one request. The answer goes its own way, as soon as the guest gives it.
 //!
-//! Invariant: an instance that answered with a fault of its own takes no other request: its next answer would be none, too,
-//! and, given at once, would draw the load of all others to it.
+//! Invariant: when the call of a sync guest has returned, its answer has its end: its own, or an error.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +13,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::{WasiHttpView, p2};
 
 use crate::runtime::State;
-use crate::server::instance::{BodyError, CloseReason, InstanceHandle};
-use crate::server::pool::{GuestResponse, Pool};
+use crate::server::instance::{BodyError, OpenAnswers};
+use crate::server::pool::GuestResponse;
 
 /// The call of a sync guest returned, and no answer was given to the request with this number in its instance.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +25,17 @@ pub(crate) struct NoAnswer(u64);
 
 type Reply = oneshot::Sender<GuestResponse>;
 
-/// Has a guest handle a request. Returns when its call has returned.
+/// The answer of a guest, as far as its instance is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    Well,
+    /// By no answer, a part of one, or an internal error. The next answer of the instance would be none, too, and, given at once,
+    /// would draw the load of all others to it.
+    Badly,
+}
+
+/// Has a guest handle the request with this number in its instance. Returns when its call has returned. `answers` has the answer
+/// then.
 ///
 /// # Errors
 /// A trap or an exit of the guest.
@@ -38,11 +47,11 @@ pub(crate) async fn call(
     proxy: &Proxy,
     request: Request,
     reply: Reply,
-    instance: &Arc<InstanceHandle>,
-    pool: &Pool,
-) -> Result<()> {
+    answers: &Arc<OpenAnswers>,
+    number: u64,
+) -> Result<Answered> {
     if let Proxy::P2(guest) = proxy {
-        return call_sync(accessor, guest, request, reply, instance, pool).await;
+        return call_sync(accessor, guest, request, reply, answers, number).await;
     }
     let (answer, answered) = oneshot::channel();
     let prepared = accessor
@@ -50,9 +59,9 @@ pub(crate) async fn call(
     prepared.run(accessor, pending()).await?;
     if let Ok(answer) = answered.await {
         // The client can have left.
-        let _left = reply.send(answer.map(|answer| instance.answers.track(answer)));
+        let _left = reply.send(answer.map(|answer| answers.track(answer)));
     }
-    Ok(())
+    Ok(Answered::Well)
 }
 
 async fn call_sync(
@@ -60,18 +69,18 @@ async fn call_sync(
     guest: &p2::bindings::Proxy,
     request: Request,
     reply: Reply,
-    instance: &Arc<InstanceHandle>,
-    pool: &Pool,
-) -> Result<()> {
+    answers: &Arc<OpenAnswers>,
+    number: u64,
+) -> Result<Answered> {
     let handle = guest.wasi_http_incoming_handler().func_handle();
     let outcome = Arc::new(Mutex::new(SyncAnswer { reply: Some(reply), is_fault: false }));
-    let (answered, its) = (outcome.clone(), instance.clone());
+    let (answered, its) = (outcome.clone(), answers.clone());
     let set = move |answer: Result<_, ErrorCode>| {
         let mut outcome = answered.lock().unwrap_or_else(PoisonError::into_inner);
         outcome.is_fault = matches!(answer, Err(ErrorCode::InternalError(_)));
         if let Some(reply) = outcome.reply.take() {
             // The client can have left.
-            let _left = reply.send(answer.map(|answer| its.answers.track(answer)).map_err(Into::into));
+            let _left = reply.send(answer.map(|answer| its.track(answer)).map_err(Into::into));
         }
     };
     let call = accessor.with(|mut store| {
@@ -82,18 +91,16 @@ async fn call_sync(
     })?;
     handle.finish_call_concurrent(accessor, call).await?;
     // Nothing of the guest runs any more.
-    let all_whole = instance.answers.seal(|| BodyError::Unfinished);
+    let all_whole = answers.seal(|| BodyError::Unfinished);
     let (reply, is_fault) = {
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         (outcome.reply.take(), outcome.is_fault)
     };
-    if reply.is_some() || is_fault || !all_whole {
-        pool.close(instance, CloseReason::BadAnswer);
-    }
+    let is_bad = reply.is_some() || is_fault || !all_whole;
     if let Some(reply) = reply {
-        let _left = reply.send(Err(NoAnswer(instance.taken()).into()));
+        let _left = reply.send(Err(NoAnswer(number).into()));
     }
-    Ok(())
+    Ok(if is_bad { Answered::Badly } else { Answered::Well })
 }
 
 /// The answer of a sync guest: it is given in the middle of its call.

@@ -28,6 +28,7 @@ pub(crate) static HTTP: Kind = Kind {
     has_default_address: true,
     hook: HookTiming::AfterDrain,
     concurrency: 64,
+    fresh_instances: true,
     on_failure: OnEnd::Restart,
     check_export: |pre, version| HandlerIndex::http(pre, version).map(drop),
     check_plan: |plan| needs_address("http", plan),

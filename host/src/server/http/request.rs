@@ -24,7 +24,7 @@ use super::kind::HTTP;
 use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
-use crate::server::instance::{CloseReason, GuestBody, InstanceHandle, content_length};
+use crate::server::instance::{GuestBody, InstanceHandle, content_length};
 use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
@@ -158,7 +158,7 @@ async fn pass(
         }
         Err(_late) => {
             interest.0.give_up();
-            generation.pool.close(&instance, CloseReason::Timeout);
+            generation.pool.time_out(&interest.0);
             RequestError::Timeout
         }
     }))
@@ -192,14 +192,13 @@ fn submit(
     }
 }
 
-/// Retires the instance of a request if its call is still under way then.
+/// Ends the call of a request, or retires its instance, if the call is still under way then.
 pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
     let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
     tokio::spawn(async move {
         tokio::time::sleep_until(until.into()).await;
-        let claim = claim.upgrade();
-        if let Some(instance) = claim.as_ref().and_then(|claim| claim.taker()) {
-            pool.close(instance, CloseReason::Timeout);
+        if let Some(claim) = claim.upgrade() {
+            pool.time_out(&claim);
         }
     });
 }

@@ -96,7 +96,7 @@ impl World {
         let told = Box::new(move |event| drop(tell.send((id, event))));
         let link = Link::new(self.runtime.clock().clone(), told);
         self.links.insert(id, link.clone());
-        let make_stdio: MakeStdio = Box::new(|| {
+        let make_stdio: MakeStdio = Arc::new(|| {
             let (stdout, stderr) = (Box::new(tokio::io::empty()), Box::new(tokio::io::empty()));
             (Stdio { stdout, stderr }, Box::new(|| {}))
         });

@@ -55,9 +55,11 @@ pub(crate) struct InstanceHandle {
     pub(crate) slot: usize,
     pub(crate) link: Arc<Link>,
     pub(crate) turn: Arc<TimeSlice>,
-    /// True if it can have several requests at a time.
+    /// True if it can have several requests at a time, all in one store.
     pub(crate) is_async: bool,
-    pub(crate) answers: OpenAnswers,
+    pub(crate) answers: Arc<OpenAnswers>,
+    /// True if each request has a store of its own, which ends with it.
+    pub(crate) is_fresh: bool,
     pool: Weak<Pool>,
     dead: AtomicBool,
     given_up: AtomicBool,
@@ -83,7 +85,7 @@ impl InstanceHandle {
         slot: usize,
         link: Arc<Link>,
         turn: Arc<TimeSlice>,
-        is_async: bool,
+        [is_async, is_fresh]: [bool; 2],
         pool: &Arc<Pool>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -92,7 +94,8 @@ impl InstanceHandle {
             link,
             turn,
             is_async,
-            answers: OpenAnswers::default(),
+            answers: Arc::default(),
+            is_fresh,
             pool: Arc::downgrade(pool),
             dead: AtomicBool::new(false),
             given_up: AtomicBool::new(false),

@@ -3,11 +3,12 @@
 //!
 //! Invariant: in a sync component the hook is never called before its last call has returned.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use wasmtime::component::{
@@ -17,14 +18,16 @@ use wasmtime::{AsContextMut, Result, Store};
 use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::{p2, p3};
 
+use super::fresh::FreshSlot;
 use super::handle::{CloseReason, InstanceHandle};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
 use crate::runtime::{
-    Failure, Fairness, Loaded, NearlyFull, Notice, NoticeCause, Outbound, State, Stdio, look,
+    AtEpoch, Failure, Interruption, Loaded, NearlyFull, Notice, NoticeCause, Outbound, State, look,
 };
-use crate::server::http::call::call;
+use crate::server::http::call::{Answered, call};
 use crate::server::pool::{Job, Pool, Work};
+use crate::server::servers::MakeStdio;
 use crate::server::tcp::handler::converse;
 use crate::server::worker::InstanceWaker;
 use crate::teardown::Outcome;
@@ -92,9 +95,9 @@ impl KindWork for HandlerLoop {
         })
     }
 
-    fn fairness(&self) -> Option<Fairness> {
+    fn at_epoch(&self) -> Option<AtEpoch> {
         let slice = self.instance.turn.clone();
-        Some(Box::new(move || slice.must_yield()))
+        Some(Box::new(move || if slice.must_yield() { Interruption::Yield } else { Interruption::None }))
     }
 
     fn opens(&self) {
@@ -173,7 +176,11 @@ impl HandlerLoop {
         let Job { work, claim, .. } = job;
         match (work, handler) {
             (Work::Request(request, reply), Handler::Http(proxy)) => {
-                call(accessor, proxy, request, reply, instance, pool).await?;
+                let answered =
+                    call(accessor, proxy, request, reply, &instance.answers, instance.taken()).await?;
+                if answered == Answered::Badly {
+                    pool.close(instance, CloseReason::BadAnswer);
+                }
             }
             (Work::Connection(talk), Handler::Tcp(func)) => {
                 Box::pin(converse(accessor, func, talk, claim.clone())).await?;
@@ -203,7 +210,7 @@ impl HandlerLoop {
     }
 
     /// Takes no more requests once the component stops and none can come any more, or its hook is due anyway.
-    fn close_in_time(&self, is_async: bool) {
+    pub(super) fn close_in_time(&self, is_async: bool) {
         let Self { instance, pool, .. } = self;
         if instance.is_closing() || !instance.link.orders.is_asked() {
             return;
@@ -235,16 +242,28 @@ impl HandlerLoop {
     }
 }
 
-/// Runs one instance to its end, or until it is cut off: on an order, or when it overruns a bound of its own.
+/// Runs one instance, or one slot of fresh instances, to its end, or until it is cut off: on an order, or when it overruns a bound of
+/// its own. `failed` hears of fresh instances that fail.
 pub(crate) async fn run_instance(
     spec: InstanceSpec,
     work: HandlerLoop,
     grace: Duration,
-    stdio: Stdio,
+    make_stdio: MakeStdio,
     outbound: Outbound,
+    failed: &(dyn Fn(Failure) + Send + Sync),
 ) -> InstanceEnd {
     let HandlerLoop { instance, pool, .. } = &work;
-    let mut life = Box::pin(live(&spec, stdio, outbound, &work));
+    let mut life: BoxFuture<'_, InstanceEnd> = match instance.is_fresh {
+        true => {
+            let slot = FreshSlot { spec: &spec, work: &work, make_stdio: &make_stdio, outbound, failed };
+            Box::pin(async move { slot.serve().await })
+        }
+        false => {
+            let (stdio, finish) = make_stdio();
+            let life = live(&spec, stdio, outbound, &work);
+            Box::pin(life.inspect(|_| finish()))
+        }
+    };
     let mut waker = InstanceWaker::default();
     let turns = poll_fn(|context| {
         let turn = |context: &mut Context<'_>| instance.turn.run(|| life.as_mut().poll(context));

@@ -13,7 +13,7 @@ use wasmtime::{AsContextMut, InstancePre, Store};
 use super::failure::{could_not_start, guest_failure, is_in};
 use crate::plan::ComponentPlan;
 use crate::runtime::{
-    Failure, Fairness, HookResult, HookShape, InstanceEvent, Link, Linked, Loaded, Notice, NoticeCause,
+    AtEpoch, Failure, HookResult, HookShape, InstanceEvent, Link, Linked, Loaded, Notice, NoticeCause,
     Outbound, Runtime, START, State, Stdio, call_hook, name_limit, new_store,
 };
 use crate::server::generation::RunInFlight;
@@ -75,8 +75,9 @@ pub trait KindWork: Send + Sync {
         life: &Lifecycle<'_>,
     ) -> impl Future<Output = wasmtime::Result<()>> + Send;
 
-    /// Says whether running code has to let others on its thread run; asked at each epoch.
-    fn fairness(&self) -> Option<Fairness> {
+    /// Decides about running code at each epoch.
+    #[doc(hidden)]
+    fn at_epoch(&self) -> Option<AtEpoch> {
         None
     }
 
@@ -192,7 +193,7 @@ async fn enter<W: KindWork>(
     work: &W,
 ) -> wasmtime::Result<()> {
     let InstanceSpec { runtime, loaded, plan, link, run: _ } = life.spec;
-    let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, work.fairness())?;
+    let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, work.at_epoch())?;
     if link.orders.must_trap() {
         return Ok(());
     }

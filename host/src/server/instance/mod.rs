@@ -3,13 +3,14 @@
 
 mod answer;
 pub(super) mod failure;
+mod fresh;
 pub(super) mod handle;
 mod handler_loop;
 pub(super) mod lifecycle;
 mod runtime;
 pub(super) mod single;
 
-pub(super) use answer::{BodyError, GuestBody, content_length};
+pub(super) use answer::{BodyError, GuestBody, OpenAnswers, content_length};
 pub(super) use handle::{CloseReason, InstanceHandle};
 pub(super) use handler_loop::{HandlerIndex, HandlerLoop, TcpFunc, run_instance};
 pub(super) use lifecycle::{InstanceEnd, InstanceSpec};

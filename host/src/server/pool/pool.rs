@@ -12,18 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use futures::channel::oneshot;
+use tokio::sync::SetOnce;
 use tokio::sync::mpsc::UnboundedSender;
 use wasmtime_wasi_http::handler::Request;
 
 use crate::server::instance::{CloseReason, GuestBody, InstanceHandle};
 use crate::server::tcp::pipe::Conversation;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PoolLimits {
-    /// Most instances at a time.
-    pub(crate) max: usize,
-    /// Most requests in one of them at a time.
-    pub(crate) concurrency: usize,
+    /// Most requests at a time in each slot.
+    pub(crate) rooms: Vec<usize>,
     /// Requests after which an instance is replaced; 0 is never.
     pub(crate) requests: u64,
     /// Most requests that wait when all instances are busy.
@@ -52,6 +51,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct Slot {
+    /// Most requests in it at a time.
+    room: usize,
     phase: Phase,
     instance: Option<Arc<InstanceHandle>>,
     /// Requests that came in on the slot's own thread: they go to its own instance as long as that can.
@@ -63,9 +64,9 @@ impl Slot {
         self.instance.as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), instance))
     }
 
-    fn can_take(&self, concurrency: usize) -> bool {
+    fn can_take(&self) -> bool {
         self.phase == Phase::Open
-            && self.instance.as_ref().is_some_and(|instance| instance.busy() < concurrency)
+            && self.instance.as_ref().is_some_and(|instance| instance.busy() < self.room)
     }
 }
 
@@ -90,8 +91,9 @@ pub(crate) struct Pool {
 impl Pool {
     /// Returns a pool without instances; `starts` receives the slots in which one shall be started.
     pub(crate) fn new(limits: PoolLimits, starts: UnboundedSender<usize>) -> Arc<Self> {
-        let vacant = |_| Slot { phase: Phase::Vacant, instance: None, local: VecDeque::new() };
-        let slots = (0..limits.max).map(vacant).collect();
+        let vacant =
+            |room: &usize| Slot { room: *room, phase: Phase::Vacant, instance: None, local: VecDeque::new() };
+        let slots = limits.rooms.iter().map(vacant).collect();
         Arc::new(Self {
             limits,
             state: Mutex::new(State { slots, global: VecDeque::new(), refusal: None }),
@@ -124,7 +126,7 @@ impl Pool {
         // First this, then the look at who can take: `finished` does it the other way round.
         self.waiting.fetch_add(1, SeqCst);
         match home.and_then(|home| locked.state.slots.get_mut(home)) {
-            Some(slot) if slot.can_take(self.limits.concurrency) => {
+            Some(slot) if slot.can_take() => {
                 slot.local.push_back(job);
                 locked.after.wake = slot.instance.clone();
             }
@@ -233,6 +235,15 @@ impl Pool {
     pub(crate) fn close(&self, instance: &InstanceHandle, why: CloseReason) {
         self.lock().close(instance, why);
         instance.wake();
+    }
+
+    /// Ends the call of a request that has overrun its time: by itself if it has an instance of its own, with its instance otherwise.
+    pub(crate) fn time_out(&self, claim: &Claim) {
+        match claim.taker() {
+            Some(instance) if instance.is_fresh => claim.cut(),
+            Some(instance) => self.close(instance, CloseReason::Timeout),
+            None => {}
+        }
     }
 
     /// Closes an idle instance, unless no other takes requests.
@@ -357,15 +368,14 @@ struct Locked<'a> {
 
 impl Locked<'_> {
     fn can_take(&self, at: usize) -> bool {
-        self.state.slots.get(at).is_some_and(|slot| slot.can_take(self.pool.limits.concurrency))
+        self.state.slots.get(at).is_some_and(Slot::can_take)
     }
 
     /// Returns how many more requests could be taken at once, with all instances that may exist.
     fn free(&self) -> usize {
-        let concurrency = self.pool.limits.concurrency;
         let room = |slot: &Slot| match (slot.phase, &slot.instance) {
-            (Phase::Open, Some(instance)) => concurrency.saturating_sub(instance.busy()),
-            (Phase::Vacant | Phase::Starting, _) => concurrency,
+            (Phase::Open, Some(instance)) => slot.room.saturating_sub(instance.busy()),
+            (Phase::Vacant | Phase::Starting, _) => slot.room,
             (Phase::Open | Phase::Spinning | Phase::Closing, _) => 0,
         };
         self.state.slots.iter().map(room).sum()
@@ -377,12 +387,12 @@ impl Locked<'_> {
         if self.pool.hooks_are_due() {
             return self.drop_waiting_if_none_serves();
         }
-        let (slots, concurrency) = (&self.state.slots, self.pool.limits.concurrency);
+        let slots = &self.state.slots;
         let own = home.filter(|home| slots.get(*home).is_some_and(|slot| slot.phase == Phase::Vacant));
-        let able = slots.iter().find(|slot| slot.can_take(concurrency));
+        let able = slots.iter().find(|slot| slot.can_take());
         let wake = able.and_then(|slot| slot.instance.clone());
-        let starting = slots.iter().filter(|slot| slot.phase == Phase::Starting).count();
-        let covered = wake.is_some() || self.state.global.len() <= starting * concurrency;
+        let starting = slots.iter().filter(|slot| slot.phase == Phase::Starting).map(|slot| slot.room).sum();
+        let covered = wake.is_some() || self.state.global.len() <= starting;
         let vacant = || slots.iter().position(|slot| slot.phase == Phase::Vacant);
         let own = own.filter(|_| wake.as_ref().is_none_or(|instance| instance.busy() > 0));
         let start = if covered { own } else { own.or_else(vacant) };
@@ -493,6 +503,8 @@ pub(crate) struct Claim {
     state: AtomicU8,
     taker: OnceLock<(Arc<InstanceHandle>, Instant)>,
     returned: Mutex<Option<Box<Request>>>,
+    /// The order to end its call at once.
+    cut: SetOnce<()>,
     pool: Weak<Pool>,
     /// It is a health check of the host's own, and no request of a client.
     is_check: bool,
@@ -511,7 +523,14 @@ impl Claim {
 
     fn of(pool: &Arc<Pool>, is_check: bool) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
-        Arc::new(Self { state, taker: OnceLock::new(), returned: Mutex::default(), pool, is_check })
+        Arc::new(Self {
+            state,
+            taker: OnceLock::new(),
+            returned: Mutex::default(),
+            cut: SetOnce::new(),
+            pool,
+            is_check,
+        })
     }
 
     pub(crate) fn returned(&self) -> Option<Request> {
@@ -547,6 +566,21 @@ impl Claim {
         if let Some(instance) = self.taker() {
             instance.give_up();
         }
+    }
+
+    fn cut(&self) {
+        // It can be given twice: when the answer is late, and when its client has left.
+        let _again = self.cut.set(());
+    }
+
+    /// Returns whether its call has to end at once.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.initialized()
+    }
+
+    /// Returns once its call has to end at once. Cancel safe.
+    pub(crate) async fn must_end(&self) {
+        self.cut.wait().await;
     }
 
     /// Returns whether its client has left.

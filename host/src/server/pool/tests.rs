@@ -44,10 +44,19 @@ struct World {
 
 impl World {
     fn new(max: usize, concurrency: usize, requests: u64, queue: usize) -> Self {
-        let limits = PoolLimits { max, concurrency, requests, queue };
+        let limits = PoolLimits { rooms: vec![concurrency; max], requests, queue };
         let (send, starts) = mpsc::unbounded_channel();
         let (instances, starting, calls, clients) = Default::default();
-        Self { pool: Pool::new(limits, send), starts, instances, starting, calls, clients, limits, serial: 0 }
+        Self {
+            pool: Pool::new(limits.clone(), send),
+            starts,
+            instances,
+            starting,
+            calls,
+            clients,
+            limits,
+            serial: 0,
+        }
     }
 
     fn submit(&mut self, home: Option<usize>) -> Result<(), SubmitError> {
@@ -67,7 +76,7 @@ impl World {
                 !self.starting.contains(&slot) && !self.instances.contains_key(&slot),
                 "one for each slot"
             );
-            assert!(slot < self.limits.max, "no more than allowed");
+            assert!(slot < self.limits.rooms.len(), "no more than allowed");
             self.starting.push(slot);
         }
     }
@@ -77,7 +86,7 @@ impl World {
         self.serial += 1;
         let link = Link::new(Arc::new(RunClock::start()), Box::new(|_| {}));
         let turn = Arc::new(FairnessTicker::default()).turn();
-        let instance = InstanceHandle::new(self.serial, slot, link, turn, true, &self.pool);
+        let instance = InstanceHandle::new(self.serial, slot, link, turn, [true, false], &self.pool);
         let bell = Arc::new(InstanceWaker::default());
         instance.register(&Waker::from(bell.clone()));
         self.pool.opened(&instance);
@@ -94,7 +103,7 @@ impl World {
             let Some(job) = self.pool.take(&instance) else { break };
             self.calls.push((slot, job));
             let mine = self.calls.iter().filter(|(at, _)| *at == slot).count();
-            assert!(mine <= self.limits.concurrency, "no more at a time than allowed");
+            assert!(mine <= self.limits.rooms[0], "no more at a time than allowed");
         }
         self.pool.settle(&instance);
     }
@@ -125,10 +134,10 @@ impl World {
         };
         let waiting = self.clients.iter_mut().filter_map(|client| waits(client).then_some(())).count();
         let able = self.instances.values().any(|(instance, _)| {
-            !instance.is_closing() && instance.busy() < self.limits.concurrency && !instance.turn.spins()
+            !instance.is_closing() && instance.busy() < self.limits.rooms[0] && !instance.turn.spins()
         });
         assert!(waiting == 0 || !able, "{waiting} wait while somebody can serve");
-        let room = self.instances.len() + self.starting.len() < self.limits.max;
+        let room = self.instances.len() + self.starting.len() < self.limits.rooms.len();
         assert!(
             waiting == 0 || !room || !self.starting.is_empty() || self.pool.takes_none(),
             "nobody is started"

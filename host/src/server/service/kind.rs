@@ -23,6 +23,7 @@ pub(crate) static SERVICE: Kind = Kind {
     has_default_address: false,
     hook: HookTiming::AtStart,
     concurrency: 1,
+    fresh_instances: false,
     on_failure: OnEnd::StopApp,
     check_export: |_, _| Ok(()),
     check_plan: |plan| {

@@ -29,6 +29,7 @@ pub(crate) static TCP: Kind = Kind {
     has_default_address: false,
     hook: HookTiming::AfterDrain,
     concurrency: 512,
+    fresh_instances: false,
     on_failure: OnEnd::Restart,
     check_export: |_, _| Ok(()),
     check_plan,

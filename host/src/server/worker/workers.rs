@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::fail_point;
-use crate::runtime::Outbound;
+use crate::runtime::{Failure, Outbound};
 use crate::server::instance::{BusyTime, InstanceEnd, InstanceHandle, InstanceRuntime, spawn};
 use crate::teardown::GenerationId;
 
@@ -27,6 +27,8 @@ pub(crate) type WorkerTask = Box<dyn FnOnce(Outbound) -> BoxFuture<'static, ()> 
 pub(crate) enum WorkerEvent {
     /// The instance of this slot takes requests.
     Up(usize),
+    /// A fresh instance of this slot failed.
+    Failed(Arc<InstanceHandle>, Failure),
     /// The instance of this slot has ended.
     Ended(usize, Arc<InstanceHandle>, InstanceEnd),
     /// The worker of this slot has died of a bug.

@@ -32,7 +32,7 @@ fn every_key_of_a_server_reaches_the_plan() {
         instances: InstancesPlan {
             max: Some(4),
             concurrency: Some(16),
-            requests: 100,
+            requests: Some(100),
             queue: 0,
             idle: secs(5),
         },
@@ -58,7 +58,8 @@ fn a_server_has_the_documented_defaults() {
     let http = &plan.components[0].http;
     let secs = Duration::from_secs;
     assert_eq!((http.listen.len(), http.routes.len(), http.tls.is_none()), (1, 0, true));
-    let instances = InstancesPlan { max: None, concurrency: None, requests: 0, queue: 1024, idle: secs(60) };
+    let instances =
+        InstancesPlan { max: None, concurrency: None, requests: None, queue: 1024, idle: secs(60) };
     assert_eq!((&http.instances, http.request_timeout), (&instances, secs(30)));
     let limits = LimitsPlan {
         connections: 4096,

@@ -1,0 +1,148 @@
+//! One slot of kind `http` in which each request has an instance of its own, as on other hosts: a trap, a leak, or a state that
+//! one request leaves behind concerns no other.
+//!
+//! Invariant: an instance handles one request. Its store is dropped when its handler has returned, trapped or overrun its time. The
+//! component cannot hear of a stop, so no instance has a hook.
+
+use std::future::poll_fn;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use wasmtime::{AsContextMut, Result, Store};
+use wasmtime_wasi_http::handler::Proxy;
+
+use super::answer::{BodyError, OpenAnswers};
+use super::failure::{could_not_start, guest_failure};
+use super::handler_loop::{Handler, HandlerLoop};
+use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork};
+use crate::runtime::{AtEpoch, Failure, Interruption, Outbound, State, name_limit, new_store};
+use crate::server::http::call::call;
+use crate::server::pool::{Claim, Job, Work};
+use crate::server::servers::MakeStdio;
+use crate::teardown::Outcome;
+
+/// The parts of a slot that its instances share.
+pub(super) struct FreshSlot<'a> {
+    pub(super) spec: &'a InstanceSpec,
+    pub(super) work: &'a HandlerLoop,
+    pub(super) make_stdio: &'a MakeStdio,
+    pub(super) outbound: Outbound,
+    /// Hears of the failure of an instance.
+    pub(super) failed: &'a (dyn Fn(Failure) + Send + Sync),
+}
+
+/// One instance before its request.
+struct Instance {
+    store: Store<State>,
+    proxy: Proxy,
+    /// Its request, once it has one.
+    claim: Arc<OnceLock<Arc<Claim>>>,
+}
+
+impl FreshSlot<'_> {
+    /// Serves the slot to its end. The first instance is made before the first request: a component that cannot start says so at
+    /// its start.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stores of all requests.
+    pub(super) async fn serve(&self) -> InstanceEnd {
+        let orders = &self.spec.link.orders;
+        let first = match self.instantiate().await {
+            _ if orders.is_abandoned() => return Ok(Outcome::NotStarted),
+            Ok(first) => first,
+            Err(_) if orders.must_trap() => return Ok(Outcome::CutOff),
+            Err(error) => return Err(could_not_start(&error)),
+        };
+        self.work.opens();
+        if self.spec.link.enter() {
+            self.handle_all(first).await;
+        }
+        self.work.closes();
+        Ok(if orders.is_abandoned() { Outcome::NotStarted } else { Outcome::Stopped })
+    }
+
+    async fn handle_all(&self, first: Instance) {
+        let HandlerLoop { instance, pool, .. } = self.work;
+        let mut spare = Some(first);
+        let mut calls = FuturesUnordered::new();
+        poll_fn(|context| {
+            instance.register(context.waker());
+            if instance.turn.came_back() {
+                pool.set_spinning(instance, false);
+            }
+            loop {
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {
+                    continue;
+                }
+                let job = if instance.is_closing() { None } else { pool.take(instance) };
+                let Some(job) = job else { break };
+                calls.push(Box::pin(self.handle(spare.take(), job)));
+            }
+            self.work.close_in_time(false);
+            match instance.is_closing() && instance.is_quiet() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Has an instance handle a request, and ends it.
+    async fn handle(&self, spare: Option<Instance>, job: Job) {
+        let Job { work: Work::Request(request, reply), claim, .. } = job else { return };
+        let answers = Arc::<OpenAnswers>::default();
+        let handled = async {
+            let Instance { mut store, proxy, claim: its } = match spare {
+                Some(spare) => spare,
+                None => self.instantiate().await.map_err(|error| could_not_start(&error))?,
+            };
+            let _first = its.set(claim.clone());
+            let called = store
+                .run_concurrent(async |accessor| call(accessor, &proxy, request, reply, &answers, 1).await)
+                .await;
+            // Before the store is dropped.
+            answers.seal(|| BodyError::CutShort);
+            let failed = |error| guest_failure(&name_limit(store.as_context_mut(), error));
+            called.flatten().map(drop).map_err(failed)
+        };
+        let cut = async {
+            claim.must_end().await;
+            answers.seal(|| BodyError::CutShort);
+        };
+        let result = tokio::select! {
+            biased;
+            result = handled => result,
+            () = cut => Ok(()),
+        };
+        self.work.instance.call_ended();
+        let is_over = claim.is_cut() || self.spec.link.orders.must_trap();
+        drop(claim);
+        if let Err(failure) = result
+            && !is_over
+        {
+            (self.failed)(failure);
+        }
+    }
+
+    async fn instantiate(&self) -> Result<Instance> {
+        let InstanceSpec { runtime, loaded, plan, link, .. } = self.spec;
+        // A line without its end goes out when the streams are dropped.
+        let (stdio, _) = (self.make_stdio)();
+        let slice = self.work.instance.turn.clone();
+        let claim: Arc<OnceLock<Arc<Claim>>> = Arc::default();
+        let its = claim.clone();
+        let at_epoch: AtEpoch = Box::new(move || match its.get() {
+            Some(claim) if claim.is_cut() => Interruption::Trap,
+            _ if slice.must_yield() => Interruption::Yield,
+            _ => Interruption::None,
+        });
+        let outbound = self.outbound.clone();
+        let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, Some(at_epoch))?;
+        let instance = loaded.component()?.0.instantiate_async(&mut store).await?;
+        match self.work.export(&mut store, &instance, loaded)? {
+            Handler::Http(proxy) => Ok(Instance { store, proxy, claim }),
+            Handler::Tcp(_) => Err(wasmtime::Error::msg("a handler of connections has no fresh instances")),
+        }
+    }
+}
