@@ -14,7 +14,7 @@ use crate::teardown::{Action, Cause, GenerationId, HARD_RESERVE, Level, Phase, r
 enum Start {
     Now,
     Later,
-    /// One that it comes after has ended and was never ready, or is out of service.
+    /// One that it comes after has ended and was never ready, or is stranded.
     Never,
 }
 
@@ -54,7 +54,8 @@ impl Machine {
         let mut before = generation.predecessors.iter().filter_map(|id| self.generations.get(*id));
         let is_held = generation.waits && !before.all(Generation::is_gone);
         let mut answer = if is_held { Start::Later } else { Start::Now };
-        for needed in generation.policy.after.iter().filter_map(|id| self.generations.get(*id)) {
+        for id in &generation.policy.after {
+            let Some(needed) = self.generations.get(*id) else { continue };
             // The predecessor of a generation that waits does its work until all that need not wait are up.
             let is_beside = generation.on_trial() && !generation.waits;
             let has_stand_in = is_beside && needed.on_trial() && needed.waits;
@@ -68,13 +69,22 @@ impl Machine {
                 continue;
             }
             // A rollout does not wait for one that only another rollout brings back.
-            if needed.is_gone() || (generation.on_trial() && needed.is_out_of_service()) {
+            if needed.is_gone() || (generation.on_trial() && self.is_stranded(*id)) {
                 return Start::Never;
             }
             // A generation that stops can come back.
             answer = Start::Later;
         }
         answer
+    }
+
+    /// Returns whether a generation is out of service, or waits to start until another one is not, directly or through others.
+    fn is_stranded(&self, id: GenerationId) -> bool {
+        self.generations.get(id).is_some_and(|generation| {
+            let waits = generation.phase() == Phase::Pending;
+            generation.is_out_of_service()
+                || (waits && generation.policy.after.iter().any(|needed| self.is_stranded(*needed)))
+        })
     }
 
     /// Asks each generation that has to stop and that no other needs any more.

@@ -43,7 +43,8 @@ pub(super) struct Checker {
 impl Checker {
     pub(super) fn new((policy, generations): (Policy, Vec<GenerationPolicy>), punctual: bool) -> Self {
         let ids = generations.iter().enumerate().map(|(at, policy)| (GenerationId(at), policy));
-        let model = Model(ids.map(|(id, policy)| (id, ModelGeneration::new(policy.clone(), id))).collect());
+        let all = ids.map(|(id, policy)| (id, ModelGeneration::new(policy.clone(), id))).collect();
+        let model = Model(all, Duration::ZERO);
         let machine = Machine::new(policy, generations, 7);
         let (twin, level) = (machine.clone(), Level::Running);
         let (loaded, host_bug, busy, wanted, forced) = (false, false, false, false, false);
@@ -104,7 +105,7 @@ impl Checker {
     }
 
     fn step(&mut self, now: Duration, act: impl Fn(&mut Machine) -> Vec<Action>) -> Vec<Action> {
-        self.now = now;
+        (self.now, self.model.1) = (now, now);
         let before = self.machine.clone();
         let just_stuck = self.note_who_is_stuck();
         let actions = act(&mut self.machine);

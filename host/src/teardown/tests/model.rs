@@ -171,9 +171,9 @@ impl ModelGeneration {
     }
 }
 
-/// All generations that were not forgotten.
+/// All generations that were not forgotten, and the time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Model(pub(super) BTreeMap<GenerationId, ModelGeneration>);
+pub(super) struct Model(pub(super) BTreeMap<GenerationId, ModelGeneration>, pub(super) Duration);
 
 impl Model {
     pub(super) fn get(&self, id: GenerationId) -> &ModelGeneration {
@@ -225,8 +225,21 @@ impl Model {
             let seen = &self.get(*needed).seen;
             let was_up = seen.ready && seen.entered;
             let is_there = was_up || self.get(*needed).yields;
-            let is_lost = self.is_over(*needed) || (generation.trial && self.get(*needed).is_out());
+            let is_lost = self.is_over(*needed) || (generation.trial && self.is_stranded(*needed));
             !self.stands_in(generation, *needed) && !is_there && is_lost
+        })
+    }
+
+    /// Whether it is out of service, or waits to start for one that is, perhaps through others.
+    fn is_stranded(&self, id: GenerationId) -> bool {
+        self.0.get(&id).is_some_and(|generation| {
+            let waits = match (generation.seen.started, generation.again) {
+                (None, _) => generation.ended.is_none(),
+                (Some(_), again) => again.is_some_and(|at| self.1 >= at),
+            };
+            let waits = waits && !generation.lives() && generation.counts() && !generation.hopeless;
+            let mut after = generation.policy.after.iter();
+            generation.is_out() || (waits && after.any(|needed| self.is_stranded(*needed)))
         })
     }
 

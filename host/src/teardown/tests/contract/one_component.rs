@@ -107,8 +107,8 @@ fn a_renewal_for_health_keeps_the_budget() {
     assert_eq!(app.on(s(1), Event::Unhealthy(A)), [], "it is on its way out");
     assert_eq!(app.restarts(A2), 1);
     assert_eq!(kinds(&app.on(s(2), Event::Lost(A2))), ["Restart"]);
-    assert_eq!(kinds(&app.on(s(3), Event::Lost(A2)))[..2], ["GiveUp", "Raise"]);
-    assert_eq!((app.cause(), app.exit_code()), (Some(Cause::Failure(A2)), ExitCode::GAVE_UP));
+    assert_eq!(app.on(s(3), Event::Lost(A2)), [Action::PutOutOfService(A2)]);
+    assert_eq!((app.cause(), app.exit_code()), (None, ExitCode::GAVE_UP));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_renewal_that_is_rolled_back_is_tried_again_within_the_budget() {
     assert_eq!(app.on(wake, Event::Clock), [Action::Renew(A)]);
     let _ = app.roll_out(s(12), again(pool(), Cause::Failure(A), true));
     let done = app.on(s(12), Event::Ended(A2, Outcome::Failed));
-    assert_eq!(kinds(&done)[..3], ["RollBack", "Forget", "GiveUp"]);
+    assert_eq!(kinds(&done)[..3], ["RollBack", "Forget", "PutOutOfService"]);
     assert_eq!(app.exit_code(), ExitCode::GAVE_UP);
 }
 

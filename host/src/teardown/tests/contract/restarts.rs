@@ -208,6 +208,28 @@ fn a_fresh_generation_brings_a_pool_back_into_service() {
 }
 
 #[test]
+fn no_rollout_waits_for_one_that_is_out_of_service() {
+    // I12: also not through another one that waits for it. Only another rollout brings it back.
+    let mut app =
+        starting(SignalProfile::Standard, vec![pool(), GenerationPolicy { after: vec![A], ..component() }]);
+    for at in 1..=4 {
+        let _ = app.on(s(at), Event::Lost(A));
+    }
+    assert_eq!((app.is_out_of_service(A), app.phase(B)), (true, Phase::Pending));
+    let policy = GenerationPolicy { after: vec![B], ..component() };
+    let rollout = Rollout {
+        incoming: vec![Incoming { id: C, policy, replaces: None, before: Vec::new(), waits: false }],
+        removed: Vec::new(),
+        kept: Vec::new(),
+        policy: None,
+        cause: Cause::Reload,
+        keeps_budget: false,
+    };
+    assert_eq!(kinds(&app.roll_out(s(5), rollout)), ["CannotStart", "RollBack", "Forget"]);
+    assert!(!app.is_rolling_out());
+}
+
+#[test]
 fn the_pauses_of_a_pool_begin_anew_after_a_stable_time() {
     // R12: resets after stable time, also where no start of a component is seen.
     let mut app = running(vec![pool()]);
