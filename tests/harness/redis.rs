@@ -62,7 +62,11 @@ impl Redis {
                 return None;
             }
         };
-        let stream = connect(&mut child, port).expect("redis-server comes up");
+        let Some(stream) = connect(&mut child, port) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("redis-server did not come up");
+        };
         Some(Redis { child, port, client: BufReader::new(stream), _dir: dir })
     }
 

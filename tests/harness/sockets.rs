@@ -42,12 +42,13 @@ fn address(text: &str) -> SocketAddr {
     (Ipv4Addr::from(host.to_ne_bytes()), u16::from_str_radix(port, 16).unwrap()).into()
 }
 
-/// An address that nobody listens on, and nobody will: of the ports that the system gives out by itself it has none.
+/// An address with a [`free_port`].
 pub fn free_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
-/// A port that nobody has now, on any address, and that no other test of this process is given.
+/// A port that nobody has now, on any address, that no other test of this process is given, and that is not one of those that
+/// the system gives out by itself.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let pid = u16::try_from(std::process::id() % 1000).unwrap();
