@@ -125,6 +125,7 @@ fn a_forced_exit_loses_nothing_of_what_it_says() {
     let manifest = app("grace = \"60s\"") + &hostile("stuck", &["run=spin"]) + &fine();
     let force = |app: crate::harness::App| {
         app.signal(SIGINT);
+        // The same signal within 500 ms would count once.
         std::thread::sleep(600 * MS);
         app.signal(SIGINT);
         app.wait()

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -51,17 +51,30 @@ impl Record {
         Duration::from_secs_f64(parts.fold(0.0, |sum, part| sum * 60.0 + part))
     }
 
+    /// The same as a moment of the test's clock. `at` can be later.
+    #[track_caller]
+    pub fn written(&self) -> Instant {
+        let (now, wall) = (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        let today = Duration::new(wall.as_secs() % DAY.as_secs(), wall.subsec_nanos());
+        now - between(self.told(), today)
+    }
+
     /// How long after another record this one was written.
     #[track_caller]
     pub fn after(&self, other: &Record) -> Duration {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
-        let (then, now) = (other.told(), self.told());
-        if now < then { now + DAY - then } else { now - then }
+        between(other.told(), self.told())
     }
 
     pub fn is(&self, message: &str, component: &str) -> bool {
         self.message() == message && (component.is_empty() || self.text("component") == component)
     }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The time between two times of day, which midnight can lie between.
+fn between(then: Duration, now: Duration) -> Duration {
+    if now < then { now + DAY - then } else { now - then }
 }
 
 /// Everything said up to now.

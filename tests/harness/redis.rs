@@ -128,5 +128,7 @@ fn connect(child: &mut Child, port: u16) -> Option<TcpStream> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    let _ = child.kill();
+    let _ = child.wait();
     None
 }

@@ -1,15 +1,12 @@
 //! The listening sockets of a host as the kernel knows them: a socket that stays keeps its inode.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::App;
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
-/// Below the ports that the system gives to clients, so that no connection of another test takes one.
-const PORTS: std::ops::Range<u16> = 12_000..31_000;
 
 impl App {
     /// The inode of each TCP socket that the host, or a guest of it, listens on.
@@ -40,23 +37,4 @@ fn address(text: &str) -> SocketAddr {
     let (host, port) = text.split_once(':').unwrap();
     let host = u32::from_str_radix(host, 16).unwrap();
     (Ipv4Addr::from(host.to_ne_bytes()), u16::from_str_radix(port, 16).unwrap()).into()
-}
-
-/// An address that nobody listens on, and nobody will: of the ports that the system gives out by itself it has none.
-pub fn free_address() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, free_port()).into()
-}
-
-/// A port that nobody has now, on any address, and that no other test of this process is given.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let pid = u16::try_from(std::process::id() % 1000).unwrap();
-    let ports = PORTS.len() as u16;
-    loop {
-        let number = NEXT.fetch_add(1, Relaxed).wrapping_add(pid.wrapping_mul(19));
-        let port = PORTS.start + number % ports;
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use artifacts::HTTP_LAB;
 
-use super::shop::{free_address, lab, seen};
-use crate::harness::{Address, CONTROL, Host, Load, Target, Wire, app, component, free_port};
+use super::shop::{lab, seen};
+use crate::harness::{Address, CONTROL, Host, Load, Target, Wire, app, component, free_address, free_port};
 
 fn tcp(address: SocketAddr) -> Address {
     Address::Tcp(address)

@@ -12,8 +12,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::shop::{Shop, Witness, free_address};
-use crate::harness::{App, Host, component, keys, until, web};
+use super::shop::{Shop, Witness};
+use crate::harness::{App, Host, component, free_address, keys, until, web};
 
 const QUICK: &str = "start-timeout = \"300ms\"";
 

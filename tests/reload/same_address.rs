@@ -3,8 +3,10 @@
 
 use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, HTTP_LAB, HTTP_LAB_CLASSIC};
 
-use super::shop::{free_address, seen};
-use crate::harness::{Address, App, CONTROL, Host, Load, Output, Tally, Target, Wire, app, component, web};
+use super::shop::seen;
+use crate::harness::{
+    Address, App, CONTROL, Host, Load, Output, Tally, Target, Wire, app, component, free_address, web,
+};
 use crate::http::lab::served;
 
 /// Requests a second, over new connections, kept ones and HTTP/2 in turn.

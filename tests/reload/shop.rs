@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use artifacts::{HTTP_LAB, SERVICE_LAB};
 
-use crate::harness::{Address, App, CONTROL, LineClient, Wire, app, component, free_port, keys};
+use crate::harness::{Address, App, CONTROL, LineClient, Wire, app, component, free_address, keys};
 
 /// The identity of an instance of the lab, and how often it was asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,6 @@ pub fn seen(wire: &mut Wire) -> Seen {
     let text = wire.get("/state").expect(200).text();
     let (count, id) = text.split_once(' ').unwrap_or_else(|| panic!("{text:?} is no state"));
     Seen { id: id.to_string(), count: count.parse().unwrap() }
-}
-
-/// An address of this machine with a port that nobody has.
-pub fn free_address() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// One instance of the lab that listens there. Another `version` is another component.

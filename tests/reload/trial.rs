@@ -6,9 +6,10 @@ use std::time::Duration;
 use artifacts::{HELLO_HTTP, SERVICE_LAB};
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
-use super::shop::{free_address, lab, seen};
+use super::shop::{lab, seen};
 use crate::harness::{
-    Address, App, CONTROL, Host, LineClient, Output, Wire, app, component, free_port, keys, until,
+    Address, App, CONTROL, Host, LineClient, Output, Wire, app, component, free_address, free_port, keys,
+    until,
 };
 
 /// The time of a trial.

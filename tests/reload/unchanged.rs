@@ -2,8 +2,8 @@
 
 use artifacts::{HELLO_HTTP, HTTP_LAB};
 
-use super::shop::{Shop, Witness, free_address, lab, seen};
-use crate::harness::{Address, CONTROL, Host, Wire, app, component, web};
+use super::shop::{Shop, Witness, lab, seen};
+use crate::harness::{Address, CONTROL, Host, Wire, app, component, free_address, web};
 
 #[test]
 fn a_change_to_one_component_leaves_the_others_alone() {

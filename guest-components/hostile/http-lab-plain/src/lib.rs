@@ -18,10 +18,10 @@ mod memory;
 #[path = "../../shared/misdeeds.rs"]
 mod misdeeds;
 
-use asked::{Answer, Step};
+use asked::{Answer, Step, Thing};
 use wasi::cli::exit::exit_with_code;
 use wasi::clocks::monotonic_clock::subscribe_duration;
-use wasi::http::types::{IncomingRequest, ResponseOutparam};
+use wasi::http::types::{Fields, IncomingRequest, ResponseOutparam};
 use wasi::random::random::get_random_u64;
 
 wit_bindgen::generate!({
@@ -54,6 +54,12 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
                 wait_for(ms * MILLISECOND);
                 body::respond(out, Answer::text(format!("slept {ms} ms")));
             }
+            Step::Look(ms) => {
+                let over = subscribe_duration(ms * MILLISECOND);
+                while !over.ready() {}
+                body::respond(out, Answer::text(format!("looked for {ms} ms")));
+            }
+            Step::Touchy(ms) => body::touchy(&request, out, ms),
             Step::Echo | Step::HandOver => body::echo(&request, out),
             Step::Fetch(url) => fetch::relay(&url, out),
             Step::Headers | Step::RequestStop => {
@@ -63,6 +69,15 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
             Step::Exit(code) => exit_with_code(code),
             Step::Park => wait_for(HOUR),
             Step::NoResponse => {}
+            Step::Forget(Thing::Fields | Thing::Stream, count) => {
+                (0..count).for_each(|_| std::mem::forget(Fields::new()));
+                body::respond(out, Answer::text("forgotten"));
+            }
+            Step::HugeCall(mib) => {
+                let value = vec![b'x'; mib as usize * 1024 * 1024];
+                let made = Fields::from_list(&[("x-huge".to_string(), value)]);
+                body::respond(out, Answer::text(format!("{}", made.is_ok())));
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 mod alone;
 mod failures;
 mod load;
+#[path = "../../../../tests/harness/ports.rs"]
+mod ports;
 mod switching;
 
 use std::collections::BTreeMap;
@@ -52,10 +54,8 @@ fn address(text: &str) -> ListenAddress {
     crate::plan::address::parse_listen_address(text).unwrap()
 }
 
-/// Returns an address that was free a moment ago.
-fn free_address(ip: &str) -> String {
-    let probe = std::net::TcpListener::bind((ip, 0)).unwrap();
-    probe.local_addr().unwrap().to_string()
+fn free_address() -> String {
+    ports::free_address().to_string()
 }
 
 impl World {

@@ -166,14 +166,7 @@ impl Checker {
                 self.note_ask(id, cause, deadline);
             }
             Action::Cut(id) => self.note_cut(id),
-            Action::FailStart(id) => {
-                let generation = self.model.get_mut(id);
-                let since = generation.seen.started.expect("it was started");
-                assert!(generation.starts() || generation.runs(), "{id:?} is there");
-                assert!(!generation.seen.ready || !generation.seen.entered, "it is not ready");
-                assert!(!generation.seen.abandoned && now >= since + generation.policy.start_timeout);
-                generation.seen.failed = true;
-            }
+            Action::FailStart(id) => self.note_fail_start(id),
             Action::Abandon(id) => {
                 self.note_yields();
                 let generation = self.model.get_mut(id);
@@ -215,6 +208,16 @@ impl Checker {
             Action::RefuseReload => assert!(self.level > Level::Running),
             Action::NoteSignal(_) | Action::PrintStatus => {}
         }
+    }
+
+    fn note_fail_start(&mut self, id: GenerationId) {
+        let now = self.now;
+        let generation = self.model.get_mut(id);
+        let since = generation.seen.started.expect("it was started");
+        assert!(generation.starts() || generation.runs(), "{id:?} is there");
+        assert!(!generation.seen.ready || !generation.seen.entered, "it is not ready");
+        assert!(!generation.seen.abandoned && now >= since + generation.policy.start_timeout);
+        generation.seen.failed = true;
     }
 
     fn note_give_up(&mut self, id: GenerationId) {

@@ -1,10 +1,9 @@
 //! What goes out, on which connection, and what an error is called.
 
-use std::net::TcpListener;
-
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::net::TcpSocket;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::super::Outbound;
@@ -102,7 +101,10 @@ fn a_fresh_connection_that_dies_is_an_error_at_once() {
 fn errors_have_their_own_names() {
     on_runtime(async {
         let mut hooks = hooks(&Outbound::default());
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Bound, so that nobody else gets the port, and not listening.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let closed = socket.local_addr().unwrap();
         let error = fetch(&mut hooks, get(&format!("http://{closed}/"))).await.unwrap_err();
         assert!(matches!(error, Error::ConnectionRefused), "{error:?}");
 

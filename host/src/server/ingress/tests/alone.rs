@@ -18,7 +18,7 @@ fn routed(name: &str, source: &str, listen: &str, route: &str) -> ComponentPlan 
 #[test]
 fn who_stops_alone_leaves_the_address_to_the_others() {
     let mut world = World::new();
-    let listen = free_address("127.0.0.1");
+    let listen = free_address();
     let (stays, goes) = (plan("stays", HELLO_HTTP, &[&listen]), routed("goes", HTTP_LAB, &listen, "/lab"));
     let ids = world.run(&[&stays, &goes]);
     let load = Load::on(listen.parse().unwrap(), "/");
@@ -42,7 +42,7 @@ fn who_stops_alone_leaves_the_address_to_the_others() {
 #[test]
 fn who_stops_alone_answers_what_is_in_flight() {
     let mut world = World::new();
-    let listen = free_address("127.0.0.1");
+    let listen = free_address();
     let (stays, goes) =
         (routed("stays", HTTP_LAB, &listen, "/sleep"), routed("goes", HTTP_LAB, &listen, "/"));
     let ids = world.run(&[&goes, &stays]);
@@ -65,7 +65,7 @@ fn who_stops_alone_answers_what_is_in_flight() {
 #[test]
 fn who_stop_together_serve_what_was_accepted() {
     let mut world = World::new();
-    let listen = free_address("127.0.0.1");
+    let listen = free_address();
     let plans = [routed("a", HTTP_LAB, &listen, "/sleep"), routed("b", HELLO_HTTP, &listen, "/")];
     let ids = world.run(&[&plans[0], &plans[1]]);
     let mut client = Client::to(listen.parse().unwrap());
@@ -80,7 +80,7 @@ fn who_stop_together_serve_what_was_accepted() {
 #[test]
 fn who_comes_back_binds_its_address_again() {
     let mut world = World::new();
-    let listen = free_address("127.0.0.1");
+    let listen = free_address();
     let plan = plan("web", HELLO_HTTP, &[&listen]);
     let mut id = world.run(&[&plan])[0];
     for _ in 0..5 {

@@ -90,7 +90,7 @@ fn a_trap_that_does_not_count_is_followed_at_once() {
     for requests in [0, 1] {
         let mut world = World::new();
         let mut plan = plan("lab", HTTP_LAB, &["127.0.0.1:0"]);
-        (plan.http.instances.max, plan.http.instances.requests) = (Some(1), requests);
+        (plan.http.instances.max, plan.http.instances.requests) = (Some(1), Some(requests));
         let id = world.run(&[&plan])[0];
         if requests == 0 {
             assert_eq!(Client::to(world.socket(id)).get("/").status, 200);
