@@ -221,6 +221,10 @@ impl Machine {
             // Neither of the two is to run.
             Role::Yielding => {
                 generation.role = Role::StoppedByOperator;
+                generation
+                    .slice
+                    .iter_mut()
+                    .for_each(|slice| slice.cause = Cause::Request(Requester::Operator));
                 self.roll_back(now, successor);
             }
             Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}

@@ -155,7 +155,7 @@ impl Checker {
 
     fn note_action(&mut self, before: &Machine, action: Action) {
         assert_eq!(self.left, None, "Leave is the last action");
-        let (now, stops) = (self.now, self.level > Level::Running || self.machine.cause().is_some());
+        let stops = self.level > Level::Running || self.machine.cause().is_some();
         match action {
             Action::Start(id) => {
                 self.note_yields();
@@ -303,6 +303,7 @@ impl Checker {
         let generation = self.model.get_mut(id);
         generation.seen = Seen { started: Some(self.now), ..Seen::default() };
         (generation.ended, generation.again) = (None, None);
+        (generation.gave_up, generation.out) = (false, false);
     }
 
     fn note_ask(&mut self, id: GenerationId, cause: Cause, deadline: Duration) {

@@ -120,7 +120,10 @@ fn single_values_of_a_server_that_are_refused() {
             "tls = { cert = \"cert.pem\" }\n",
             "3:7: `tls` of [component.web] has no `key` (add `key = \"key.pem\"`)",
         ),
-        ("forwarded = \"keep\"\n", "3:13: `forwarded` takes \"replace\" or \"append\", found \"keep\""),
+        (
+            "forwarded = \"keep\"\n",
+            "3:13: `forwarded` takes \"replace\" or \"append\", found \"keep\" (did you mean \"append\"?)",
+        ),
         (
             "[app]\naccess-log = true\n",
             "4:14: `access-log` takes \"off\", \"text\" or \"json\", found `true`",
