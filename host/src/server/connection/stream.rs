@@ -5,9 +5,9 @@
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -80,6 +80,8 @@ pub(crate) struct Meter {
     read: AtomicU64,
     written: AtomicU64,
     blocked: AtomicBool,
+    /// Woken when nothing waits any more, or when something begins to.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Meter {
@@ -96,9 +98,23 @@ impl Meter {
         self.blocked.load(Relaxed)
     }
 
+    /// Is ready when nothing waits to be written that the client does not take.
+    pub(crate) fn poll_unblocked(&self, context: &Context<'_>) -> Poll<()> {
+        if !self.is_blocked() {
+            return Poll::Ready(());
+        }
+        self.waiting().push(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_blocked<T>(&self, poll: Poll<T>) -> Poll<T> {
         if poll.is_pending() != self.is_blocked() {
             self.blocked.store(poll.is_pending(), Relaxed);
+            self.waiting().drain(..).for_each(Waker::wake);
         }
         poll
     }

@@ -114,6 +114,8 @@ pub(crate) struct ResponseBody {
     /// The length that its client is told: hyper asks for no more.
     length: Option<u64>,
     rest: Option<Box<GuestStream>>,
+    /// Its bad end. hyper throws away what it has not written when it hears of one.
+    broken: Option<BodyError>,
     /// Tells how the request ended when the body is dropped.
     entry: RequestInFlight,
 }
@@ -166,7 +168,7 @@ pub(crate) async fn sink(mut body: GuestBody) {
 }
 
 fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
-    ResponseBody { head: Some(bytes), is_whole: true, length: None, rest: None, entry }
+    ResponseBody { head: Some(bytes), is_whole: true, length: None, rest: None, broken: None, entry }
 }
 
 /// Returns the body of a guest's answer: in one piece, and so in one write, where it is small and comes at once; else as
@@ -213,7 +215,7 @@ pub(crate) async fn of_guest(
     let body = (!matches!(next, Some(Err(_)))).then_some(body);
     let is_async = instance.is_async;
     let rest = Some(Box::new(GuestStream { next, body, is_async, interest }));
-    Ok(ResponseBody { head, is_whole, length: announced, rest, entry })
+    Ok(ResponseBody { head, is_whole, length: announced, rest, broken: None, entry })
 }
 
 /// Returns the bytes of an answer so far; copies only if they come in several pieces.
@@ -239,6 +241,13 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.broken.is_some() {
+            std::task::ready!(this.entry.connection.meter.poll_unblocked(context));
+        }
+        if let Some(error) = this.broken.take() {
+            this.entry.cut_short();
+            return Poll::Ready(Some(Err(error)));
+        }
         let frame = match (this.head.take(), &mut this.rest) {
             (Some(head), _) if !this.is_whole || !head.is_empty() => Poll::Ready(Some(Ok(Frame::data(head)))),
             (_, Some(rest)) if !this.is_whole => rest.poll(context),
@@ -246,15 +255,17 @@ impl Body for ResponseBody {
         };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => this.entry.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
-            Poll::Ready(Some(Err(error))) => {
-                this.entry.cut_short();
-                // The end of an instance is logged by itself.
-                if !matches!(error, BodyError::CutShort) {
-                    this.entry.report("its answer broke off", Some(error.to_string()));
-                }
-            }
             Poll::Ready(None) => this.entry.complete(),
-            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        if let Poll::Ready(Some(Err(error))) = frame {
+            // The end of an instance is logged by itself.
+            if !matches!(error, BodyError::CutShort) {
+                this.entry.report("its answer broke off", Some(error.to_string()));
+            }
+            this.broken = Some(error);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         frame
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tokio::sync::Notify;
 
 use crate::plan::LimitsPlan;
@@ -35,6 +35,7 @@ pub(crate) struct Connection {
     in_flight: AtomicUsize,
     /// Bytes that had been read when the last request ended.
     pub(super) mark: AtomicU64,
+    /// An answer broke off that the client would take for whole if the connection just closed.
     pub(super) broke_off: AtomicBool,
     /// Bodies of requests that have begun and not ended.
     pub(super) bodies: AtomicUsize,
@@ -139,7 +140,8 @@ fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
 #[derive(Debug)]
 pub(crate) struct RequestInFlight {
     generation: Option<Arc<Generation>>,
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
+    version: Version,
     started: Instant,
     status: u16,
     /// The answer is its guest's, and says that all is well.
@@ -154,6 +156,7 @@ impl RequestInFlight {
     pub(crate) fn begin(
         generation: Option<Arc<Generation>>,
         connection: Arc<Connection>,
+        version: Version,
         logged: Option<LoggedRequest>,
     ) -> Self {
         connection.in_flight.fetch_add(1, SeqCst);
@@ -164,7 +167,7 @@ impl RequestInFlight {
             generation.stats.began(connection.worker);
         }
         let (started, end, logged) = (Instant::now(), Ending::ClientLeft, logged.map(Box::new));
-        Self { generation, connection, started, status: 0, is_good: false, bytes: 0, end, logged }
+        Self { generation, connection, version, started, status: 0, is_good: false, bytes: 0, end, logged }
     }
 
     /// Counts it for another component from now on.
@@ -204,7 +207,9 @@ impl RequestInFlight {
 
     pub(crate) fn cut_short(&mut self) {
         self.end = Ending::CutShort;
-        self.connection.broke_off.store(true, SeqCst);
+        // HTTP/1.0 has no other sign that an answer is whole than the end of its connection. A reset takes from other clients
+        // what they have not read yet.
+        self.connection.broke_off.fetch_or(self.version < Version::HTTP_11, SeqCst);
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn handle(
         agent: request.headers().get(USER_AGENT).cloned(),
     });
     let generation = route(&connection, &request);
-    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), logged);
+    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), version, logged);
     let answered = match generation {
         Some(generation) => pass(&connection, generation, request, &id, &mut entry).await,
         None => Err(RequestError::NoRoute.into()),

@@ -134,7 +134,6 @@ async fn converse1<S: Transport>(
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
     let stream = conversation.into_parts().io.into_inner().stream;
     if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
-        // HTTP/1.0 has no other sign that an answer is whole than the end of its connection.
         stream.reset();
     } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
         connection.release_intake();
