@@ -8,7 +8,7 @@ use artifacts::{HTTP_LAB_CLASSIC, HTTP_LAB_PLAIN};
 use serde_json::Value;
 
 use super::lab::{MS, State, connect, serve, state, text_of};
-use crate::harness::{Fate, Host, Wire, app, assert_within, component, until, web};
+use crate::harness::{CONTROL, Host, Wire, app, assert_within, component, until, web};
 
 /// The default, what the manifest can say instead, and what `check` says of both.
 #[test]
@@ -111,8 +111,7 @@ fn a_request_that_computes_holds_up_no_other() {
 #[test]
 fn there_are_never_more_fresh_instances_than_allowed() {
     for max in [1_u32, 3] {
-        let app =
-            serve(HTTP_LAB_PLAIN, "control = \"curfew.sock\"", &format!("instances = {{ max = {max} }}"));
+        let app = serve(HTTP_LAB_PLAIN, CONTROL, &format!("instances = {{ max = {max} }}"));
         let mut wires: Vec<_> = (0..max).map(|_| connect(&app)).collect();
         wires.iter_mut().for_each(Wire::hold);
         let mut late = connect(&app);
@@ -161,7 +160,7 @@ fn a_stop_waits_for_the_requests_in_flight_and_cuts_off_the_others() {
     assert_eq!(wires[1].head().status, 200);
     assert_eq!(wires[2].head().status, 200);
     let output = app.stop();
-    assert!(!matches!(wires[0].fate(), Fate::Answered(_)));
+    wires[0].fate().answered().expect(503);
     wires[1..].iter_mut().for_each(|wire| drop(wire.rest().aborted()));
     output.expect_code(124).expect_outcome("lab", "cut-off");
 }
@@ -169,12 +168,12 @@ fn a_stop_waits_for_the_requests_in_flight_and_cuts_off_the_others() {
 /// R1 and I9: two generations share the pool of one component while the old one drains.
 #[test]
 fn a_restart_under_load_loses_no_request() {
-    let app = serve(HTTP_LAB_PLAIN, "control = \"curfew.sock\"", "instances = { max = 4 }");
+    let app = serve(HTTP_LAB_PLAIN, CONTROL, "instances = { max = 4 }");
     let mut held: Vec<_> = (0..4).map(|_| connect(&app)).collect();
     for generation in 2..6 {
         held.iter_mut().for_each(Wire::hold);
         app.order("/restart?component=lab").expect(200);
-        app.wait_for_generation("lab", generation);
+        assert_eq!(app.component("lab").number("generation"), generation);
         for _ in 0..50 {
             text_of(&app, "/sleep?ms=1");
         }

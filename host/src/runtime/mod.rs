@@ -55,4 +55,4 @@ pub(crate) use outbound::Outbound;
 pub use refusal::{LoadError, LoadErrors, LoadFault, Refusal};
 pub(crate) use state::AtEpoch;
 pub use state::{Interruption, State};
-pub(crate) use store::{Stdio, new_store};
+pub(crate) use store::{MakeStdio, Stdio, new_store};

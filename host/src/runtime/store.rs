@@ -21,6 +21,9 @@ pub(crate) struct Stdio {
     pub(crate) stderr: Box<dyn StdoutStream + Sync>,
 }
 
+/// Makes the streams of one instance, and what is done with them when it has ended.
+pub(crate) type MakeStdio = Arc<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send + Sync>;
+
 /// Returns a fresh store for one instance of a component. Orders interrupt its code at the next epoch, and at each entry; so does
 /// `at_epoch`.
 ///

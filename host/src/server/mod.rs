@@ -32,5 +32,5 @@ pub use connection::tls::TlsError;
 pub use generation::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};
 pub use instance::{KindWork, Lifecycle, SingleWork};
 pub use kinds::built_in;
-pub(crate) use servers::{IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
+pub(crate) use servers::{IncomingGeneration, ServerParts, Servers, StartParts};
 pub use servers::{KindSet, PrepareError};

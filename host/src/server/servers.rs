@@ -11,11 +11,8 @@ use super::connection::tls::TlsError;
 use super::generation::Stats;
 use super::instance::{SingleServer, SingleWork};
 use crate::plan::{ComponentPlan, ListenAddress};
-use crate::runtime::{Kind, Link, Loaded, Runtime, Stdio};
+use crate::runtime::{Kind, Link, Loaded, MakeStdio, Runtime};
 use crate::teardown::GenerationId;
-
-/// Makes the streams of one instance, and what is done with them when it has ended.
-pub(crate) type MakeStdio = Arc<dyn Fn() -> (Stdio, Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// Reason for a preparation that failed.
 #[derive(Debug, thiserror::Error)]

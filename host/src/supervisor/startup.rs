@@ -9,8 +9,8 @@ use super::event_loop::{EventLoop, generation_policy};
 use super::generation_record::RunRecord;
 use super::inbox::Message;
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, LogFormat, Progress, Source};
-use crate::runtime::{Failure, Known, Link, Loaded, Stdio, load_all};
-use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
+use crate::runtime::{Failure, Known, Link, Loaded, MakeStdio, Stdio, load_all};
+use crate::server::{AccessLog, IncomingGeneration, ServerParts, Servers, StartParts};
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
 

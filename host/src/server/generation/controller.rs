@@ -21,11 +21,11 @@ use tokio::time::{Sleep, sleep};
 
 use super::generation::{Generation, Inputs, Liveness};
 use crate::plan::{HookTiming, OnEnd};
-use crate::runtime::{Failure, InstanceEvent, Link, Notice, Runtime};
+use crate::runtime::{Failure, InstanceEvent, Link, MakeStdio, Notice, Runtime};
 use crate::server::address::{Address, Stage};
 use crate::server::instance::{CloseReason, HandlerIndex, HandlerLoop, InstanceEnd};
 use crate::server::instance::{InstanceHandle, InstanceSpec, run_instance};
-use crate::server::servers::{MakeStdio, StartParts};
+use crate::server::servers::StartParts;
 use crate::server::worker::{FairnessTicker, WorkerEvent, WorkerTask};
 use crate::teardown::Outcome;
 

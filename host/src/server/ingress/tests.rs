@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use super::ingress::Ingress;
 use crate::plan::{Bare, ComponentPlan, ListenAddress, Plan};
 use crate::runtime::{
-    InstanceEvent, Link, Loaded, Notice, NoticeCause, Runtime, RuntimeOptions, Stdio, load_one,
+    InstanceEvent, Link, Loaded, MakeStdio, Notice, NoticeCause, Runtime, RuntimeOptions, Stdio, load_one,
 };
 use crate::server::http::kind::HTTP;
-use crate::server::servers::{IncomingGeneration, MakeStdio, PrepareError, Server, ServerParts, StartParts};
+use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::server::tcp::kind::TCP;
 use crate::teardown::{GenerationId, Outcome};
 

@@ -16,10 +16,9 @@ use super::answer::{BodyError, OpenAnswers};
 use super::failure::{could_not_start, guest_failure};
 use super::handler_loop::{Handler, HandlerLoop};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork};
-use crate::runtime::{AtEpoch, Failure, Interruption, Outbound, State, name_limit, new_store};
+use crate::runtime::{AtEpoch, Failure, Interruption, MakeStdio, Outbound, State, name_limit, new_store};
 use crate::server::http::call::call;
 use crate::server::pool::{Claim, Job, Work};
-use crate::server::servers::MakeStdio;
 use crate::teardown::Outcome;
 
 /// The parts of a slot that its instances share.
@@ -38,6 +37,15 @@ struct Instance {
     proxy: Proxy,
     /// Its request, once it has one.
     claim: Arc<OnceLock<Arc<Claim>>>,
+}
+
+/// Ends what an instance has not answered.
+struct Seal<'a>(&'a OpenAnswers);
+
+impl Drop for Seal<'_> {
+    fn drop(&mut self) {
+        self.0.seal(|| BodyError::CutShort);
+    }
 }
 
 impl FreshSlot<'_> {
@@ -97,23 +105,19 @@ impl FreshSlot<'_> {
                 Some(spare) => spare,
                 None => self.instantiate().await.map_err(|error| could_not_start(&error))?,
             };
+            // Dropped before the store, whatever ends the call: an answer of a store that is gone looks whole.
+            let _seal = Seal(&answers);
             let _first = its.set(claim.clone());
             let called = store
                 .run_concurrent(async |accessor| call(accessor, &proxy, request, reply, &answers, 1).await)
                 .await;
-            // Before the store is dropped.
-            answers.seal(|| BodyError::CutShort);
             let failed = |error| guest_failure(&name_limit(store.as_context_mut(), error));
             called.flatten().map(drop).map_err(failed)
-        };
-        let cut = async {
-            claim.must_end().await;
-            answers.seal(|| BodyError::CutShort);
         };
         let result = tokio::select! {
             biased;
             result = handled => result,
-            () = cut => Ok(()),
+            () = claim.must_end() => Ok(()),
         };
         self.work.instance.call_ended();
         let is_over = claim.is_cut() || self.spec.link.orders.must_trap();

@@ -23,11 +23,10 @@ use super::handle::{CloseReason, InstanceHandle};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
 use crate::runtime::{
-    AtEpoch, Failure, Interruption, Loaded, NearlyFull, Notice, NoticeCause, Outbound, State, look,
+    AtEpoch, Failure, Interruption, Loaded, MakeStdio, NearlyFull, Notice, NoticeCause, Outbound, State, look,
 };
 use crate::server::http::call::{Answered, call};
 use crate::server::pool::{Job, Pool, Work};
-use crate::server::servers::MakeStdio;
 use crate::server::tcp::handler::converse;
 use crate::server::worker::InstanceWaker;
 use crate::teardown::Outcome;
