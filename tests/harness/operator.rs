@@ -52,6 +52,11 @@ impl State {
         self.0[key].as_str().unwrap_or_default()
     }
 
+    /// Whether it is told, and not null.
+    pub fn has(&self, key: &str) -> bool {
+        !self.0[key].is_null()
+    }
+
     #[track_caller]
     pub fn number(&self, key: &str) -> u64 {
         self.0[key].as_u64().unwrap_or_else(|| panic!("{key} is no number in {}", self.0))

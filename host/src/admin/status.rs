@@ -59,7 +59,7 @@ pub struct ComponentStatus {
     pub name: String,
     /// Its kind, `service`, `http` or `tcp`; empty until it is loaded.
     pub kind: String,
-    /// Its state: `running`, `not ready`, `out of service`, `busy`, `requests`, `hook`, `ended` and others.
+    /// Its state: `running`, `not ready`, `out of service`, `requests`, `hook`, `ended` and others.
     pub state: String,
     /// The number of the generation: 1 at the app's start, one more with each reload or restart by an operator.
     pub generation: u64,

@@ -1,5 +1,5 @@
-//! Activity of an instance that has its thread to itself: the time that its code has been running without waiting, and the
-//! moment at which its code has to let the thread look at timers and sockets.
+//! Activity of an instance that has its thread to itself: the moment at which its code has to let the thread look at timers and
+//! sockets.
 //!
 //! Only the thread finds out what has become ready. Code that asks "is it ready?" in a loop never gives the thread back, so it
 //! would ask for ever: it is interrupted, at an epoch, some time after its turn began. Invariant: only a call of the host leads
@@ -12,39 +12,26 @@ use super::orders::nanos;
 
 /// Length of a turn after which a call of the host interrupts it. Letting the thread look takes some microseconds.
 const LOOK_AFTER: Duration = Duration::from_micros(250);
-/// Time without waiting after which the status of an instance says so.
-const BUSY_AFTER: Duration = Duration::from_secs(1);
 /// The value of a time that is not set.
 const NEVER: u64 = 0;
 
-/// Times are nanoseconds on the app's clock. One thread writes; others read how long it has been busy.
+/// Times are nanoseconds on the app's clock. Only its thread uses it.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     /// The beginning of the turn.
     turn: AtomicU64,
-    /// The beginning of the first turn since it waited.
-    busy: AtomicU64,
     /// The turn is to end at the next epoch.
     overdue: AtomicBool,
-    /// The turn has ended at an epoch.
-    interrupted: AtomicBool,
 }
 
 impl Activity {
     pub(super) fn begin(&self, now: Duration) {
-        let now = nanos(now).max(NEVER + 1);
-        self.turn.store(now, Relaxed);
-        if self.busy.load(Relaxed) == NEVER {
-            self.busy.store(now, Relaxed);
-        }
+        self.turn.store(nanos(now).max(NEVER + 1), Relaxed);
     }
 
     pub(super) fn end(&self) {
         self.turn.store(NEVER, Relaxed);
         self.overdue.store(false, Relaxed);
-        if !self.interrupted.swap(false, Relaxed) {
-            self.busy.store(NEVER, Relaxed);
-        }
     }
 
     /// Notes a call of the host. Returns true, once in a turn, if the turn has lasted long enough.
@@ -62,17 +49,7 @@ impl Activity {
 
     /// Returns whether the code has to give its turn up, at an epoch.
     pub(super) fn must_yield(&self) -> bool {
-        let overdue = self.overdue.load(Relaxed);
-        if overdue {
-            self.interrupted.store(true, Relaxed);
-        }
-        overdue
-    }
-
-    /// Returns whether the code has been running for long without waiting.
-    pub(super) fn is_busy(&self, now: Duration) -> bool {
-        let since = self.busy.load(Relaxed);
-        since != NEVER && nanos(now).saturating_sub(since) >= nanos(BUSY_AFTER)
+        self.overdue.load(Relaxed)
     }
 }
 
@@ -83,7 +60,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn code_that_calls_for_long_gives_its_turn_up_once_and_stays_busy() {
+    fn code_that_calls_for_long_gives_its_turn_up_once() {
         let activity = Activity::default();
         assert!(!activity.called(|| MS), "outside of a turn, as with a shared thread");
         for turn in 1..2000 {
@@ -95,12 +72,11 @@ mod tests {
             assert!(!activity.called(|| now + MS), "one epoch is enough");
             assert!(activity.must_yield());
             activity.end();
-            assert_eq!(activity.is_busy(now), turn > 1000);
         }
     }
 
     #[test]
-    fn code_that_waits_is_not_busy_and_its_next_turn_begins_anew() {
+    fn the_next_turn_of_code_that_waits_begins_anew() {
         let activity = Activity::default();
         activity.begin(MS);
         assert!(activity.called(|| MS * 2));
@@ -108,17 +84,5 @@ mod tests {
         activity.end();
         activity.begin(MS * 9000);
         assert!(!activity.must_yield() && !activity.called(|| MS * 9000));
-        assert!(!activity.is_busy(MS * 9000));
-        activity.end();
-        assert!(!activity.is_busy(MS * 20_000));
-    }
-
-    #[test]
-    fn code_that_computes_is_busy_and_never_interrupted() {
-        let activity = Activity::default();
-        activity.begin(MS);
-        assert!(!activity.must_yield());
-        assert!(!activity.is_busy(MS * 1000));
-        assert!(activity.is_busy(MS * 1001));
     }
 }

@@ -169,11 +169,6 @@ impl Link {
         self.activity.must_yield()
     }
 
-    /// Returns whether the code has been running for long without waiting.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.activity.is_busy(self.clock.now())
-    }
-
     /// Returns the time that is granted.
     pub(super) async fn extend(&self, by: Duration) -> Duration {
         let (answer, granted) = oneshot::channel();

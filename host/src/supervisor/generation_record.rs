@@ -89,11 +89,6 @@ impl GenerationRecord {
         if self.lives() { self.in_flight() } else { 0 }
     }
 
-    /// Returns whether its code has been running for long without waiting for anything.
-    fn is_busy(&self) -> bool {
-        self.run.link.as_ref().is_some_and(|link| link.is_busy())
-    }
-
     pub(super) fn memory(&self) -> u64 {
         self.run.link.as_ref().map_or(0, |link| link.vitals.memory())
     }
@@ -158,7 +153,6 @@ impl GenerationRecord {
             Phase::Pending => "waiting to start",
             Phase::Backoff => "waiting to restart",
             Phase::Starting => "starting",
-            Phase::Running if self.is_busy() => "busy",
             Phase::Running => "running",
             Phase::Ended => "ended",
             // A pool's hooks come behind its work.
@@ -166,7 +160,6 @@ impl GenerationRecord {
             Phase::Asked | Phase::Cut => match (hooks.result(), hooks.started) {
                 (None, Some(_)) => "hook",
                 (None, None) if self.has_hook() => "hook queued",
-                _ if self.is_busy() => "busy",
                 _ if drained => words.behind,
                 _ => words.in_flight,
             },
