@@ -63,7 +63,8 @@ fn a_wstd_server() {
 #[test]
 fn a_std_net_echo_server() {
     let Some(file) = sample("first-steps/std-echo") else { return };
-    let app = Host::files(&[file]).flags(&["--allow-net"]).guest_args(&["127.0.0.1:0"]).start();
+    let flags = ["--allow-net", "--log-level", "info"];
+    let app = Host::files(&[file]).flags(&flags).guest_args(&["127.0.0.1:0"]).start();
     let line = app.wait_for_line("listening on 127.0.0.1:");
     let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
     for client in 0..CLIENTS {
@@ -76,7 +77,17 @@ fn a_std_net_echo_server() {
         connection.finish();
         assert_eq!(connection.receive(), None);
     }
-    stops_at_once(app);
+    // It cannot hear of the stop. The client that it has is served to its end.
+    let mut last = LineClient::connect(port);
+    last.send("before");
+    assert_eq!(last.receive().as_deref(), Some("before"));
+    app.signal(Signal::SIGTERM);
+    app.wait_for_log("asked to stop", "");
+    last.send("after");
+    assert_eq!(last.receive().as_deref(), Some("after"));
+    let left = Instant::now();
+    last.finish();
+    ended_at_once(&app.wait(), left);
 }
 
 /// The end of its input is what stops such a program.

@@ -143,6 +143,11 @@ impl Loaded {
         Err(refused(Refusal::new(found, hint).about(key)))
     }
 
+    /// Returns whether an instance can hear of a stop: by its hook, or through the host's interface.
+    pub(crate) fn hears_of_a_stop(&self) -> bool {
+        self.hook.is_some() || self.says.anything
+    }
+
     /// Returns whether each request gets a fresh instance. A component that can hear of a stop is never one of these: its
     /// instances are replaced one by one, each with its hook.
     pub fn is_fresh(&self, plan: &ComponentPlan) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::activity::Activity;
+use super::listeners::Listeners;
 use super::orders::{Orders, RunClock, nanos, wait_for};
 use crate::teardown::Outcome;
 use crate::text::sanitize::short_line;
@@ -89,6 +90,7 @@ pub struct Link {
     pub(crate) vitals: Arc<Vitals>,
     /// Answers of the supervisor to failed instances of a pool.
     pub(crate) restarts: RestartPermits,
+    pub(crate) listeners: Listeners,
     clock: Arc<RunClock>,
     activity: Activity,
     is_ready: AtomicBool,
@@ -116,6 +118,7 @@ impl Link {
             orders: Orders::new(clock.clone(), parent.map(|parent| parent.orders.clone())),
             vitals: Arc::new(Vitals { component, ..Vitals::default() }),
             restarts: RestartPermits::default(),
+            listeners: Listeners::default(),
             clock,
             activity: Activity::default(),
             is_ready: AtomicBool::new(false),

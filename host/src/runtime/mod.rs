@@ -19,6 +19,7 @@ mod imports;
 mod kind;
 mod lifecycle;
 mod link;
+mod listeners;
 mod load;
 mod module;
 mod names;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::cli::StdoutStream;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
@@ -38,7 +39,7 @@ pub(crate) fn new_store(
     outbound: Outbound,
     at_epoch: Option<AtEpoch>,
 ) -> Result<Store<State>> {
-    let mut wasi = wasi(loaded, plan, stdio)?;
+    let mut wasi = wasi(loaded, plan, stdio, link.clone())?;
     wasi.ctx().table.set_max_capacity(HANDLES);
     let state = State {
         engine: loaded.engine().clone(),
@@ -81,7 +82,7 @@ pub(crate) fn new_store(
     Ok(store)
 }
 
-fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiP1Ctx> {
+fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio, link: Arc<Link>) -> Result<WasiP1Ctx> {
     let mut wasi = WasiCtxBuilder::new();
     // Other hosts, too, name a program by its file without the path.
     let program = plan.source.file_name().map_or(plan.name.as_str().into(), OsStr::to_string_lossy);
@@ -106,6 +107,9 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio) -> Result<WasiP1Ctx
     wasi.socket_addr_check(move |address, usage| {
         let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
         let allowed = network.check(address, usage, &mut peers);
+        if allowed && matches!(usage, SocketAddrUse::TcpListen) {
+            link.listeners.add(address.port());
+        }
         Box::pin(std::future::ready(allowed))
     });
     Ok(wasi.build_p1())

@@ -19,6 +19,9 @@ use crate::server::generation::{RunInFlight, Stats};
 use crate::server::servers::{IncomingGeneration, PrepareError, Server, ServerParts, StartParts};
 use crate::teardown::{GenerationId, Outcome};
 
+/// Time between two looks at the clients of a service that is to stop.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// The work of a kind that has one instance at a time.
 pub trait SingleWork: KindWork + Default + 'static {
     /// Returns the outcome of the component, given that of its instance.
@@ -158,6 +161,10 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio, busy: &Arc<BusyTime>) -
                 });
                 work.outcome(outcome, link)
             }
+            () = is_left_alone(spec) => {
+                spec.run.iter().for_each(RunInFlight::end);
+                work.outcome(Outcome::Stopped, link)
+            }
             () = link.orders.must_drop() => match link.orders.is_abandoned() {
                 true => Outcome::NotStarted,
                 false => Outcome::CutOff,
@@ -167,5 +174,17 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio, busy: &Arc<BusyTime>) -
     match ended {
         (Outcome::CutOff, true) => Outcome::Leaked,
         (outcome, _) => outcome,
+    }
+}
+
+/// Returns once a service that listens, cannot hear of the stop, and was asked to stop has no client left. It would wait for the
+/// next one for ever.
+async fn is_left_alone(spec: &InstanceSpec) {
+    if spec.loaded.hears_of_a_stop() {
+        return std::future::pending().await;
+    }
+    spec.link.orders.asked().await;
+    while !spec.link.listeners.are_idle() {
+        tokio::time::sleep(LOOK).await;
     }
 }
