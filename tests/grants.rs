@@ -166,7 +166,7 @@ fn several_memories_share_the_limit() {
   (func $run (result (result)) (canon lift (core func $i "run")))
   (instance $cli (export "run" (func $run)))
   (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
-    for (limit, code) in [("64MiB", 0), ("40MiB", 1)] {
+    for (limit, code) in [("64MiB", 0), ("40MiB", 78)] {
         let manifest = app("") + &component("guest", "three.wasm", &format!("memory = {limit:?}"));
         let output = Host::manifest(&manifest).file("three.wasm", wat::parse_str(text).unwrap()).run();
         output.expect_code(code);

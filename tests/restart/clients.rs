@@ -59,9 +59,9 @@ fn clients_that_leave_early_cost_nothing() {
         let beside = Beside::start(&web("lab", source, ONE));
         for failures in 1..=TIMES {
             let mut wire = beside.lab();
-            wire.begin_get("/touchy?ms=400");
-            // The scenario is about this time: its guest is at work by then.
-            sleep(200 * MS);
+            let ms = 400 + failures;
+            wire.send_get(&format!("/touchy?ms={ms}"));
+            beside.app.wait_for_line(&format!("waits {ms} ms"));
             drop(wire);
             beside.app.wait_for_logs("instance failed", "lab", failures);
         }

@@ -64,7 +64,7 @@ fn a_stop_waits_for_all_generations() {
 #[test]
 fn a_restart_that_fails_is_told_and_taken_back() {
     let args = ["ready=300", "fail=50", "bad-from=2", "good-from=3", "count=/data/count"];
-    let a = lab("a", &args, "dirs = [{ host = \"data\", guest = \"/data\" }]");
+    let a = lab("a", &args, "dirs = [{ host = \"data\", guest = \"/data\", access = \"read-write\" }]");
     let host = Host::manifest(&beside(&a));
     std::fs::create_dir(host.path().join("data")).unwrap();
     let app = host.start_ready();

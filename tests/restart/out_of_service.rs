@@ -133,5 +133,7 @@ fn a_tcp_component_that_is_out_of_service_resets_its_clients() {
     let mut client = Client::new(&app, "lab");
     client.send("who\n");
     assert_eq!(client.rest().1, End::Clean);
+    // As an end in the stop it would be an outcome of the app.
+    app.wait_for_log("component ended", "lab");
     app.stop().expect_code(0);
 }

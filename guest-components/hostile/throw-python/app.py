@@ -5,7 +5,7 @@ import json
 
 from componentize_py_types import Ok
 from wit_world import exports
-from wit_world.imports.wasi_http_types import Fields, OutgoingBody, OutgoingResponse, ResponseOutparam
+from wit_world.imports.types import Fields, OutgoingBody, OutgoingResponse, ResponseOutparam
 
 
 def read(request):

@@ -145,6 +145,7 @@ pub fn touchy(request: &IncomingRequest, out: ResponseOutparam, milliseconds: u6
             Err(StreamError::LastOperationFailed(_)) => misdeeds::deep_trap(),
         }
     }
+    println!("waits {milliseconds} ms");
     wait_for(milliseconds * MILLISECOND);
     let Some((body, stream)) = begin(out, 200, &[]) else { return };
     if write(&stream, b"you have stayed").and_then(|()| flush(&stream)).is_err() {

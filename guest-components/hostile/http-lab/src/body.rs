@@ -87,6 +87,7 @@ pub async fn touchy(request: Request, milliseconds: u64) -> Result<Response, Err
         misdeeds::deep_trap();
     }
     drop(consumed);
+    println!("waits {milliseconds} ms");
     wait_for(milliseconds * MILLISECOND).await;
     let (mut writer, contents) = wit_stream::new();
     let (_no_trailers, trailers) = wit_future::new(|| Ok(None));
