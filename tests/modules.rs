@@ -185,7 +185,7 @@ fn grants_that_a_module_cannot_use_are_said() {
         "{text}"
     );
     assert!(text.contains("kind      service, WASI preview 1, sync run"), "{text}");
-    assert!(text.contains("delivery  none: it is cut off at the end of its grace"), "{text}");
+    assert!(text.contains("delivery  none: it ends with the last client of its own listeners, or with its input; else it is cut off"), "{text}");
     let output = host().run();
     assert!(output.expect_code(0).said().contains("a key has no effect"), "{}", output.said());
 }

@@ -31,6 +31,7 @@ mod program;
 mod refusal;
 mod refused_once;
 mod state;
+mod stdin;
 mod store;
 
 pub use adapt::Adaptation;

@@ -14,6 +14,7 @@ use super::fullness::FullnessWatch;
 use super::network::UdpPeers;
 use super::outbound::HttpHooks;
 use super::state::{GUEST_HANDLES, HANDLES, HOSTCALL_BYTES, Limits};
+use super::stdin::StdinUntilAsked;
 use super::{AtEpoch, Interruption, Link, Loaded, Outbound, Runtime, State};
 use crate::plan::{Access, ComponentPlan};
 
@@ -90,8 +91,10 @@ fn wasi(loaded: &Loaded, plan: &ComponentPlan, stdio: Stdio, link: Arc<Link>) ->
     for (key, value) in &plan.env {
         wasi.env(key, value);
     }
-    if plan.stdin {
+    if plan.stdin && loaded.hears_of_a_stop() {
         wasi.inherit_stdin();
+    } else if plan.stdin {
+        wasi.stdin(StdinUntilAsked(link.clone()));
     }
     for dir in &plan.dirs {
         let access = match dir.access {

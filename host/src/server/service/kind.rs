@@ -64,6 +64,8 @@ fn delivery(hearing: Hearing) -> &'static str {
             "a sync `run` cannot be entered: the hook is called when it has returned"
         }
         (None, _) if hearing.imports_host => "through the import; there is no hook",
-        (None, _) => "none: it is cut off at the end of its grace",
+        (None, _) => {
+            "none: it ends with the last client of its own listeners, or with its input; else it is cut off"
+        }
     }
 }
