@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use artifacts::{CORE_MODULE, HELLO_HTTP, NO_HOOK, SERVER};
+use artifacts::{CORE_MODULE, HELLO_HTTP, HTTP_LAB_PLAIN, NO_HOOK, SERVER};
 use serde_json::Value;
 
 use crate::harness::{Address, Host, Output, Wire, app, component, keys};
@@ -77,6 +77,18 @@ fn a_panic_of_the_host_is_a_record() {
     assert_eq!(output.code(), 70, "{}", output.said());
     let messages = expect_records(&output);
     assert!(messages.iter().any(|message| message.starts_with("panic: ")), "{messages:?}");
+}
+
+/// Its standard output is its own.
+#[test]
+fn what_a_single_file_writes_to_stderr_is_a_record() {
+    let flags = ["--listen", "127.0.0.1:0", "--log-level", "info"];
+    let app = Host::files(&[HTTP_LAB_PLAIN]).flags(&flags).start();
+    let address = app.address("http-lab-plain");
+    Wire::connect(&address).get("/panic").expect(502);
+    let output = app.stop();
+    let told = expect_records(output.expect_code(0));
+    assert!(told.iter().any(|line| line.contains("panicked at")), "{told:?}");
 }
 
 #[test]

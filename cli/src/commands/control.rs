@@ -44,6 +44,8 @@ pub(crate) fn stop(output: &Output, args: &StopArgs) -> Result<ExitCode, CliErro
         let is_stopping = match client.post(&format!("/stop?now={now}")).await {
             // The app had nothing left to stop, and ended before it could answer.
             Err(ControlClientError::Disconnected) => None,
+            // It stops already.
+            Err(ControlClientError::Refused(told)) if !args.no_wait => Some(told),
             answer => Some(answer?),
         };
         if let Some(told) = &is_stopping {

@@ -24,7 +24,14 @@ impl RefusedOnce {
     pub(super) fn first(&self, target: &str) -> Option<String> {
         let target: String = target.chars().take(TARGET_CHARS).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        (told.len() < TARGETS && told.insert(target.clone())).then_some(target)
+        let is_first = told.len() < TARGETS && told.insert(target.clone());
+        if is_first && told.len() == TARGETS {
+            tracing::warn!(
+                component = self.component,
+                "more was refused than is told: look for a loop over addresses"
+            );
+        }
+        is_first.then_some(target)
     }
 }
 

@@ -19,7 +19,10 @@ fn stdio_maker(name: String, sources: [Source; 2], passthrough: bool, format: Lo
     Arc::new(move || {
         let [stdout, stderr] = sources.clone();
         let (stdout, stderr) = match (passthrough, format) {
-            (true, _) => (GuestStream::passthrough(stdout), GuestStream::passthrough(stderr)),
+            (true, LogFormat::Text) => (GuestStream::passthrough(stdout), GuestStream::passthrough(stderr)),
+            (true, LogFormat::Json) => {
+                (GuestStream::passthrough(stdout), GuestStream::records(stderr, &name))
+            }
             (false, LogFormat::Text) => {
                 (GuestStream::prefixed(stdout, &name), GuestStream::prefixed(stderr, &name))
             }
