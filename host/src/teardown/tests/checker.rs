@@ -180,6 +180,7 @@ impl Checker {
             Action::GiveUp(id) => self.note_give_up(id),
             Action::PutOutOfService(id) => self.note_put_out(id),
             Action::CannotStart(id) => {
+                self.note_yields();
                 let generation = self.model.get(id);
                 assert!(
                     !generation.lives() && generation.counts() && self.model.lacks(id),

@@ -1,0 +1,47 @@
+//! The rows of the contract about a generation that makes room for a successor which cannot run beside it, where something else
+//! goes wrong meanwhile.
+//!
+//! Invariant: no rollout waits for ever, and one that is taken back has stopped nobody in vain (I10).
+
+use super::super::fixtures::{A, B, C, GRACE, after, asks, component, kinds, running, runs, s};
+use super::rollout::{A2, B2, alone, incoming, prepared, reload};
+use super::*;
+use crate::plan::{OnEnd, RestartPlan};
+
+const C2: GenerationId = GenerationId(12);
+
+#[test]
+fn nobody_waits_for_one_that_can_neither_be_ended_nor_put_back() {
+    // Such a rollout would never end, and no other could begin. With `on-failure = "ignore"` the app goes on without it.
+    let ignored = GenerationPolicy { on_failure: OnEnd::Ignore, ..component() };
+    let mut app = running(vec![ignored, component()]);
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    assert_eq!(app.on(s(1 + GRACE), Event::Clock), [Action::Cut(A)]);
+    assert_eq!(app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock), [Action::Start(A2)]);
+    assert_eq!(app.on(s(13), Event::Failed(A2)), [Action::RollBack(Some(A2))]);
+    let user = Incoming { policy: after([A]), ..incoming(B2, B) };
+    assert_eq!(app.roll_out(s(14), reload(vec![user])), [Action::Start(B2)]);
+    assert_eq!(kinds(&runs(&mut app, s(14), B2)), ["Switch", "Ask"]);
+    // If it ends after all, it is put back.
+    let _ = app.on(s(15), Event::Ended(A2, Outcome::Failed));
+    assert_eq!(app.on(s(15), Event::Ended(A, Outcome::CutOff)), [Action::Start(A)]);
+}
+
+#[test]
+fn one_that_stays_starts_again_when_the_successor_of_the_one_it_needs_is_up() {
+    // C2 waits for B, and B for A: if B waited for the switch, that would never come.
+    let restart = RestartPlan { max: Some(5), within: s(60), backoff: [s(1), s(1)] };
+    let again = GenerationPolicy { on_failure: OnEnd::Restart, restart, ..after([A]) };
+    let mut app = running(vec![component(), again, after([B])]);
+    let first = Incoming { policy: GenerationPolicy { trial: s(2), ..component() }, ..alone(A2, A) };
+    let last = Incoming { policy: after([B]), ..alone(C2, C) };
+    let done = prepared(&mut app, s(1), reload(vec![first, last]));
+    assert_eq!(asks(&done).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [A, C]);
+    assert_eq!(kinds(&app.on(s(2), Event::Ended(B, Outcome::Failed))), ["Restart"]);
+    assert_eq!(app.on(s(2), Event::Ended(C, Outcome::Stopped)), []);
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [Action::Start(A2)]);
+    assert_eq!(runs(&mut app, s(3), A2), [], "it is on trial");
+    assert_eq!(app.on(s(5), Event::Clock), [Action::Start(B)]);
+    assert_eq!(runs(&mut app, s(5), B), [Action::Start(C2)]);
+    assert_eq!(runs(&mut app, s(5), C2), [Action::Switch, Action::Forget(A), Action::Forget(C)]);
+}
