@@ -3,7 +3,7 @@
 //!
 //! Invariant: no rollout waits for ever, and one that is taken back has stopped nobody in vain (I10).
 
-use super::super::fixtures::{A, B, C, GRACE, after, asks, component, kinds, running, runs, s};
+use super::super::fixtures::{A, B, C, GRACE, after, asks, component, kinds, pair, running, runs, s};
 use super::rollout::{A2, B2, alone, incoming, prepared, reload};
 use super::*;
 use crate::plan::{OnEnd, RestartPlan};
@@ -44,4 +44,15 @@ fn one_that_stays_starts_again_when_the_successor_of_the_one_it_needs_is_up() {
     assert_eq!(app.on(s(5), Event::Clock), [Action::Start(B)]);
     assert_eq!(runs(&mut app, s(5), B), [Action::Start(C2)]);
     assert_eq!(runs(&mut app, s(5), C2), [Action::Switch, Action::Forget(A), Action::Forget(C)]);
+}
+
+#[test]
+fn an_operator_stops_one_that_is_to_come_back_without_harm_to_the_next_rollout() {
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![alone(A2, A)]));
+    assert_eq!(app.on(s(1), Event::StopOne(A2, Urgency::Graceful))[0], Action::RollBack(Some(A2)));
+    assert_eq!(app.roll_out(s(2), reload(vec![incoming(B2, B)])), [Action::Start(B2)]);
+    assert_eq!(app.on(s(2), Event::StopOne(A, Urgency::Graceful)), [], "it was asked already");
+    assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [], "it is not put back");
+    assert_eq!(kinds(&runs(&mut app, s(3), B2)), ["Switch", "Ask"]);
 }
