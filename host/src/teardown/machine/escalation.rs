@@ -231,8 +231,12 @@ impl Machine {
                 self.cut(now, id);
             }
             State::Cut { .. } => {
+                let on_trial = generation.on_trial();
                 self.generations.set(id, State::Stuck);
-                self.miss(now, id);
+                match on_trial {
+                    true => self.roll_back(now, Some(id)),
+                    false => self.miss(now, id),
+                }
             }
             State::Pending { .. } | State::Asked { .. } | State::Stuck | State::Ended { .. } => {}
         }

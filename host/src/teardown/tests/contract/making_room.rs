@@ -56,3 +56,17 @@ fn an_operator_stops_one_that_is_to_come_back_without_harm_to_the_next_rollout()
     assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [], "it is not put back");
     assert_eq!(kinds(&runs(&mut app, s(3), B2)), ["Switch", "Ask"]);
 }
+
+#[test]
+fn one_on_trial_that_cannot_be_ended_takes_the_rollout_back() {
+    // I10: it is no reason to stop the app either. A job has returned before it was ready, and its hook never ends.
+    let job = GenerationPolicy { on_exit: OnEnd::Ignore, ..component() };
+    let mut app = pair();
+    let _ = prepared(&mut app, s(1), reload(vec![Incoming { policy: job, ..incoming(A2, A) }]));
+    let _ = app.on(s(1), Event::Entered(A2));
+    let _ = app.on(s(1), Event::Returned(A2));
+    assert_eq!(app.on(s(1 + GRACE), Event::Clock), [Action::Cut(A2)]);
+    let done = app.on(s(1 + GRACE) + HARD_RESERVE, Event::Clock);
+    assert_eq!(done, [Action::RollBack(Some(A2))]);
+    assert_eq!((app.level(), app.is_rolling_out(), app.is_ready(A)), (Level::Running, false, true));
+}
