@@ -49,6 +49,11 @@ impl Machine {
         }
     }
 
+    /// Returns whether a generation waits to start in vain.
+    pub(super) fn is_hopeless(&self, id: GenerationId) -> bool {
+        self.phase(id) == Phase::Pending && matches!(self.may_start(id), Start::Never)
+    }
+
     fn may_start(&self, id: GenerationId) -> Start {
         let Some(generation) = self.generations.get(id) else { return Start::Never };
         let mut before = generation.predecessors.iter().filter_map(|id| self.generations.get(*id));

@@ -168,9 +168,11 @@ impl Machine {
         };
         let (cause, is_up) = (rollout.cause, waiting.iter().all(is_up));
         let yielding: BTreeSet<_> = waiting.iter().filter_map(|one| one.replaces).filter(serves).collect();
-        if !yielding.is_empty() {
+        // Nobody makes room for a rollout that cannot succeed and is about to be taken back (I10).
+        let is_doomed = waiting.iter().any(|one| self.is_hopeless(one.id));
+        if !yielding.is_empty() && !is_doomed {
             self.retire(now, &yielding, Role::Yielding, cause);
-        } else if is_up {
+        } else if yielding.is_empty() && is_up {
             self.switch(now);
         }
     }

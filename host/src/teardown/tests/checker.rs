@@ -415,6 +415,10 @@ impl Checker {
             self.retire(id);
             self.model.get_mut(id).taken_back = because.is_some();
         }
+        let replaced = rollout.incoming.iter().filter_map(|incoming| incoming.replaces);
+        for old in replaced {
+            self.note_kept_in_place(old, because.is_none());
+        }
         rollout
             .incoming
             .iter()

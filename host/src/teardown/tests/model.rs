@@ -109,6 +109,15 @@ impl ModelGeneration {
         !self.halted && !self.retired && !self.yields
     }
 
+    /// Whether it waits for others to start.
+    pub(super) fn is_pending(&self, now: Duration) -> bool {
+        let is_due = match (self.seen.started, self.again) {
+            (None, _) => self.ended.is_none(),
+            (Some(_), again) => again.is_some_and(|at| now >= at),
+        };
+        is_due && !self.lives() && self.counts() && !self.hopeless
+    }
+
     /// Whether it can take over.
     pub(super) fn is_up(&self, now: Duration) -> bool {
         let there = (self.lives() || self.ended == Some(Outcome::Finished)) && self.again.is_none();
@@ -244,11 +253,7 @@ impl Model {
     /// Whether it is out of service, or waits to start for one that is, perhaps through others.
     fn is_stranded(&self, id: GenerationId) -> bool {
         self.0.get(&id).is_some_and(|generation| {
-            let waits = match (generation.seen.started, generation.again) {
-                (None, _) => generation.ended.is_none(),
-                (Some(_), again) => again.is_some_and(|at| self.1 >= at),
-            };
-            let waits = waits && !generation.lives() && generation.counts() && !generation.hopeless;
+            let waits = generation.is_pending(self.1);
             let mut after = generation.policy.after.iter();
             generation.is_out() || (waits && after.any(|needed| self.is_stranded(*needed)))
         })

@@ -3,10 +3,12 @@
 //!
 //! Invariant: no rollout waits for ever, and one that is taken back has stopped nobody in vain (I10).
 
-use super::super::fixtures::{A, B, C, GRACE, after, asks, component, kinds, pair, running, runs, s};
+use super::super::fixtures::{
+    A, B, C, GRACE, after, asks, component, kinds, pair, running, runs, s, starting,
+};
 use super::rollout::{A2, B2, alone, incoming, prepared, reload};
 use super::*;
-use crate::plan::{OnEnd, RestartPlan};
+use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
 const C2: GenerationId = GenerationId(12);
 
@@ -55,6 +57,22 @@ fn an_operator_stops_one_that_is_to_come_back_without_harm_to_the_next_rollout()
     assert_eq!(app.on(s(2), Event::StopOne(A, Urgency::Graceful)), [], "it was asked already");
     assert_eq!(app.on(s(2), Event::Ended(A, Outcome::Stopped)), [], "it is not put back");
     assert_eq!(kinds(&runs(&mut app, s(3), B2)), ["Switch", "Ask"]);
+}
+
+#[test]
+fn nobody_makes_room_for_a_rollout_that_cannot_succeed() {
+    // I10: C2 waits for B, which has ended and was never ready.
+    let job = GenerationPolicy { on_exit: OnEnd::Ignore, ..component() };
+    let mut app = starting(SignalProfile::Standard, vec![component(), job, component()]);
+    for id in [A, C] {
+        assert_eq!(runs(&mut app, s(0), id), []);
+    }
+    let _ = app.on(s(0), Event::Entered(B));
+    let _ = app.on(s(0), Event::Ended(B, Outcome::Finished));
+    let last = Incoming { policy: after([B]), ..alone(C2, C) };
+    let done = prepared(&mut app, s(1), reload(vec![alone(A2, A), last]));
+    assert_eq!(kinds(&done), ["CannotStart", "RollBack", "Forget", "Forget"], "{done:?}");
+    assert!(app.is_ready(A) && app.is_ready(C) && !app.is_rolling_out());
 }
 
 #[test]
