@@ -28,6 +28,10 @@ impl Stop {
     pub(super) fn new() -> Self {
         Self { level: Level::Running, begun: None, grace_factor: 1, forced: None, host_bug: false }
     }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
 }
 
 impl Machine {

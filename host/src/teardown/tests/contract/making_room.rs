@@ -4,9 +4,9 @@
 //! Invariant: no rollout waits for ever, and one that is taken back has stopped nobody in vain (I10).
 
 use super::super::fixtures::{
-    A, B, C, GRACE, after, asks, component, kinds, pair, running, runs, s, starting,
+    A, B, C, DELAY, GRACE, after, asks, component, kinds, pair, running, runs, s, starting,
 };
-use super::rollout::{A2, B2, alone, incoming, prepared, reload};
+use super::rollout::{A2, B2, alone, ask, incoming, prepared, reload};
 use super::*;
 use crate::plan::{OnEnd, RestartPlan, SignalProfile};
 
@@ -73,6 +73,38 @@ fn nobody_makes_room_for_a_rollout_that_cannot_succeed() {
     let done = prepared(&mut app, s(1), reload(vec![alone(A2, A), last]));
     assert_eq!(kinds(&done), ["CannotStart", "RollBack", "Forget", "Forget"], "{done:?}");
     assert!(app.is_ready(A) && app.is_ready(C) && !app.is_rolling_out());
+}
+
+/// An app in which A is to make room, and is not asked yet, because a replaced generation is not done with it.
+fn about_to_make_room() -> Machine {
+    let mut app = running(vec![component(), after([A])]);
+    assert_eq!(prepared(&mut app, s(1), reload(vec![incoming(B2, B)])), [Action::Start(B2)]);
+    assert_eq!(runs(&mut app, s(1), B2), [Action::Switch, ask(B, Cause::Reload, s(1 + GRACE))]);
+    assert_eq!(app.roll_out(s(2), reload(vec![alone(A2, A)])), []);
+    assert!(app.yields(A) && app.is_ready(A));
+    app
+}
+
+#[test]
+fn one_that_was_not_asked_yet_goes_on_when_the_rollout_is_taken_back() {
+    // I10: the same instance.
+    let mut app = about_to_make_room();
+    let done = app.on(s(3), Event::StopOne(A2, Urgency::Graceful));
+    assert_eq!(done, [Action::RollBack(Some(A2)), Action::Forget(A2)]);
+    assert_eq!(app.on(s(4), Event::Ended(B, Outcome::Stopped)), [Action::Forget(B)]);
+    assert_eq!((app.yields(A), app.is_ready(A), app.next_wake()), (false, true, None));
+    assert_eq!(kinds(&app.on(s(5), Event::Failed(A))), ["Raise", "Ask"], "its end is its own again");
+}
+
+#[test]
+fn one_that_was_not_asked_yet_serves_during_the_delay_of_a_stop() {
+    // 3.3: nobody else does its work.
+    let mut app = about_to_make_room();
+    let done = app.on(s(3), Event::OperatorStop(Urgency::Graceful));
+    assert_eq!(done, [Action::RollBack(None), Action::Raise(Level::Delay)]);
+    assert_eq!(app.on(s(4), Event::Ended(B, Outcome::Stopped)), []);
+    let done = app.on(s(3 + DELAY), Event::Clock);
+    assert_eq!(asks(&done).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [A, B2]);
 }
 
 #[test]
