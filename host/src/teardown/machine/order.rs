@@ -129,6 +129,18 @@ impl Machine {
         }
         let waits =
             |generation: &Generation| generation.phase() == Phase::Running && generation.slice.is_some();
+        // One that waits itself stops first, also when its slice is over.
+        let mut open: Vec<_> = needed_until.iter().map(|(id, until)| (*id, *until)).collect();
+        while let Some((id, until)) = open.pop() {
+            if self.generations.get(id).is_some_and(waits) {
+                for id in self.needs(id) {
+                    needed_until.entry(id).or_insert_with(|| {
+                        open.push((id, until));
+                        until
+                    });
+                }
+            }
+        }
         self.next_ask = None;
         for id in self.generations.ids::<Vec<_>>(waits) {
             match needed_until.get(&id) {

@@ -120,3 +120,27 @@ fn one_on_trial_that_cannot_be_ended_takes_the_rollout_back() {
     assert_eq!(done, [Action::RollBack(Some(A2))]);
     assert_eq!((app.level(), app.is_rolling_out(), app.is_ready(A)), (Level::Running, false, true));
 }
+
+#[test]
+fn whoever_waits_to_be_asked_stops_before_those_that_it_needs() {
+    // I2: its slice is over, but C serves during the delay, so it is not asked yet.
+    let restart = RestartPlan { max: Some(5), within: s(60), backoff: [s(0), s(0)] };
+    let again = |policy| GenerationPolicy { on_failure: OnEnd::Restart, restart, ..policy };
+    let mut app = running(vec![again(component()), again(after([A])), after([B])]);
+    for id in [B, A] {
+        assert_eq!(kinds(&app.on(s(1), Event::Ended(id, Outcome::Failed))), ["Restart", "Start"]);
+    }
+    let second = Incoming { policy: after([A2]), ..alone(B2, B) };
+    let done = prepared(&mut app, s(2), reload(vec![alone(A2, A), second]));
+    assert_eq!(done, [Action::Abandon(A), Action::Abandon(B)]);
+    let done = app.on(s(6), Event::OperatorStop(Urgency::Graceful));
+    assert_eq!(done, [Action::RollBack(None), Action::Raise(Level::Delay)]);
+    for id in [A, B] {
+        assert_eq!(app.on(s(6), Event::Entered(id)), []);
+    }
+    assert_eq!(app.on(s(2) + s(GRACE) / 2, Event::Clock), []);
+    assert_eq!(
+        asks(&app.on(s(6 + DELAY), Event::Clock)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        [C]
+    );
+}
