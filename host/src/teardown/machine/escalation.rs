@@ -28,6 +28,10 @@ impl Stop {
     pub(super) fn new() -> Self {
         Self { level: Level::Running, begun: None, grace_factor: 1, forced: None, host_bug: false }
     }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
 }
 
 impl Machine {
@@ -231,8 +235,12 @@ impl Machine {
                 self.cut(now, id);
             }
             State::Cut { .. } => {
+                let on_trial = generation.on_trial();
                 self.generations.set(id, State::Stuck);
-                self.miss(now, id);
+                match on_trial {
+                    true => self.roll_back(now, Some(id)),
+                    false => self.miss(now, id),
+                }
             }
             State::Pending { .. } | State::Asked { .. } | State::Stuck | State::Ended { .. } => {}
         }

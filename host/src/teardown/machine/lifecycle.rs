@@ -218,14 +218,16 @@ impl Machine {
         match generation.role {
             Role::OnTrial => self.roll_back(now, Some(id)),
             Role::Serving => generation.role = Role::StoppedByOperator,
-            // Neither of the two is to run.
+            // Neither it nor the one that it makes room for is to run.
             Role::Yielding => {
                 generation.role = Role::StoppedByOperator;
                 generation
                     .slice
                     .iter_mut()
                     .for_each(|slice| slice.cause = Cause::Request(Requester::Operator));
-                self.roll_back(now, successor);
+                if successor.is_some() {
+                    self.roll_back(now, successor);
+                }
             }
             Role::StoppedByOperator | Role::Retired | Role::TakenBack => {}
         }

@@ -49,6 +49,11 @@ impl Machine {
         }
     }
 
+    /// Returns whether a generation waits to start in vain.
+    pub(super) fn is_hopeless(&self, id: GenerationId) -> bool {
+        self.phase(id) == Phase::Pending && matches!(self.may_start(id), Start::Never)
+    }
+
     fn may_start(&self, id: GenerationId) -> Start {
         let Some(generation) = self.generations.get(id) else { return Start::Never };
         let mut before = generation.predecessors.iter().filter_map(|id| self.generations.get(*id));
@@ -59,23 +64,39 @@ impl Machine {
             // The predecessor of a generation that waits does its work until all that need not wait are up.
             let is_beside = generation.on_trial() && !generation.waits;
             let has_stand_in = is_beside && needed.on_trial() && needed.waits;
-            let is_there = needed.phase() == Phase::Running || needed.is_gone();
-            if needed.role == Role::Yielding {
-                // Its successor is about to do its work, or it comes back itself.
-                answer = Start::Later;
-                continue;
-            }
-            if has_stand_in || (needed.is_ready() && is_there) {
+            if has_stand_in || self.is_there(*id) {
                 continue;
             }
             // A rollout does not wait for one that only another rollout brings back.
-            if needed.is_gone() || (generation.on_trial() && self.is_stranded(*id)) {
+            let is_lost = needed.is_gone() && !self.makes_room(*id);
+            if is_lost || (generation.on_trial() && self.is_stranded(*id)) {
                 return Start::Never;
             }
             // A generation that stops can come back.
             answer = Start::Later;
         }
         answer
+    }
+
+    /// Returns whether a generation does its work, or was ready when it ended. The successor of one that makes room does that work
+    /// once it is up: others of the rollout can wait for one that waits for it, so the switch would never come.
+    fn is_there(&self, id: GenerationId) -> bool {
+        let is_there = |generation: &&Generation| {
+            generation.is_ready() && (generation.phase() == Phase::Running || generation.is_gone())
+        };
+        if self.makes_room(id) {
+            let successor = self.successor(id).and_then(|id| self.generations.get(id));
+            return successor.filter(is_there).is_some_and(Generation::is_up);
+        }
+        self.generations.get(id).filter(is_there).is_some()
+    }
+
+    /// Returns whether a generation makes room, and its successor does its work soon, or it comes back itself. One that cannot be
+    /// ended does not come back.
+    fn makes_room(&self, id: GenerationId) -> bool {
+        self.generations.get(id).is_some_and(|generation| {
+            generation.role == Role::Yielding && (!generation.is_gone() || self.successor(id).is_some())
+        })
     }
 
     /// Returns whether a generation is out of service, or waits to start until another one is not, directly or through others.
@@ -108,6 +129,18 @@ impl Machine {
         }
         let waits =
             |generation: &Generation| generation.phase() == Phase::Running && generation.slice.is_some();
+        // One that waits itself stops first, also when its slice is over.
+        let mut open: Vec<_> = needed_until.iter().map(|(id, until)| (*id, *until)).collect();
+        while let Some((id, until)) = open.pop() {
+            if self.generations.get(id).is_some_and(waits) {
+                for id in self.needs(id) {
+                    needed_until.entry(id).or_insert_with(|| {
+                        open.push((id, until));
+                        until
+                    });
+                }
+            }
+        }
         self.next_ask = None;
         for id in self.generations.ids::<Vec<_>>(waits) {
             match needed_until.get(&id) {

@@ -168,9 +168,11 @@ impl Machine {
         };
         let (cause, is_up) = (rollout.cause, waiting.iter().all(is_up));
         let yielding: BTreeSet<_> = waiting.iter().filter_map(|one| one.replaces).filter(serves).collect();
-        if !yielding.is_empty() {
+        // Nobody makes room for a rollout that cannot succeed and is about to be taken back (I10).
+        let is_doomed = waiting.iter().any(|one| self.is_hopeless(one.id));
+        if !yielding.is_empty() && !is_doomed {
             self.retire(now, &yielding, Role::Yielding, cause);
-        } else if is_up {
+        } else if yielding.is_empty() && is_up {
             self.switch(now);
         }
     }
@@ -220,6 +222,8 @@ impl Machine {
             match generation.state() {
                 State::Pending { last } | State::Backoff { last, .. } => self.finish(id, last),
                 State::Starting { .. } => self.abandon(now, id, cause),
+                // It can still be kept in place.
+                State::Running { .. } if role == Role::Yielding => {}
                 State::Running { .. } => self.generations.set(id, State::Running { bound: None }),
                 State::Asked { .. } | State::Cut { .. } | State::Stuck | State::Ended { .. } => {}
             }
@@ -243,6 +247,7 @@ impl Machine {
     pub(super) fn roll_back(&mut self, now: Duration, because: Option<GenerationId>) {
         let Some(rollout) = self.rollouts.take() else { return };
         self.actions.push(Action::RollBack(because));
+        self.keep_in_place(&rollout);
         let incoming: BTreeSet<_> = rollout.incoming.iter().map(|incoming| incoming.id).collect();
         self.retire(now, &incoming, Role::TakenBack, rollout.cause);
         for Incoming { id, replaces, .. } in rollout.incoming {
@@ -273,6 +278,19 @@ impl Machine {
         rollout.incoming.iter().find(|incoming| incoming.replaces == Some(old)).map(|incoming| incoming.id)
     }
 
+    /// Has the generations that were to make room, and were not asked yet, go on as if nothing had been (I10).
+    fn keep_in_place(&mut self, rollout: &Rollout) {
+        for old in rollout.incoming.iter().filter_map(|incoming| incoming.replaces) {
+            let Some(generation) = self.generations.get_mut(old) else { continue };
+            let State::Running { bound } = generation.state() else { continue };
+            // One that was abandoned, and entered its `run` nevertheless, has no bound for its start any more.
+            let is_bounded = generation.is_ready() || generation.is_out_of_service() || bound.is_some();
+            if generation.role == Role::Yielding && (is_bounded || self.stop.has_begun()) {
+                (generation.role, generation.slice) = (Role::Serving, None);
+            }
+        }
+    }
+
     /// Has a generation that made room start again, unless its successor is on trial. It waits for the ends of both.
     pub(super) fn put_back(&mut self, now: Duration, id: GenerationId) {
         if self.level() > Level::Running || self.successor(id).is_some() {
@@ -293,6 +311,7 @@ impl Machine {
         self.rollouts.reload_wanted = false;
         let Some(rollout) = self.rollouts.take() else { return };
         self.actions.push(Action::RollBack(None));
+        self.keep_in_place(&rollout);
         for incoming in rollout.incoming {
             if let Some(generation) = self.generations.get_mut(incoming.id) {
                 generation.role = Role::Retired;

@@ -180,6 +180,7 @@ impl Checker {
             Action::GiveUp(id) => self.note_give_up(id),
             Action::PutOutOfService(id) => self.note_put_out(id),
             Action::CannotStart(id) => {
+                self.note_yields();
                 let generation = self.model.get(id);
                 assert!(
                     !generation.lives() && generation.counts() && self.model.lacks(id),
@@ -414,6 +415,10 @@ impl Checker {
             self.retire(id);
             self.model.get_mut(id).taken_back = because.is_some();
         }
+        let replaced = rollout.incoming.iter().filter_map(|incoming| incoming.replaces);
+        for old in replaced {
+            self.note_kept_in_place(old, because.is_none());
+        }
         rollout
             .incoming
             .iter()
@@ -429,6 +434,11 @@ impl Checker {
         if !beside.iter().all(|one| self.model.get(one.id).is_up(self.now)) {
             return;
         }
+        // I10: nobody makes room for a rollout that cannot succeed.
+        let is_doomed = |id| self.model.get(id).is_pending(self.now) && self.model.lacks(id);
+        if waiting.iter().any(|one| is_doomed(one.id)) {
+            return;
+        }
         for old in waiting.into_iter().filter_map(|one| one.replaces) {
             if self.model.get(old).counts() && !self.model.is_over(old) {
                 let now = self.now;
@@ -436,6 +446,16 @@ impl Checker {
                 (generation.yields, generation.again) = (true, None);
                 generation.seen.slice.get_or_insert(now);
             }
+        }
+    }
+
+    /// I10: one that was to make room and was not asked yet goes on. One that was abandoned, and is not ready, ends first.
+    fn note_kept_in_place(&mut self, id: GenerationId, stops: bool) {
+        let generation = self.model.get_mut(id);
+        let goes_on = stops || generation.seen.ready || !generation.seen.abandoned;
+        if generation.yields && generation.runs() && goes_on {
+            generation.yields = false;
+            (generation.seen.slice, generation.seen.abandoned) = (None, false);
         }
     }
 

@@ -164,7 +164,8 @@ impl Checker {
                 && generation.seen.started.is_some_and(|at| at < drain.at)
                 && generation.seen.slice.is_some_and(|slice| slice >= drain.at)
                 && !generation.seen.abandoned
-                // One that was asked just before the stop has what it was told then.
+                // One that was asked before the stop, in the same moment, has what it was told then, by the grace of the app; a
+                // `fail-grace` that is longer gives it no more (see `whoever_was_asked_before_the_stop_gets_no_more_time_by_it`).
                 && !actions.iter().skip(at).any(|later| *later == Action::Raise(Level::Drain))
             {
                 let least = self.least(generation, drain.total / drain.count);

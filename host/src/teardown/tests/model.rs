@@ -109,6 +109,15 @@ impl ModelGeneration {
         !self.halted && !self.retired && !self.yields
     }
 
+    /// Whether it waits for others to start.
+    pub(super) fn is_pending(&self, now: Duration) -> bool {
+        let is_due = match (self.seen.started, self.again) {
+            (None, _) => self.ended.is_none(),
+            (Some(_), again) => again.is_some_and(|at| now >= at),
+        };
+        is_due && !self.lives() && self.counts() && !self.hopeless
+    }
+
     /// Whether it can take over.
     pub(super) fn is_up(&self, now: Duration) -> bool {
         let there = (self.lives() || self.ended == Some(Outcome::Finished)) && self.again.is_none();
@@ -222,25 +231,44 @@ impl Model {
         let generation = self.get(id);
         let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
         known.any(|needed| {
-            let seen = &self.get(*needed).seen;
-            let was_up = seen.ready && seen.entered;
-            let is_there = was_up || self.get(*needed).yields;
-            let is_lost = self.is_over(*needed) || (generation.trial && self.is_stranded(*needed));
-            !self.stands_in(generation, *needed) && !is_there && is_lost
+            let is_lost = self.is_over(*needed) && !self.makes_room(*needed);
+            let is_lost = is_lost || (generation.trial && self.is_stranded(*needed));
+            is_lost && !self.is_there(*needed) && !self.stands_in(generation, *needed)
         })
+    }
+
+    /// Whether it does its work for those that come after it, or was ready when it ended. If it makes room, its successor does.
+    fn is_there(&self, id: GenerationId) -> bool {
+        let was_up = |id: GenerationId, generation: &ModelGeneration| {
+            let was_up = generation.seen.ready && generation.seen.entered;
+            was_up && (generation.runs() || self.is_over(id))
+        };
+        if self.makes_room(id) {
+            let successor = self.successor(self.get(id));
+            return successor.is_some_and(|(id, one)| was_up(id, one) && one.is_up(self.1));
+        }
+        was_up(id, self.get(id))
     }
 
     /// Whether it is out of service, or waits to start for one that is, perhaps through others.
     fn is_stranded(&self, id: GenerationId) -> bool {
         self.0.get(&id).is_some_and(|generation| {
-            let waits = match (generation.seen.started, generation.again) {
-                (None, _) => generation.ended.is_none(),
-                (Some(_), again) => again.is_some_and(|at| self.1 >= at),
-            };
-            let waits = waits && !generation.lives() && generation.counts() && !generation.hopeless;
+            let waits = generation.is_pending(self.1);
             let mut after = generation.policy.after.iter();
             generation.is_out() || (waits && after.any(|needed| self.is_stranded(*needed)))
         })
+    }
+
+    /// The one on trial that is to replace it.
+    fn successor(&self, generation: &ModelGeneration) -> Option<(GenerationId, &ModelGeneration)> {
+        let found = self.0.iter().find(|(_, other)| other.trial && other.root == generation.root);
+        found.map(|(id, other)| (*id, other))
+    }
+
+    /// Whether it ends for one on trial, or comes back itself at its end.
+    fn makes_room(&self, id: GenerationId) -> bool {
+        let generation = self.get(id);
+        generation.yields && (!generation.stuck || self.successor(generation).is_some())
     }
 
     fn stands_in(&self, generation: &ModelGeneration, needed: GenerationId) -> bool {
@@ -257,12 +285,6 @@ impl Model {
         };
         let alone = !generation.waits || !self.0.iter().any(before);
         let mut known = generation.policy.after.iter().filter(|id| self.0.contains_key(id));
-        alone
-            && known.all(|needed| {
-                let other = self.get(*needed);
-                let was_up = other.seen.ready && other.seen.entered && !other.yields;
-                let up = was_up && (other.runs() || self.is_over(*needed));
-                up || self.stands_in(generation, *needed)
-            })
+        alone && known.all(|needed| self.is_there(*needed) || self.stands_in(generation, *needed))
     }
 }

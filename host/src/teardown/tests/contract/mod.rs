@@ -4,6 +4,7 @@ use super::*;
 
 mod app;
 mod generations;
+mod making_room;
 mod one_component;
 mod order;
 mod restarts;

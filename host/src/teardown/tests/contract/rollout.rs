@@ -13,20 +13,20 @@ use super::*;
 use crate::plan::{OnEnd, SignalProfile};
 
 /// The fresh generations of A and B.
-const A2: GenerationId = GenerationId(10);
-const B2: GenerationId = GenerationId(11);
+pub(super) const A2: GenerationId = GenerationId(10);
+pub(super) const B2: GenerationId = GenerationId(11);
 
-fn incoming(id: GenerationId, replaces: GenerationId) -> Incoming {
+pub(super) fn incoming(id: GenerationId, replaces: GenerationId) -> Incoming {
     Incoming { id, policy: component(), replaces: Some(replaces), before: vec![], waits: false }
 }
 
-fn reload(incoming: Vec<Incoming>) -> Rollout {
+pub(super) fn reload(incoming: Vec<Incoming>) -> Rollout {
     let (removed, kept, cause) = (Vec::new(), Vec::new(), Cause::Reload);
     Rollout { incoming, removed, kept, policy: None, cause, keeps_budget: false }
 }
 
 /// Asks for a reload and has it prepared.
-fn prepared(app: &mut Machine, now: Duration, rollout: Rollout) -> Vec<Action> {
+pub(super) fn prepared(app: &mut Machine, now: Duration, rollout: Rollout) -> Vec<Action> {
     assert_eq!(app.on(now, Event::ReloadRequested), [Action::Prepare]);
     assert!(app.is_rolling_out());
     app.roll_out(now, rollout)
@@ -38,7 +38,7 @@ fn replaced(app: &mut Machine, now: Duration, old: GenerationId, id: GenerationI
     runs(app, now, id)
 }
 
-fn ask(id: GenerationId, cause: Cause, deadline: Duration) -> Action {
+pub(super) fn ask(id: GenerationId, cause: Cause, deadline: Duration) -> Action {
     Action::Ask { id, cause, deadline }
 }
 
@@ -208,7 +208,7 @@ fn those_that_go_go_in_their_order() {
     assert_eq!(asks(&app.on(s(3), Event::Ended(c, Outcome::Stopped)))[0].0, A2);
 }
 
-fn alone(id: GenerationId, replaces: GenerationId) -> Incoming {
+pub(super) fn alone(id: GenerationId, replaces: GenerationId) -> Incoming {
     Incoming { waits: true, ..incoming(id, replaces) }
 }
 
