@@ -73,7 +73,9 @@ impl CliError {
             Self::App(error) => match error {
                 AppError::Load(LoadError::Invalid { .. }) => ExitCode::INVALID,
                 AppError::Prepare(PrepareError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
-                AppError::Load(LoadError::Unreadable { .. } | LoadError::Name { .. })
+                AppError::Load(
+                    LoadError::Unreadable { .. } | LoadError::Unavailable { .. } | LoadError::Name { .. },
+                )
                 | AppError::Prepare(_)
                 | AppError::Admin(_)
                 | AppError::System { .. } => ExitCode::UNAVAILABLE,

@@ -35,6 +35,8 @@ pub struct Loaded {
     pub(crate) says: Says,
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
+    /// It is granted something on which calls can block: files, or the look-up of names.
+    pub(crate) may_block: bool,
     pub(super) network: Network,
     /// Shared by all its instances, so that each refused origin is logged once.
     pub(super) outbound: Arc<Grant>,
@@ -92,6 +94,7 @@ impl Loaded {
             imports,
             says,
             adapted,
+            may_block: !plan.dirs.is_empty() || network.names || !outbound.is_empty(),
             network,
             outbound,
             pre,

@@ -7,17 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use super::component::{Fingerprint, SourceFiles};
+use super::shortage::system_error;
 use super::{Adaptation, LoadError, Loaded, Refusal, Runtime, adapt};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 const LARGEST: u64 = 128 << 20;
+
+const MORE_MEMORY: &str = "raise the limit of memory, or of address space (`ulimit -v`)";
+const MORE_THREADS: &str = "raise the limit of threads (`pids` of the container, `ulimit -u`)";
 
 #[derive(Debug)]
 pub(crate) enum LoadEvent {
@@ -53,6 +58,27 @@ struct File {
 
 type Compiled = Result<File, LoadError>;
 
+/// The threads that compile, while something is compiled. wasmtime's own would stay for ever, and panic where there are none.
+#[derive(Debug, Default)]
+struct CompileThreads(OnceLock<Result<ThreadPool, String>>);
+
+impl CompileThreads {
+    /// Does work on them. Fails when the system gives not one.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+        let threads = self.0.get_or_init(|| {
+            let start = |count| {
+                ThreadPoolBuilder::new()
+                    .num_threads(count)
+                    .thread_name(|_| "curfew-compile".to_owned())
+                    .build()
+            };
+            // 0 stands for one for each core.
+            start(0).or_else(|_| start(1)).map_err(|error| format!("it gives no thread to compile: {error}"))
+        });
+        threads.as_ref().map(|threads| threads.install(work)).map_err(Clone::clone)
+    }
+}
+
 struct Work {
     runtime: Runtime,
     plan: Plan,
@@ -62,6 +88,7 @@ struct Work {
     slots: Vec<OnceLock<Result<Arc<Loaded>, LoadError>>>,
     /// Each file is compiled once, however many components are made of it.
     files: Mutex<HashMap<PathBuf, Arc<OnceLock<Compiled>>>>,
+    threads: CompileThreads,
     given_up: Arc<AtomicBool>,
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
@@ -85,6 +112,7 @@ pub(crate) fn load_all(
         left: AtomicUsize::new(plan.components.len()),
         slots: plan.components.iter().map(|_| OnceLock::new()).collect(),
         files: Mutex::new(HashMap::new()),
+        threads: CompileThreads::default(),
         given_up: given_up.clone(),
         tell,
     });
@@ -107,7 +135,7 @@ pub(crate) fn load_all(
 
 /// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-    let file = compile(runtime, &plan.source)?;
+    let file = compile(runtime, &plan.source, &CompileThreads::default())?;
     Loaded::new(runtime, &file.component, file.adapted, plan)
 }
 
@@ -141,7 +169,7 @@ impl Work {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = files.entry(plan.source.clone()).or_default().clone();
         drop(files);
-        let file = slot.get_or_init(|| compile(&self.runtime, &plan.source));
+        let file = slot.get_or_init(|| compile(&self.runtime, &plan.source, &self.threads));
         let file = file.as_ref().map_err(Clone::clone)?;
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
@@ -164,7 +192,7 @@ impl Work {
     }
 }
 
-fn compile(runtime: &Runtime, path: &Path) -> Compiled {
+fn compile(runtime: &Runtime, path: &Path, threads: &CompileThreads) -> Compiled {
     let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let refused = |refusal: Refusal| refusal.of(path);
     let fingerprint = Fingerprint::of(path);
@@ -188,12 +216,18 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     tracing::debug!(file = %path.display(), "compiling");
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
-    let component =
-        Component::from_binary(&runtime.engine, made.as_deref().unwrap_or(&bytes)).map_err(|error| {
+    let wasm = made.as_deref().unwrap_or(&bytes);
+    let compiled = threads.run(|| Component::from_binary(&runtime.engine, wasm));
+    let unavailable = |cause, hint| LoadError::Unavailable { path: path.to_owned(), cause, hint };
+    let compiled = compiled.map_err(|cause| unavailable(cause, MORE_THREADS))?;
+    let component = compiled.map_err(|error| match system_error(&error) {
+        Some(_) => unavailable(format!("{error:#}"), MORE_MEMORY),
+        None => {
             let what = if adapted.is_some() { "core module" } else { "component" };
             let hint = "`wasm-tools validate --features all FILE` tells more; it may be cut short";
             refused(Refusal::new(format!("it is not a valid {what}: {error:#}"), hint))
-        })?;
+        }
+    })?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &component);
     }

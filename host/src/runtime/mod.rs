@@ -21,6 +21,7 @@ mod network;
 mod orders;
 mod outbound;
 mod refusal;
+mod shortage;
 mod state;
 mod store;
 
@@ -42,6 +43,7 @@ pub use orders::RunClock;
 pub(crate) use orders::{Notice, NoticeCause};
 pub(crate) use outbound::Outbound;
 pub use refusal::{LoadError, Refusal};
+pub(crate) use shortage::is_shortage;
 pub(crate) use state::Fairness;
 pub use state::State;
 pub(crate) use store::{Stdio, new_store};

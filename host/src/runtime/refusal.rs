@@ -30,6 +30,16 @@ pub enum LoadError {
         /// The finding and the advice.
         refusal: Refusal,
     },
+    /// The machine cannot give what a component needs.
+    #[error("{}: this machine cannot load it: {}\nhint: {hint}", path.display(), shown(cause))]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// The answer of the system.
+        cause: String,
+        /// The remedy.
+        hint: &'static str,
+    },
     /// A name it may connect to has no address.
     #[error("[component.{component}] network.connect: cannot look up `{name}`: {cause}")]
     Name {

@@ -66,6 +66,8 @@ pub(super) struct StopProgress {
     /// The time of the next log line about the components that it waits for.
     next_line: Duration,
     pub(super) exit_code: Option<ExitCode>,
+    /// The machine is too small for the app: a component could not even be started.
+    pub(super) is_by_shortage: bool,
 }
 
 /// Readiness of the app, as the log told it last.

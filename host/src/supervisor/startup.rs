@@ -113,7 +113,7 @@ impl EventLoop {
         error!(component = record.plan.name, why, "component cannot start");
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {
-            record.run.lost = Some(Failure { summary: why.clone(), backtrace: None, exit_code: None });
+            record.run.lost = Some(Failure { summary: why.clone(), ..Failure::default() });
         }
         self.never_ready(id, &why);
     }
@@ -129,7 +129,7 @@ impl EventLoop {
         };
         let limit = format_duration(record.plan.start_timeout);
         let summary = format!("{what} within its start-timeout of {limit}");
-        let failure = Failure { summary, backtrace: None, exit_code: None };
+        let failure = Failure { summary, ..Failure::default() };
         error!(component = record.plan.name, error = %failure, "failed");
         // A pool has counted those of its instances that failed.
         let alone = record.stats.as_ref().filter(|_| !record.is_pooled());

@@ -355,8 +355,8 @@ impl Controller {
             })
         });
         if let Err(error) = self.generation.workers.run(slot, task) {
-            let summary = format!("no thread for it: {error}");
-            self.ended(slot, &instance, Err(Failure { summary, backtrace: None, exit_code: None }));
+            let failure = Failure::shortage(format!("could not be started: no thread for it: {error}"));
+            self.ended(slot, &instance, Err(failure));
         }
     }
 

@@ -261,7 +261,7 @@ async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Durat
     if tokio::time::timeout(plan.start_timeout, instance.opened.wait()).await.is_err() {
         let limit = format_duration(plan.start_timeout);
         let summary = format!("could not be started: it overran its start-timeout of {limit}");
-        return Err(Failure { summary, backtrace: None, exit_code: None });
+        return Err(Failure { summary, ..Failure::default() });
     }
     let why = tokio::select! {
         biased;

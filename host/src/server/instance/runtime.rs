@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Threads for an instance's blocking file operations. They are its own: one guest cannot take all.
+/// Most threads for an instance's blocking file operations. They are its own: one guest cannot take all.
 const BLOCKING_THREADS: usize = 8;
+/// Time that they stay without work. For ever: while there is one, tokio bears it that the system gives no second one.
+const BLOCKING_STAYS: Duration = Duration::MAX;
 /// Longest time for those threads to end. After it they count as leaked.
 const LEAK_AFTER: Duration = Duration::from_millis(50);
 /// Stack of an instance's thread. Guests run on stacks of their own.
@@ -48,7 +50,9 @@ impl InstanceRuntime {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
+            .thread_name("curfew-blocking")
             .max_blocking_threads(BLOCKING_THREADS)
+            .thread_keep_alive(BLOCKING_STAYS)
             .on_thread_start(move || {
                 started.fetch_add(1, Ordering::AcqRel);
             })

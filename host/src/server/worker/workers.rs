@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -152,12 +152,14 @@ impl Workers {
         if let Some(worker) = state.workers.get(&slot) {
             return Ok(worker.clone());
         }
-        let runtime = InstanceRuntime::new()?;
+        let (give, executor) = mpsc::channel::<InstanceRuntime>();
         let (tasks, received) = unbounded_channel();
         let workers = Arc::downgrade(self);
         let work = move || {
-            fail_point::reach("lane");
-            runtime.run(run_all(received)).1
+            executor.recv().is_ok_and(|executor| {
+                fail_point::reach("lane");
+                executor.run(run_all(received)).1
+            })
         };
         spawn(&self.name, work, move |leaked| {
             // If no one holds the workers any more, the end has no listener.
@@ -165,8 +167,10 @@ impl Workers {
                 workers.thread_gone(slot, leaked);
             }
         })?;
-        let worker = Worker { tasks, connections: Arc::default() };
         state.spawned += 1;
+        // Made when its thread is there: tokio panics when one is dropped on this thread, which runs another.
+        let _received = give.send(InstanceRuntime::new()?);
+        let worker = Worker { tasks, connections: Arc::default() };
         state.workers.insert(slot, worker.clone());
         Ok(worker)
     }

@@ -1,0 +1,174 @@
+//! The machine is short of something: that is neither a bug nor a component's failure. Before the app runs it is one line and 69;
+//! later it is a line, an error to whoever asked, and on: a sibling under load notices nothing.
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Arc, Barrier};
+
+use artifacts::{HELLO_HTTP, HTTP_LAB_CLASSIC, SERVER};
+
+use crate::harness::{
+    App, Cgroup, Host, Load, Output, Target, Wire, app, component, start_threads, until, web,
+};
+
+/// Enough for what is tried again and again, while this is about other things.
+const PATIENT: &str = "restart = { max = 1000 }";
+
+/// A sibling that is served all the time.
+struct Sibling(Load);
+
+impl Sibling {
+    fn manifest() -> String {
+        web("sibling", HELLO_HTTP, "")
+    }
+
+    /// Its threads are there from now on.
+    fn of(app: &App) -> Sibling {
+        let address = app.address("sibling");
+        start_threads(&address);
+        let load = Load::start(200, &[Target::new("sibling", address, "/")]);
+        load.wait_for_answers(20);
+        Sibling(load)
+    }
+
+    #[track_caller]
+    fn noticed_nothing(self) {
+        let tally = self.0.end();
+        assert!(tally.answered("sibling", 200) >= 20, "{tally:?}");
+        assert_eq!(tally.count(|_, _, end| *end != crate::harness::End::Answered(200)), 0, "{tally:?}");
+    }
+}
+
+/// So many requests at a time, each on a connection of its own; all have to be answered.
+#[track_caller]
+fn crowd(app: &App, component: &str, path: &'static str, count: usize) {
+    let (address, together) = (app.address(component), Arc::new(Barrier::new(count)));
+    let clients: Vec<_> = (0..count)
+        .map(|_| {
+            let (address, together) = (address.clone(), together.clone());
+            std::thread::spawn(move || {
+                let mut wire = Wire::connect(&address);
+                together.wait();
+                wire.get(path).status
+            })
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), 200);
+    }
+}
+
+fn in_group(app: &App, controller: &str) -> Option<Cgroup> {
+    let group = Cgroup::new(controller)?;
+    group.take(app);
+    Some(group)
+}
+
+/// Issue 12, 3: the first file operation of a guest panicked when the system gave no thread for it.
+#[test]
+fn files_are_read_when_there_are_no_more_threads() {
+    let dir = "dirs = [{ host = \"data\", guest = \"/data\" }]\ninstances = { max = 1 }";
+    for lab in crate::http::lab::LABS {
+        let host = Host::manifest(&(app("") + &web("lab", lab, dir) + &Sibling::manifest()));
+        let app = host.file("data/file", "its content").start_ready();
+        let sibling = Sibling::of(&app);
+        start_threads(&app.address("lab"));
+        let Some(group) = in_group(&app, "pids") else { return };
+        group.allow_no_more_threads();
+        for _ in 0..3 {
+            assert_eq!(Wire::connect(&app.address("lab")).get("/file").expect(200).text(), "its content");
+        }
+        sibling.noticed_nothing();
+        app.stop().expect_code(0).expect_hook("lab", "ok");
+    }
+}
+
+/// Issue 12, 3: one instance more was a panic in the thread that accepts, and requests were lost.
+#[test]
+fn no_request_is_lost_when_there_is_no_thread_for_one_more_instance() {
+    let manifest = app("") + &web("lab", HTTP_LAB_CLASSIC, PATIENT) + &Sibling::manifest();
+    let app = Host::manifest(&manifest).start_ready();
+    let sibling = Sibling::of(&app);
+    start_threads(&app.address("lab"));
+    let Some(group) = in_group(&app, "pids") else { return };
+    group.allow_no_more_threads();
+    crowd(&app, "lab", "/sleep?ms=20", 40);
+    sibling.noticed_nothing();
+    app.wait_until("a word about it", |said| {
+        said.stderr.iter().any(|line| line.contains("no thread for it")).then_some(())
+    });
+    app.stop().expect_code(0).expect_hook("lab", "ok").expect_hook("sibling", "ok");
+}
+
+/// Whatever thread of the start is the one too many: one line, and 69.
+#[test]
+fn a_start_without_enough_threads_says_so() {
+    let manifest =
+        app("control = \"curfew.sock\"") + &web("web", HELLO_HTTP, "") + &component("a", SERVER, "");
+    let starts = |most: usize| -> Option<bool> {
+        let group = Cgroup::new("pids")?;
+        group.limit_threads(most);
+        let app = Host::manifest(&manifest).under("sh", &["-c", &group.enter()]).start();
+        let has_started = || !app.records("app started", "").is_empty();
+        until("its start or its end", || (has_started() || app.has_ended()).then_some(()));
+        if !app.has_ended() {
+            app.stop().expect_code(0);
+            return Some(true);
+        }
+        let output = app.wait();
+        expect_too_small(&output);
+        Some(false)
+    };
+    for most in 1.. {
+        match starts(most) {
+            Some(true) => return assert!(most > 5, "it started with {most} threads"),
+            Some(false) => assert!(most < 64, "it never starts"),
+            None => return,
+        }
+    }
+}
+
+/// The machine was too small for the start: one error, or one for each of the two components, and nothing of a bug.
+#[track_caller]
+fn expect_too_small(output: &Output) {
+    output.expect_code(69);
+    let told = output.stderr.iter().filter(|line| line.starts_with("error: ")).count();
+    let failed = output.records.iter().filter(|record| record.text("level") == "ERROR").count();
+    assert!((told == 1 && failed == 0) || (told == 0 && (1..=2).contains(&failed)), "{}", output.said());
+    assert!(!output.stderr_text().contains("panic"), "{}", output.said());
+}
+
+/// Limits the address space of a host that runs to what it has, and a little for the heap.
+fn limit_address_space(app: &App) {
+    let status = fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
+    let limit = format!("--as={}", (kib << 10) + (512 << 20));
+    let set = Command::new("prlimit").args(["--pid", &app.pid().to_string(), &limit]).status().unwrap();
+    assert!(set.success());
+}
+
+/// Issue 12, 3: `ulimit -v`. An instance more that cannot be made costs nothing while others serve.
+#[test]
+fn no_request_is_lost_when_there_is_no_address_space_for_one_more_instance() {
+    let manifest = app("") + &web("lab", HTTP_LAB_CLASSIC, PATIENT) + &Sibling::manifest();
+    let app = Host::manifest(&manifest).start_ready();
+    let sibling = Sibling::of(&app);
+    start_threads(&app.address("lab"));
+    limit_address_space(&app);
+    crowd(&app, "lab", "/sleep?ms=20", 40);
+    sibling.noticed_nothing();
+    app.stop().expect_code(0).expect_hook("lab", "ok");
+}
+
+/// An instance reserves 4 GiB.
+#[test]
+fn a_start_without_enough_address_space_says_so() {
+    for kib in ["4000000", "6000000"] {
+        let script = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
+        let manifest = app("") + &web("web", HELLO_HTTP, "") + &component("a", SERVER, "");
+        let output = Host::manifest(&manifest).under("sh", &["-c", &script]).run();
+        expect_too_small(&output);
+        assert!(output.stderr_text().contains("memory"), "{}", output.said());
+    }
+}
