@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use artifacts::{HELLO_HTTP, HTTP_LAB_CLASSIC, SERVER};
 
 use crate::harness::{
-    App, Cgroup, Host, Load, Output, Target, Wire, app, component, start_threads, until, web,
+    App, Cgroup, Host, Load, Output, Refused, Target, Wire, app, component, start_threads, until, web,
 };
 
 /// Enough for what is tried again and again, while this is about other things.
@@ -171,4 +171,28 @@ fn a_start_without_enough_address_space_says_so() {
         expect_too_small(&output);
         assert!(output.stderr_text().contains("memory"), "{}", output.said());
     }
+}
+
+/// Issue 12, 3: `MemoryDenyWriteExecute` was "not a valid component".
+#[test]
+fn a_system_without_executable_memory_is_no_fault_of_a_component() {
+    let hint = ["no executable memory", "MemoryDenyWriteExecute"];
+    let manifest = app("") + &component("a", SERVER, "") + &component("b", SERVER, "");
+    let output = Host::manifest(&manifest).refused(Refused::ExecutableMemory).run();
+    output.expect_refused(69, &hint);
+    expect_too_small(&output);
+    let output = Host::manifest(&manifest).refused(Refused::ExecutableMemory).call(&["check"]);
+    output.expect_refused(69, &hint);
+}
+
+/// Issue 12, 3: without `memfd_create` each instance failed.
+#[test]
+fn instances_start_without_files_in_memory() {
+    let manifest = app("") + &web("web", HELLO_HTTP, "") + &component("a", SERVER, "");
+    let app = Host::manifest(&manifest).refused(Refused::MemfdCreate).start_ready();
+    Wire::connect(&app.address("web")).get("/").expect(200);
+    let output = app.stop();
+    output.expect_code(0).expect_hook("web", "ok").expect_hook("a", "ok");
+    let told = output.records.iter().filter(|record| record.text("reason").contains("memfd_create")).count();
+    assert_eq!(told, 1, "{}", output.said());
 }

@@ -78,8 +78,9 @@ impl CliError {
                 )
                 | AppError::Prepare(_)
                 | AppError::Admin(_)
+                | AppError::Engine(_)
                 | AppError::System { .. } => ExitCode::UNAVAILABLE,
-                AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,
+                AppError::Bug => ExitCode::HOST_BUG,
             },
             Self::Control(error) => match error {
                 ControlClientError::NotRunning { .. }

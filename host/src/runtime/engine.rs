@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, Result};
+use wasmtime::{Config, Engine, Result, bail};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::{Cache, Kind, RunClock, State, lifecycle};
+use super::{Cache, Kind, RunClock, State, lifecycle, probe};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
+
+const NO_EXEC: &str = "a compiled component is machine code: run curfew without systemd's `MemoryDenyWriteExecute=yes`, and \
+     without a filter of system calls that forbids `mprotect`";
 
 /// Choices of an embedder about the engine.
 #[derive(Clone, Debug)]
@@ -38,9 +41,17 @@ opaque_debug!(Runtime);
 
 impl Runtime {
     /// # Errors
-    /// When this machine cannot run the code that wasmtime compiles.
+    /// When this machine cannot run the code that wasmtime compiles, or has too little address space.
     pub fn new(options: RuntimeOptions) -> Result<Self> {
-        let engine = Engine::new(&config(&options))?;
+        if let Err(error) = probe::executable_memory() {
+            bail!("the system gives no executable memory: {}\nhint: {NO_EXEC}", error.desc());
+        }
+        let has_memory_files = probe::has_memory_files();
+        if !has_memory_files {
+            let reason = "the system refuses `memfd_create`";
+            tracing::warn!(reason, "instances start slower: each gets a copy of its component's data");
+        }
+        let engine = Engine::new(&config(&options, has_memory_files))?;
         Ok(Self {
             linker: Arc::new(linker(&engine)?),
             engine,
@@ -61,10 +72,11 @@ impl Runtime {
     }
 }
 
-fn config(options: &RuntimeOptions) -> Config {
+fn config(options: &RuntimeOptions, has_memory_files: bool) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(options.interruptible)
+        .memory_init_cow(has_memory_files)
         .wasm_component_model_async(true)
         .wasm_component_model_more_async_builtins(true)
         .wasm_component_model_async_stackful(true)

@@ -20,6 +20,7 @@ mod load;
 mod network;
 mod orders;
 mod outbound;
+mod probe;
 mod refusal;
 mod shortage;
 mod state;
