@@ -5,11 +5,13 @@ use std::fs;
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 
-use artifacts::{HELLO_HTTP, HTTP_LAB_CLASSIC, SERVER};
+use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, HTTP_LAB_CLASSIC, SERVER};
+use nix::sys::signal::Signal::SIGTERM;
 
 use crate::harness::{
-    App, Cgroup, Host, Load, Output, Refused, Target, Wire, app, component, start_threads, until, web,
+    App, Cgroup, Host, Load, Output, Refused, Target, Wire, app, component, keys, start_threads, until, web,
 };
+use crate::http::lab::MS;
 
 /// Enough for what is tried again and again, while this is about other things.
 const PATIENT: &str = "restart = { max = 1000 }";
@@ -195,4 +197,46 @@ fn instances_start_without_files_in_memory() {
     output.expect_code(0).expect_hook("web", "ok").expect_hook("a", "ok");
     let told = output.records.iter().filter(|record| record.text("reason").contains("memfd_create")).count();
     assert_eq!(told, 1, "{}", output.said());
+}
+
+/// The processes whose parent is this one and that have ended.
+fn zombies(app: &App) -> usize {
+    let is_zombie = |entry: fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut words = stat.rsplit(')').next()?.split_whitespace();
+        let (state, parent) = (words.next()?, words.next()?);
+        (state == "Z" && parent == app.pid().to_string()).then_some(())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(is_zombie).count()
+}
+
+/// Issue 12, 3: as process 1, orphans stayed as zombies.
+#[test]
+fn orphans_are_reaped() {
+    let script = "for i in $(seq 20); do sleep 0.$((i % 5)) & done; exec \"$0\" \"$@\"";
+    let host = Host::manifest(&(app("") + &component("a", SERVER, "")));
+    let app = host.under("sh", &["-c", script]).as_reaper().start_ready();
+    // A child that nobody is left to wait for.
+    let children =
+        || fs::read_to_string(format!("/proc/{0}/task/{0}/children", app.pid())).unwrap_or_default();
+    until("the end of all children", || (children().trim().is_empty() && zombies(&app) == 0).then_some(()));
+    app.stop().expect_code(0);
+}
+
+/// Issue 12, 3: the time in a freezer (`podman pause`) is given back, as that of SIGSTOP is.
+#[test]
+fn the_time_in_a_freezer_is_not_counted_as_grace() {
+    let manifest = app("grace = \"2s\"")
+        + &component("slow", HOSTILE_ASYNC, &keys(&["run=good", "hook=slow", "ms=1000"]))
+        + &component("fine", SERVER, "");
+    let app = Host::manifest(&manifest).start_ready();
+    let Some(group) = in_group(&app, "freezer") else { return };
+    app.signal(SIGTERM);
+    app.wait_for_line("slow | hook called");
+    group.freeze();
+    std::thread::sleep(4000 * MS);
+    group.thaw();
+    let output = app.wait();
+    output.expect_code(0).expect_outcome("slow", "stopped").expect_hook("slow", "ok");
+    assert!(output.stderr_text().contains("a freezer"), "{}", output.said());
 }

@@ -65,6 +65,14 @@ impl Cgroup {
         let now = fs::read_to_string(self.0.join("pids.current")).unwrap();
         self.limit_threads(now.trim().parse().unwrap());
     }
+
+    pub fn freeze(&self) {
+        fs::write(self.knob("freezer"), if self.is_v2() { "1" } else { "FROZEN" }).unwrap();
+    }
+
+    pub fn thaw(&self) {
+        fs::write(self.knob("freezer"), if self.is_v2() { "0" } else { "THAWED" }).unwrap();
+    }
 }
 
 impl Drop for Cgroup {

@@ -1,9 +1,9 @@
-//! A host that the system gives less than usual: system calls that are refused.
+//! A host that the system gives less than usual: system calls that are refused, or the children of others.
 
 use std::os::unix::process::CommandExt;
 
 use nix::libc;
-use nix::sys::prctl::set_no_new_privs;
+use nix::sys::prctl::{set_child_subreaper, set_no_new_privs};
 
 use super::Host;
 
@@ -16,6 +16,14 @@ pub enum Refused {
 }
 
 impl Host {
+    /// Becomes the parent of processes whose parents have died, as process 1 does.
+    #[expect(unsafe_code, reason = "std passes no such attribute")]
+    pub fn as_reaper(mut self) -> Host {
+        // SAFETY: between fork and exec it only makes a system call.
+        unsafe { self.command.pre_exec(|| set_child_subreaper(true).map_err(Into::into)) };
+        self
+    }
+
     #[expect(unsafe_code, reason = "std knows no filters of system calls")]
     pub fn refused(mut self, call: Refused) -> Host {
         let mut filter = filter(call);
