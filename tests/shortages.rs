@@ -2,6 +2,7 @@
 //! later it is a line, an error to whoever asked, and on: a sibling under load notices nothing.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 
@@ -221,6 +222,43 @@ fn orphans_are_reaped() {
         || fs::read_to_string(format!("/proc/{0}/task/{0}/children", app.pid())).unwrap_or_default();
     until("the end of all children", || (children().trim().is_empty() && zombies(&app) == 0).then_some(()));
     app.stop().expect_code(0);
+}
+
+fn entries(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).unwrap().flatten();
+    names.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).count()
+}
+
+/// Issue 12, 3: a folder of mode 0777, as every `emptyDir` of Kubernetes is, kept nothing.
+#[test]
+fn a_cache_in_a_folder_of_everybody_is_a_folder_of_its_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let volume = tempfile::tempdir().unwrap();
+    fs::set_permissions(volume.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let own = volume.path().join(format!("curfew-{}", nix::unistd::geteuid()));
+    for _ in 0..2 {
+        let host = Host::manifest(&(app("") + &component("a", SERVER, "")));
+        let output = host.env("CURFEW_CACHE_DIR", volume.path()).start_ready().stop();
+        output.expect_code(0);
+        assert!(!output.stderr_text().contains("compile"), "{}", output.said());
+        assert_eq!((entries(&own), entries(volume.path())), (1, 0));
+    }
+}
+
+#[test]
+fn a_cache_that_keeps_nothing_says_so_once() {
+    let manifest = app("") + &component("a", SERVER, "") + &web("web", HELLO_HTTP, "");
+    let nowhere = ["-u", "CURFEW_CACHE_DIR", "-u", "XDG_CACHE_HOME", "-u", "HOME"];
+    let output = Host::manifest(&manifest).under("env", &nowhere).start_ready().stop();
+    let told = output.records("no compile cache: each start compiles anew", "");
+    assert!(told.len() == 1 && told[0].text("error").contains("HOME"), "{}", output.said());
+    // No file can be larger than a block.
+    let full =
+        Host::manifest(&manifest).empty_cache().under("sh", &["-c", "ulimit -f 1; exec \"$0\" \"$@\""]);
+    let output = full.start_ready().stop();
+    let told = output.records("compiled components cannot be kept: each start compiles them again", "");
+    assert_eq!(told.len(), 1, "{}", output.said());
+    assert_eq!(output.expect_code(0).status.code(), Some(0));
 }
 
 /// Issue 12, 3: the time in a freezer (`podman pause`) is given back, as that of SIGSTOP is.
