@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 
-use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, HTTP_LAB_CLASSIC, SERVER};
+use artifacts::{HELLO_HTTP, HOSTILE_ASYNC, HTTP_LAB, HTTP_LAB_CLASSIC, SERVER};
 use nix::sys::signal::Signal::SIGTERM;
 
 use crate::harness::{
@@ -277,4 +277,42 @@ fn the_time_in_a_freezer_is_not_counted_as_grace() {
     let output = app.wait();
     output.expect_code(0).expect_outcome("slow", "stopped").expect_hook("slow", "ok");
     assert!(output.stderr_text().contains("a freezer"), "{}", output.said());
+}
+
+/// Issue 12, 3: a limit for all instances together. Those that fit serve all.
+#[test]
+fn the_memory_of_an_app_is_limited_as_a_whole() {
+    let manifest = app("memory = \"6MiB\"") + &web("lab", HTTP_LAB_CLASSIC, PATIENT) + &Sibling::manifest();
+    let app = Host::manifest(&manifest).start_ready();
+    let sibling = Sibling::of(&app);
+    crowd(&app, "lab", "/sleep?ms=20", 40);
+    sibling.noticed_nothing();
+    let output = app.stop();
+    output.expect_code(0).expect_hook("lab", "ok");
+    let told = output.records("the memory of the app is full: a component gets no more", "");
+    assert_eq!(told.len(), 1, "{}", output.said());
+    let manifest = app_of_one(&["memory = \"64KiB\""]);
+    let output = Host::manifest(&manifest).run();
+    expect_too_small(&output);
+    assert!(output.stderr_text().contains("the memory of the app is full"), "{}", output.said());
+}
+
+fn app_of_one(app_keys: &[&str]) -> String {
+    app(&app_keys.join("\n")) + &web("lab", HTTP_LAB, "")
+}
+
+/// Issue 12, 3: 256 MiB for each of 32 instances, in a container that has less.
+#[test]
+fn limits_above_those_of_the_container_are_told() {
+    let Some(group) = Cgroup::new("memory") else { return };
+    group.limit_memory(512 << 20);
+    let manifest = |app_keys: &str| app(app_keys) + &web("lab", HTTP_LAB_CLASSIC, "");
+    let host = |app_keys: &str| Host::manifest(&manifest(app_keys)).under("sh", &["-c", &group.enter()]);
+    let warning = "the limits of the components allow 8192MiB of memory, and the container has 512MiB";
+    let output = host("").call(&["check"]);
+    assert!(output.stdout_text().contains(warning), "{}", output.said());
+    let output = host("").start_ready().stop();
+    assert!(output.expect_code(0).stderr_text().contains(warning), "{}", output.said());
+    let output = host("memory = \"384MiB\"").start_ready().stop();
+    assert!(!output.expect_code(0).stderr_text().contains("the container has"), "{}", output.said());
 }

@@ -56,6 +56,10 @@ impl Cgroup {
         format!("echo $$ > {} && exec \"$0\" \"$@\"", self.0.join("cgroup.procs").display())
     }
 
+    pub fn limit_memory(&self, bytes: u64) {
+        fs::write(self.knob("memory"), bytes.to_string()).unwrap();
+    }
+
     pub fn limit_threads(&self, most: usize) {
         fs::write(self.knob("pids"), most.to_string()).unwrap();
     }

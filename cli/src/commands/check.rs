@@ -16,7 +16,7 @@ use curfew_host::output::{Channel, Output};
 use curfew_host::plan::{Bare, ComponentPlan, DEFAULT_MANIFEST, HookTiming, OnEnd, Plan, ReadyWhen};
 use curfew_host::runtime::{
     Hearing, HookShape, ImportState, LoadError, Loaded, Runtime, RuntimeOptions, StrayHook, check_sharing,
-    load_one,
+    load_one, memory_warning,
 };
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::{ExitCode, HARD_RESERVE, reserves};
@@ -31,6 +31,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
     let plan = Plan::from_manifest(manifest)?;
     let waves = Waves::new(&plan);
     let (components, errors) = load(&plan, &waves, |loaded, plan| loaded.check_plan(plan))?;
+    let memory = memory_warning(&plan.app, components.iter().map(|one| (one.plan, &one.loaded)));
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if json {
@@ -42,6 +43,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
             "stop_waves": waves.stop.iter().map(StopWave::json).collect::<Vec<_>>(),
             "worst_stop_ms": millis(worst),
             "exit_by_ms": millis(hard),
+            "warnings": memory.as_slice(),
         });
         print(output, Channel::Stdout, &format!("{value:#}\n"));
     } else {
@@ -59,6 +61,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
             format_duration(hard),
         );
         print(output, Channel::Stdout, &text);
+        memory.iter().for_each(|line| print(output, Channel::Stdout, &format!("  warning   {line}\n")));
         for error in &errors {
             print(output, Channel::Stderr, &format!("error: {error}\n"));
         }

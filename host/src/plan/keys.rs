@@ -85,6 +85,8 @@ table! {
         "admin" => admin: Option<SocketAddr>;
         /// The path of the control socket, whose mode is 0600. Off unless set.
         "control" => control: Option<PathBuf>;
+        /// Most bytes of all linear memories of all components together. No limit unless set.
+        "memory" => memory: Option<u64> = SIZE;
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::{Config, Engine, Result, bail};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::{Cache, Kind, RunClock, State, lifecycle, probe};
+use super::{AppMemory, Cache, Kind, RunClock, State, lifecycle, probe};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
@@ -35,6 +35,7 @@ pub struct Runtime {
     pub(crate) interruptible: bool,
     pub(crate) kinds: Arc<[&'static Kind]>,
     pub(crate) clock: Arc<RunClock>,
+    pub(crate) memory: Arc<AppMemory>,
 }
 
 opaque_debug!(Runtime);
@@ -59,6 +60,7 @@ impl Runtime {
             interruptible: options.interruptible,
             kinds: options.kinds.into(),
             clock: Arc::new(RunClock::start()),
+            memory: Arc::default(),
         })
     }
 

@@ -6,6 +6,7 @@ mod adapt;
 #[cfg(not(feature = "adapt"))]
 #[path = "adapt/absent.rs"]
 mod adapt;
+mod app_memory;
 mod cache;
 mod component;
 mod diagnose;
@@ -27,6 +28,8 @@ mod state;
 mod store;
 
 pub use adapt::Adaptation;
+pub(crate) use app_memory::AppMemory;
+pub use app_memory::memory_warning;
 pub use cache::Cache;
 pub use component::Loaded;
 pub use engine::{Runtime, RuntimeOptions};

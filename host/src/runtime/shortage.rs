@@ -5,6 +5,7 @@ use std::io;
 use rustix::io::Errno;
 use wasmtime::OutOfMemory;
 
+use super::app_memory::AppMemoryFull;
 use crate::threads::NoThread;
 
 /// The system's answers when there is no more of something: memory or address space, threads, descriptors, disk.
@@ -13,7 +14,7 @@ const SHORT: [Errno; 6] =
 
 /// Returns whether the machine is short of something.
 pub(crate) fn is_shortage(error: &wasmtime::Error) -> bool {
-    let is_full = error.is::<OutOfMemory>();
+    let is_full = error.is::<OutOfMemory>() || error.is::<AppMemoryFull>();
     is_full || error.is::<NoThread>() || system_error(error).is_some_and(|errno| SHORT.contains(&errno))
 }
 

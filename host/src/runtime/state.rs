@@ -9,8 +9,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::AppMemory;
+use super::app_memory::AppMemoryFull;
 use super::link::{Link, Vitals};
 use super::outbound::HttpHooks;
+use crate::plan::ComponentPlan;
 
 const TABLE_ELEMENTS: usize = 1 << 20;
 /// Handles of one instance: to host resources (sockets, files, streams), and to tasks, streams and futures.
@@ -55,12 +58,15 @@ pub(super) struct Limits {
     /// The last growth that was allowed. It is handed back if it fails after all.
     last_growth: usize,
     vitals: Arc<Vitals>,
+    component: String,
+    app: Arc<AppMemory>,
 }
 
 impl Limits {
-    pub(super) fn new(memory: u64, vitals: Arc<Vitals>) -> Self {
-        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals }
+    pub(super) fn new(plan: &ComponentPlan, vitals: Arc<Vitals>, app: Arc<AppMemory>) -> Self {
+        let memory = usize::try_from(plan.memory).unwrap_or(usize::MAX);
+        let component = plan.name.clone();
+        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, vitals, component, app }
     }
 
     fn use_memory(&mut self, used: usize) {
@@ -71,6 +77,7 @@ impl Limits {
 
 impl Drop for Limits {
     fn drop(&mut self) {
+        self.app.give_back(self.memory_used);
         self.use_memory(0);
     }
 }
@@ -79,16 +86,21 @@ impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         let growth = desired.saturating_sub(current);
         let used = self.memory_used.saturating_add(growth);
-        let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        let fits = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        let allowed = fits && self.app.take(growth, &self.component);
         self.last_growth = if allowed { growth } else { 0 };
         if allowed {
             self.use_memory(used);
+        } else if fits && current == 0 {
+            // The instance cannot be made, which is not its component's fault.
+            return Err(AppMemoryFull.into());
         }
         Ok(allowed)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
         let growth = std::mem::take(&mut self.last_growth);
+        self.app.give_back(growth);
         self.use_memory(self.memory_used.saturating_sub(growth));
         Ok(())
     }
@@ -106,10 +118,30 @@ impl ResourceLimiter for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::is_shortage;
+
+    fn limits(app: &Arc<AppMemory>) -> Limits {
+        let plan = ComponentPlan { memory: 100, ..ComponentPlan::default() };
+        Limits::new(&plan, Arc::default(), app.clone())
+    }
+
+    #[test]
+    fn all_instances_of_an_app_stay_below_its_limit() {
+        let app = Arc::new(AppMemory::default());
+        app.set_limit(Some(120));
+        let [mut one, mut other] = [limits(&app), limits(&app)];
+        assert!(one.memory_growing(0, 60, None).unwrap() && other.memory_growing(0, 60, None).unwrap());
+        assert!(!one.memory_growing(60, 61, None).unwrap());
+        assert!(is_shortage(&limits(&app).memory_growing(0, 1, None).unwrap_err()));
+        other.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(one.memory_growing(60, 100, None).unwrap());
+        drop(one);
+        assert!(other.memory_growing(0, 100, None).unwrap());
+    }
 
     #[test]
     fn all_memories_together_stay_below_the_limit() {
-        let mut limits = Limits::new(100, Arc::default());
+        let mut limits = limits(&Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
         assert!(limits.memory_growing(0, 40, None).unwrap());
@@ -118,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_fails_is_handed_back() {
-        let mut limits = Limits::new(100, Arc::default());
+        let mut limits = limits(&Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
         assert!(limits.memory_growing(0, 100, None).unwrap());

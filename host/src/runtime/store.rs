@@ -41,7 +41,7 @@ pub(crate) fn new_store(
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         table,
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
-        limits: Limits::new(plan.memory, link.vitals.clone()),
+        limits: Limits::new(plan, link.vitals.clone(), runtime.memory.clone()),
         link,
         fairness,
     };

@@ -123,6 +123,7 @@ impl EventLoop {
         let policy_of = |component| generation_policy(component, None, &registry.current);
         let policies = plan.components.iter().map(policy_of).collect();
         let seed = u64::from(std::process::id());
+        runtime.memory.set_limit(plan.app.memory);
         Self {
             machine: Machine::new(policy(&plan.app), policies, seed),
             registry,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::app::AppError;
 use super::event_loop::{EventLoop, generation_policy};
 use super::generation_record::RunRecord;
 use super::inbox::Message;
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, Progress, Source};
-use crate::runtime::{Failure, Known, Link, Loaded, Stdio, load_all};
+use crate::runtime::{Failure, Known, Link, Loaded, Stdio, load_all, memory_warning};
 use crate::server::{AccessLog, IncomingGeneration, MakeStdio, ServerParts, Servers, StartParts};
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
@@ -53,6 +53,11 @@ impl EventLoop {
             if let Some(record) = self.registry.get_mut(id) {
                 record.loaded = Some(loaded);
             }
+        }
+        let components =
+            self.registry.iter().filter_map(|(_, record)| Some((&*record.plan, record.loaded.as_deref()?)));
+        if let Some(warning) = memory_warning(&self.plan.app, components) {
+            warn!("{warning}");
         }
         if self.machine.level() == Level::Running {
             self.open_servers()?;
