@@ -45,6 +45,7 @@ mod profiles;
 mod redis;
 mod reload;
 mod restart;
+mod shortages;
 mod signals;
 mod single;
 mod start;

@@ -34,14 +34,22 @@ pub fn main_with(sets: Vec<KindSet>) -> ! {
     if block_signals().is_err() {
         hard_exit(ExitCode::HOST_BUG);
     }
-    let Ok(output) = Output::start(Box::new(run::writer_died)) else {
-        hard_exit(ExitCode::HOST_BUG);
-    };
+    let output =
+        Output::start(Box::new(run::writer_died)).unwrap_or_else(|error| leave_without_output(&error));
     let code = catch_unwind(AssertUnwindSafe(|| dispatch(&output))).unwrap_or(ExitCode::HOST_BUG);
     // From here on signals end the process at once, as they do any process that waits for its reader.
     let _refused = release_signals();
     output.flush(FLUSH_TIMEOUT);
     hard_exit(code)
+}
+
+/// Says by itself that there is no thread to say anything.
+fn leave_without_output(error: &std::io::Error) -> ! {
+    let line = format!("error: cannot start a thread: {error}\n");
+    if let Ok(stderr) = Channel::Stderr.descriptor() {
+        let _unread = nix::unistd::write(stderr, line.as_bytes());
+    }
+    hard_exit(ExitCode::UNAVAILABLE);
 }
 
 fn dispatch(output: &Output) -> ExitCode {

@@ -132,8 +132,10 @@ impl CliError {
             Self::App(error) => match error {
                 AppError::Load(LoadErrors(errors)) => code_of(errors.iter().any(is_invalid)),
                 AppError::Prepare(PrepareError::Tls { cause, .. }) if !cause.unreadable => ExitCode::INVALID,
-                AppError::Prepare(_) | AppError::Admin(_) | AppError::System { .. } => ExitCode::UNAVAILABLE,
-                AppError::Engine(_) | AppError::Bug => ExitCode::HOST_BUG,
+                AppError::Prepare(_) | AppError::Admin(_) | AppError::Engine(_) | AppError::System { .. } => {
+                    ExitCode::UNAVAILABLE
+                }
+                AppError::Bug => ExitCode::HOST_BUG,
             },
             Self::Faults(faults) => code_of(faults.iter().any(Fault::is_invalid)),
             Self::Control(error) => match error {

@@ -18,10 +18,10 @@ Signals: TERM and INT stop gracefully; each further INT goes one step further: i
 exits at once. QUIT stops with four times the grace. HUP reloads the manifest; without a manifest, or when the terminal
 is gone, it stops the app. USR1 prints the status.
 
-Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, or
-an address could not be bound; 70 a bug in curfew; 75 a component failed more often than its `restart` allows; 78 the
-manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n forced by signal n. For a
-single .wasm file, curfew leaves with the exit status of the component, or with 1 when it traps.
+Exit codes: 0 all ended cleanly; 1 a component failed; 2 usage; 3 a hook failed; 69 a file could not be read, an
+address could not be bound, or the machine was too small; 70 a bug in curfew; 75 a component failed more often than its
+`restart` allows; 78 the manifest or a component is invalid; 124 a component was cut off at the end of its grace; 128+n
+forced by signal n. For a single .wasm file, curfew leaves with the exit status of the component, or with 1 when it traps.
 
 A single .wasm file runs as with `wasmtime run`: its standard streams pass through unchanged, and only the flags grant
 it anything. A file that handles HTTP is served, as with `wasmtime serve`. A core module for WASI preview 1 runs, too.

@@ -49,3 +49,4 @@ pub mod supervisor;
 pub mod systemd;
 pub mod teardown;
 pub mod text;
+mod threads;

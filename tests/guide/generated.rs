@@ -45,6 +45,7 @@ fail-grace = "5s"        # the same after the failure of a component
 drain-delay = "0s"       # after TERM: the app serves for this long before components get the notice
 signals = "standard"     # or "nginx"
 access-log = "off"       # or "text", "json": one line on stdout for each HTTP request
+memory = "384MiB"        # all linear memories of the app together; no limit by default
 admin = "127.0.0.1:9900" # address of /livez, /readyz, /status and /metrics; off by default
 control = "curfew.sock"  # socket of `curfew status|stop|reload|restart`, mode 0600; off by default
 

@@ -18,7 +18,7 @@ use curfew_host::plan::{
 };
 use curfew_host::runtime::{
     Hearing, HookShape, ImportState, LoadError, LoadErrors, Loaded, Runtime, RuntimeOptions, StrayHook,
-    check_sharing, load_one,
+    check_sharing, load_one, memory_warning,
 };
 use curfew_host::supervisor::AppError;
 use curfew_host::teardown::{ExitCode, HARD_RESERVE, reserves};
@@ -35,6 +35,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
     let waves = Waves::new(&plan);
     let (components, refused) = load(&plan, &waves, |component| !doubtful.contains(component))?;
     let faults = Fault::join(errors, refused);
+    let memory = memory_warning(&plan.app, components.iter().map(|one| (one.plan, &one.loaded)));
     let worst = plan.app.drain_delay.saturating_add(plan.app.grace).max(plan.app.fail_grace);
     let hard = worst.saturating_add(HARD_RESERVE);
     if json {
@@ -46,6 +47,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
             "stop_waves": waves.stop.iter().map(StopWave::json).collect::<Vec<_>>(),
             "worst_stop_ms": millis(worst),
             "exit_by_ms": millis(hard),
+            "warnings": memory.as_slice(),
         });
         print(output, Channel::Stdout, &format!("{value:#}\n"));
     } else if is_understood {
@@ -63,6 +65,7 @@ pub(crate) fn check(output: &Output, manifest: Option<&Path>, json: bool) -> Res
             format_duration(hard),
         );
         print(output, Channel::Stdout, &text);
+        memory.iter().for_each(|line| print(output, Channel::Stdout, &format!("  warning   {line}\n")));
     }
     match (faults.is_empty(), json) {
         (true, _) => Ok(ExitCode::CLEAN),

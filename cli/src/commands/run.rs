@@ -211,11 +211,11 @@ pub(crate) fn cache(folder: Option<&Path>, none: bool) -> Result<Option<Cache>, 
     if let Some(folder) = folder {
         return Cache::open(folder).map(Some).map_err(CliError::Cache);
     }
-    let opened = Cache::default_folder().map(|folder| Cache::open(&folder)).transpose();
-    Ok(opened.unwrap_or_else(|error| {
-        tracing::warn!(error, "no compile cache");
-        None
-    }))
+    let nowhere = || "neither CURFEW_CACHE_DIR, nor XDG_CACHE_HOME, nor HOME is set".to_owned();
+    let opened = Cache::default_folder().ok_or_else(nowhere).and_then(|folder| Cache::open(&folder));
+    let hint = "name a folder with CURFEW_CACHE_DIR or --cache, or give --no-cache";
+    let told = |error: &String| tracing::warn!(error, hint, "no compile cache: each start compiles anew");
+    Ok(opened.inspect_err(told).ok())
 }
 
 #[cfg(test)]

@@ -121,6 +121,10 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "/echo" => return Step::Echo,
         "/hand-over" => return Step::HandOver,
         "/gone" => Answer::text(memory::gone().to_string()),
+        "/file" => match std::fs::read_to_string("/data/file") {
+            Ok(text) => Answer::text(text),
+            Err(error) => Answer::text(error.to_string()).with_status(500),
+        },
         "/spin" => misdeeds::spin(),
         "/trap" => {
             misdeeds::deep_trap();

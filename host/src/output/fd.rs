@@ -29,7 +29,11 @@ impl Channel {
     }
 
     #[expect(clippy::disallowed_methods, reason = "only the descriptors are taken, no lock and no buffer")]
-    pub(super) fn descriptor(self) -> io::Result<OwnedFd> {
+    /// Returns a descriptor of the stream, for a line that no thread can write.
+    ///
+    /// # Errors
+    /// When there is none left, or the stream is closed.
+    pub fn descriptor(self) -> io::Result<OwnedFd> {
         match self {
             Channel::Stdout => io::stdout().as_fd().try_clone_to_owned(),
             Channel::Stderr => io::stderr().as_fd().try_clone_to_owned(),

@@ -22,6 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::fd::Channel;
 use super::writer::Output;
+use crate::threads;
 
 /// The targets of our crates begin with this.
 const TARGET: &str = "curfew";
@@ -169,6 +170,9 @@ const PANIC: &str = "panic: this is a bug in curfew";
 pub fn install_panic_hook(output: &Output) {
     let output = output.clone();
     panic::set_hook(Box::new(move |info| {
+        if threads::is_caught(info.payload_as_str()) {
+            return;
+        }
         let line = [output.line_start(), &panic_line(info, output.log_format())].concat();
         let is_writer = thread::current().name() == Some(Channel::Stderr.thread_name());
         output.host(Channel::Stderr).push_in_panic(line, is_writer);

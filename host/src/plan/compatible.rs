@@ -1,7 +1,7 @@
 //! Comparison of a new plan with that of a running app. The contents of files are not known here.
 
 use super::{AppPlan, ComponentPlan, KindDefaults, Plan};
-use crate::text::units::format_duration;
+use crate::text::units::{format_duration, format_size};
 
 impl Plan {
     /// Returns why a running app cannot become `new`, where it cannot: what is opened once stays as it is until its end.
@@ -24,8 +24,17 @@ impl AppPlan {
     pub fn changes_to(&self, new: &Self) -> Vec<String> {
         let values = |app: &Self| {
             // A new key does not compile until it is told here, or cannot change.
-            let Self { name, grace, fail_grace, drain_delay, signals, access_log: _, admin: _, control: _ } =
-                app;
+            let Self {
+                name,
+                grace,
+                fail_grace,
+                drain_delay,
+                signals,
+                access_log: _,
+                admin: _,
+                control: _,
+                memory,
+            } = app;
             let [grace, fail_grace, drain_delay] =
                 [grace, fail_grace, drain_delay].map(|time| format_duration(*time));
             [
@@ -34,6 +43,7 @@ impl AppPlan {
                 ("fail-grace", fail_grace),
                 ("drain-delay", drain_delay),
                 ("signals", signals.word().to_owned()),
+                ("memory", memory.map_or_else(|| "no limit".to_owned(), format_size)),
             ]
         };
         let both = values(self).into_iter().zip(values(new)).filter(|(was, is)| was != is);

@@ -89,6 +89,8 @@ table! {
         "admin" => admin: Option<SocketAddr>, also("metrics", "status", "health");
         /// The path of the control socket, whose mode is 0600. Off unless set.
         "control" => control: Option<PathBuf>, also("socket");
+        /// Most bytes of all linear memories of all components together. No limit unless set.
+        "memory" => memory: Option<u64> = SIZE;
     }
 }
 

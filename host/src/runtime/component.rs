@@ -38,6 +38,8 @@ pub struct Loaded {
     /// The adaptation, if its file is a core module.
     pub adapted: Option<Adaptation>,
     needs: StartNeeds,
+    /// It is granted something on which calls can block: files, or the look-up of names.
+    pub(crate) may_block: bool,
     /// These two are shared by all its instances, so that each refusal is logged once.
     pub(super) network: Arc<Network>,
     pub(super) outbound: Arc<Grant>,
@@ -84,6 +86,7 @@ impl Loaded {
             says,
             adapted,
             needs,
+            may_block: !plan.dirs.is_empty() || network.names || !outbound.is_empty(),
             network,
             outbound,
             linked,

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result, bail,
 };
 use wasmtime_wasi_config::WasiConfig;
 
 use super::cache::copy_to;
 use super::code::Code;
-use super::{Cache, Kind, RunClock, State, lifecycle, names, program};
+use super::{AppMemory, Cache, Kind, RunClock, State, lifecycle, names, probe, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
 const EXIT_CODE: &str = "curfew:adapter/exit@1.0.0";
@@ -22,6 +22,8 @@ const KEPT_MEMORY: usize = 4 << 20;
 const KEPT_TABLE: usize = 64 << 10;
 /// Elements that a table can grow to.
 const TABLE_ELEMENTS: usize = 1 << 16;
+const NO_EXEC: &str = "a compiled component is machine code: run curfew without systemd's `MemoryDenyWriteExecute=yes`, and \
+     without a filter of system calls that forbids `mprotect`";
 
 /// Choices of an embedder about the engine.
 #[derive(Clone, Debug)]
@@ -45,28 +47,40 @@ pub struct Runtime {
     pub(crate) interruptible: bool,
     pub(crate) kinds: Arc<[&'static Kind]>,
     pub(crate) clock: Arc<RunClock>,
-    options: Arc<RuntimeOptions>,
+    /// The settings of the engine.
+    config: Arc<Config>,
     /// The engines with a pool.
     pools: Arc<Mutex<Vec<EngineWeak>>>,
+    pub(crate) memory: Arc<AppMemory>,
 }
 
 opaque_debug!(Runtime);
 
 impl Runtime {
     /// # Errors
-    /// When this machine cannot run the code that wasmtime compiles.
+    /// When this machine cannot run the code that wasmtime compiles, or has too little address space.
     pub fn new(options: RuntimeOptions) -> Result<Self> {
-        let engine = Engine::new(&config(&options))?;
+        if let Err(error) = probe::executable_memory() {
+            bail!("the system gives no executable memory: {}\nhint: {NO_EXEC}", error.desc());
+        }
+        let has_memory_files = probe::has_memory_files();
+        if !has_memory_files {
+            let reason = "the system refuses `memfd_create`";
+            tracing::warn!(reason, "instances start slower: each gets a copy of its component's data");
+        }
+        let config = config(options.interruptible, has_memory_files);
+        let engine = Engine::new(&config)?;
         Ok(Self {
             linker: Arc::new(linker(&engine)?),
             programs: Arc::new(program::linker(&engine)?),
             engine,
-            cache: options.cache.clone(),
+            cache: options.cache,
             interruptible: options.interruptible,
-            kinds: options.kinds.clone().into(),
+            kinds: options.kinds.into(),
             clock: Arc::new(RunClock::start()),
-            options: Arc::new(options),
+            config: Arc::new(config),
             pools: Arc::default(),
+            memory: Arc::default(),
         })
     }
 
@@ -76,7 +90,7 @@ impl Runtime {
     /// # Errors
     /// When the system does not give the address space, or an instance is larger than a place can be.
     pub(super) fn pooled(&self, code: &Code, instances: u32) -> Result<(Self, Code)> {
-        let mut config = config(&self.options);
+        let mut config = Config::clone(&self.config);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(code, instances)));
         let engine = Engine::new(&config)?;
         let code = copy_to(&engine, code)?;
@@ -99,10 +113,11 @@ impl Runtime {
     }
 }
 
-fn config(options: &RuntimeOptions) -> Config {
+fn config(interruptible: bool, has_memory_files: bool) -> Config {
     let mut config = Config::new();
     config
-        .epoch_interruption(options.interruptible)
+        .epoch_interruption(interruptible)
+        .memory_init_cow(has_memory_files)
         .wasm_component_model_async(true)
         .wasm_component_model_more_async_builtins(true)
         .wasm_component_model_async_stackful(true)

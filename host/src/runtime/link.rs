@@ -16,13 +16,22 @@ use crate::text::sanitize::short_line;
 
 const STATUS_CHARS: usize = 200;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Failure {
     /// The error, in one line.
     pub(crate) summary: String,
     pub(crate) backtrace: Option<String>,
     /// The code that the guest left with.
     pub(crate) exit_code: Option<u8>,
+    /// The machine is short of something: it is not the component's fault.
+    pub(crate) is_shortage: bool,
+}
+
+impl Failure {
+    /// Returns the failure that the machine is short of something.
+    pub(crate) fn shortage(summary: String) -> Self {
+        Self { summary, is_shortage: true, ..Self::default() }
+    }
 }
 
 impl fmt::Display for Failure {

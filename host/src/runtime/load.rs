@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
 use wasmtime::Module;
@@ -16,12 +17,16 @@ use super::code::Code;
 use super::component::{Fingerprint, SourceFiles};
 use super::module::Form;
 use super::needs::StartNeeds;
+use super::shortage::system_error;
 use super::{Adaptation, LoadError, LoadErrors, LoadFault, Loaded, Refusal, Runtime, adapt, diagnose};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 const LARGEST: u64 = 128 << 20;
+
+const MORE_MEMORY: &str = "raise the limit of memory, or of address space (`ulimit -v`)";
+const MORE_THREADS: &str = "raise the limit of threads (`pids` of the container, `ulimit -u`)";
 
 #[derive(Debug)]
 pub(crate) enum LoadEvent {
@@ -58,6 +63,27 @@ struct File {
 
 type Compiled = Result<File, LoadError>;
 
+/// The threads that compile, while something is compiled. wasmtime's own would stay for ever, and panic where there are none.
+#[derive(Debug, Default)]
+struct CompileThreads(OnceLock<Result<ThreadPool, String>>);
+
+impl CompileThreads {
+    /// Does work on them. Fails when the system gives not one.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+        let threads = self.0.get_or_init(|| {
+            let start = |count| {
+                ThreadPoolBuilder::new()
+                    .num_threads(count)
+                    .thread_name(|_| "curfew-compile".to_owned())
+                    .build()
+            };
+            // 0 stands for one for each core.
+            start(0).or_else(|_| start(1)).map_err(|error| format!("it gives no thread to compile: {error}"))
+        });
+        threads.as_ref().map(|threads| threads.install(work)).map_err(Clone::clone)
+    }
+}
+
 struct Work {
     runtime: Runtime,
     plan: Plan,
@@ -67,6 +93,7 @@ struct Work {
     slots: Vec<OnceLock<Result<Arc<Loaded>, LoadError>>>,
     /// Each file is compiled once, however many components are made of it.
     files: Mutex<HashMap<PathBuf, Arc<OnceLock<Compiled>>>>,
+    threads: CompileThreads,
     given_up: Arc<AtomicBool>,
     tell: Box<dyn Fn(LoadEvent) + Send + Sync>,
 }
@@ -90,6 +117,7 @@ pub(crate) fn load_all(
         left: AtomicUsize::new(plan.components.len()),
         slots: plan.components.iter().map(|_| OnceLock::new()).collect(),
         files: Mutex::new(HashMap::new()),
+        threads: CompileThreads::default(),
         given_up: given_up.clone(),
         tell,
     });
@@ -112,7 +140,7 @@ pub(crate) fn load_all(
 
 /// Loads one component, here and now. Its addresses are not checked.
 pub fn load_one(runtime: &Runtime, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-    let file = compile(runtime, &plan.source)?;
+    let file = compile(runtime, &plan.source, &CompileThreads::default())?;
     Loaded::new(runtime, &file.code, file.adapted, file.needs, plan)
 }
 
@@ -146,7 +174,7 @@ impl Work {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = files.entry(plan.source.clone()).or_default().clone();
         drop(files);
-        let file = slot.get_or_init(|| compile(&self.runtime, &plan.source));
+        let file = slot.get_or_init(|| compile(&self.runtime, &plan.source, &self.threads));
         let file = file.as_ref().map_err(Clone::clone)?;
         if let Some(known) = known.filter(|known| known.sources.digest == Some(file.digest)) {
             return Ok(known.clone());
@@ -197,7 +225,7 @@ impl Work {
     }
 }
 
-fn compile(runtime: &Runtime, path: &Path) -> Compiled {
+fn compile(runtime: &Runtime, path: &Path, threads: &CompileThreads) -> Compiled {
     let unreadable = |cause| LoadFault::Unreadable { path: path.to_owned(), cause: Arc::new(cause) };
     let refused = |refusal: Refusal| refusal.of(path);
     let fingerprint = Fingerprint::of(path);
@@ -227,14 +255,18 @@ fn compile(runtime: &Runtime, path: &Path) -> Compiled {
     fail_point::reach(if adapted.is_some() { "adapt" } else { "compile" });
     let made = adapted.map(|adapted| adapt::adapt(&bytes, adapted)).transpose().map_err(refused)?;
     let binary = made.as_deref().unwrap_or(&bytes);
-    let code = match form {
+    let compiled = threads.run(|| match form {
         Form::Program => Module::from_binary(&runtime.engine, binary).map(Code::Program),
         Form::Component | Form::WithWorld(_) => {
             Component::from_binary(&runtime.engine, binary).map(Code::Component)
         }
-    };
-    let is_module = Parser::is_core_wasm(&bytes);
-    let code = code.map_err(|error| refused(diagnose::not_compiled(binary, is_module, &error)))?;
+    });
+    let unavailable = |cause, hint| LoadFault::Unavailable { path: path.to_owned(), cause, hint };
+    let code = compiled.map_err(|cause| unavailable(cause, MORE_THREADS))?;
+    let code = code.map_err(|error| match system_error(&error) {
+        Some(_) => unavailable(format!("{error:#}"), MORE_MEMORY).into(),
+        None => refused(diagnose::not_compiled(binary, Parser::is_core_wasm(&bytes), &error)),
+    })?;
     if let Some(cache) = &runtime.cache {
         cache.store(&runtime.engine, &bytes, &code);
     }

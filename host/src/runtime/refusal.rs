@@ -44,6 +44,15 @@ pub enum LoadFault {
         /// The finding and the advice.
         refusal: Refusal,
     },
+    /// The machine cannot give what a component needs.
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// The answer of the system.
+        cause: String,
+        /// The remedy.
+        hint: &'static str,
+    },
     /// A name it may connect to has no address.
     Name {
         /// The name.
@@ -74,7 +83,7 @@ impl LoadError {
 
     fn key(&self) -> &str {
         match &self.fault {
-            LoadFault::Unreadable { .. } => "source",
+            LoadFault::Unreadable { .. } | LoadFault::Unavailable { .. } => "source",
             LoadFault::Invalid { refusal, .. } => &refusal.key,
             LoadFault::Name { .. } => "network.connect",
         }
@@ -95,6 +104,10 @@ impl fmt::Display for LoadError {
             LoadFault::Invalid { path, refusal: Refusal { found, hint, .. } } => {
                 let (found, hint) = (shown(found), shown(hint));
                 write!(f, "{}: {found}{excerpt}\nhint: {hint}", path.display())
+            }
+            LoadFault::Unavailable { path, cause, hint } => {
+                let (path, cause) = (path.display(), shown(cause));
+                write!(f, "{path}: this machine cannot load it: {cause}{excerpt}\nhint: {hint}")
             }
             LoadFault::Name { name, cause } => write!(f, "cannot look up `{name}`: {cause}{excerpt}"),
         }

@@ -9,10 +9,13 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::AppMemory;
+use super::app_memory::AppMemoryFull;
 use super::fullness::FullnessWatch;
 use super::link::{Link, Vitals};
 use super::network::Network;
 use super::outbound::HttpHooks;
+use crate::plan::ComponentPlan;
 
 /// Elements of all tables of one instance together.
 pub(super) const TABLE_ELEMENTS: usize = 1 << 20;
@@ -94,12 +97,16 @@ pub(super) struct Limits {
     /// The last growth was refused.
     refused: bool,
     vitals: Arc<Vitals>,
+    component: String,
+    app: Arc<AppMemory>,
 }
 
 impl Limits {
-    pub(super) fn new(memory: u64, vitals: Arc<Vitals>) -> Self {
-        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory, memory_used: 0, tables_used: 0, last_growth: 0, refused: false, vitals }
+    pub(super) fn new(plan: &ComponentPlan, vitals: Arc<Vitals>, app: Arc<AppMemory>) -> Self {
+        let memory = usize::try_from(plan.memory).unwrap_or(usize::MAX);
+        let component = plan.name.clone();
+        let [memory_used, tables_used, last_growth] = [0; 3];
+        Self { memory, memory_used, tables_used, last_growth, refused: false, vitals, component, app }
     }
 
     /// Returns the used and the allowed bytes of memory, and elements of tables.
@@ -120,6 +127,7 @@ impl Limits {
 
 impl Drop for Limits {
     fn drop(&mut self) {
+        self.app.give_back(self.memory_used);
         self.use_memory(0);
     }
 }
@@ -128,17 +136,22 @@ impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         let growth = desired.saturating_sub(current);
         let used = self.memory_used.saturating_add(growth);
-        let allowed = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        let fits = used <= self.memory && maximum.is_none_or(|most| desired <= most);
+        let allowed = fits && self.app.take(growth, &self.component);
         self.last_growth = if allowed { growth } else { 0 };
         self.refused = used > self.memory;
         if allowed {
             self.use_memory(used);
+        } else if fits && current == 0 {
+            // The instance cannot be made, which is not its component's fault.
+            return Err(AppMemoryFull.into());
         }
         Ok(allowed)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
         let growth = std::mem::take(&mut self.last_growth);
+        self.app.give_back(growth);
         self.use_memory(self.memory_used.saturating_sub(growth));
         Ok(())
     }
@@ -156,10 +169,30 @@ impl ResourceLimiter for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::is_shortage;
+
+    fn limits(app: &Arc<AppMemory>) -> Limits {
+        let plan = ComponentPlan { memory: 100, ..ComponentPlan::default() };
+        Limits::new(&plan, Arc::default(), app.clone())
+    }
+
+    #[test]
+    fn all_instances_of_an_app_stay_below_its_limit() {
+        let app = Arc::new(AppMemory::default());
+        app.set_limit(Some(120));
+        let [mut one, mut other] = [limits(&app), limits(&app)];
+        assert!(one.memory_growing(0, 60, None).unwrap() && other.memory_growing(0, 60, None).unwrap());
+        assert!(!one.memory_growing(60, 61, None).unwrap());
+        assert!(is_shortage(&limits(&app).memory_growing(0, 1, None).unwrap_err()));
+        other.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(one.memory_growing(60, 100, None).unwrap());
+        drop(one);
+        assert!(other.memory_growing(0, 100, None).unwrap());
+    }
 
     #[test]
     fn all_memories_together_stay_below_the_limit() {
-        let mut limits = Limits::new(100, Arc::default());
+        let mut limits = limits(&Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 60, None).unwrap(), "a second memory is no way around it");
         assert!(limits.memory_growing(0, 40, None).unwrap());
@@ -168,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_fails_is_handed_back() {
-        let mut limits = Limits::new(100, Arc::default());
+        let mut limits = limits(&Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         limits.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
         assert!(limits.memory_growing(0, 100, None).unwrap());

@@ -49,7 +49,7 @@ pub(crate) fn new_store(
         http: WasiHttpCtx::new(),
         http_hooks: HttpHooks::new(loaded.outbound.clone(), outbound),
         config: plan.config.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
-        limits: Limits::new(plan.memory, link.vitals.clone()),
+        limits: Limits::new(plan, link.vitals.clone(), runtime.memory.clone()),
         fullness: FullnessWatch::default(),
         link,
         at_epoch,

@@ -68,6 +68,8 @@ pub(super) struct StopProgress {
     /// The time of the next log line about the components that it waits for.
     next_line: Duration,
     pub(super) exit_code: Option<ExitCode>,
+    /// The machine is too small for the app: a component could not even be started.
+    pub(super) is_by_shortage: bool,
 }
 
 /// Readiness of the app, as the log told it last.
@@ -130,6 +132,7 @@ impl EventLoop {
         let policy_of = |component| generation_policy(component, None, &registry.current);
         let policies = plan.components.iter().map(policy_of).collect();
         let seed = u64::from(std::process::id());
+        runtime.memory.set_limit(plan.app.memory);
         Self {
             machine: Machine::new(policy(&plan.app), policies, seed),
             registry,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::app::AppError;
-use super::event_loop::EventLoop;
+use super::event_loop::{EventLoop, generation_policy};
 use super::generation_record::millis;
 use super::inbox::Message;
+use crate::plan::OnEnd;
 use crate::runtime::{Failure, HookResult, InstanceEvent, LoadEvent};
-use crate::teardown::{Event, GenerationId, Outcome, Requester};
+use crate::teardown::{Event, GenerationId, GenerationPolicy, Outcome, Requester};
 
 fn log_hook_end(component: &str, instance: Option<u32>, result: &HookResult, ms: u64) {
     match result {
@@ -105,7 +106,7 @@ impl EventLoop {
             let summary = format!("an instance {}", failure.summary);
             record.run.lost = Some(Failure { summary, ..failure.clone() });
         }
-        self.note_failure(id, failure.summary);
+        self.note_failed(id, failure);
         if counts {
             self.feed(Event::Lost(id));
         }
@@ -122,7 +123,7 @@ impl EventLoop {
             error!(component, error = %failure, "failed");
         }
         record.run.failure = Some(failure.clone());
-        self.note_failure(id, failure.summary);
+        self.note_failed(id, failure);
         self.feed(Event::Failed(id));
     }
 
@@ -169,6 +170,20 @@ impl EventLoop {
         let serves = !self.reloads.is_on_trial(id) && !self.machine.is_retired(id);
         if let Some((_, counters)) = self.registry.with_counters(id).filter(|_| serves) {
             counters.last_failure = Some(summary);
+        }
+    }
+
+    /// Notes the failure of a component or of an instance. A shortage stops an app that has not started yet, whatever failures of
+    /// the component mean later: it would be tried again and again on a machine that is too small for it.
+    fn note_failed(&mut self, id: GenerationId, failure: Failure) {
+        self.note_failure(id, failure.summary);
+        let starts = !self.readiness.started && self.machine.cause().is_none();
+        let Some(record) = self.registry.get(id).filter(|_| failure.is_shortage && starts) else { return };
+        let policy = generation_policy(&record.plan, record.loaded.as_deref(), &self.registry.current);
+        if policy.on_failure != OnEnd::Ignore {
+            self.stop.is_by_shortage = true;
+            let (on_failure, on_lost) = (OnEnd::StopApp, OnEnd::StopApp);
+            self.machine.set_policy(id, GenerationPolicy { on_failure, on_lost, ..policy });
         }
     }
 

@@ -49,7 +49,7 @@ impl EventLoop {
         error!(component = self.name(id), why, "component is not alive");
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {
-            let failure = Some(Failure { summary: why, backtrace: None, exit_code: None });
+            let failure = Some(Failure { summary: why, ..Failure::default() });
             match record.is_pooled() {
                 true => record.run.lost = record.run.lost.take().or(failure),
                 false => record.run.failure = failure,

@@ -308,6 +308,7 @@ impl EventLoop {
             }
         }
         self.plan = *plan;
+        self.runtime.memory.set_limit(self.plan.app.memory);
         self.reload_ended(Ok(what));
     }
 

@@ -160,11 +160,12 @@ impl EventLoop {
     }
 
     /// Returns the exit code. A single bare file that failed by its own exit status passes that on, as users
-    /// of `wasmtime run` expect.
+    /// of `wasmtime run` expect. A machine that is too small for the app's start is no failure of a component.
     fn final_code(&self) -> ExitCode {
         let code = self.stop.exit_code.unwrap_or_else(|| self.machine.exit_code());
         let own = self.registry.iter().next().and_then(|(_, record)| record.run.failure.as_ref()?.exit_code);
         match own {
+            _ if self.stop.is_by_shortage && code == ExitCode::FAILED => ExitCode::UNAVAILABLE,
             Some(own) if self.plan.passthrough && code == ExitCode::FAILED => ExitCode(own),
             _ => code,
         }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::app::AppError;
 use super::event_loop::{EventLoop, generation_policy};
 use super::generation_record::RunRecord;
 use super::inbox::Message;
 use crate::output::{Channel, GUEST_QUOTA, GuestStream, LogFormat, Progress, Source};
-use crate::runtime::{Failure, Known, Link, Loaded, MakeStdio, Stdio, load_all};
+use crate::runtime::{Failure, Known, Link, Loaded, MakeStdio, Stdio, load_all, memory_warning};
 use crate::server::{AccessLog, IncomingGeneration, ServerParts, Servers, StartParts};
 use crate::teardown::{Event, GenerationId, Level, Phase};
 use crate::text::units::format_duration;
@@ -62,6 +62,11 @@ impl EventLoop {
             if let Some(record) = self.registry.get_mut(id) {
                 record.loaded = Some(loaded);
             }
+        }
+        let components =
+            self.registry.iter().filter_map(|(_, record)| Some((&*record.plan, record.loaded.as_deref()?)));
+        if let Some(warning) = memory_warning(&self.plan.app, components) {
+            warn!("{warning}");
         }
         if self.machine.level() == Level::Running {
             self.open_servers()?;
@@ -126,7 +131,7 @@ impl EventLoop {
         error!(component = record.plan.name, why, "component cannot start");
         self.note_failure(id, why.clone());
         if let Some(record) = self.registry.get_mut(id) {
-            record.run.lost = Some(Failure { summary: why, backtrace: None, exit_code: None });
+            record.run.lost = Some(Failure { summary: why, ..Failure::default() });
         }
     }
 
@@ -141,7 +146,7 @@ impl EventLoop {
         };
         let limit = format_duration(record.plan.start_timeout);
         let summary = format!("{what} within its start-timeout of {limit}");
-        let failure = Failure { summary, backtrace: None, exit_code: None };
+        let failure = Failure { summary, ..Failure::default() };
         error!(component = record.plan.name, error = %failure, "failed");
         // A pool has counted those of its instances that failed.
         let alone = record.stats.as_ref().filter(|_| !record.is_pooled());

@@ -32,7 +32,7 @@ impl ExitCode {
         ("1", "a component failed; the first failure is named as the cause"),
         ("2", "the command line cannot be understood"),
         ("3", "stopped in time, but a hook failed"),
-        ("69", "at the start, an address could not be bound, a file not read, or a name not looked up"),
+        ("69", "at the start, an address, a file or a name could not be had, or the machine was too small"),
         ("70", "a bug in curfew"),
         ("75", "a component failed more often than its `restart` allows"),
         ("78", "the manifest or a component is invalid; nothing was started"),

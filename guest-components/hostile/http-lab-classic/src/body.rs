@@ -46,8 +46,11 @@ pub fn respond(out: ResponseOutparam, answer: Answer) {
             std::mem::forget((body, stream));
             return;
         }
-        End::GoodThenTrap(_) => {
+        End::GoodThenTrap(after) => {
             finish(body, stream, None);
+            if after > 0 {
+                wait_for(after * MILLISECOND);
+            }
             return misdeeds::deep_trap();
         }
     };

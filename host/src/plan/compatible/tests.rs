@@ -114,9 +114,14 @@ fn what_is_opened_once_cannot_change() {
 
 #[test]
 fn settings_that_hold_from_then_on_are_named() {
-    let app = "[app]\nname = \"shop\"\ngrace = \"20s\"\ndrain-delay = \"1s\"\nsignals = \"nginx\"";
+    let app = "[app]\nname = \"shop\"\ngrace = \"20s\"\ndrain-delay = \"1s\"\nsignals = \"nginx\"\nmemory = \"1GiB\"";
     let (old, new) = (plan(SHOP), plan(&SHOP.replace("[app]\nname = \"shop\"", app)));
-    let told = ["grace from 25s to 20s", "drain-delay from 0s to 1s", "signals from standard to nginx"];
+    let told = [
+        "grace from 25s to 20s",
+        "drain-delay from 0s to 1s",
+        "signals from standard to nginx",
+        "memory from no limit to 1GiB",
+    ];
     assert_eq!(old.app.changes_to(&new.app), told);
     assert!(old.app.changes_to(&old.app).is_empty());
     let lines = "after = [\"web\"]\non-exit = \"restart\"\nrestart = { max = 9 }\nstart-timeout = \"1s\"\n[component.web]";

@@ -262,8 +262,8 @@ fn unknown_keys_are_refused_with_the_nearest() {
             "2:1: unknown key `sorce` in [component.web] (did you mean `source`?)",
         ),
         (
-            "[app]\nmemory = 1\n",
-            "2:1: unknown key `memory` in [app] (`memory` belongs in a [component.NAME] table)",
+            "[app]\nstdin = 1\n",
+            "2:1: unknown key `stdin` in [app] (`stdin` belongs in a [component.NAME] table)",
         ),
     ]);
 }

@@ -23,7 +23,7 @@ use super::generation::{Generation, Inputs, Liveness};
 use crate::plan::{HookTiming, OnEnd};
 use crate::runtime::{Failure, InstanceEvent, Link, MakeStdio, Notice, Runtime};
 use crate::server::address::{Address, Stage};
-use crate::server::instance::{CloseReason, HandlerIndex, HandlerLoop, InstanceEnd};
+use crate::server::instance::{CloseReason, FreshInstances, HandlerIndex, HandlerLoop, InstanceEnd};
 use crate::server::instance::{InstanceHandle, InstanceSpec, run_instance};
 use crate::server::servers::StartParts;
 use crate::server::worker::{FairnessTicker, WorkerEvent, WorkerTask};
@@ -37,6 +37,8 @@ const TOGETHER: Duration = Duration::from_millis(10);
 
 /// When one instance more could not be started, no more are tried for so long than there were.
 const NO_GROWTH: Duration = Duration::from_secs(5);
+/// When none could be started because the machine is short of something, the time until it is tried again.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Progress of a generation. The order is the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +91,7 @@ pub(crate) struct Controller {
     make_stdio: MakeStdio,
     grace: Duration,
     handler: HandlerIndex,
+    fresh: Arc<FreshInstances>,
     runtime: Runtime,
     ticker: Arc<FairnessTicker>,
     instances: BTreeMap<usize, Arc<InstanceHandle>>,
@@ -130,6 +133,7 @@ impl Controller {
             full: None,
             liveness: generation.liveness(),
             handler: (generation.protocol.handler)(&generation.loaded)?,
+            fresh: Arc::default(),
             generation,
             inputs,
             addresses,
@@ -385,7 +389,7 @@ impl Controller {
             (self.runtime.clone(), generation.loaded.clone(), generation.plan.clone());
         let spec = InstanceSpec { runtime, loaded, plan, link, run: None };
         let (pool, handler) = (generation.pool.clone(), self.handler.clone());
-        let work = HandlerLoop { instance: instance.clone(), pool, handler };
+        let work = HandlerLoop { instance: instance.clone(), pool, handler, fresh: self.fresh.clone() };
         let (grace, make_stdio) = (self.grace, self.make_stdio.clone());
         let (tell, handle) = (self.inputs.tell.clone(), instance.clone());
         let task: WorkerTask = Box::new(move |outbound| {
@@ -399,8 +403,8 @@ impl Controller {
             })
         });
         if let Err(error) = self.generation.workers.run(slot, task) {
-            let summary = format!("no thread for it: {error}");
-            self.ended(slot, &instance, Err(Failure { summary, backtrace: None, exit_code: None }));
+            let failure = Failure::shortage(format!("could not be started: no thread for it: {error}"));
+            self.ended(slot, &instance, Err(failure));
         }
     }
 
@@ -440,7 +444,7 @@ impl Controller {
             WorkerEvent::Failed(instance, failure) => {
                 self.generation.stats.instance_failed();
                 // A client can cause it, and it concerns no other request.
-                let counts = self.stops_app;
+                let counts = self.stops_app && !failure.is_shortage;
                 self.tell_of(instance.number, InstanceEvent::Lost { failure, counts });
             }
             WorkerEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),
@@ -500,9 +504,11 @@ impl Controller {
 
     /// Returns the weight of a failure. What a client can cause, and what the machine lacks while others serve, is not the
     /// component's.
-    fn weight(&self, instance: &InstanceHandle) -> Weight {
+    fn weight(&self, instance: &InstanceHandle, failure: &Failure) -> Weight {
         let generation = &self.generation;
         let serves = |other: &Arc<InstanceHandle>| other.opened.initialized() && !other.is_dead();
+        // A start tells of it, and of its end: an app on a machine that is too small does not start.
+        let is_shortage = failure.is_shortage && self.progress > Progress::Starting;
         if self.progress == Progress::OutOfService {
             return Weight::Nothing;
         }
@@ -510,19 +516,19 @@ impl Controller {
             return match self.instances.values().any(serves) {
                 true => Weight::Extra,
                 // It was under way when the failure came that the pause is for.
-                false if self.pause.holds() => Weight::Nothing,
+                false if self.pause.holds() || is_shortage => Weight::Nothing,
                 false => Weight::Counts,
             };
         }
         let is_by_client = generation.has_answered_well() || instance.was_given_up();
-        match !self.stops_app && (is_by_client || generation.pool.is_single_use()) {
+        match is_shortage || (!self.stops_app && (is_by_client || generation.pool.is_single_use())) {
             true => Weight::Nothing,
             false => Weight::Counts,
         }
     }
 
     fn failed(&mut self, instance: &InstanceHandle, failure: Failure) {
-        let (number, weight) = (instance.number, self.weight(instance));
+        let (number, weight) = (instance.number, self.weight(instance, &failure));
         self.generation.stats.instance_failed();
         if self.progress == Progress::Starting && !self.pause.is_used {
             self.judge(Outcome::Failed);
@@ -546,14 +552,17 @@ impl Controller {
             // Before it is told: the answer to it is the one that counts.
             self.pause.begin();
         }
+        if !counts && failure.is_shortage && self.progress == Progress::Serving && !self.pause.holds() {
+            self.pause.rest();
+        }
         self.tell_of(number, InstanceEvent::Lost { failure, counts });
     }
 }
 
 /// The pause after an instance has failed, where a failure means a restart. The supervisor says how long it is.
 ///
-/// Invariant: after a failure no instance is started before the supervisor has answered to it, or to a later one, and the
-/// pause of its last answer is over. Slots that want one meanwhile are not forgotten.
+/// Invariant: after a failure that counts no instance is started before the supervisor has answered to it, or to a later one, and
+/// the pause of its last answer is over. Slots that want one meanwhile are not forgotten.
 struct RestartPause {
     link: Arc<Link>,
     /// A failure means a restart.
@@ -576,6 +585,12 @@ impl RestartPause {
             self.seen = count;
         }
         self.pause = Some(Box::pin(pause(self.link.clone(), self.seen)));
+    }
+
+    /// Begins the pause after a shortage, which costs no restart.
+    fn rest(&mut self) {
+        let seen = self.seen;
+        self.pause = Some(Box::pin(sleep(SHORTAGE_PAUSE).map(move |()| seen)));
     }
 
     /// Notes that an instance is wanted in this slot. False: it may be started now.

@@ -43,6 +43,8 @@ pub(crate) enum RequestError {
     Unfinished,
     Failed,
     NoInstance,
+    /// The machine, or the app's limit, is too small for its instance.
+    Short,
     Busy,
     Stopping,
     /// It has spent its restart budget.
@@ -69,6 +71,7 @@ impl RequestError {
             }
             Self::Failed => (StatusCode::BAD_GATEWAY, "the component failed"),
             Self::NoInstance => (StatusCode::BAD_GATEWAY, "the component could not be started"),
+            Self::Short => (StatusCode::SERVICE_UNAVAILABLE, "the machine is short of memory or threads"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "all instances are busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "the component stops"),
             Self::OutOfService => (StatusCode::SERVICE_UNAVAILABLE, "the component is out of service"),
@@ -314,6 +317,7 @@ mod tests {
             Unfinished,
             Failed,
             NoInstance,
+            Short,
             Busy,
             Stopping,
             OutOfService,

@@ -21,6 +21,7 @@ use super::body::{RequestError, ResponseBody, error_response, of_guest};
 use super::call::NoAnswer;
 use super::connection::{Connection, RequestInFlight};
 use super::kind::HTTP;
+use crate::runtime::is_shortage;
 use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
@@ -144,6 +145,9 @@ async fn pass(
         }
         Ok(Ok(Err(error))) if error.is::<NoAnswer>() => {
             return Err(Refused::with(RequestError::NoAnswer, error));
+        }
+        Ok(Ok(Err(error))) if is_shortage(&error) => {
+            return Err(Refused::with(RequestError::Short, format_args!("{error:#}")));
         }
         Ok(Ok(Err(error))) if !instance.is_dead() && is_error_code(&error) => {
             return Err(Refused::with(RequestError::GuestError, error));

@@ -3,7 +3,7 @@
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::runtime::{Failure, LimitReached};
+use crate::runtime::{Failure, LimitReached, is_shortage};
 use crate::text::sanitize;
 
 /// Returns the failure of guest code that ended other than by returning. Its exit code is 0 where the guest said that all is well.
@@ -14,14 +14,15 @@ pub(crate) fn guest_failure(error: &wasmtime::Error) -> Failure {
             Some(0) => "called exit instead of returning".to_owned(),
             code => format!("exited with status {}", code.unwrap_or(1)),
         };
-        return Failure { summary, backtrace: None, exit_code };
+        return Failure { summary, exit_code, ..Failure::default() };
     }
-    let trap = || Failure { summary: summary(error), backtrace: backtrace(error), exit_code: None };
+    if is_shortage(error) {
+        return Failure::shortage(format!("could not go on: {}", sanitize::one_line(&format!("{error:#}"))));
+    }
+    let trap = || Failure { summary: summary(error), backtrace: backtrace(error), ..Failure::default() };
     match error.downcast_ref::<LimitReached>() {
         // Its backtrace shows who came last, not who took the rest.
-        Some(limit) if limit.is_the_error => {
-            Failure { summary: limit.to_string(), backtrace: None, exit_code: None }
-        }
+        Some(limit) if limit.is_the_error => Failure { summary: limit.to_string(), ..Failure::default() },
         Some(limit) => Failure { summary: format!("{}; it had {limit}", summary(error)), ..trap() },
         None => trap(),
     }
@@ -41,7 +42,10 @@ pub(crate) fn could_not_start(error: &wasmtime::Error) -> Failure {
         error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<I32Exit>().is_some();
     let failure = match guest_failure(error) {
         failure if is_guest && failure.exit_code != Some(0) => failure,
-        _ => Failure { summary: format!("{error:#}"), backtrace: None, exit_code: None },
+        _ => {
+            let (summary, is_shortage) = (format!("{error:#}"), is_shortage(error));
+            Failure { summary, is_shortage, ..Failure::default() }
+        }
     };
     Failure { summary: format!("could not be started: {}", failure.summary), ..failure }
 }
@@ -68,5 +72,6 @@ fn backtrace(error: &wasmtime::Error) -> Option<String> {
 
 /// Returns the failure of a `run` that returned an error, which WASI gives no text.
 pub(crate) fn returned_error() -> Failure {
-    Failure { summary: "its `run` returned an error".to_owned(), backtrace: None, exit_code: Some(1) }
+    let summary = "its `run` returned an error".to_owned();
+    Failure { summary, exit_code: Some(1), ..Failure::default() }
 }

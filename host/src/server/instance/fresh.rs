@@ -5,10 +5,13 @@
 //! component cannot hear of a stop, so no instance has a hook.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
 use wasmtime::{AsContextMut, Result, Store};
 use wasmtime_wasi_http::handler::Proxy;
 
@@ -16,10 +19,13 @@ use super::answer::{BodyError, OpenAnswers};
 use super::failure::{could_not_start, guest_failure};
 use super::handler_loop::{Handler, HandlerLoop};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork};
-use crate::runtime::{AtEpoch, Failure, Interruption, MakeStdio, Outbound, State, name_limit, new_store};
+use crate::runtime::{
+    AtEpoch, Failure, Interruption, MakeStdio, Outbound, State, is_shortage, name_limit, new_store,
+};
 use crate::server::http::call::call;
 use crate::server::pool::{Claim, Job, Work};
 use crate::teardown::Outcome;
+use crate::threads;
 
 /// The parts of a slot that its instances share.
 pub(super) struct FreshSlot<'a> {
@@ -31,8 +37,36 @@ pub(super) struct FreshSlot<'a> {
     pub(super) failed: &'a (dyn Fn(Failure) + Send + Sync),
 }
 
+/// The fresh instances of a component, in all its slots. When the machine is short of something, a request waits for one of them to
+/// end.
+///
+/// Invariant: each end wakes one request that waits, and each request that gives up another: none waits when there is no instance.
+#[derive(Debug, Default)]
+pub(crate) struct FreshInstances {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of them. Dropped after its store.
+struct Counted(Arc<FreshInstances>);
+
+impl Counted {
+    fn new(all: &Arc<FreshInstances>) -> Self {
+        all.count.fetch_add(1, SeqCst);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, SeqCst);
+        self.0.ended.notify_one();
+    }
+}
+
 /// One instance before its request.
 struct Instance {
+    counted: Counted,
     store: Store<State>,
     proxy: Proxy,
     /// Its request, once it has one.
@@ -56,7 +90,7 @@ impl FreshSlot<'_> {
     /// Dropping the future drops the stores of all requests.
     pub(super) async fn serve(&self) -> InstanceEnd {
         let orders = &self.spec.link.orders;
-        let first = match self.instantiate().await {
+        let first = match self.first().await {
             _ if orders.is_abandoned() => return Ok(Outcome::NotStarted),
             Ok(first) => first,
             Err(_) if orders.must_trap() => return Ok(Outcome::CutOff),
@@ -68,6 +102,13 @@ impl FreshSlot<'_> {
         }
         self.work.closes();
         Ok(if orders.is_abandoned() { Outcome::NotStarted } else { Outcome::Stopped })
+    }
+
+    async fn first(&self) -> Result<Instance> {
+        if self.spec.loaded.may_block {
+            threads::keep_one_for_blocking()?;
+        }
+        threads::catch_in(self.instantiate()).await?
     }
 
     async fn handle_all(&self, first: Instance) {
@@ -101,9 +142,18 @@ impl FreshSlot<'_> {
         let Job { work: Work::Request(request, reply), claim, .. } = job else { return };
         let answers = Arc::<OpenAnswers>::default();
         let handled = async {
-            let Instance { mut store, proxy, claim: its } = match spare {
-                Some(spare) => spare,
-                None => self.instantiate().await.map_err(|error| could_not_start(&error))?,
+            let made = match spare {
+                Some(spare) => Ok(spare),
+                None => self.instantiate_in_turn().await,
+            };
+            let Instance { counted: _counted, mut store, proxy, claim: its } = match made {
+                Ok(made) => made,
+                Err(error) if is_shortage(&error) => {
+                    // The client can have left.
+                    let _left = reply.send(Err(error));
+                    return Ok(());
+                }
+                Err(error) => return Err(could_not_start(&error)),
             };
             // Dropped before the store, whatever ends the call: an answer of a store that is gone looks whole.
             let _seal = Seal(&answers);
@@ -116,7 +166,9 @@ impl FreshSlot<'_> {
         };
         let result = tokio::select! {
             biased;
-            result = handled => result,
+            result = threads::catch_in(handled) => {
+                result.unwrap_or_else(|no_thread| Err(guest_failure(&no_thread.into())))
+            }
             () = claim.must_end() => Ok(()),
         };
         self.work.instance.call_ended();
@@ -126,6 +178,30 @@ impl FreshSlot<'_> {
             && !is_over
         {
             (self.failed)(failure);
+        }
+    }
+
+    /// Makes an instance. While the machine is too short of something for it, it waits for others to end; an error if there is none.
+    async fn instantiate_in_turn(&self) -> Result<Instance> {
+        match self.instantiate().await {
+            Err(error) if is_shortage(&error) => {}
+            made => return made,
+        }
+        let FreshInstances { count, ended } = &*self.work.fresh;
+        loop {
+            let mut another = pin!(ended.notified());
+            // From here on no end is missed.
+            another.as_mut().enable();
+            let is_alone = count.load(SeqCst) == 0;
+            match self.instantiate().await {
+                Err(error) if is_shortage(&error) && !is_alone => another.await,
+                made => {
+                    if made.is_err() {
+                        ended.notify_one();
+                    }
+                    return made;
+                }
+            }
         }
     }
 
@@ -145,7 +221,9 @@ impl FreshSlot<'_> {
         let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, Some(at_epoch))?;
         let instance = loaded.component()?.0.instantiate_async(&mut store).await?;
         match self.work.export(&mut store, &instance, loaded)? {
-            Handler::Http(proxy) => Ok(Instance { store, proxy, claim }),
+            Handler::Http(proxy) => {
+                Ok(Instance { counted: Counted::new(&self.work.fresh), store, proxy, claim })
+            }
             Handler::Tcp(_) => Err(wasmtime::Error::msg("a handler of connections has no fresh instances")),
         }
     }

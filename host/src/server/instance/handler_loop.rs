@@ -18,7 +18,7 @@ use wasmtime::{AsContextMut, Result, Store};
 use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::{p2, p3};
 
-use super::fresh::FreshSlot;
+use super::fresh::{FreshInstances, FreshSlot};
 use super::handle::{CloseReason, InstanceHandle};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork, Lifecycle, live};
 use crate::plan::HookTiming;
@@ -79,6 +79,7 @@ pub(crate) struct HandlerLoop {
     pub(crate) instance: Arc<InstanceHandle>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) handler: HandlerIndex,
+    pub(crate) fresh: Arc<FreshInstances>,
 }
 
 impl KindWork for HandlerLoop {
@@ -296,7 +297,7 @@ async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Durat
     if tokio::time::timeout(plan.start_timeout, instance.opened.wait()).await.is_err() {
         let limit = format_duration(plan.start_timeout);
         let summary = format!("could not be started: it overran its start-timeout of {limit}");
-        return Err(Failure { summary, backtrace: None, exit_code: None });
+        return Err(Failure { summary, ..Failure::default() });
     }
     let why = tokio::select! {
         biased;

@@ -18,6 +18,7 @@ use crate::runtime::{
 };
 use crate::server::generation::RunInFlight;
 use crate::teardown::Outcome;
+use crate::threads;
 
 /// The parts of an instance.
 #[derive(Debug)]
@@ -162,7 +163,13 @@ pub(crate) async fn live<W: KindWork>(
 ) -> InstanceEnd {
     let [hook_called, hook_under_way, hook_failed] = [false; 3].map(AtomicBool::new);
     let mut life = Lifecycle { spec, hook: None, hook_called, hook_under_way, hook_failed };
-    let result = enter(&mut life, stdio, outbound, work).await;
+    let result = match threads::catch_in(enter(&mut life, stdio, outbound, work)).await {
+        Ok(result) => result,
+        Err(no_thread) => {
+            work.closes();
+            Err(no_thread.into())
+        }
+    };
     let orders = &spec.link.orders;
     let stopped = || match life.hook_failed.load(Ordering::Acquire) {
         true => Ok(Outcome::HookFailed),
@@ -193,6 +200,9 @@ async fn enter<W: KindWork>(
     work: &W,
 ) -> wasmtime::Result<()> {
     let InstanceSpec { runtime, loaded, plan, link, run: _ } = life.spec;
+    if loaded.may_block {
+        threads::keep_one_for_blocking()?;
+    }
     let mut store = new_store(runtime, loaded, plan, stdio, link.clone(), outbound, work.at_epoch())?;
     if link.orders.must_trap() {
         return Ok(());

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// Threads for an instance's blocking file operations. They are its own: one guest cannot take all.
+/// Most threads for an instance's blocking file operations. They are its own: one guest cannot take all.
 const BLOCKING_THREADS: usize = 8;
-/// Longest time for those threads to end. After it they count as leaked.
-const LEAK_AFTER: Duration = Duration::from_millis(50);
+/// Time that they stay without work. For ever: while there is one, tokio bears it that the system gives no second one.
+const BLOCKING_STAYS: Duration = Duration::MAX;
+/// Longest time for those threads to end. After it they count as leaked. On a busy machine an idle one takes its time to wake.
+const LEAK_AFTER: Duration = Duration::from_millis(150);
 /// Stack of an instance's thread. Guests run on stacks of their own.
 const STACK_BYTES: usize = 2 << 20;
 
@@ -81,7 +83,9 @@ impl InstanceRuntime {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
+            .thread_name("curfew-blocking")
             .max_blocking_threads(BLOCKING_THREADS)
+            .thread_keep_alive(BLOCKING_STAYS)
             .on_thread_park(move || parks.pauses())
             .on_thread_unpark(move || unparks.goes_on())
             .on_thread_start(move || {

@@ -112,8 +112,8 @@ impl<W: SingleWork> Server for SingleServer<W> {
         if let Err(error) = spawned {
             lives.store(false, Ordering::Release);
             stats.instance_failed();
-            let summary = format!("no thread for it: {error}");
-            link.tell(InstanceEvent::Failed(Failure { summary, backtrace: None, exit_code: None }));
+            let failure = Failure::shortage(format!("could not be started: no thread for it: {error}"));
+            link.tell(InstanceEvent::Failed(failure));
             link.tell(InstanceEvent::Ended(Outcome::Failed));
         }
     }
@@ -140,8 +140,7 @@ fn run<W: SingleWork>(spec: &InstanceSpec, stdio: Stdio, busy: &Arc<BusyTime>) -
     let runtime = match InstanceRuntime::new(busy) {
         Ok(runtime) => runtime,
         Err(error) => {
-            let summary = format!("could not be started: {error}");
-            spec.fail(Failure { summary, backtrace: None, exit_code: None });
+            spec.fail(Failure::shortage(format!("could not be started: {error}")));
             return Outcome::Failed;
         }
     };

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -156,13 +156,14 @@ impl Workers {
         if let Some(worker) = state.workers.get(&slot) {
             return Ok(worker.clone());
         }
-        let busy = Arc::default();
-        let runtime = InstanceRuntime::new(&busy)?;
+        let (give, executor) = mpsc::channel::<InstanceRuntime>();
         let (tasks, received) = unbounded_channel();
         let workers = Arc::downgrade(self);
         let work = move || {
-            fail_point::reach("lane");
-            runtime.run(run_all(received)).1
+            executor.recv().is_ok_and(|executor| {
+                fail_point::reach("lane");
+                executor.run(run_all(received)).1
+            })
         };
         spawn(&self.name, work, move |leaked| {
             // If no one holds the workers any more, the end has no listener.
@@ -170,8 +171,11 @@ impl Workers {
                 workers.thread_gone(slot, leaked);
             }
         })?;
-        let worker = Worker { tasks, connections: Arc::default(), busy };
         state.spawned += 1;
+        // Made when its thread is there: tokio panics when one is dropped on this thread, which runs another.
+        let busy = Arc::default();
+        let _received = give.send(InstanceRuntime::new(&busy)?);
+        let worker = Worker { tasks, connections: Arc::default(), busy };
         state.workers.insert(slot, worker.clone());
         Ok(worker)
     }

@@ -126,7 +126,7 @@ fn single_values_of_a_server_that_are_refused() {
         ),
         (
             "[app]\naccess-log = true\n",
-            "4:14: `access-log` takes \"off\", \"text\" or \"json\", found `true`",
+            "4:14: `access-log` takes \"off\", \"text\" or \"json\", found `true` (did you mean \"text\"?)",
         ),
         (
             "outbound-http = [\"https://a/b\"]\n",
