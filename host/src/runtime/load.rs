@@ -21,6 +21,7 @@ use super::shortage::system_error;
 use super::{Adaptation, LoadError, LoadErrors, LoadFault, Loaded, Refusal, Runtime, adapt, diagnose};
 use crate::fail_point;
 use crate::plan::{ComponentPlan, Plan};
+use crate::teardown::MOST_GENERATIONS;
 
 /// Largest file that is compiled: compiling cannot be interrupted, and takes a minute for each 100 MiB.
 const LARGEST: u64 = 128 << 20;
@@ -198,8 +199,8 @@ impl Work {
     /// Returns a component of which each request gets a fresh instance with a pool for those; without one if the system does not
     /// give it.
     fn with_pool(&self, loaded: Loaded, file: &File, plan: &ComponentPlan) -> Result<Loaded, LoadError> {
-        // A generation that drains shares the pool with the one that has taken over.
-        let most = plan.resolve(&loaded.defaults).max_instances.saturating_mul(2);
+        // Generations that drain share the pool with the one that has taken over.
+        let most = plan.resolve(&loaded.defaults).max_instances.saturating_mul(MOST_GENERATIONS);
         match self.runtime.pooled(&file.code, u32::try_from(most).unwrap_or(u32::MAX)) {
             Ok((runtime, code)) => Loaded::new(&runtime, &code, file.adapted, file.needs, plan),
             Err(error) => {

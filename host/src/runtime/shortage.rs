@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::io::Errno;
-use wasmtime::OutOfMemory;
+use wasmtime::{OutOfMemory, PoolConcurrencyLimitError};
 
 use super::app_memory::AppMemoryFull;
 use crate::threads::NoThread;
@@ -15,7 +15,10 @@ const SHORT: [Errno; 6] =
 /// Returns whether the machine is short of something.
 pub(crate) fn is_shortage(error: &wasmtime::Error) -> bool {
     let is_full = error.is::<OutOfMemory>() || error.is::<AppMemoryFull>();
-    is_full || error.is::<NoThread>() || system_error(error).is_some_and(|errno| SHORT.contains(&errno))
+    is_full
+        || error.is::<PoolConcurrencyLimitError>()
+        || error.is::<NoThread>()
+        || system_error(error).is_some_and(|errno| SHORT.contains(&errno))
 }
 
 /// Returns the answer of the system that the error is about.

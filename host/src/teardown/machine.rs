@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use escalation::Stop;
 use rollout::Rollouts;
-pub(crate) use rollout::{Incoming, Rollout};
+pub(crate) use rollout::{Incoming, MOST_GENERATIONS, Rollout};
 use signals::Debounce;
 
 use super::generation::{Generation, Generations, Role};

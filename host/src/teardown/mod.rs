@@ -33,5 +33,5 @@ pub use generation::{GenerationId, Outcome};
 pub(crate) use generation::{GenerationPolicy, Phase};
 pub use level::HARD_RESERVE;
 pub(crate) use level::{Deadlines, Level, Policy};
-pub(crate) use machine::{Incoming, Machine, Rollout};
+pub(crate) use machine::{Incoming, MOST_GENERATIONS, Machine, Rollout};
 pub use waves::reserves;

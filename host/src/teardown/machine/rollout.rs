@@ -15,8 +15,10 @@ use crate::teardown::{Action, Cause, GenerationId, GenerationPolicy, Level, Phas
 
 /// Shortest time between the starts of two reloads: all requests within it are one reload, which reads the last manifest.
 const RELOADS_WITHIN: Duration = Duration::from_millis(500);
-/// Most living predecessors of a component: with one generation that serves and one on trial, it has at most four.
+/// Most living predecessors of the generation that serves.
 const PREDECESSORS: usize = 2;
+/// Most living generations of a component.
+pub(crate) const MOST_GENERATIONS: usize = PREDECESSORS + 2;
 
 /// A generation that serves from the switch on. Its id is higher than all before it.
 #[derive(Clone, Debug)]
