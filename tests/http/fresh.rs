@@ -48,7 +48,7 @@ fn check_tells_which_instances_a_component_gets_and_why() {
 /// Each trap is one request's: no pause, no restart, no other request that fails.
 #[test]
 fn a_request_that_fails_fails_alone() {
-    let manifest = app("") + &web("lab", HTTP_LAB_PLAIN, "") + &web("other", HTTP_LAB_CLASSIC, "");
+    let manifest = app(CONTROL) + &web("lab", HTTP_LAB_PLAIN, "") + &web("other", HTTP_LAB_CLASSIC, "");
     let app = Host::manifest(&manifest).start_ready();
     let mut held = connect(&app);
     held.hold();
@@ -65,8 +65,9 @@ fn a_request_that_fails_fails_alone() {
         other.get("/").expect(200);
     }
     held.release();
-    let failures = app.wait_for_logs("instance failed", "lab", 41);
-    assert!(failures[0].text("error").contains("deep_trap"), "{:?}", failures[0]);
+    until("all failures are counted", || (app.component("lab").number("failures") == 41).then_some(()));
+    let failure = app.wait_for_log("instance failed", "lab");
+    assert!(failure.text("error").contains("deep_trap"), "{failure:?}");
     let output = app.stop();
     output.expect_code(0).expect_outcome("lab", "stopped").expect_outcome("other", "stopped");
     assert_eq!(output.row("lab").number("restarts"), 0.0);
@@ -180,6 +181,40 @@ fn a_restart_under_load_loses_no_request() {
         held.iter_mut().for_each(Wire::release);
     }
     app.stop().expect_code(0);
+}
+
+/// R4: as many generations as there can be, each with all its places taken.
+#[test]
+fn restarts_with_all_places_taken_lose_no_request() {
+    let app = serve(HTTP_LAB_PLAIN, CONTROL, "instances = { max = 4 }");
+    let mut held = Vec::new();
+    for generation in 1..=3 {
+        let mut wires: Vec<_> = (0..4).map(|_| connect(&app)).collect();
+        wires.iter_mut().for_each(Wire::hold);
+        held.extend(wires);
+        if generation < 3 {
+            app.order("/restart?component=lab").expect(200);
+        }
+    }
+    held.iter_mut().for_each(Wire::release);
+    app.stop().expect_code(0);
+}
+
+/// H13: the client of an answer that has begun leaves, and the guest hangs: its place is free after `request-timeout`.
+#[test]
+fn a_guest_that_hangs_behind_its_head_does_not_keep_the_place_of_a_client_that_left() {
+    let keys = "request-timeout = \"300ms\"\ninstances = { max = 1 }";
+    for source in [HTTP_LAB_PLAIN, HTTP_LAB_CLASSIC] {
+        let app = serve(source, "grace = \"1s\"", keys);
+        for _ in 0..3 {
+            let mut wire = connect(&app);
+            wire.send_get("/park-mid");
+            assert_eq!(wire.head().status, 200);
+            drop(wire);
+            until("the place is free", || (connect(&app).get("/").status == 200).then_some(()));
+        }
+        app.stop().expect_code(0).expect_outcome("lab", "stopped");
+    }
 }
 
 /// A sync guest that is slow to read or write holds its own instance only.

@@ -183,7 +183,8 @@ fn an_http_component_that_is_never_well_spends_its_budget() {
     let began = std::time::Instant::now();
     app.wait_for_log("component is out of service: its restart budget is spent", "lab");
     assert_within(began.elapsed(), 5000 * MS, "three lives");
-    Wire::connect(&app.address("lab")).get("/").expect(503);
+    let is_out = || (Wire::connect(&app.address("lab")).get("/").status == 503).then_some(());
+    until("the order arrives at its threads", is_out);
     let output = app.stop();
     output.expect_code(75).expect_cause("signal", "SIGTERM");
     output.expect_outcome("lab", "gave-up").expect_outcome("b", "stopped");

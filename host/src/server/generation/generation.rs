@@ -31,7 +31,7 @@ pub(crate) struct Protocol {
     /// Finds the handler of a loaded component.
     pub(crate) handler: fn(&Loaded) -> wasmtime::Result<HandlerIndex>,
     /// Returns the liveness checks of a generation.
-    pub(crate) liveness: fn(&HealthPlan, &Arc<Pool>) -> Liveness,
+    pub(crate) liveness: fn(&HealthPlan, &Arc<Generation>) -> Liveness,
 }
 
 /// Liveness checks. They end at the first failure, with its description. No check is made while they are not polled.
@@ -111,8 +111,8 @@ impl Generation {
     }
 
     /// Returns its liveness checks, if its plan has any.
-    pub(crate) fn liveness(&self) -> Liveness {
-        let checks = |plan| (self.protocol.liveness)(plan, &self.pool);
+    pub(crate) fn liveness(self: &Arc<Self>) -> Liveness {
+        let checks = |plan| (self.protocol.liveness)(plan, self);
         self.plan.health.as_ref().map_or_else(Liveness::terminated, checks)
     }
 

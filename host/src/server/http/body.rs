@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -17,7 +18,7 @@ use http_body_util::BodyExt;
 
 use super::connection::RequestInFlight;
 use crate::server::instance::{BodyError, GuestBody, InstanceHandle};
-use crate::server::pool::Interest;
+use crate::server::pool::{Interest, Pool};
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
 const ONE_WRITE: usize = 16 << 10;
@@ -154,6 +155,17 @@ impl Drop for GuestStream {
             tokio::spawn(sink(body));
         }
     }
+}
+
+/// Ends the call of a request, or retires its instance, if the call is still under way then.
+pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
+    let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep_until(until.into()).await;
+        if let Some(claim) = claim.upgrade() {
+            pool.time_out(&claim);
+        }
+    });
 }
 
 /// Reads an answer whose client has left, up to a bound.
@@ -296,6 +308,11 @@ impl Drop for ResponseBody {
             self.entry.complete();
         } else if let Some(rest) = self.rest.as_ref().filter(|rest| rest.body.is_some()) {
             rest.interest.0.give_up();
+            if let Some(generation) = &self.entry.generation {
+                // The call can go on and hold its place, as before the head.
+                let until = Instant::now() + generation.plan.http.request_timeout;
+                retire_at(until, &generation.pool, &rest.interest);
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
 /// One request under way. Dropping it is its end.
 #[derive(Debug)]
 pub(crate) struct RequestInFlight {
-    generation: Option<Arc<Generation>>,
+    pub(super) generation: Option<Arc<Generation>>,
     pub(super) connection: Arc<Connection>,
     version: Version,
     started: Instant,

@@ -13,27 +13,30 @@ use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{sleep, timeout};
 
-use super::body::sink;
-use super::request::retire_at;
+use super::body::{retire_at, sink};
 use crate::plan::HealthPlan;
 use crate::server::generation::Liveness;
+use crate::server::generation::generation::Generation;
 use crate::server::pool::{Claim, Interest, Job, Pool, SubmitError, Work};
 use crate::text::units::format_duration;
 
 const AGENT: HeaderValue = HeaderValue::from_static("curfew-health");
 
 /// Returns the checks of a generation with this plan.
-pub(crate) fn liveness(plan: &HealthPlan, pool: &Arc<Pool>) -> Liveness {
-    let ask = |path| ask_on(plan.clone(), path, pool.clone()).boxed().fuse();
+pub(crate) fn liveness(plan: &HealthPlan, generation: &Arc<Generation>) -> Liveness {
+    let ask = |path| ask_on(plan.clone(), path, generation.clone()).boxed().fuse();
     plan.path.clone().map_or_else(Liveness::terminated, ask)
 }
 
-async fn ask_on(plan: HealthPlan, path: String, pool: Arc<Pool>) -> String {
+async fn ask_on(plan: HealthPlan, path: String, generation: Arc<Generation>) -> String {
     let mut missed = 0;
     loop {
         sleep(plan.every).await;
-        match ask(&path, plan.timeout, &pool).await {
-            Ok(()) => missed = 0,
+        match ask(&path, plan.timeout, &generation.pool).await {
+            Ok(()) => {
+                missed = 0;
+                generation.answered_well();
+            }
             Err(what) => {
                 missed += 1;
                 tracing::debug!(path, missed, "health: {what}");

@@ -17,7 +17,7 @@ use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
 use super::admission::{REQUEST_ID, Upload, admit, request_id};
-use super::body::{RequestError, ResponseBody, error_response, of_guest};
+use super::body::{RequestError, ResponseBody, error_response, of_guest, retire_at};
 use super::call::NoAnswer;
 use super::connection::{Connection, RequestInFlight};
 use super::kind::HTTP;
@@ -26,7 +26,7 @@ use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::{GuestBody, InstanceHandle, content_length};
-use crate::server::pool::{Claim, GuestResponse, Interest, Job, Pool, SubmitError, Work};
+use crate::server::pool::{Claim, GuestResponse, Interest, Job, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
 ///
@@ -194,17 +194,6 @@ fn submit(
         generation = other.ok_or(refused)?;
         entry.move_to(&generation);
     }
-}
-
-/// Ends the call of a request, or retires its instance, if the call is still under way then.
-pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
-    let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
-    tokio::spawn(async move {
-        tokio::time::sleep_until(until.into()).await;
-        if let Some(claim) = claim.upgrade() {
-            pool.time_out(&claim);
-        }
-    });
 }
 
 /// A request whose answer has not begun. Dropping it is how a client leaves.
