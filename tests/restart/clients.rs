@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use artifacts::{HELLO_HTTP, HTTP_LAB, HTTP_LAB_CLASSIC, TCP_LAB};
 
-use crate::harness::{App, CONTROL, Host, Load, Target, Wire, app, sample, web};
+use crate::harness::{App, CONTROL, Host, Load, Target, Wire, app, sample, until, web};
 use crate::tcp::client::Client;
 
 const MS: Duration = Duration::from_millis(1);
@@ -37,8 +37,10 @@ impl Beside {
     #[track_caller]
     fn end(self, failures: usize) {
         let Beside { app, load } = self;
-        app.wait_for_logs("instance failed", "lab", failures);
-        let lab = app.component("lab");
+        // The log tells ten in a second.
+        let lab = until("the failures are counted", || {
+            Some(app.component("lab")).filter(|lab| lab.number("failures") == failures as u64)
+        });
         assert_eq!((lab.number("restarts"), lab.number("failures")), (0, failures as u64), "{lab:?}");
         assert!(failures == 0 || lab.text("last_failure").contains("trapped"), "{lab:?}");
         load.wait_for_answers(1);

@@ -101,8 +101,12 @@ impl EventLoop {
 
     /// Takes the failure of an instance in whose place others come.
     fn lost(&mut self, id: GenerationId, instance: Option<u32>, failure: Failure, counts: bool) {
-        error!(component = self.name(id), instance, error = %failure, "instance failed");
+        let now = self.now;
         if let Some(record) = self.registry.get_mut(id) {
+            if let Some(before) = record.told_failures.next(now) {
+                let (component, not_told) = (&record.plan.name, (before > 0).then_some(before));
+                error!(component, instance, not_told, error = %failure, "instance failed");
+            }
             let summary = format!("an instance {}", failure.summary);
             record.run.lost = Some(Failure { summary, ..failure.clone() });
         }

@@ -22,7 +22,34 @@ pub(super) struct GenerationRecord {
     pub sources: Option<[Source; 2]>,
     /// Its counts, once its server knows it.
     pub stats: Option<Arc<Stats>>,
+    pub told_failures: ToldFailures,
     pub run: RunRecord,
+}
+
+/// Failures of instances that the log tells of in a second: clients can cause any number.
+const TOLD_IN_A_SECOND: u32 = 10;
+
+/// The failures of instances of which the log has told within a second.
+#[derive(Debug, Default)]
+pub(super) struct ToldFailures {
+    since: Duration,
+    told: u32,
+    more: u64,
+}
+
+impl ToldFailures {
+    /// Counts a failure. Returns the number of those before it that were not told, if this one is to be told.
+    pub(super) fn next(&mut self, now: Duration) -> Option<u64> {
+        if now.saturating_sub(self.since) >= Duration::from_secs(1) {
+            (self.since, self.told) = (now, 0);
+        }
+        if self.told == TOLD_IN_A_SECOND {
+            self.more += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.more))
+    }
 }
 
 /// The facts of a generation that begin anew with each start. Times are on the app's clock.
@@ -53,7 +80,9 @@ pub(super) struct RunRecord {
 
 impl GenerationRecord {
     pub(super) fn new(plan: Arc<ComponentPlan>, loaded: Option<Arc<Loaded>>, generation: u64) -> Self {
-        Self { plan, generation, loaded, sources: None, stats: None, run: RunRecord::default() }
+        let (sources, stats, told_failures, run) =
+            (None, None, ToldFailures::default(), RunRecord::default());
+        Self { plan, generation, loaded, sources, stats, told_failures, run }
     }
 
     /// Returns its kind once it is loaded.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -15,8 +15,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Most characters of a guest's error.
 const ERROR_CHARS: usize = 200;
 
-/// The faults that were counted since the last line, by status and reason. An entry is there while its reason is quiet.
-type Counts = BTreeMap<(u16, &'static str), u64>;
+/// The time of the last line, and the faults that were counted since, by status and reason. An entry is there while its reason is
+/// quiet.
+type Counts = BTreeMap<(u16, &'static str), (Instant, u64)>;
 
 /// The log of one generation.
 #[derive(Debug)]
@@ -58,19 +59,34 @@ impl FaultLog {
     /// Notes a fault. Returns whether it is to be shown: none of its kind was lately.
     fn is_first(&self, kind: (u16, &'static str)) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = !counts.contains_key(&kind);
-        *counts.entry(kind).or_default() += u64::from(!is_first);
+        let now = Instant::now();
+        let Some((last, more)) = counts.get_mut(&kind) else {
+            counts.insert(kind, (now, 0));
+            return true;
+        };
+        // The thread that was to tell of the others can have ended.
+        let is_first = last.elapsed() > 2 * QUIET;
+        if is_first {
+            *last = now
+        } else {
+            *more += 1
+        }
         is_first
     }
 
     /// Returns the count since the last line. Without any the next one is shown.
     fn take(&self, kind: (u16, &'static str)) -> Option<u64> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = counts.get_mut(&kind).map(std::mem::take).filter(|more| *more > 0);
-        if more.is_none() {
-            counts.remove(&kind);
+        match counts.get_mut(&kind) {
+            Some((last, more)) if *more > 0 => {
+                *last = Instant::now();
+                Some(std::mem::take(more))
+            }
+            _ => {
+                counts.remove(&kind);
+                None
+            }
         }
-        more
     }
 }
 
@@ -80,8 +96,8 @@ impl Drop for FaultLog {
         let counts = std::mem::take(self.counts.get_mut().unwrap_or_else(PoisonError::into_inner));
         counts
             .into_iter()
-            .filter(|(_, more)| *more > 0)
-            .for_each(|(kind, more)| self.write_count(kind, more));
+            .filter(|(_, (_, more))| *more > 0)
+            .for_each(|(kind, (_, more))| self.write_count(kind, more));
     }
 }
 
@@ -101,5 +117,15 @@ mod tests {
         assert_eq!(log.take(kind), Some(1));
         assert_eq!(log.take(kind), None);
         assert!(log.is_first(kind), "a quiet second ends it");
+    }
+
+    #[test]
+    fn a_reason_whose_count_nobody_told_is_shown_again() {
+        let log = FaultLog::new("web".to_owned());
+        let kind = (500, "no answer");
+        assert!(log.is_first(kind) && !log.is_first(kind));
+        log.counts.lock().unwrap().get_mut(&kind).unwrap().0 -= 3 * QUIET;
+        assert!(log.is_first(kind));
+        assert_eq!(log.take(kind), Some(1));
     }
 }
