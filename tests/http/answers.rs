@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use artifacts::{HELLO_HTTP, HTTP_LAB, HTTP_LAB_CLASSIC};
+use artifacts::{HELLO_HTTP, HTTP_LAB, HTTP_LAB_CLASSIC, HTTP_LAB_PLAIN};
 use nix::sys::signal::Signal::SIGTERM;
 
 use super::lab::{LABS, MS, connect, serve, state, text_of};
@@ -75,6 +75,23 @@ fn a_forgotten_body_of_the_announced_length_is_whole() {
         });
         let lines: Vec<&String> =
             output.lines.iter().filter(|line| line.contains("/forget-sized-body")).collect();
+        assert_eq!(lines.len(), 2, "{}", output.said());
+        assert!(lines.iter().all(|line| line.contains(" complete ")), "{lines:?}");
+    }
+}
+
+#[test]
+fn an_answer_whose_body_was_never_taken_is_complete() {
+    for source in [HTTP_LAB, HTTP_LAB_CLASSIC, HTTP_LAB_PLAIN] {
+        let output = beside_a_sibling(source, "access-log = \"text\"", "", |app| {
+            assert_eq!(connect(app).get("/no-body").expect(200).body.len(), 0);
+            block_on(async {
+                let client = H2::connect(&app.address("lab")).await;
+                let answer = in_time("the answer", client.try_get("/no-body")).await.unwrap();
+                assert_eq!(answer.body.len(), 0);
+            });
+        });
+        let lines: Vec<&String> = output.lines.iter().filter(|line| line.contains("/no-body")).collect();
         assert_eq!(lines.len(), 2, "{}", output.said());
         assert!(lines.iter().all(|line| line.contains(" complete ")), "{lines:?}");
     }

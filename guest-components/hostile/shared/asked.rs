@@ -29,6 +29,8 @@ pub enum Step {
     Exit(u8),
     Park,
     NoResponse,
+    /// Answers, and never takes the body of its answer.
+    NoBody,
     /// Answers, and forgets so many things of the host.
     Forget(Thing, u64),
     /// Hands so many MiB to the host in one call.
@@ -147,6 +149,7 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "/exhaust" => exhaust(),
         "/park-mid" => Answer::filler(bytes, false, End::Park),
         "/no-response" => return Step::NoResponse,
+        "/no-body" => return Step::NoBody,
         "/headers" => return Step::Headers,
         "/stop" => return Step::RequestStop,
         "/state" => return Step::State,

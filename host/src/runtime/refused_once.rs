@@ -28,7 +28,7 @@ impl RefusedOnce {
         if is_first && told.len() == TARGETS {
             tracing::warn!(
                 component = self.component,
-                "more was refused than is told: look for a loop over addresses"
+                "more was refused than is told"
             );
         }
         is_first.then_some(target)

@@ -21,7 +21,7 @@ mod misdeeds;
 use asked::{Answer, Step, Thing};
 use wasi::cli::exit::exit_with_code;
 use wasi::clocks::monotonic_clock::subscribe_duration;
-use wasi::http::types::{Fields, IncomingRequest, ResponseOutparam};
+use wasi::http::types::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 use wasi::random::random::get_random_u64;
 
 wit_bindgen::generate!({
@@ -69,6 +69,7 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
             Step::Exit(code) => exit_with_code(code),
             Step::Park => wait_for(HOUR),
             Step::NoResponse => {}
+            Step::NoBody => ResponseOutparam::set(out, Ok(OutgoingResponse::new(Fields::new()))),
             Step::Forget(Thing::Fields | Thing::Stream, count) => {
                 (0..count).for_each(|_| std::mem::forget(Fields::new()));
                 body::respond(out, Answer::text("forgotten"));

@@ -73,6 +73,10 @@ impl exports::wasi::http::handler::Guest for Lab {
                 Err(on_purpose())
             }
             Step::NoResponse => Err(on_purpose()),
+            Step::NoBody => {
+                let (_no_trailers, trailers) = wit_future::new(|| Ok(None));
+                Ok(Response::new(Fields::new(), None, trailers).0)
+            }
             Step::Forget(thing, count) => {
                 for _ in 0..count {
                     match thing {
