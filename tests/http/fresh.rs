@@ -183,6 +183,30 @@ fn a_restart_under_load_loses_no_request() {
     app.stop().expect_code(0);
 }
 
+/// No client can prevent a start: starts that fail cost the budget, and a component that cannot start is not ready.
+#[test]
+fn a_component_whose_instances_can_no_longer_start_goes_out_of_service() {
+    let keys = "dirs = [{ host = \"d\", guest = \"/d\" }]\nrestart = { max = 1, within = \"5m\" }";
+    let manifest = app(CONTROL) + &web("lab", HTTP_LAB_PLAIN, keys) + &web("other", HTTP_LAB_CLASSIC, "");
+    let host = Host::manifest(&manifest);
+    let (here, there) = (host.path().join("d"), host.path().join("e"));
+    std::fs::create_dir(&here).unwrap();
+    let app = host.start_ready();
+    std::fs::rename(&here, &there).unwrap();
+    // The instances that were made ahead have the folder.
+    let answer =
+        until("a start fails", || Some(connect(&app).get("/")).filter(|answer| answer.status != 200));
+    assert!(answer.expect(502).text().contains("could not be started"));
+    until("it is out of service", || (connect(&app).get("/").status == 503).then_some(()));
+    assert_eq!(app.component("lab").text("state"), "out of service");
+    Wire::connect(&app.address("other")).get("/").expect(200);
+    std::fs::rename(&there, &here).unwrap();
+    app.order("/restart?component=lab").expect(200);
+    connect(&app).get("/").expect(200);
+    app.wait_for_generation("lab", 2);
+    app.stop().expect_code(0);
+}
+
 /// R4: as many generations as there can be, each with all its places taken.
 #[test]
 fn restarts_with_all_places_taken_lose_no_request() {

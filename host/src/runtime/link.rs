@@ -25,6 +25,8 @@ pub(crate) struct Failure {
     pub(crate) exit_code: Option<u8>,
     /// The machine is short of something: it is not the component's fault.
     pub(crate) is_shortage: bool,
+    /// It is that of a fresh instance before its request.
+    pub(crate) is_start: bool,
 }
 
 impl Failure {

@@ -26,10 +26,7 @@ impl RefusedOnce {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = told.len() < TARGETS && told.insert(target.clone());
         if is_first && told.len() == TARGETS {
-            tracing::warn!(
-                component = self.component,
-                "more was refused than is told"
-            );
+            tracing::warn!(component = self.component, "more was refused than is told");
         }
         is_first.then_some(target)
     }

@@ -443,8 +443,8 @@ impl Controller {
             WorkerEvent::Up(slot) => self.up(slot),
             WorkerEvent::Failed(instance, failure) => {
                 self.generation.stats.instance_failed();
-                // A client can cause it, and it concerns no other request.
-                let counts = self.stops_app && !failure.is_shortage;
+                // A client can cause it, and it concerns no other request; but no client can prevent a start.
+                let counts = (self.stops_app || failure.is_start) && !failure.is_shortage;
                 self.tell_of(instance.number, InstanceEvent::Lost { failure, counts });
             }
             WorkerEvent::Ended(slot, instance, end) => self.ended(slot, &instance, end),

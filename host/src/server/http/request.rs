@@ -25,7 +25,7 @@ use crate::runtime::is_shortage;
 use crate::server::address::address::Stage;
 use crate::server::connection::access_log::LoggedRequest;
 use crate::server::generation::generation::Generation;
-use crate::server::instance::{GuestBody, InstanceHandle, content_length};
+use crate::server::instance::{CouldNotStart, GuestBody, InstanceHandle, content_length};
 use crate::server::pool::{Claim, GuestResponse, Interest, Job, SubmitError, Work};
 
 /// Serves one request. A failure is an answer, or in its body.
@@ -146,6 +146,7 @@ async fn pass(
         Ok(Ok(Err(error))) if error.is::<NoAnswer>() => {
             return Err(Refused::with(RequestError::NoAnswer, error));
         }
+        Ok(Ok(Err(error))) if error.is::<CouldNotStart>() => RequestError::NoInstance,
         Ok(Ok(Err(error))) if is_shortage(&error) => {
             return Err(Refused::with(RequestError::Short, format_args!("{error:#}")));
         }

@@ -6,6 +6,11 @@ use wasmtime_wasi::I32Exit;
 use crate::runtime::{Failure, LimitReached, is_shortage};
 use crate::text::sanitize;
 
+/// The answer to a request for which no instance could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("its instance could not be started")]
+pub(crate) struct CouldNotStart;
+
 /// Returns the failure of guest code that ended other than by returning. Its exit code is 0 where the guest said that all is well.
 pub(crate) fn guest_failure(error: &wasmtime::Error) -> Failure {
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {

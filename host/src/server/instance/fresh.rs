@@ -16,7 +16,7 @@ use wasmtime::{AsContextMut, Result, Store};
 use wasmtime_wasi_http::handler::Proxy;
 
 use super::answer::{BodyError, OpenAnswers};
-use super::failure::{could_not_start, guest_failure};
+use super::failure::{CouldNotStart, could_not_start, guest_failure};
 use super::handler_loop::{Handler, HandlerLoop};
 use super::lifecycle::{InstanceEnd, InstanceSpec, KindWork};
 use crate::runtime::{
@@ -153,7 +153,10 @@ impl FreshSlot<'_> {
                     let _left = reply.send(Err(error));
                     return Ok(());
                 }
-                Err(error) => return Err(could_not_start(&error)),
+                Err(error) => {
+                    let _left = reply.send(Err(CouldNotStart.into()));
+                    return Err(Failure { is_start: true, ..could_not_start(&error) });
+                }
             };
             // Dropped before the store, whatever ends the call: an answer of a store that is gone looks whole.
             let _seal = Seal(&answers);

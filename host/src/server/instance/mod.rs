@@ -11,6 +11,7 @@ mod runtime;
 pub(super) mod single;
 
 pub(super) use answer::{BodyError, GuestBody, OpenAnswers, content_length};
+pub(super) use failure::CouldNotStart;
 pub(super) use fresh::FreshInstances;
 pub(super) use handle::{CloseReason, InstanceHandle};
 pub(super) use handler_loop::{HandlerIndex, HandlerLoop, TcpFunc, run_instance};
