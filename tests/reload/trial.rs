@@ -78,7 +78,7 @@ fn a_service_that_dies_at_its_start_is_taken_back() {
         assert!(overlap || told.contains("nothing has changed; starting again as before: desk"), "{told}");
         desk.expect_as_before(&app);
         assert_eq!(seen(&mut web).id, before, "web was replaced");
-        assert_eq!(app.component("web").number("generation"), 1);
+        app.wait_for_generation("web", 1);
         assert_eq!((&app.status()["reloads"], &app.status()["failed_reloads"]), (&0.into(), &1.into()));
         assert!(
             app.component("desk").text("last_failure").is_empty(),
@@ -174,7 +174,7 @@ fn one_that_makes_room_can_be_stopped() {
     app.order("/stop?component=desk&now=1").expect(200);
     let failed = app.wait_for_reload(1);
     assert_eq!(failed.text("error"), "desk: it was stopped by an operator");
-    assert_eq!(app.component("web").number("generation"), 1);
+    app.wait_for_generation("web", 1);
     app.order("/restart?component=desk").expect(200);
     app.order("/stop?component=desk&now=1").expect(200);
     app.stop().expect_code(124).expect_outcome("desk", "cut-off").expect_outcome("web", "stopped");

@@ -464,9 +464,13 @@ impl Controller {
         if let Some(instance) = self.instances.get(&slot) {
             self.tell_of(instance.number, InstanceEvent::Entered);
         }
-        if self.progress == Progress::Starting && self.link.enter() {
+        if self.progress != Progress::Starting {
+            return;
+        }
+        // Before it is told: the switch that follows looks at it. Nobody waits for one that is not entered any more, either.
+        self.generation.state.set_ready();
+        if self.link.enter() {
             self.progress = Progress::Serving;
-            self.generation.state.set_ready();
             self.own_addresses().for_each(|address| address.look());
         }
     }
