@@ -157,6 +157,19 @@ pub fn touchy(request: &IncomingRequest, out: ResponseOutparam, milliseconds: u6
     finish(body, stream, None);
 }
 
+/// Answers, and forgets so many handles to fields.
+pub fn forget(out: ResponseOutparam, count: u64) {
+    (0..count).for_each(|_| std::mem::forget(Fields::new()));
+    respond(out, Answer::text("forgotten"));
+}
+
+/// Hands so many MiB to the host in one call, and answers whether it took them.
+pub fn huge_call(out: ResponseOutparam, mib: u64) {
+    let value = vec![b'x'; mib as usize * 1024 * 1024];
+    let made = Fields::from_list(&[("x-huge".to_string(), value)]);
+    respond(out, Answer::text(format!("{}", made.is_ok())));
+}
+
 /// The body of the request and its trailers as those of the response.
 pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     let Ok(from) = request.consume() else { return };

@@ -70,15 +70,8 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
             Step::Park => wait_for(HOUR),
             Step::NoResponse => {}
             Step::NoBody => ResponseOutparam::set(out, Ok(OutgoingResponse::new(Fields::new()))),
-            Step::Forget(Thing::Fields | Thing::Stream, count) => {
-                (0..count).for_each(|_| std::mem::forget(Fields::new()));
-                body::respond(out, Answer::text("forgotten"));
-            }
-            Step::HugeCall(mib) => {
-                let value = vec![b'x'; mib as usize * 1024 * 1024];
-                let made = Fields::from_list(&[("x-huge".to_string(), value)]);
-                body::respond(out, Answer::text(format!("{}", made.is_ok())));
-            }
+            Step::Forget(Thing::Fields | Thing::Stream, count) => body::forget(out, count),
+            Step::HugeCall(mib) => body::huge_call(out, mib),
         }
     }
 }
