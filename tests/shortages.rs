@@ -90,7 +90,7 @@ fn no_request_is_lost_when_there_is_no_thread_for_one_more_instance() {
         start_threads(&app.address("lab"));
         let Some(group) = in_group(&app, "pids") else { return };
         group.allow_no_more_threads();
-        // Those that are there are held, so that one more is wanted.
+        // The instances that are there are held, so that one more is wanted.
         let mut held: Vec<_> = (0..cores()).map(|_| Wire::connect(&app.address("lab"))).collect();
         held.iter_mut().for_each(Wire::hold);
         let statuses = std::thread::scope(|scope| {
@@ -289,9 +289,10 @@ fn the_time_in_a_freezer_is_not_counted_as_grace() {
     let app = Host::manifest(&manifest).start_ready();
     let Some(group) = in_group(&app, "freezer") else { return };
     app.signal(SIGTERM);
-    // What comes after this is heard in another turn, which sees the gap.
+    // Signals after this one are heard in another turn, which sees the gap.
     app.wait_for_logs("hook started", "slow", 1);
     group.freeze();
+    // The scenario is about this time: longer than the grace.
     std::thread::sleep(4000 * MS);
     group.thaw();
     let output = app.wait();

@@ -1,4 +1,5 @@
-//! What wasmtime needs of the system, tried before anything is loaded: without it each component would fail on its own, later.
+//! Trials of the system calls that wasmtime needs, before anything is loaded: without them each component would fail on its own,
+//! later.
 
 use std::num::NonZeroUsize;
 

@@ -238,7 +238,7 @@ fn is_idle(gap: Duration, active: Duration) -> bool {
     active < gap / 4
 }
 
-/// What the system counts of one thread.
+/// Counts that the system keeps of one thread.
 #[derive(Debug)]
 struct RunCounts(File);
 

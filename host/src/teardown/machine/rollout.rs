@@ -170,7 +170,7 @@ impl Machine {
         };
         let (cause, is_up) = (rollout.cause, waiting.iter().all(is_up));
         let yielding: BTreeSet<_> = waiting.iter().filter_map(|one| one.replaces).filter(serves).collect();
-        // Nobody makes room for a rollout that cannot succeed and is about to be taken back (I10).
+        // A rollout that cannot succeed is about to be taken back: no generation makes room for it (I10).
         let is_doomed = waiting.iter().any(|one| self.is_hopeless(one.id));
         if !yielding.is_empty() && !is_doomed {
             self.retire(now, &yielding, Role::Yielding, cause);
