@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use super::metrics::{ComponentMetrics, Times};
 use super::process_metrics::ProcessMetrics;
 use super::request::Snapshot;
-use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ENDS, REQUEST, Unit};
+use crate::server::{BUCKETS_MICROS, CLASSES, CONNECTION, ClientFault, ENDS, REQUEST, Unit};
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -137,6 +137,13 @@ fn encode_components(encoder: &mut DescriptorEncoder<'_>, all: &[ComponentMetric
     let kinds =
         all.iter().map(|one| ([("component", one.name.as_str()), ("kind", one.kind.as_str())], 1_u32));
     gauges(encoder, ("curfew_component_info", "The kind of each component; always 1."), kinds)?;
+    let served = all.iter().filter(|one| !one.work.is_empty());
+    let faults = served.flat_map(|one| {
+        let count = |fault: ClientFault| one.client_faults.get(fault.word()).copied().unwrap_or_default();
+        let [name] = component(one);
+        ClientFault::ALL.map(|fault| ([name, ("reason", fault.word())], count(fault)))
+    });
+    counters(encoder, ("curfew_client_faults", "Faults of clients, by their reason."), faults)?;
     for (head, value) in GAUGES {
         gauges(encoder, head, all.iter().map(|one| (component(one), value(one))))?;
     }

@@ -29,6 +29,8 @@ pub struct ComponentMetrics {
     pub kind: String,
     /// Work that its generations count one by one, by the word of its unit: `request`, `connection`.
     pub work: BTreeMap<&'static str, WorkMetrics>,
+    /// Faults of its clients by their words.
+    pub client_faults: BTreeMap<&'static str, u64>,
     /// Gauge: requests or connections in flight; of a service 1 while its `run` is under way.
     pub in_flight: u64,
     /// Gauge: those of them that wait for an instance.
@@ -87,11 +89,16 @@ impl Times {
     }
 }
 
+/// Adds counts by their words.
+fn add(all: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>) {
+    for (word, count) in more {
+        *all.entry(*word).or_default() += count;
+    }
+}
+
 impl WorkMetrics {
     fn add_counts(&mut self, other: &Self) {
-        for (word, count) in &other.ended {
-            *self.ended.entry(*word).or_default() += count;
-        }
+        add(&mut self.ended, &other.ended);
         self.aborted += other.aborted;
         self.buckets.iter_mut().zip(other.buckets).for_each(|(mine, theirs)| *mine += theirs);
         self.micros = self.micros.saturating_add(other.micros);
@@ -104,6 +111,7 @@ impl ComponentMetrics {
         let counts = stats.counts();
         self.instances_started += counts.instances;
         self.traps += counts.failed_instances;
+        add(&mut self.client_faults, &stats.client_faults());
         if let Some(unit) = stats.unit() {
             let (buckets, micros) = stats.latencies();
             let buckets = buckets.try_into().unwrap_or_default();
@@ -117,6 +125,7 @@ impl ComponentMetrics {
         for (unit, work) in &other.work {
             self.work.entry(*unit).or_default().add_counts(work);
         }
+        add(&mut self.client_faults, &other.client_faults);
         self.instances_started += other.instances_started;
         self.restarts += other.restarts;
         self.traps += other.traps;

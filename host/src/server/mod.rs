@@ -29,7 +29,7 @@ pub mod guest {
 }
 
 pub use connection::tls::TlsError;
-pub use generation::{BUCKETS_MICROS, CLASSES, CONNECTION, Counts, ENDS, REQUEST, Stats, Unit};
+pub use generation::{BUCKETS_MICROS, CLASSES, CONNECTION, ClientFault, Counts, ENDS, REQUEST, Stats, Unit};
 pub use instance::{KindWork, Lifecycle, SingleWork};
 pub use kinds::built_in;
 pub(crate) use servers::{IncomingGeneration, ServerParts, Servers, StartParts};

@@ -194,3 +194,10 @@ fn names_carry_their_units_and_counters_end_in_total() {
         assert!(!timed || name.ends_with("_seconds"), "{name}");
     }
 }
+
+#[test]
+fn the_page_names_each_fault_of_clients() {
+    for fault in ClientFault::ALL {
+        assert!(DOC.contains(&format!("\n| `{}` |", fault.word())), "{fault:?}");
+    }
+}

@@ -16,7 +16,7 @@ use super::acceptor::{Acceptor, Serve};
 use crate::plan::{LimitsPlan, RouteTable};
 use crate::runtime::Kind;
 use crate::server::connection::access_log::AccessLog;
-use crate::server::generation::{Generation, GenerationState, all_asked, all_ready, raise};
+use crate::server::generation::{ClientFault, Generation, GenerationState, all_asked, all_ready, raise};
 use crate::server::worker::Workers;
 use crate::teardown::GenerationId;
 
@@ -185,6 +185,13 @@ impl Address {
     pub(crate) fn wait_closed(&self, limit: Duration) {
         let _late =
             self.closed.wait_timeout_while(self.acceptors(), limit, |acceptors| !acceptors.is_empty());
+    }
+
+    /// Counts and logs a fault of a client whose request belongs to no component yet, for the first member.
+    pub(crate) fn client_fault(&self, fault: ClientFault, client: &str) {
+        if let Some(first) = self.routing().members.first() {
+            first.client_fault(fault, client);
+        }
     }
 
     /// Returns its addresses as users write them.

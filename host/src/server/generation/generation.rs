@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, Fuse};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 
+use super::client_fault::ClientFault;
 use super::fault_log::FaultLog;
 use super::stats::{Stats, Unit};
 use crate::plan::{ComponentPlan, HealthPlan};
@@ -123,6 +124,12 @@ impl Generation {
 
     pub(crate) fn drain(&self) {
         self.drains.store(true, SeqCst);
+    }
+
+    /// Counts and logs a fault of a client.
+    pub(crate) fn client_fault(&self, fault: ClientFault, client: &str) {
+        self.stats.client_fault(fault);
+        self.faults.report_client(fault, client);
     }
 
     /// Notes a good answer.

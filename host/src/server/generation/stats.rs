@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::client_fault::ClientFault;
+
 /// Upper bounds of the latency buckets in microseconds, each about 1.6 times the last; above them is one bucket more.
 pub const BUCKETS_MICROS: [u64; 30] = [
     50, 80, 125, 200, 320, 500, 800, 1_250, 2_000, 3_200, 5_000, 8_000, 12_500, 20_000, 32_000, 50_000,
@@ -44,6 +46,7 @@ pub struct Stats {
     shards: Box<[Shard]>,
     instances: AtomicU64,
     failed_instances: AtomicU64,
+    client_faults: [AtomicU64; ClientFault::ALL.len()],
 }
 
 /// One thread's part.
@@ -81,8 +84,13 @@ impl Stats {
     /// it returns, and no more is counted.
     pub fn new(unit: impl Into<Option<&'static Unit>>, threads: usize) -> Self {
         let shards = (0..threads.max(1)).map(|_| Shard::default()).collect();
-        let (instances, failed_instances) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { unit: unit.into(), shards, instances, failed_instances }
+        Self {
+            unit: unit.into(),
+            shards,
+            instances: AtomicU64::new(0),
+            failed_instances: AtomicU64::new(0),
+            client_faults: Default::default(),
+        }
     }
 
     /// Returns the work that is counted one by one, if any is.
@@ -143,6 +151,20 @@ impl Stats {
     /// Counts an instance that failed.
     pub fn instance_failed(&self) {
         self.failed_instances.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a fault of a client.
+    pub fn client_fault(&self, fault: ClientFault) {
+        if let Some(count) = self.client_faults.get(fault as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Returns the faults of clients by their words, without those that none made.
+    pub fn client_faults(&self) -> BTreeMap<&'static str, u64> {
+        let counts = ClientFault::ALL.iter().zip(&self.client_faults);
+        let counts = counts.map(|(fault, count)| (fault.word(), count.load(Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Returns the requests that have begun and not ended. A caller that asked before to hear of the last one's end

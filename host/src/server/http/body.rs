@@ -17,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::connection::RequestInFlight;
+use crate::server::generation::ClientFault;
 use crate::server::instance::{BodyError, GuestBody, InstanceHandle};
 use crate::server::pool::{Interest, Pool};
 
@@ -81,6 +82,27 @@ impl RequestError {
         }
     }
 
+    /// Returns the fault of its client, if it is one.
+    fn client_fault(self) -> Option<ClientFault> {
+        match self {
+            Self::BadRequest => Some(ClientFault::BadRequest),
+            Self::TooLarge => Some(ClientFault::BodyTooLarge),
+            Self::Upgrade => Some(ClientFault::Upgrade),
+            Self::SlowClient => Some(ClientFault::SlowRequest),
+            Self::NoRoute
+            | Self::GuestError
+            | Self::NoAnswer
+            | Self::Unfinished
+            | Self::Failed
+            | Self::NoInstance
+            | Self::Short
+            | Self::Busy
+            | Self::Stopping
+            | Self::OutOfService
+            | Self::Timeout => None,
+        }
+    }
+
     fn text(self) -> String {
         let (status, reason) = self.answer();
         format!("{status}: {reason}\n")
@@ -97,8 +119,10 @@ pub(crate) fn error_response(
 ) -> Response<ResponseBody> {
     let (status, reason) = refused.answer();
     entry.answered(status.as_u16(), bodiless);
-    if status.is_server_error() {
-        entry.report(reason, error);
+    match refused.client_fault() {
+        Some(fault) => entry.client_fault(fault),
+        None if status.is_server_error() => entry.report(reason, error),
+        None => {}
     }
     let mut response = Response::new(whole(refused.text().into(), entry));
     *response.status_mut() = status;

@@ -14,6 +14,7 @@ use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending, LoggedRequest};
 use crate::server::connection::stream::Meter;
+use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
 use crate::server::worker::workers::Workers;
 
@@ -202,6 +203,14 @@ impl RequestInFlight {
     pub(crate) fn report(&self, reason: &'static str, error: Option<String>) {
         if let Some(generation) = &self.generation {
             generation.faults.report(self.status, reason, error);
+        }
+    }
+
+    /// Counts and logs a fault of its client.
+    pub(crate) fn client_fault(&self, fault: ClientFault) {
+        match &self.generation {
+            Some(generation) => generation.client_fault(fault, &self.connection.client),
+            None => self.connection.address.client_fault(fault, &self.connection.client),
         }
     }
 
