@@ -37,6 +37,7 @@ pub(crate) enum RequestError {
     BadRequest,
     NoRoute,
     TooLarge,
+    HeadTooLarge,
     Upgrade,
     GuestError,
     /// The call returned without one.
@@ -63,6 +64,9 @@ impl RequestError {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "its host is missing, doubled or no host"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no component is routed here"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"),
+            Self::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is larger than allowed")
+            }
             Self::Upgrade => {
                 (StatusCode::NOT_IMPLEMENTED, "upgrades (as for WebSocket) and CONNECT are not supported")
             }
@@ -87,6 +91,7 @@ impl RequestError {
         match self {
             Self::BadRequest => Some(ClientFault::BadRequest),
             Self::TooLarge => Some(ClientFault::BodyTooLarge),
+            Self::HeadTooLarge => Some(ClientFault::HeadTooLarge),
             Self::Upgrade => Some(ClientFault::Upgrade),
             Self::SlowClient => Some(ClientFault::SlowRequest),
             Self::NoRoute
@@ -331,7 +336,7 @@ impl Drop for ResponseBody {
         if self.is_end_stream() || self.length == Some(self.entry.bytes) {
             self.entry.complete();
         } else if let Some(rest) = self.rest.as_ref().filter(|rest| rest.body.is_some()) {
-            rest.interest.0.give_up();
+            rest.interest.0.abandon();
             if let Some(generation) = &self.entry.generation {
                 // The call can go on and hold its place, as before the head.
                 let until = Instant::now() + generation.plan.http.request_timeout;
@@ -352,6 +357,7 @@ mod tests {
             BadRequest,
             NoRoute,
             TooLarge,
+            HeadTooLarge,
             Upgrade,
             GuestError,
             NoAnswer,
