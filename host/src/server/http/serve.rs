@@ -273,7 +273,9 @@ impl<'a> Timeouts<'a> {
             };
             let left = limit.saturating_sub(self.since.elapsed());
             if left.is_zero() {
-                return state == ClientState::Idle;
+                let was_idle = state == ClientState::Idle;
+                connection.timed_out.store(!was_idle, SeqCst);
+                return was_idle;
             }
             // Its state can change at any time: half the shortest limit is early enough to see that.
             let shortest = limits.header_timeout.min(limits.idle_timeout);

@@ -87,7 +87,7 @@ impl Traffic<'_> {
                         Fed::Lost => break (Ending::ClientLeft, true),
                         other => fed = Some(other),
                     },
-                    () = &mut quiet => break (Ending::CutShort, true),
+                    () = &mut quiet => break (Ending::TimedOut, true),
                 }
             };
             if is_given_up {
