@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http::header::{FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
@@ -41,6 +42,9 @@ pub(crate) struct Upload {
     pub(crate) too_large: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
+    /// Its client is too slow: no more of it is read.
+    timed_out: AtomicBool,
+    reader: AtomicWaker,
     claim: Mutex<Weak<Claim>>,
 }
 
@@ -50,10 +54,29 @@ impl Upload {
         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(claim);
     }
 
+    /// Ends the guest's read with an error: the client is too slow. Can be called from any thread.
+    pub(super) fn time_out(&self) {
+        self.break_off();
+        self.timed_out.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn poll_timed_out(&self, context: &Context<'_>) -> Poll<()> {
+        let timed_out = || self.timed_out.load(Ordering::Acquire);
+        if !timed_out() {
+            self.reader.register(context.waker());
+        }
+        if timed_out() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Notes that it breaks off, before its guest hears of that.
     fn break_off(&self) {
+        self.with_claim(Claim::give_up);
+    }
+
+    fn with_claim(&self, act: impl Fn(&Claim)) {
         let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        claim.iter().for_each(|claim| claim.give_up());
+        claim.iter().for_each(|claim| act(claim));
     }
 }
 
@@ -130,6 +153,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.upload.poll_timed_out(context).is_ready() {
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        }
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -139,6 +165,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
             };
             self.left = left;
+            self.upload.with_claim(Claim::moved);
         } else if frame.is_none() {
             self.upload.ended.store(true, Ordering::Release);
             if let Some(connection) = self.connection.take() {

@@ -4,6 +4,7 @@ pub(super) mod admission;
 pub(super) mod body;
 pub(super) mod call;
 pub(super) mod connection;
+pub(super) mod departure;
 pub(super) mod health;
 pub(super) mod kind;
 pub(super) mod request;
