@@ -243,11 +243,20 @@ fn an_answer_that_is_not_whole_says_who_ended_it() {
 #[test]
 fn a_client_that_takes_nothing_has_timed_out() {
     for source in LABS {
-        let app = logged(source, "limits = { idle-timeout = \"500ms\" }");
+        let app = logged(source, "limits = { rate-window = \"500ms\" }");
         let path = format!("/big?{MUCH}");
         let mut wire = connect(&app);
         wire.send_get(&path);
         app.wait_for_line("timed-out");
-        assert_eq!(ends(&app.stop(), &path), ["timed-out"]);
+        block_on(async {
+            let client = H2::connect(&app.address("lab")).await;
+            let request = client.request("GET", &path).body(()).unwrap();
+            let (response, _) = client.open(request, true).await.unwrap();
+            let mut body = in_time("the head", response).await.unwrap().into_body();
+            // It takes in what its window has room for, and gives no more room.
+            let reset = async { while body.data().await.unwrap().is_ok() {} };
+            in_time("the reset of its stream", reset).await;
+        });
+        assert_eq!(ends(&app.stop(), &path), ["timed-out"; 2]);
     }
 }

@@ -219,6 +219,12 @@ table! {
         "header-timeout" => header_timeout: Duration = ABOVE_0, or(Duration::from_secs(10));
         /// Time that a connection stays open without a request.
         "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(Duration::from_secs(75));
+        /// Bytes a second that a client has to send of a request's body, or to take of a response, on average over
+        /// `rate-window`. Only the time counts in which the host waits for the client. A client that is slower loses its
+        /// request. Requests of gRPC may be silent until the app stops.
+        "min-rate" => min_rate: u64 = SIZE, or(256), also("min-data-rate", "limit-rate"), for Requests;
+        /// Time over which `min-rate` counts. While the app stops it is at most 5 s.
+        "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(20)), also("send-timeout", "body-timeout"), for Requests;
     }
 }
 

@@ -7,21 +7,23 @@ use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use http::header::{FORWARDED, HOST, UPGRADE};
+use http::header::{CONTENT_TYPE, FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::RequestError;
+use super::client_body::ClientBody;
 use super::connection::Connection;
 use crate::plan::Forwarded;
+use crate::server::connection::pace::PaceTimer;
+use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::content_length;
 use crate::server::pool::Claim;
@@ -40,6 +42,8 @@ pub(crate) type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     pub(crate) too_large: AtomicBool,
+    /// The client has not held the least rate.
+    pub(crate) too_slow: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
     /// Its client is too slow: no more of it is read.
@@ -84,12 +88,15 @@ impl Upload {
 pub(crate) fn admit(
     connection: &Arc<Connection>,
     generation: &Generation,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     id: &HeaderValue,
 ) -> Result<Admitted, RequestError> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT || wants_upgrade(&parts.headers) {
         return Err(RequestError::Upgrade);
+    }
+    if parts.version == Version::HTTP_2 && head_size(&parts) > connection.limits.header_size {
+        return Err(RequestError::HeadTooLarge);
     }
     let most = generation.plan.http.limits.body_size.unwrap_or(u64::MAX);
     if content_length(&parts.headers).is_some_and(|length| length > most) {
@@ -104,8 +111,24 @@ pub(crate) fn admit(
     }
     let upload = Arc::new(Upload::default());
     connection.body_began();
-    let body = RequestBody { body, left: most, upload: upload.clone(), connection: Some(connection.clone()) };
+    let body = RequestBody {
+        body,
+        left: most,
+        upload: upload.clone(),
+        connection: connection.clone(),
+        counted: true,
+        may_be_silent: is_grpc(&parts.headers),
+        pace: PaceTimer::default(),
+    };
     Ok((Request::from_parts(parts, body.boxed_unsync()), Some(upload)))
+}
+
+/// Returns the size of a head as HTTP/2 counts it (RFC 9113 section 10.5.1); over HTTP/1 hyper counts its bytes.
+fn head_size(request: &request::Parts) -> usize {
+    const OVERHEAD: usize = 32;
+    let target = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
+    target + request.headers.iter().map(field).sum::<usize>()
 }
 
 /// WebSocket cannot be passed on: `wasi:http` has no upgrades. Other offers may be ignored, and some clients make
@@ -139,10 +162,15 @@ fn complete_uri(request: &mut request::Parts, is_tls: bool) -> Result<(), Reques
 }
 
 struct RequestBody {
-    body: Incoming,
+    body: ClientBody,
     left: u64,
     upload: Arc<Upload>,
-    connection: Option<Arc<Connection>>,
+    connection: Arc<Connection>,
+    /// The connection counts it among its bodies.
+    counted: bool,
+    /// Its messages come when something happens.
+    may_be_silent: bool,
+    pace: PaceTimer,
 }
 
 impl Body for RequestBody {
@@ -153,10 +181,17 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.upload.poll_timed_out(context).is_ready() {
+        let this = &mut *self;
+        if this.upload.poll_timed_out(context).is_ready() {
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         }
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            ready!(this.poll_overdue(context));
+            this.connection.client_fault(ClientFault::SlowRequest);
+            this.upload.too_slow.store(true, Ordering::Release);
+            this.upload.break_off();
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        };
         if let Some(Ok(frame)) = &frame {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
             let Some(left) = self.left.checked_sub(size) else {
@@ -166,15 +201,16 @@ impl Body for RequestBody {
             };
             self.left = left;
             self.upload.with_claim(Claim::moved);
+            self.pace.moved(size);
         } else if frame.is_none() {
             self.upload.ended.store(true, Ordering::Release);
-            if let Some(connection) = self.connection.take() {
-                connection.body_ended();
+            if std::mem::take(&mut self.counted) {
+                self.connection.body_ended();
             }
         } else {
             self.upload.break_off();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -184,6 +220,21 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+impl RequestBody {
+    /// Is ready when the client has sent too little in the time in which its guest waited.
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Self { connection, may_be_silent, pace, .. } = self;
+        let rate =
+            || (!*may_be_silent || connection.drains.load(Ordering::SeqCst)).then(|| connection.min_rate());
+        pace.poll_overdue(context, rate, || 0)
+    }
+}
+
+/// Returns whether it is a call of gRPC, whose client may have nothing to say for long.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Describes a client to its guest: `own` is its `forwarded` header.

@@ -35,6 +35,7 @@ pub(crate) enum RequestError {
     BadRequest,
     NoRoute,
     TooLarge,
+    HeadTooLarge,
     Upgrade,
     GuestError,
     /// The call returned without one.
@@ -61,6 +62,9 @@ impl RequestError {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "its host is missing, doubled or no host"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no component is routed here"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"),
+            Self::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is larger than allowed")
+            }
             Self::Upgrade => {
                 (StatusCode::NOT_IMPLEMENTED, "upgrades (as for WebSocket) and CONNECT are not supported")
             }
@@ -85,6 +89,7 @@ impl RequestError {
         match self {
             Self::BadRequest => Some(ClientFault::BadRequest),
             Self::TooLarge => Some(ClientFault::BodyTooLarge),
+            Self::HeadTooLarge => Some(ClientFault::HeadTooLarge),
             Self::Upgrade => Some(ClientFault::Upgrade),
             Self::SlowClient => Some(ClientFault::SlowRequest),
             Self::NoRoute
@@ -179,7 +184,10 @@ impl Drop for GuestStream {
         let Some(body) = self.body.take() else { return };
         match self.is_left {
             // The call can go on and hold its place, as before the head.
-            true => read_on(Unread::Rest(body), &self.interest.0, Instant::now() + self.limit),
+            true => {
+                self.interest.0.abandon();
+                read_on(Unread::Rest(body), &self.interest.0, Instant::now() + self.limit);
+            }
             false => read_behind(body),
         }
     }
@@ -260,6 +268,13 @@ async fn turn() {
     futures::pending!();
 }
 
+impl ResponseBody {
+    /// Notes that its client takes it too slowly: it is dropped now.
+    pub(super) fn time_out(&mut self) {
+        self.entry.time_out();
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -337,6 +352,7 @@ mod tests {
             BadRequest,
             NoRoute,
             TooLarge,
+            HeadTooLarge,
             Upgrade,
             GuestError,
             NoAnswer,

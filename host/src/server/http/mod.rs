@@ -3,9 +3,12 @@
 pub(super) mod admission;
 pub(super) mod body;
 pub(super) mod call;
-pub(super) mod connection;
-pub(super) mod departure;
+pub(super) mod client_body;
+mod connection;
+mod departure;
 pub(super) mod health;
+mod http2;
 pub(super) mod kind;
+mod outgoing;
 pub(super) mod request;
 pub(super) mod serve;

@@ -11,7 +11,6 @@ use std::time::Instant;
 use futures::channel::oneshot;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
@@ -19,6 +18,7 @@ use wasmtime_wasi_http::WasiBody;
 use super::admission::{REQUEST_ID, Upload, admit, request_id};
 use super::body::{RequestError, ResponseBody, error_response, of_guest};
 use super::call::NoAnswer;
+use super::client_body::ClientBody;
 use super::connection::{Connection, RequestInFlight};
 use super::departure::{Unread, read_on};
 use super::kind::HTTP;
@@ -35,7 +35,7 @@ use crate::server::pool::{Claim, GuestResponse, Interest, Job, SubmitError, Work
 /// It is dropped when its client leaves: the guest's call goes on, and its answer is dropped.
 pub(crate) async fn handle(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let version = request.version();
     let bodiless = request.method() == Method::HEAD;
@@ -107,7 +107,7 @@ impl From<RequestError> for Refused {
 async fn pass(
     connection: &Arc<Connection>,
     generation: Arc<Generation>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     id: &HeaderValue,
     entry: &mut RequestInFlight,
 ) -> Result<Passed, Refused> {
@@ -138,6 +138,9 @@ async fn pass(
         }
         Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
             RequestError::TooLarge
+        }
+        Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_slow.load(Ordering::Acquire)) => {
+            RequestError::SlowClient
         }
         // Only a server that speaks the protocol itself can send these.
         Ok(Ok(Ok(response))) => {
@@ -181,7 +184,7 @@ fn submit(
 ) -> Result<Waiting, RequestError> {
     let (mut reply, answer) = oneshot::channel();
     loop {
-        let claim = Claim::new(&generation.pool);
+        let claim = Claim::new(&generation.pool, connection.places(&generation.pool));
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &generation.workers).then_some(connection.worker);
         let job = Job { work: Work::Request(request, reply), claim, has_waited };
@@ -250,6 +253,7 @@ impl Drop for Waiting {
         if let Some(interest) = self.interest.take()
             && let Some(taken) = interest.0.taken_at()
         {
+            interest.0.abandon();
             // The client is gone, but the call goes on and holds its place for as long.
             read_on(self.unread(), &interest.0, taken + self.generation.plan.http.request_timeout);
         }

@@ -43,6 +43,8 @@ fn every_key_of_a_server_reaches_the_plan() {
             body_size: Some(2 << 30),
             header_timeout: secs(1),
             idle_timeout: secs(2),
+            min_rate: 1 << 10,
+            rate_window: secs(3),
         },
         forwarded: Forwarded::Append,
     };
@@ -67,6 +69,8 @@ fn a_server_has_the_documented_defaults() {
         body_size: None,
         header_timeout: secs(10),
         idle_timeout: secs(75),
+        min_rate: 256,
+        rate_window: secs(20),
     };
     assert_eq!((&http.limits, http.forwarded), (&limits, Forwarded::Replace));
 }
