@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 use crate::output::{Source, timestamp};
 use crate::plan::AccessLogFormat;
 
-/// The end of an answer, or of a connection of kind `tcp`.
+/// The end of an answer, or of a connection of kind `tcp`. What happens behind its last byte does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of it was sent.
     Complete,
-    /// The guest failed, was cut off or was never there, or the client took nothing for too long.
+    /// The host broke it off: the guest failed, was cut off, or was never there.
     CutShort,
     /// The client left before.
     ClientLeft,
+    /// The host broke it off: the client was too slow.
+    TimedOut,
 }
 
 impl Ending {
@@ -27,6 +29,7 @@ impl Ending {
             Self::Complete => "complete",
             Self::CutShort => "cut-short",
             Self::ClientLeft => "client-left",
+            Self::TimedOut => "timed-out",
         }
     }
 }

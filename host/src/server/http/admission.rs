@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, HOST, UPGRADE};
+use futures::task::AtomicWaker;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
@@ -45,6 +46,9 @@ pub(crate) struct Upload {
     pub(crate) too_slow: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
+    /// Its client is too slow: no more of it is read.
+    timed_out: AtomicBool,
+    reader: AtomicWaker,
     claim: Mutex<Weak<Claim>>,
 }
 
@@ -54,10 +58,29 @@ impl Upload {
         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(claim);
     }
 
+    /// Ends the guest's read with an error: the client is too slow. Can be called from any thread.
+    pub(super) fn time_out(&self) {
+        self.break_off();
+        self.timed_out.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn poll_timed_out(&self, context: &Context<'_>) -> Poll<()> {
+        let timed_out = || self.timed_out.load(Ordering::Acquire);
+        if !timed_out() {
+            self.reader.register(context.waker());
+        }
+        if timed_out() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Notes that it breaks off, before its guest hears of that.
     fn break_off(&self) {
+        self.with_claim(Claim::give_up);
+    }
+
+    fn with_claim(&self, act: impl Fn(&Claim)) {
         let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        claim.iter().for_each(|claim| claim.give_up());
+        claim.iter().for_each(|claim| act(claim));
     }
 }
 
@@ -160,6 +183,9 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
+        if this.upload.poll_timed_out(context).is_ready() {
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
             ready!(this.poll_overdue(context));
             this.connection.client_fault(ClientFault::SlowRequest);
@@ -175,6 +201,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
             };
             self.left = left;
+            self.upload.with_claim(Claim::moved);
             self.pace.moved(size);
         } else if frame.is_none() {
             self.upload.ended.store(true, Ordering::Release);

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(super) mark: AtomicU64,
     /// An answer broke off that the client would take for whole if the connection just closed.
     pub(super) broke_off: AtomicBool,
+    /// The host has given it up: its client was too slow.
+    pub(super) timed_out: AtomicBool,
     /// Bodies of requests that have begun and not ended.
     pub(super) bodies: AtomicUsize,
     /// It brings one request at a time.
@@ -73,6 +75,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             mark: AtomicU64::new(0),
             broke_off: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
             serial: AtomicBool::new(true),
             drains: AtomicBool::new(false),
@@ -156,6 +159,17 @@ impl Connection {
         }
     }
 
+    /// Returns the end of an answer that nobody asks for any more.
+    fn ending_of_unfinished(&self) -> Ending {
+        if self.timed_out.load(SeqCst) {
+            Ending::TimedOut
+        } else if self.address.stage() == Stage::Cut {
+            Ending::CutShort
+        } else {
+            Ending::ClientLeft
+        }
+    }
+
     pub(super) fn release_intake(&self) {
         drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -236,6 +250,13 @@ impl RequestInFlight {
         }
     }
 
+    /// Notes that its client is too slow for the rest of its answer.
+    pub(crate) fn time_out(&mut self) {
+        if self.end == Ending::ClientLeft {
+            self.end = Ending::TimedOut;
+        }
+    }
+
     /// Logs that its answer is not what the client asked for.
     pub(crate) fn report(&self, reason: &'static str, error: Option<String>) {
         if let Some(generation) = &self.generation {
@@ -263,8 +284,8 @@ impl Drop for RequestInFlight {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let connection = &self.connection;
-        if self.end == Ending::ClientLeft && connection.address.stage() == Stage::Cut {
-            self.end = Ending::CutShort;
+        if self.end == Ending::ClientLeft {
+            self.end = connection.ending_of_unfinished();
         }
         if let (Some(request), Some(log)) = (self.logged.as_deref(), connection.address.access.as_ref()) {
             log.write(&AccessRecord {

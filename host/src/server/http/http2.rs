@@ -370,6 +370,7 @@ impl Answer {
         };
         ready!(pace.poll_overdue(context, || Some(connection.min_rate()), more));
         connection.client_fault(ClientFault::SlowReader);
+        self.body.time_out();
         Poll::Ready(Err(Broken::Reset(Reason::CANCEL)))
     }
 

@@ -5,6 +5,7 @@ pub(super) mod body;
 pub(super) mod call;
 pub(super) mod client_body;
 mod connection;
+mod departure;
 pub(super) mod health;
 mod http2;
 pub(super) mod kind;

@@ -16,10 +16,11 @@ use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
 use super::admission::{REQUEST_ID, Upload, admit, request_id};
-use super::body::{RequestError, ResponseBody, error_response, of_guest, retire_at};
+use super::body::{RequestError, ResponseBody, error_response, of_guest};
 use super::call::NoAnswer;
 use super::client_body::ClientBody;
 use super::connection::{Connection, RequestInFlight};
+use super::departure::{Unread, read_on};
 use super::kind::HTTP;
 use crate::runtime::is_shortage;
 use crate::server::address::address::Stage;
@@ -124,7 +125,7 @@ async fn pass(
         }
     };
     let generation = waiting.generation.clone();
-    let Some((instance, interest)) = waiting.end() else {
+    let Some((instance, interest, unread)) = waiting.end() else {
         return Err(Refused::from(match answer {
             Err(_late) => RequestError::Busy,
             Ok(_) if generation.pool.takes_none() => RequestError::Stopping,
@@ -158,16 +159,17 @@ async fn pass(
         }
         Ok(_) if instance.link.orders.must_trap() => RequestError::Stopping,
         Ok(_) => RequestError::Failed,
-        Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
-            interest.0.give_up();
-            // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
-            retire_at(Instant::now() + generation.plan.http.request_timeout, &generation.pool, &interest);
-            RequestError::SlowClient
-        }
         Err(_late) => {
-            interest.0.give_up();
-            generation.pool.time_out(&interest.0);
-            RequestError::Timeout
+            let (what, until) = match upload.filter(|upload| !upload.ended.load(Ordering::Acquire)) {
+                // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
+                Some(upload) => {
+                    upload.time_out();
+                    (RequestError::SlowClient, Instant::now() + generation.plan.http.request_timeout)
+                }
+                None => (RequestError::Timeout, Instant::now()),
+            };
+            read_on(unread, &interest.0, until);
+            what
         }
     }))
 }
@@ -235,21 +237,25 @@ impl Waiting {
         self.interest.as_ref()?.0.returned()
     }
 
-    /// Returns the instance that took it, if one did.
-    fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest)> {
+    /// Returns the instance that took it, if one did, and the answer that may still come.
+    fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest, Unread)> {
         let interest = self.interest.take()?;
-        Some((interest.0.taker()?.clone(), interest))
+        Some((interest.0.taker()?.clone(), interest, self.unread()))
+    }
+
+    fn unread(&mut self) -> Unread {
+        Unread::All(std::mem::replace(&mut self.answer, oneshot::channel().1))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(interest) = &self.interest
+        if let Some(interest) = self.interest.take()
             && let Some(taken) = interest.0.taken_at()
         {
             interest.0.abandon();
             // The client is gone, but the call goes on and holds its place for as long.
-            retire_at(taken + self.generation.plan.http.request_timeout, &self.generation.pool, interest);
+            read_on(self.unread(), &interest.0, taken + self.generation.plan.http.request_timeout);
         }
     }
 }

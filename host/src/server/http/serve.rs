@@ -258,7 +258,10 @@ impl<'a> Timeouts<'a> {
         loop {
             let left = match self.left() {
                 Ok(left) => left,
-                Err(was_idle) => return was_idle,
+                Err(was_idle) => {
+                    self.connection.timed_out.store(!was_idle, SeqCst);
+                    return was_idle;
+                }
             };
             // Its state can change at any time: half the shortest limit is early enough to see that.
             let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.rate_window);

@@ -117,6 +117,7 @@ pub(crate) struct Pool {
     waiting: AtomicUsize,
     intake_over: AtomicBool,
     hooks_due: AtomicBool,
+    departure_traps: AtomicBool,
     starts: UnboundedSender<usize>,
 }
 
@@ -133,6 +134,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             intake_over: AtomicBool::new(false),
             hooks_due: AtomicBool::new(false),
+            departure_traps: AtomicBool::new(false),
             starts,
         })
     }
@@ -381,6 +383,16 @@ impl Pool {
         self.waiting.load(SeqCst)
     }
 
+    /// Notes that an instance has trapped after the departure of a client.
+    pub(crate) fn trapped_after_departure(&self) {
+        self.departure_traps.store(true, SeqCst);
+    }
+
+    /// Returns whether a guest that hears of a departure may trap: one of its component did.
+    pub(crate) fn traps_after_departures(&self) -> bool {
+        self.departure_traps.load(SeqCst)
+    }
+
     /// Returns whether hooks are called next to requests.
     pub(crate) fn hooks_are_due(&self) -> bool {
         self.hooks_due.load(SeqCst)
@@ -602,12 +614,23 @@ impl Claim {
         taken
     }
 
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.pool.upgrade()
+    }
+
     pub(crate) fn taker(&self) -> Option<&Arc<InstanceHandle>> {
         self.taker.get().map(|(instance, _)| instance)
     }
 
     pub(crate) fn taken_at(&self) -> Option<Instant> {
         self.taker.get().map(|(_, at)| *at)
+    }
+
+    /// Notes that bytes of it have moved.
+    pub(crate) fn moved(&self) {
+        if let Some(instance) = self.taker() {
+            instance.moved();
+        }
     }
 
     /// Notes that its client has left before it had the whole answer, was given up, or has broken its upload off.
