@@ -19,6 +19,7 @@ mod http2_stop;
 mod identity;
 mod instances;
 pub mod lab;
+mod late;
 mod limits;
 mod moment;
 mod outbound;

@@ -194,6 +194,15 @@ impl Address {
         }
     }
 
+    /// Counts a connection that a stop has closed though its client can expect an answer, for the first member.
+    pub(crate) fn count_turned_away(&self) {
+        if self.stage() >= Stage::Drain
+            && let Some(first) = self.routing().members.first()
+        {
+            first.stats.turned_away();
+        }
+    }
+
     /// Returns its addresses as users write them.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.acceptors().iter().map(|acceptor| acceptor.url(self)).collect()

@@ -1,5 +1,8 @@
-//! Parts of a connection that do not depend on its kind: the stream, TLS, the lingering close, the access log.
+//! Parts of a connection that do not depend on its kind: the stream, TLS, the lingering close, when it is idle,
+//! the access log.
 
 pub(super) mod access_log;
+pub(super) mod idleness;
+pub(super) mod round_trip;
 pub(super) mod stream;
 pub(super) mod tls;
