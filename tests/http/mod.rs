@@ -9,6 +9,7 @@ mod balancer;
 mod bodies;
 mod capacity;
 mod clients_gone;
+mod crowds;
 mod ending;
 mod exhaustion;
 mod fresh;

@@ -1,10 +1,11 @@
-//! Since when a connection is idle, and when its next request would have come: what a stop decides by.
+//! Since when a connection is idle, and when its next request would have come: what a stop and a shortage of places decide by.
 //!
 //! Invariant: a request costs two stores here, and no lock. Only a connection without a request in flight is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Age up to which a connection that has brought no request yet is fresh: its first one can be on its way.
@@ -25,6 +26,7 @@ pub(crate) struct Idleness {
     /// Microseconds from the acceptance to when it became idle, or [`BUSY`].
     since: AtomicU64,
     has_asked: AtomicBool,
+    evicted: Notify,
 }
 
 /// The rank of an idle connection: those that are least wanted come first. It only rises.
@@ -43,6 +45,7 @@ impl Idleness {
             round_trip: AtomicU64::new(micros(round_trip)),
             since: AtomicU64::new(0),
             has_asked: AtomicBool::new(false),
+            evicted: Notify::new(),
         }
     }
 
@@ -74,6 +77,16 @@ impl Idleness {
         let since = self.since.load(Relaxed);
         let since = (since != BUSY).then(|| self.accepted + Duration::from_micros(since))?;
         Some(Rank { has_asked: self.has_asked(), since })
+    }
+
+    /// Orders it to make room.
+    pub(crate) fn evict(&self) {
+        self.evicted.notify_one();
+    }
+
+    /// Returns once it is to make room. It is cancel safe.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.notified().await;
     }
 
     /// Returns whether its first request may be on its way.

@@ -153,6 +153,20 @@ impl Connection {
         }
     }
 
+    /// Returns once it has to make room for another, and is idle.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub(super) async fn evicted(&self) {
+        loop {
+            self.idleness.evicted().await;
+            if self.in_flight() == 0 {
+                return self.address.client_fault(ClientFault::Evicted, &self.client);
+            }
+            self.address.idle.add(&self.idleness);
+        }
+    }
+
     /// Returns whether no request is in flight, and none has begun to arrive.
     fn is_quiet(&self) -> bool {
         self.in_flight() == 0 && !(self.is_serial() && self.meter.read() > self.mark.load(SeqCst))

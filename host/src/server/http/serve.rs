@@ -42,8 +42,13 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
     let tls = accepted.address.routing().tls.clone();
     let (connection, stream, counted) = Connection::new(accepted, worker, tls.is_some());
-    if let Err(error) = begin(&connection, tls, stream).await {
-        tracing::debug!(%error, "a connection cannot be served");
+    connection.address.idle.add(&connection.idleness);
+    tokio::select! {
+        biased;
+        begun = begin(&connection, tls, stream) => if let Err(error) = begun {
+            tracing::debug!(%error, "a connection cannot be served");
+        },
+        () = connection.evicted() => {}
     }
     connection.count_turned_away();
     drop(connection);
