@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Version};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, sleep_until};
 
 use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
@@ -145,8 +145,10 @@ impl Connection {
         sleep(LAST_LOOK).await;
         self.awaits_request.store(true, SeqCst);
         if self.is_quiet() {
-            let until = self.idleness.next_bytes_by(drained.into());
-            let _none = timeout_at(until, self.request_began.notified()).await;
+            tokio::select! {
+                () = self.request_began.notified() => {}
+                () = self.next_bytes_are_due(drained) => {}
+            }
         }
         if self.idleness.is_fresh(drained.into()) {
             self.turn_away();
@@ -164,6 +166,15 @@ impl Connection {
                 return self.address.client_fault(ClientFault::Evicted, &self.client);
             }
             self.address.idle.add(&self.idleness);
+        }
+    }
+
+    /// Returns once bytes that were sent before its address drained, at `drained`, have come, or when it is cut off.
+    pub(super) async fn next_bytes_are_due(&self, drained: Instant) {
+        let mut stage = self.address.watch();
+        tokio::select! {
+            () = sleep_until(self.idleness.next_bytes_by(drained.into())) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
         }
     }
 

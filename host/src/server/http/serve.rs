@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::Connection;
@@ -75,7 +75,7 @@ async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAccept
         let drained = drains(connection).await;
         sleep(LAST_LOOK).await;
         if meter.read() == 0 {
-            sleep_until(connection.idleness.next_bytes_by(drained)).await;
+            connection.next_bytes_are_due(drained.into()).await;
         }
         if connection.idleness.is_fresh(drained) {
             connection.turn_away();
@@ -121,7 +121,7 @@ async fn sniff<S: Transport>(
         // A new socket has to be looked at first.
         sleep(LAST_LOOK).await;
         if connection.meter.read() == 0 {
-            sleep_until(connection.idleness.next_bytes_by(drained)).await;
+            connection.next_bytes_are_due(drained.into()).await;
         }
         drained
     };

@@ -80,14 +80,14 @@ async fn begin(mut arrival: Arrival, stream: Stream) -> io::Result<()> {
 
 async fn greet<S: Transport>(arrival: Arrival, stream: S) {
     let Some(tls) = arrival.tls.clone() else { return attend(arrival, stream).await };
-    let mut stage = arrival.address.watch();
-    let drains = async {
-        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        true
-    };
     // From the handshake on its guest has it.
     let idleness = Arc::new(Idleness::new(Instant::now(), Duration::ZERO));
     arrival.address.idle.add(&idleness);
+    let mut stage = arrival.address.watch();
+    let drains = async {
+        drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
+        idleness.is_fresh(Instant::now())
+    };
     let shaken = tokio::select! {
         biased;
         shaken = shake_hands(&tls, stream, arrival.limits.header_timeout, drains) => shaken,
