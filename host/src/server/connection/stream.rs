@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::Version;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
@@ -35,6 +36,9 @@ const AHEAD: usize = 4096;
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the stream reset when it is dropped.
     fn reset(&self);
+
+    /// Returns the socket below it.
+    fn socket(&self) -> BorrowedFd<'_>;
 }
 
 impl Transport for TcpStream {
@@ -42,11 +46,19 @@ impl Transport for TcpStream {
         // Without it the client sees an end, as it would of a whole answer: nothing better can be done.
         let _best_effort = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
 }
 
 impl Transport for UnixStream {
     fn reset(&self) {
         let _best_effort = socket2::SockRef::from(self).shutdown(Shutdown::Read);
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 
@@ -54,22 +66,33 @@ impl<S: Transport> Transport for MeteredStream<S> {
     fn reset(&self) {
         self.stream.reset();
     }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.socket()
+    }
 }
 
 impl<S: Transport> Transport for TlsStream<S> {
     fn reset(&self) {
         self.get_ref().0.reset();
     }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().0.socket()
+    }
 }
 
-/// Reads what the client still sends, for so long at most: closing at once would make the system take the answer back.
-/// nginx calls it `lingering_close`. It ends with its address at the latest.
-pub(crate) async fn linger(address: &Address, most: Duration, stream: impl Transport) {
+/// Ends the answer, and reads what the client still sends, for so long at most: closing at once would make the system take the answer
+/// back. nginx calls it `lingering_close`. It ends with its address at the latest.
+pub(crate) async fn linger(address: &Address, most: Duration, mut stream: impl Transport) {
     let mut stage = address.watch();
-    let mut rest = stream.take(LINGER_BYTES);
-    let mut nowhere = tokio::io::sink();
+    let rest = async {
+        // hyper does not do so behind an upgrade that it was asked for.
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
     tokio::select! {
-        _over = timeout(most, tokio::io::copy(&mut rest, &mut nowhere)) => {}
+        _over = timeout(most, rest) => {}
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
     }
 }

@@ -4,15 +4,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
+use futures::task::AtomicWaker;
 use http::{HeaderValue, Version};
 use tokio::sync::Notify;
 
+use super::body::RequestError;
+use super::framing::Framing;
 use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
-use crate::server::connection::access_log::{AccessRecord, Ending, LoggedRequest};
+use crate::server::connection::access_log::{AccessRecord, Ending, Logged, LoggedRequest};
 use crate::server::connection::stream::Meter;
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
@@ -34,6 +38,10 @@ pub(crate) struct Connection {
     pub(super) meter: Arc<Meter>,
     /// Requests without their whole answer.
     in_flight: AtomicUsize,
+    /// Requests that have begun.
+    pub(super) begun: AtomicU64,
+    pub(super) framing: Framing,
+    last: LastRequest,
     /// Bytes that had been read when the last request ended.
     pub(super) mark: AtomicU64,
     /// An answer broke off that the client would take for whole if the connection just closed.
@@ -67,6 +75,9 @@ impl Connection {
             is_tls,
             meter: Arc::default(),
             in_flight: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            framing: Framing::default(),
+            last: LastRequest::default(),
             mark: AtomicU64::new(0),
             broke_off: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
@@ -77,6 +88,46 @@ impl Connection {
             intake: Mutex::new(Some(intake)),
         };
         (Arc::new(connection), stream, counted)
+    }
+
+    /// Has an HTTP/1 connection end with the answer that is under way.
+    pub(super) fn take_no_more(&self) {
+        self.last.is_here.store(true, SeqCst);
+        self.last.task.wake();
+    }
+
+    /// Returns whether it takes no more requests, and has this task woken when it does not.
+    pub(super) fn poll_takes_no_more(&self, context: &Context<'_>) -> bool {
+        self.last.task.register(context.waker());
+        self.takes_no_more()
+    }
+
+    pub(super) fn takes_no_more(&self) -> bool {
+        self.last.is_here.load(SeqCst)
+    }
+
+    /// Notes that the bytes behind a request cannot be read: they would be as of another one.
+    pub(super) fn lose_framing(&self) {
+        self.framing.lose();
+        self.body_began();
+        self.take_no_more();
+    }
+
+    /// Logs and counts bytes that are no request, with the id of their answer.
+    pub(super) fn unreadable(&self, refused: RequestError, id: &HeaderValue) {
+        if let Some(fault) = refused.client_fault() {
+            self.address.client_fault(fault, &self.client);
+        }
+        let Some(log) = self.address.access.as_ref() else { return };
+        log.write(&AccessRecord {
+            component: None,
+            client: &self.client,
+            what: Logged::Unreadable(id),
+            status: refused.answer().0.as_u16(),
+            sent: refused.text().len() as u64,
+            took: Duration::ZERO,
+            end: Ending::Complete,
+        });
     }
 
     pub(super) fn body_began(&self) {
@@ -124,6 +175,13 @@ impl Connection {
     }
 }
 
+/// Whether an HTTP/1 connection takes no more requests, and the task that serves it.
+#[derive(Debug, Default)]
+struct LastRequest {
+    is_here: AtomicBool,
+    task: AtomicWaker,
+}
+
 /// Returns the `forwarded` header of a client at this address.
 fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
     let proto = if tls { "https" } else { "http" };
@@ -161,6 +219,7 @@ impl RequestInFlight {
         logged: Option<LoggedRequest>,
     ) -> Self {
         connection.in_flight.fetch_add(1, SeqCst);
+        connection.begun.fetch_add(1, SeqCst);
         if connection.is_late.load(SeqCst) {
             connection.first_request.notify_one();
         }
@@ -233,9 +292,8 @@ impl Drop for RequestInFlight {
             log.write(&AccessRecord {
                 component: self.generation.as_ref().map(|generation| generation.plan.name.as_str()),
                 client: &connection.client,
-                request: Some(request),
+                what: Logged::Request(request),
                 status: self.status,
-                received: 0,
                 sent: self.bytes,
                 took,
                 end: self.end,

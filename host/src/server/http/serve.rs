@@ -4,13 +4,14 @@
 //! Invariant (I8): when its address drains, an idle connection is closed at once, before a byte of another request is
 //! read; one with requests in flight lives until they are answered; and no client holds the stop up by sending slowly.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use http::Version;
+use http::{StatusCode, Version};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +19,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::body::RequestError;
 use super::connection::Connection;
+use super::http1::{Http1Stream, refuse};
 use super::request::handle;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::Stage;
@@ -125,20 +128,50 @@ async fn converse1<S: Transport>(
 ) {
     let shared = connection.clone();
     let service = service_fn(move |request| handle(shared.clone(), request));
-    let mut conversation = http1::Builder::new()
+    let wire = Http1Stream::new(wire, connection.clone());
+    let mut server = http1::Builder::new()
         .max_buf_size(connection.limits.header_size)
         .header_read_timeout(None)
+        .half_close(true)
         .serve_connection(TokioIo::new(wire), service);
-    let end = |conversation: Pin<&mut _>| http1::Connection::graceful_shutdown(conversation);
+    let mut conversation = poll_fn(|context| {
+        if connection.poll_takes_no_more(context) {
+            Pin::new(&mut server).graceful_shutdown();
+        }
+        Pin::new(&mut server).poll(context)
+    });
+    let end = |_: Pin<&mut _>| connection.take_no_more();
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
-    let stream = conversation.into_parts().io.into_inner().stream;
-    if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
-        stream.reset();
-    } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
+    let wire = server.into_parts().io.into_inner();
+    let is_whole = matches!(ended, Some(Ok(())));
+    if connection.broke_off.load(SeqCst) || (unfinished && (ended.is_none() || wire.has_left)) {
+        return wire.stream.stream.reset();
+    }
+    let refused = match &ended {
+        Some(Err(error)) => unreadable(wire.refused, error),
+        _ => None,
+    };
+    let mut stream = wire.stream.stream;
+    if let Some(refused) = refused {
+        let _left = timeout(STRAGGLE, refuse(connection, &mut stream, refused)).await;
+    }
+    if refused.is_some() || (is_whole && connection.bodies.load(SeqCst) > 0) {
         connection.release_intake();
         let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
         linger(&connection.address, most, stream).await;
+    }
+}
+
+/// Returns the answer to bytes that are no request. `status` is that of hyper's own answer; hyper has sent it where that was behind
+/// another one in its buffers.
+fn unreadable(status: Option<StatusCode>, error: &hyper::Error) -> Option<RequestError> {
+    match status {
+        Some(StatusCode::URI_TOO_LONG) => Some(RequestError::TargetTooLong),
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(RequestError::HeadTooLarge),
+        Some(_) => Some(RequestError::Malformed),
+        None if error.is_parse() => Some(RequestError::Malformed),
+        None => error.is_incomplete_message().then_some(RequestError::Incomplete),
     }
 }
 
