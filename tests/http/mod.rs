@@ -27,6 +27,7 @@ mod outbound;
 mod page;
 mod protocols;
 mod report;
+mod request_forms;
 mod rollout;
 mod routing;
 mod serving;
