@@ -56,7 +56,7 @@ routes = ["api.example.com/v1", "*.example.com", "/static"]  # several component
 tls = { cert = "cert.pem", key = "key.pem" }                 # HTTP/1.1 and HTTP/2; without it HTTP/1.1 and h2c
 instances = { max = 4, concurrency = 64, requests = 0, queue = 1024, idle = "60s" }
 request-timeout = "30s"         # longest time until the answer begins
-limits = { connections = 4096, header-size = "64KiB", body-size = "1GiB", header-timeout = "10s", idle-timeout = "75s" }
+limits = { connections = 4096, header-size = "64KiB", body-size = "1GiB", header-timeout = "10s", idle-timeout = "75s", outbound = 256 }
 forwarded = "replace"           # or "append": keeps the headers of a trusted proxy
 outbound-http = ["https://api.example.com", "http://*.internal:8080"]   # servers it may send requests to; services, too
 after = ["queue"]               # starts when queue is ready, and stops before queue; services, too

@@ -1,11 +1,17 @@
 //! `access-log`: off by default, one line a request when it is on, as text or JSON.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::lab::{LABS, serve};
-use crate::harness::{App, H2, Output, Wire, block_on};
+use super::lab::{LABS, connect, serve};
+use crate::harness::{App, H2, Output, Wire, block_on, in_time};
 
 const ID: &str = "its-own-id-7";
+
+/// More than fits into the buffers of a socket.
+const MUCH: &str = "bytes=100000000";
+const WHOLE: usize = 3_000_000;
 
 /// A few requests of different fates.
 fn requests(app: &App) {
@@ -145,5 +151,112 @@ fn an_answer_without_a_body_is_complete() {
             output.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         assert_eq!(lines.len(), 3, "{}", output.said());
         assert!(lines.iter().all(|line| line["end"] == "complete"), "{lines:?}");
+    }
+}
+
+/// The word for the end of each request to this path.
+#[track_caller]
+fn ends(output: &Output, path: &str) -> Vec<String> {
+    let lines = output.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ends: Vec<_> = lines
+        .filter(|line| line["target"] == path)
+        .map(|line| line["end"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(!ends.is_empty(), "no line about {path}:\n{}", output.said());
+    ends
+}
+
+#[track_caller]
+fn logged(source: &str, keys: &str) -> App {
+    serve(source, "access-log = \"json\"", keys)
+}
+
+/// Closes a connection by a reset.
+fn reset(wire: Wire) {
+    socket2::SockRef::from(wire.stream().tcp()).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn an_answer_is_complete_whatever_its_client_does_behind_its_last_byte() {
+    for source in LABS {
+        let app = logged(source, "");
+        let paths = [format!("/sized?bytes={WHOLE}"), format!("/big?bytes={WHOLE}")];
+        for path in &paths {
+            for _ in 0..5 {
+                let mut wire = connect(&app);
+                assert_eq!(wire.get(path).expect(200).body.len(), WHOLE);
+                reset(wire);
+                let mut wire = connect(&app);
+                wire.send(wire.head_of("HEAD", path, ""));
+                wire.fate_of("HEAD").answered().expect(200);
+                reset(wire);
+                block_on(async {
+                    let client = H2::connect(&app.address("lab")).await;
+                    assert_eq!(client.get(path).await.expect(200).body.len(), WHOLE);
+                    client.connection.abort();
+                });
+            }
+        }
+        let output = app.stop();
+        output.expect_code(0);
+        for path in &paths {
+            assert_eq!(ends(&output, path), ["complete"; 15], "{path} of {source}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_whole_says_who_ended_it() {
+    for source in LABS {
+        let app = logged(source, "");
+        let left = [format!("/sized?{MUCH}"), format!("/big?{MUCH}")];
+        for path in &left {
+            let mut wire = connect(&app);
+            wire.send_get(path);
+            assert_eq!(wire.head().status, 200);
+            drop(wire);
+            block_on(async {
+                let client = H2::connect(&app.address("lab")).await;
+                let request = client.request("GET", path).body(()).unwrap();
+                let (response, _) = client.open(request, true).await.unwrap();
+                drop(in_time("the head", response).await.unwrap());
+                client.connection.abort();
+            });
+        }
+        let mut wire = connect(&app);
+        wire.send_get("/trap-mid");
+        wire.fate().aborted();
+        block_on(async {
+            let client = H2::connect(&app.address("lab")).await;
+            let cut = in_time("the end", client.try_get("/trap-mid")).await;
+            assert!(cut.is_err(), "{cut:?}");
+        });
+        let output = app.stop();
+        output.expect_code(0);
+        for path in &left {
+            assert_eq!(ends(&output, path), ["client-left"; 2], "{path} of {source}");
+        }
+        assert_eq!(ends(&output, "/trap-mid"), ["cut-short"; 2], "{source}");
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_has_timed_out() {
+    for source in LABS {
+        let app = logged(source, "limits = { rate-window = \"500ms\" }");
+        let path = format!("/big?{MUCH}");
+        let mut wire = connect(&app);
+        wire.send_get(&path);
+        app.wait_for_line("timed-out");
+        block_on(async {
+            let client = H2::connect(&app.address("lab")).await;
+            let request = client.request("GET", &path).body(()).unwrap();
+            let (response, _) = client.open(request, true).await.unwrap();
+            let mut body = in_time("the head", response).await.unwrap().into_body();
+            // It takes in what its window has room for, and gives no more room.
+            let reset = async { while body.data().await.unwrap().is_ok() {} };
+            in_time("the reset of its stream", reset).await;
+        });
+        assert_eq!(ends(&app.stop(), &path), ["timed-out"; 2]);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use artifacts::HELLO_HTTP;
 
-use super::lab::{LABS, connect, serve};
-use crate::harness::{App, Host, Trust, app, free_address, web};
+use super::lab::{LABS, MS, connect, serve};
+use crate::harness::{App, CONTROL, Host, Load, Target, Trust, app, free_address, until, web};
 
 /// A server of a few lines: `hello from PATH` over connections that are kept.
 struct Upstream {
@@ -179,4 +179,74 @@ fn outbound_requests_do_not_hold_the_stop_past_its_grace() {
         crate::harness::assert_within(output.after(begun), std::time::Duration::from_millis(750), "the exit");
         drop(asked);
     }
+}
+
+/// Answers the next request of a listener.
+fn answer_one(silent: &TcpListener) {
+    let (mut stream, _) = silent.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").unwrap();
+}
+
+/// `limits.outbound` holds for all instances of a component together: who is over it waits.
+#[test]
+fn more_outbound_requests_than_allowed_wait() {
+    for source in LABS {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let keys = "outbound-http = [\"http://127.0.0.1:*\"]\nlimits = { outbound = 2 }";
+        let app = serve(source, CONTROL, keys);
+        let url = format!("/fetch?url=http://{}/", silent.local_addr().unwrap());
+        let mut clients: Vec<_> = (0..5).map(|_| connect(&app)).collect();
+        clients.iter_mut().for_each(|client| client.begin_get(&url));
+        until("all of them are under way", || (app.component("lab").number("in_flight") == 5).then_some(()));
+        let connected = || connections_to(silent.local_addr().unwrap());
+        until("two connections", || (connected() == 2).then_some(()));
+        std::thread::sleep(100 * MS);
+        assert_eq!(connected(), 2, "the others wait");
+        for _ in 0..5 {
+            answer_one(&silent);
+        }
+        for client in &mut clients {
+            assert_eq!(client.fate().answered().expect(200).text(), "ok");
+        }
+        app.stop().expect_code(0);
+    }
+}
+
+/// A silent upstream takes the places of one component, and neither the descriptors of the host nor the speed of a sibling.
+#[test]
+fn a_silent_upstream_takes_nothing_from_a_sibling() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let keys = "outbound-http = [\"http://127.0.0.1:*\"]\nlimits = { outbound = 32 }\n\
+                instances = { max = 2, concurrency = 200 }";
+    let manifest = app("") + &web("lab", LABS[0], keys) + &web("fine", HELLO_HTTP, "");
+    // The connections of the clients take more than half of them.
+    let app =
+        Host::manifest(&manifest).under("sh", &["-c", "ulimit -n 400; exec \"$0\" \"$@\""]).start_ready();
+    let url = format!("/fetch?url=http://{}/", silent.local_addr().unwrap());
+    let mut clients: Vec<_> = (0..250).map(|_| connect(&app)).collect();
+    clients.iter_mut().for_each(|client| client.begin_get(&url));
+    until("its places are taken", || (connections_to(silent.local_addr().unwrap()) == 32).then_some(()));
+    let load = Load::start(50, &[Target::new("fine", app.address("fine"), "/")]);
+    load.wait_for_answers(50);
+    assert!(app.descriptors() < 370, "{} descriptors", app.descriptors());
+    drop(clients);
+    assert_eq!(load.end().others(&[]), [""; 0]);
+    app.stop().expect_outcome("fine", "stopped");
+}
+
+/// The established connections to this address, by their clients' ends.
+fn connections_to(server: SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", server.port());
+    let is_one = |line: &&str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.len() > 3 && words[2].ends_with(&port) && words[3] == "01"
+    };
+    table.lines().skip(1).filter(is_one).count()
 }

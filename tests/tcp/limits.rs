@@ -73,11 +73,12 @@ fn silent_connections_are_ended() {
     assert_eq!(client.rest_text(), ("half a line".to_owned(), End::Clean));
     app.stop().expect_code(0);
 
-    let app = lab("grace = \"300ms\"", limits);
+    let app = lab("grace = \"300ms\"\naccess-log = \"text\"", limits);
     let mut client = Client::new(&app, "lab");
     client.send("half\n");
     client.expect("half\n");
     assert_eq!(client.rest(), (Vec::new(), End::Reset));
+    app.wait_for_line(" timed-out ");
     app.stop().expect_code(0);
 }
 

@@ -18,6 +18,8 @@ pub enum Step {
     Look(u64),
     /// Reads the request, answers after so many milliseconds, and traps if its client does not stay so long.
     Touchy(u64),
+    /// Reads the request, and answers its size, or how it broke off. Prints the same.
+    Read,
     /// Streams the body of the request back, with its trailers.
     Echo,
     /// The same without a look at it, where the generation of WASI can.
@@ -59,6 +61,8 @@ pub enum Body {
     Filler(u64),
     /// A line now and then, until nobody reads it.
     Endless,
+    /// So many lines, each after so many milliseconds, without a look at whether somebody reads them. That traps.
+    Careless(u64, u64),
 }
 
 /// How the body ends; the bad ways come so many milliseconds after its last byte.
@@ -96,7 +100,7 @@ impl Answer {
         let length = match &self.body {
             Body::Text(text) => text.len() as u64,
             Body::Filler(bytes) => *bytes,
-            Body::Endless => return headers,
+            Body::Endless | Body::Careless(..) => return headers,
         };
         if self.sized {
             headers.push(("content-length".to_string(), length.to_string().into_bytes()));
@@ -120,6 +124,11 @@ pub fn step(path_with_query: Option<String>) -> Step {
         "/big" => Answer::filler(bytes, false, End::Good),
         "/sized" | "/unread" => Answer::filler(bytes, true, End::Good),
         "/endless" => Answer { status: 200, body: Body::Endless, sized: false, end: End::Good },
+        "/careless" => {
+            let body = Body::Careless(number(query, "lines", 100), number(query, "ms", 20));
+            Answer { status: 200, body, sized: false, end: End::Good }
+        }
+        "/read" => return Step::Read,
         "/echo" => return Step::Echo,
         "/hand-over" => return Step::HandOver,
         "/gone" => Answer::text(memory::gone().to_string()),

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    AppPlan, HttpPlan, Item, OnEnd, Problem, RestartPlan, Route, Section, Span, Table, absolute,
-    alternatives, nearest, scalar, time_to_go, waves,
+    AppPlan, HttpPlan, Item, KeyGroup, LimitsPlan, ManifestKey, OnEnd, Problem, RestartPlan, Route, Section,
+    Span, Table, absolute, alternatives, nearest, scalar, time_to_go, waves,
 };
 use crate::text::units::format_duration;
 
@@ -115,9 +115,18 @@ impl<'a> Checks<'a> {
             return;
         }
         // A problem of the value itself comes first.
-        let sound = HttpPlan::KEYS.iter().filter(|key| !component.is_refused(key.name));
-        for entry in sound.filter_map(|key| component.entry(key.name)) {
-            let message = format!("`{}` needs `listen`, which is missing", entry.key);
+        self.needs_listen(component, HttpPlan::KEYS, "");
+        if let Some(limits) = component.item("limits").and_then(Item::table) {
+            self.needs_listen(limits, LimitsPlan::KEYS, "limits.");
+        }
+    }
+
+    fn needs_listen(&mut self, section: &Section, keys: &[ManifestKey], path: &str) {
+        let listeners = keys.iter().filter(|key| key.group != KeyGroup::General);
+        for entry in
+            listeners.filter(|key| !section.is_refused(key.name)).filter_map(|key| section.entry(key.name))
+        {
+            let message = format!("`{path}{}` needs `listen`, which is missing", entry.key);
             self.note(&entry.key_span, message, "add `listen = [\"127.0.0.1:8080\"]`");
         }
     }

@@ -167,8 +167,8 @@ table! {
         "instances" => instances: InstancesPlan, also("replicas", "scale", "workers", "deploy"), for Listen;
         /// Longest time until the response to a request begins.
         "request-timeout" => request_timeout: Duration = ABOVE_0, or(Duration::from_secs(30)), also("timeout"), for Requests;
-        /// Limits of what clients may use up.
-        "limits" => limits: LimitsPlan, for Listen;
+        /// Limits of what clients, and the requests that it sends itself, may use up.
+        "limits" => limits: LimitsPlan;
         /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
         "forwarded" => forwarded: Forwarded, or(Forwarded::Replace), for Requests;
     }
@@ -206,19 +206,28 @@ table! {
 }
 
 table! {
-    /// Limits of what clients may use up.
+    /// Limits of what clients, and the requests that a component sends itself, may use up.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct LimitsPlan {
         /// Most connections at a time on each of its addresses. More wait to be accepted.
-        "connections" => connections: usize = FROM_1, or(4096), also("max-connections");
+        "connections" => connections: usize = FROM_1, or(4096), also("max-connections"), for Listen;
         /// Most bytes of a request's head.
         "header-size" => header_size: usize = HEADER_SIZE, or(64 << 10), for Requests;
         /// Most bytes of a request's body. No limit unless set.
         "body-size" => body_size: Option<u64> = SIZE, also("client-max-body-size", "max-body-size", "body"), for Requests;
         /// Longest time for the head of a request to arrive.
-        "header-timeout" => header_timeout: Duration = ABOVE_0, or(Duration::from_secs(10));
+        "header-timeout" => header_timeout: Duration = ABOVE_0, or(Duration::from_secs(10)), for Listen;
         /// Time that a connection stays open without a request.
-        "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(Duration::from_secs(75));
+        "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(Duration::from_secs(75)), for Listen;
+        /// Bytes a second that a client has to send of a request's body, or to take of a response, on average over
+        /// `rate-window`. Only the time counts in which the host waits for the client. A client that is slower loses its
+        /// request. Requests of gRPC may be silent until the app stops.
+        "min-rate" => min_rate: u64 = SIZE, or(256), also("min-data-rate", "limit-rate"), for Requests;
+        /// Time over which `min-rate` counts. While the app stops it is at most 5 s.
+        "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(30)), also("send-timeout", "body-timeout"), for Requests;
+        /// Most requests of `outbound-http` at a time, of all its instances together. One more waits, as long as its guest lets its
+        /// connection take (1 min unless it says so), and then fails with `connection-limit-reached`.
+        "outbound" => outbound: usize = FROM_1, or(256), also("max-outbound", "max-requests", "max-pending-requests");
     }
 }
 

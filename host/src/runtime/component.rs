@@ -66,7 +66,9 @@ impl Loaded {
         let network = Network::resolve(&plan.name, &plan.network)
             .map_err(|(name, cause)| LoadFault::Name { name, cause: Arc::new(cause) })?;
         let network = Arc::new(network);
-        let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice()));
+        let quota = runtime.quotas.of(&plan.name);
+        let most = plan.http.limits.outbound;
+        let outbound = Arc::new(Grant::new(&plan.name, plan.outbound_http.as_slice(), quota, most));
         let facts = match code {
             Code::Component(component) => of_component(runtime, component, plan, &network, &outbound),
             Code::Program(module) => of_program(runtime, module, plan),

@@ -10,6 +10,7 @@ use wasmtime_wasi_config::WasiConfig;
 
 use super::cache::copy_to;
 use super::code::Code;
+use super::outbound::Quotas;
 use super::{AppMemory, Cache, Kind, RunClock, State, lifecycle, names, probe, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
@@ -52,6 +53,7 @@ pub struct Runtime {
     /// The engines with a pool.
     pools: Arc<Mutex<Vec<EngineWeak>>>,
     pub(crate) memory: Arc<AppMemory>,
+    pub(super) quotas: Arc<Quotas>,
 }
 
 opaque_debug!(Runtime);
@@ -81,6 +83,7 @@ impl Runtime {
             config: Arc::new(config),
             pools: Arc::default(),
             memory: Arc::default(),
+            quotas: Arc::default(),
         })
     }
 

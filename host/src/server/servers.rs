@@ -97,6 +97,11 @@ pub(crate) trait Server: Send {
     /// Returns the number of its instances that are alive.
     fn instances(&self, id: GenerationId) -> usize;
 
+    /// Returns the number of calls that go on although their clients have left.
+    fn orphans(&self, _id: GenerationId) -> usize {
+        0
+    }
+
     /// Returns the number of its requests or connections that wait for an instance.
     fn waiting(&self, _id: GenerationId) -> usize {
         0
@@ -184,6 +189,10 @@ impl Servers {
 
     pub(crate) fn instances(&self, id: GenerationId) -> usize {
         self.0.iter().map(|(_, server)| server.instances(id)).sum()
+    }
+
+    pub(crate) fn orphans(&self, id: GenerationId) -> usize {
+        self.0.iter().map(|(_, server)| server.orphans(id)).sum()
     }
 
     pub(crate) fn waiting(&self, id: GenerationId) -> usize {

@@ -58,7 +58,7 @@ impl EventLoop {
             state: self.state_of(id, record).to_owned(),
             generation: record.generation,
             instances: self.instances(id),
-            in_flight: record.in_flight_now(),
+            in_flight: self.in_flight(id, record),
             waiting: self.waiting(id),
             busy_ms: self.busy(id).map(millis),
             restarts: counters.map_or(0, |counters| counters.metrics.restarts),
@@ -92,6 +92,12 @@ impl EventLoop {
         self.servers.as_ref().map_or(0, |servers| servers.instances(id) as u64)
     }
 
+    /// Returns what is under way, with the calls whose clients have left.
+    fn in_flight(&self, id: GenerationId, record: &GenerationRecord) -> u64 {
+        let orphans = self.servers.as_ref().map_or(0, |servers| servers.orphans(id) as u64);
+        record.in_flight_now() + orphans
+    }
+
     fn waiting(&self, id: GenerationId) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.waiting(id) as u64)
     }
@@ -118,7 +124,7 @@ impl EventLoop {
         for (id, record) in self.registry.iter().filter(|(_, record)| record.plan.name == name) {
             add_counts(&mut all, record);
             all.kind = record.kind().map_or("", |kind| kind.name).to_owned();
-            all.in_flight += record.in_flight_now();
+            all.in_flight += self.in_flight(id, record);
             all.waiting += self.waiting(id);
             all.instances += self.instances(id);
             all.memory_bytes += record.memory();

@@ -21,6 +21,7 @@ pub fn respond(out: ResponseOutparam, answer: Answer) {
         Body::Text(text) => write(&stream, text.as_bytes()),
         Body::Filler(bytes) => filler(&stream, bytes),
         Body::Endless => endless(&stream),
+        Body::Careless(lines, ms) => careless(&stream, lines, ms),
     };
     if all_read.is_err() {
         memory::count_gone();
@@ -135,6 +136,34 @@ fn endless(stream: &OutputStream) -> Result<(), Gone> {
         flush(stream)?;
         wait_for(ENDLESS_EVERY);
     }
+}
+
+fn careless(stream: &OutputStream, lines: u64, milliseconds: u64) -> Result<(), Gone> {
+    for _ in 0..lines {
+        if write(stream, b"again\n").and_then(|()| flush(stream)).is_err() {
+            misdeeds::deep_trap();
+        }
+        wait_for(milliseconds * MILLISECOND);
+    }
+    Ok(())
+}
+
+/// Answers the size of the request, or how it broke off.
+pub fn read(request: &IncomingRequest, out: ResponseOutparam) {
+    let Ok(from) = request.consume() else { return };
+    let Ok(contents) = from.stream() else { return };
+    let mut size = 0;
+    let outcome = loop {
+        match contents.blocking_read(CHUNK) {
+            Ok(bytes) => size += bytes.len(),
+            Err(StreamError::Closed) => break format!("read {size} bytes"),
+            Err(StreamError::LastOperationFailed(error)) => {
+                break format!("broke off after {size} bytes: {}", error.to_debug_string());
+            }
+        }
+    };
+    println!("{outcome}");
+    respond(out, Answer::text(outcome));
 }
 
 /// Answers a client that stays, and traps where another is gone.

@@ -60,6 +60,7 @@ impl exports::wasi::http::incoming_handler::Guest for Lab {
                 body::respond(out, Answer::text(format!("looked for {ms} ms")));
             }
             Step::Touchy(ms) => body::touchy(&request, out, ms),
+            Step::Read => body::read(&request, out),
             Step::Echo | Step::HandOver => body::echo(&request, out),
             Step::Fetch(url) => fetch::relay(&url, out),
             Step::Headers | Step::RequestStop => {

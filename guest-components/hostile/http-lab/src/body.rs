@@ -26,6 +26,7 @@ async fn write(answer: Answer, mut writer: StreamWriter<u8>, last: FutureWriter<
         Body::Text(text) => writer.write_all(text.into_bytes()).await.is_empty(),
         Body::Filler(bytes) => filler(&mut writer, bytes).await,
         Body::Endless => endless(&mut writer).await,
+        Body::Careless(lines, ms) => careless(&mut writer, lines, ms).await,
     };
     if !all_read {
         memory::count_gone();
@@ -76,6 +77,34 @@ async fn endless(writer: &mut StreamWriter<u8>) -> bool {
         wait_for(ENDLESS_EVERY).await;
     }
     false
+}
+
+async fn careless(writer: &mut StreamWriter<u8>, lines: u64, milliseconds: u64) -> bool {
+    for _ in 0..lines {
+        let _ = writer.write_all(b"again\n".to_vec()).await;
+        wait_for(milliseconds * MILLISECOND).await;
+    }
+    true
+}
+
+/// Answers the size of the request, or how it broke off.
+pub async fn read(request: Request) -> Result<Response, ErrorCode> {
+    let (consumed, result) = wit_future::new(|| Ok(()));
+    let (mut contents, trailers) = Request::consume_body(request, result);
+    let mut size = 0;
+    let mut last = StreamResult::Complete(0);
+    while last != StreamResult::Dropped {
+        let (read, bytes) = contents.read(Vec::with_capacity(CHUNK)).await;
+        size += bytes.len();
+        last = read;
+    }
+    let outcome = match trailers.await {
+        Ok(_) => format!("read {size} bytes"),
+        Err(error) => format!("broke off after {size} bytes: {error:?}"),
+    };
+    drop(consumed);
+    println!("{outcome}");
+    respond(Answer::text(outcome))
 }
 
 /// Answers a client that stays, and traps where another is gone.

@@ -55,6 +55,7 @@ impl exports::wasi::http::handler::Guest for Lab {
                 body::respond(Answer::text(format!("slept {ms} ms")))
             }
             Step::Touchy(ms) => body::touchy(request, ms).await,
+            Step::Read => body::read(request).await,
             Step::Echo => body::echo(request),
             Step::HandOver => body::hand_over(request),
             Step::Fetch(url) => fetch::relay(&url).await,

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault;
+use super::quota::Place;
 
 #[derive(Debug)]
 pub(super) enum Fate {
@@ -52,6 +53,8 @@ pub(super) struct UploadBody {
     left: Option<u64>,
     store_gone: Arc<AtomicBool>,
     fate: Option<oneshot::Sender<Fate>>,
+    /// The place of its request, which the response shares.
+    _place: Arc<Place>,
 }
 
 impl UploadBody {
@@ -59,9 +62,13 @@ impl UploadBody {
         body: WasiBody,
         length: Option<u64>,
         store_gone: Arc<AtomicBool>,
+        place: Arc<Place>,
     ) -> (Self, oneshot::Receiver<Fate>) {
         let (fate, told) = oneshot::channel();
-        (Self { body, touched: false, complete: false, left: length, store_gone, fate: Some(fate) }, told)
+        let fate = Some(fate);
+        let upload =
+            Self { body, touched: false, complete: false, left: length, store_gone, fate, _place: place };
+        (upload, told)
     }
 
     fn tell(&mut self, fate: Fate) {
@@ -142,11 +149,14 @@ pub(super) struct DownloadBody {
     between_bytes: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    /// The place of its request, until the body has its end.
+    place: Option<Arc<Place>>,
 }
 
 impl DownloadBody {
-    pub(super) fn new(body: Incoming, between_bytes: Duration) -> Self {
-        Self { body, between_bytes, timer: None, waiting: false }
+    pub(super) fn new(body: Incoming, between_bytes: Duration, place: Arc<Place>) -> Self {
+        let place = (!body.is_end_stream()).then_some(place);
+        Self { body, between_bytes, timer: None, waiting: false, place }
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -171,6 +181,9 @@ impl Body for DownloadBody {
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 this.waiting = false;
+                if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
+                    this.place = None;
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(|error| fault::of_body(&error))))
             }
             Poll::Pending => {

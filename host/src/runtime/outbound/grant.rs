@@ -1,4 +1,5 @@
-//! The check of each request against the `outbound-http` of its component. Each refused origin is logged once.
+//! The check of each request against the `outbound-http` of its component, and its place among those of the component. Each refused
+//! origin is logged once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use http::uri::Scheme;
 use http::{Method, Request, Uri};
 use wasmtime_wasi_http::Error;
 
+use super::quota::{Place, Quota};
 use crate::plan::Origin;
 use crate::runtime::refused_once::RefusedOnce;
 use crate::text::authority::Authority;
@@ -15,11 +17,24 @@ use crate::text::authority::Authority;
 pub(in crate::runtime) struct Grant {
     allowed: Arc<[Origin]>,
     refused: RefusedOnce,
+    quota: Arc<Quota>,
+    /// Most requests at a time.
+    most: usize,
 }
 
 impl Grant {
-    pub(in crate::runtime) fn new(component: &str, allowed: impl Into<Arc<[Origin]>>) -> Self {
-        Self { allowed: allowed.into(), refused: RefusedOnce::new(component) }
+    pub(in crate::runtime) fn new(
+        component: &str,
+        allowed: impl Into<Arc<[Origin]>>,
+        quota: Arc<Quota>,
+        most: usize,
+    ) -> Self {
+        Self { allowed: allowed.into(), refused: RefusedOnce::new(component), quota, most }
+    }
+
+    /// Returns the place of a request, once there is one. Cancel safe.
+    pub(super) async fn place(&self) -> Place {
+        self.quota.place(self.most).await
     }
 
     pub(super) fn component(&self) -> &str {
@@ -46,6 +61,20 @@ impl Grant {
         }
         self.log_refusal(https, &host, port);
         Err(Error::HttpRequestDenied)
+    }
+
+    /// Logs once that a request has found no place.
+    pub(super) fn log_full(&self) {
+        if self.refused.first("limits.outbound").is_some() {
+            let (component, limit) = (self.component(), self.most);
+            let hint = "raise limits.outbound, or have the component ask for less at a time";
+            tracing::warn!(
+                component,
+                limit,
+                hint,
+                "outbound request refused: as many are under way as may be"
+            );
+        }
     }
 
     fn log_refusal(&self, https: bool, host: &str, port: u16) {

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as CodeP3;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -23,6 +23,7 @@ use super::bodies::{DownloadBody, Fate, UploadBody};
 use super::client::{DIAL, Dial, Outbound, OutboundClient};
 use super::fault::{self, Lost};
 use super::grant::Grant;
+use super::quota::Place;
 
 /// Default of the longest making of a connection.
 const CONNECT: Duration = Duration::from_secs(60);
@@ -72,8 +73,11 @@ impl WasiHttpHooks for HttpHooks {
         Box::new(async move {
             checked?;
             let host = request.uri().authority().map(ToString::to_string);
-            let sent = send(outbound.client(), request, Waits::new(options), &store_gone).await;
-            let (answer, fate) = sent.map_err(|(error, cause)| {
+            let sent = async {
+                let (place, waits) = place(&grant, Waits::new(options)).await?;
+                send(outbound.client(), request, waits, &store_gone, &place).await
+            };
+            let (answer, fate) = sent.await.map_err(|(error, cause)| {
                 tracing::debug!(component = grant.component(), host, cause, "outbound request failed");
                 error
             })?;
@@ -118,6 +122,25 @@ impl Waits {
     }
 }
 
+/// Waits for the place of a request, within the time for its connection. Returns also the times that are left.
+///
+/// # Errors
+/// When as many others of its component are under way all the time.
+async fn place(grant: &Grant, waits: Waits) -> Result<(Arc<Place>, Waits), (Error, String)> {
+    let begun = Instant::now();
+    match timeout(waits.connect, grant.place()).await {
+        Ok(place) => {
+            let connect = waits.connect.saturating_sub(begun.elapsed());
+            Ok((Arc::new(place), Waits { connect, ..waits }))
+        }
+        Err(_late) => {
+            grant.log_full();
+            let cause = "as many requests as `limits.outbound` allows are under way".to_owned();
+            Err((Error::ConnectionLimitReached, cause))
+        }
+    }
+}
+
 /// A response, and the channel for the fate of the request's body, which may still be under way.
 type Answered = (Response<WasiBody>, oneshot::Receiver<Fate>);
 
@@ -137,13 +160,16 @@ async fn send(
     request: Request<WasiBody>,
     waits: Waits,
     store_gone: &Arc<AtomicBool>,
+    place: &Arc<Place>,
 ) -> Result<Answered, (Error, String)> {
     let (mut parts, mut body) = request.into_parts();
     let mut retries = if parts.method.is_idempotent() { RETRIES } else { 0 };
     loop {
         let kept = (retries > 0).then(|| parts.clone());
-        let (upload, fate) = UploadBody::new(body, announced_length(&parts.headers), store_gone.clone());
-        let unanswered = match attempt(client, Request::from_parts(parts, upload), waits, fate).await {
+        let length = announced_length(&parts.headers);
+        let (upload, fate) = UploadBody::new(body, length, store_gone.clone(), place.clone());
+        let request = Request::from_parts(parts, upload);
+        let unanswered = match attempt(client, request, waits, fate, place).await {
             Ok(answer) => return Ok(answer),
             Err(unanswered) => unanswered,
         };
@@ -160,6 +186,7 @@ async fn attempt(
     mut request: Request<UploadBody>,
     waits: Waits,
     mut fate: oneshot::Receiver<Fate>,
+    place: &Arc<Place>,
 ) -> Result<Answered, Unanswered> {
     let connection = capture_connection(&mut request);
     let dial = Arc::new(Dial::new(waits.connect));
@@ -172,8 +199,8 @@ async fn attempt(
     };
     let error: Box<dyn StdError + Send + Sync> = match answer {
         Ok(Ok(answer)) => {
-            let answer = answer.map(|body| DownloadBody::new(body, waits.between_bytes).boxed_unsync());
-            return Ok((answer, fate));
+            let download = |body| DownloadBody::new(body, waits.between_bytes, place.clone()).boxed_unsync();
+            return Ok((answer.map(download), fate));
         }
         Ok(Err(error)) => Box::new(error),
         Err(late) => {

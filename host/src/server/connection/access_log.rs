@@ -11,15 +11,17 @@ use crate::output::{Source, timestamp};
 use crate::plan::AccessLogFormat;
 use crate::text::sanitize;
 
-/// The end of an answer, or of a connection of kind `tcp`.
+/// The end of an answer, or of a connection of kind `tcp`. What happens behind its last byte does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of it was sent.
     Complete,
-    /// The guest failed, was cut off or was never there, or the client took nothing for too long.
+    /// The host broke it off: the guest failed, was cut off, or was never there.
     CutShort,
     /// The client left before.
     ClientLeft,
+    /// The host broke it off: the client was too slow.
+    TimedOut,
 }
 
 impl Ending {
@@ -28,6 +30,7 @@ impl Ending {
             Self::Complete => "complete",
             Self::CutShort => "cut-short",
             Self::ClientLeft => "client-left",
+            Self::TimedOut => "timed-out",
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Parts of a connection that do not depend on its kind: the stream, TLS, the lingering close, the access log.
+//! Parts of a connection that do not depend on its kind: the stream, its client's pace, TLS, the lingering close, the access log.
 
 pub(super) mod access_log;
+mod frames;
+pub(super) mod pace;
 pub(super) mod stream;
 pub(super) mod tls;

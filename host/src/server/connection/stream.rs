@@ -4,20 +4,22 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::Version;
+use nix::libc::{TIOCOUTQ, c_int, ioctl};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use super::frames::Frames;
 use crate::server::address::address::{Address, Stage};
 
 /// Time that a connection without a request in flight has when its address drains.
@@ -31,13 +33,17 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 64 << 20;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const AHEAD: usize = 4096;
+/// Bytes of an HTTP/2 client after which its other tasks have a turn: `h2` reads as long as there is something, and keeps each
+/// small frame in more memory than it has bytes.
+const READ_TURN: usize = 64 << 10;
+const NO_SOCKET: RawFd = -1;
 
 /// A stream whose closing can be made visible to a client that takes any end for the end of an answer.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the stream reset when it is dropped.
     fn reset(&self);
 
-    /// Returns the socket below it.
+    /// Returns its socket.
     fn socket(&self) -> BorrowedFd<'_>;
 }
 
@@ -98,13 +104,30 @@ pub(crate) async fn linger(address: &Address, most: Duration, mut stream: impl T
 }
 
 /// Byte counts of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
     read: AtomicU64,
     written: AtomicU64,
     blocked: AtomicBool,
+    /// An HTTP/2 frame has begun and not ended.
+    in_frame: AtomicBool,
+    /// The socket, while its stream exists. It is asked only on the thread that also drops the stream.
+    socket: AtomicI32,
     /// Woken when nothing waits any more, or when something begins to.
     waiting: Mutex<Vec<Waker>>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            in_frame: AtomicBool::new(false),
+            socket: AtomicI32::new(NO_SOCKET),
+            waiting: Mutex::default(),
+        }
+    }
 }
 
 impl Meter {
@@ -114,6 +137,17 @@ impl Meter {
 
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Relaxed)
+    }
+
+    /// Returns the bytes that the client's system has taken: what waits in the queue of the socket is not among them. With TLS it
+    /// is less by the overhead of the records that wait.
+    pub(crate) fn taken(&self) -> u64 {
+        self.written().saturating_sub(unsent_bytes(self.socket.load(Relaxed)))
+    }
+
+    /// Returns whether an HTTP/2 client is in the middle of a frame, or of a head.
+    pub(crate) fn is_in_frame(&self) -> bool {
+        self.in_frame.load(Relaxed)
     }
 
     /// Returns true while something waits to be written that the client does not take.
@@ -150,17 +184,47 @@ impl Meter {
     }
 }
 
+/// Returns the bytes in the queue of a socket that its peer's system has not acknowledged; of a unix socket those that its peer has
+/// not read. 0 if it is no socket.
+#[expect(unsafe_code, reason = "no library wraps this request of ioctl(2)")]
+fn unsent_bytes(socket: RawFd) -> u64 {
+    let mut unsent: c_int = 0;
+    // SAFETY: the request writes one `int` to the address, as tcp(7) and unix(7) have it. With a descriptor that is no socket, or is
+    // not open, it fails and writes nothing.
+    let _failed = unsafe { ioctl(socket, TIOCOUTQ, &raw mut unsent) };
+    u64::try_from(unsent).unwrap_or(0)
+}
+
 /// A stream with its meter.
 #[derive(Debug)]
 pub(crate) struct MeteredStream<S> {
+    /// Before its stream: the socket is not asked any more when it closes.
+    meter: OpenMeter,
     pub(crate) stream: S,
     ahead: BytesMut,
-    meter: Arc<Meter>,
+    /// The frames of an HTTP/2 client, and the bytes that were read since the last pause.
+    frames: Option<(Frames, usize)>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
+/// The meter of a stream that exists.
+#[derive(Debug)]
+struct OpenMeter(Arc<Meter>);
+
+impl Drop for OpenMeter {
+    fn drop(&mut self) {
+        self.0.socket.store(NO_SOCKET, Relaxed);
+    }
+}
+
+impl<S: Transport> MeteredStream<S> {
     pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
-        Self { stream, ahead: BytesMut::new(), meter }
+        meter.socket.store(stream.socket().as_raw_fd(), Relaxed);
+        Self { meter: OpenMeter(meter), stream, ahead: BytesMut::new(), frames: None }
+    }
+
+    /// Follows the frames of an HTTP/2 client from here on: before the first byte is read by others.
+    pub(crate) fn follow_frames(&mut self) {
+        self.frames = Some((Frames::new(), 0));
     }
 
     /// Reads ahead until it is clear whether the client speaks HTTP/1 or HTTP/2. `None`: it has left.
@@ -181,7 +245,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MeteredStream<S> {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok(None);
             }
-            self.meter.read.store(self.ahead.len() as u64, Relaxed);
+            self.meter.0.read.store(self.ahead.len() as u64, Relaxed);
+        }
+    }
+}
+
+impl<S> MeteredStream<S> {
+    /// Returns whether so much was read in one go that others have a turn first.
+    fn pauses(&mut self, context: &Context<'_>) -> bool {
+        let pauses = self.frames.as_ref().is_some_and(|(_, read)| *read >= READ_TURN);
+        if pauses {
+            self.begin_turn();
+            context.waker().wake_by_ref();
+        }
+        pauses
+    }
+
+    fn begin_turn(&mut self) {
+        if let Some((_, read)) = &mut self.frames {
+            *read = 0;
+        }
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
+        if let Some((frames, read)) = &mut self.frames {
+            frames.advance(bytes);
+            *read += bytes.len();
+            self.meter.0.in_frame.store(frames.is_partial(), Relaxed);
         }
     }
 }
@@ -194,14 +284,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
     ) -> Poll<io::Result<()>> {
         if self.ahead.has_remaining() {
             let most = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead.split_to(most));
+            let ahead = self.ahead.split_to(most);
+            self.follow(&ahead);
+            buffer.put_slice(&ahead);
             return Poll::Ready(Ok(()));
+        }
+        if self.pauses(context) {
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let read = buffer.filled().len() - before;
-        if read > 0 {
-            self.meter.read.fetch_add(read as u64, Relaxed);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
+            self.begin_turn();
+        } else {
+            self.meter.0.read.fetch_add(read.len() as u64, Relaxed);
+            self.follow(read);
         }
         result
     }
@@ -214,7 +312,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.meter.note_written(poll)
+        self.meter.0.note_written(poll)
     }
 
     fn poll_write_vectored(
@@ -223,7 +321,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.meter.note_written(poll)
+        self.meter.0.note_written(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -232,7 +330,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(context);
-        self.meter.note_blocked(poll)
+        self.meter.0.note_blocked(poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -534,6 +534,9 @@ impl Controller {
     fn failed(&mut self, instance: &InstanceHandle, failure: Failure) {
         let (number, weight) = (instance.number, self.weight(instance, &failure));
         self.generation.stats.instance_failed();
+        if instance.was_given_up() {
+            self.generation.pool.trapped_after_departure();
+        }
         if self.progress == Progress::Starting && !self.pause.is_used {
             self.judge(Outcome::Failed);
             self.link.tell(InstanceEvent::Failed(failure));

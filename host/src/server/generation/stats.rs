@@ -23,7 +23,7 @@ pub const BUCKETS_MICROS: [u64; 30] = [
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The ends of connections.
-pub const ENDS: [&str; 3] = ["complete", "cut-short", "client-left"];
+pub const ENDS: [&str; 4] = ["complete", "cut-short", "client-left", "timed-out"];
 
 /// The work that is counted one by one.
 #[derive(Debug)]

@@ -7,19 +7,22 @@ use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{FORWARDED, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
+use futures::task::AtomicWaker;
+use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::RequestError;
+use super::client_body::ClientBody;
 use super::connection::Connection;
 use crate::plan::Forwarded;
+use crate::server::connection::pace::PaceTimer;
+use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::content_length;
 use crate::server::pool::Claim;
@@ -38,8 +41,13 @@ pub(crate) type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     pub(crate) too_large: AtomicBool,
+    /// The client has not held the least rate.
+    pub(crate) too_slow: AtomicBool,
     /// The client has sent all of it.
     pub(crate) ended: AtomicBool,
+    /// Its client is too slow: no more of it is read.
+    timed_out: AtomicBool,
+    reader: AtomicWaker,
     claim: Mutex<Weak<Claim>>,
 }
 
@@ -49,10 +57,29 @@ impl Upload {
         *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(claim);
     }
 
+    /// Ends the guest's read with an error: the client is too slow. Can be called from any thread.
+    pub(super) fn time_out(&self) {
+        self.break_off();
+        self.timed_out.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    fn poll_timed_out(&self, context: &Context<'_>) -> Poll<()> {
+        let timed_out = || self.timed_out.load(Ordering::Acquire);
+        if !timed_out() {
+            self.reader.register(context.waker());
+        }
+        if timed_out() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Notes that it breaks off, before its guest hears of that.
     fn break_off(&self) {
+        self.with_claim(Claim::give_up);
+    }
+
+    fn with_claim(&self, act: impl Fn(&Claim)) {
         let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        claim.iter().for_each(|claim| claim.give_up());
+        claim.iter().for_each(|claim| act(claim));
     }
 }
 
@@ -60,12 +87,15 @@ impl Upload {
 pub(crate) fn admit(
     connection: &Arc<Connection>,
     generation: &Generation,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     id: &HeaderValue,
 ) -> Result<Admitted, RequestError> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT || wants_upgrade(&parts.headers) {
         return Err(RequestError::Upgrade);
+    }
+    if parts.version == Version::HTTP_2 && head_size(&parts) > connection.limits.header_size {
+        return Err(RequestError::HeadTooLarge);
     }
     let most = generation.plan.http.limits.body_size.unwrap_or(u64::MAX);
     if content_length(&parts.headers).is_some_and(|length| length > most) {
@@ -83,9 +113,26 @@ pub(crate) fn admit(
     if is_chunked {
         connection.framing.body_began();
     }
-    let connection = Some(connection.clone());
-    let body = RequestBody { body, left: most, upload: upload.clone(), connection, is_chunked };
+    let body = RequestBody {
+        body,
+        left: most,
+        upload: upload.clone(),
+        connection: connection.clone(),
+        has_ended: false,
+        is_chunked,
+        may_be_silent: is_grpc(&parts.headers),
+        // A client that waits for `100 Continue` is asked for its body by its first reader.
+        pace: if parts.headers.contains_key(EXPECT) { PaceTimer::default() } else { PaceTimer::waiting() },
+    };
     Ok((Request::from_parts(parts, body.boxed_unsync()), Some(upload)))
+}
+
+/// Returns the size of a head as HTTP/2 counts it (RFC 9113 section 10.5.1); over HTTP/1 hyper counts its bytes.
+fn head_size(request: &request::Parts) -> usize {
+    const OVERHEAD: usize = 32;
+    let target = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
+    target + request.headers.iter().map(field).sum::<usize>()
 }
 
 /// WebSocket cannot be passed on: `wasi:http` has no upgrades. Other offers may be ignored, and some clients make
@@ -96,12 +143,16 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 struct RequestBody {
-    body: Incoming,
+    body: ClientBody,
     left: u64,
     upload: Arc<Upload>,
-    /// Until its end.
-    connection: Option<Arc<Connection>>,
+    connection: Arc<Connection>,
+    /// All of it was read.
+    has_ended: bool,
     is_chunked: bool,
+    /// Its messages come when something happens.
+    may_be_silent: bool,
+    pace: PaceTimer,
 }
 
 impl Body for RequestBody {
@@ -112,27 +163,38 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let this = &mut *self;
+        if this.upload.poll_timed_out(context).is_ready() {
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        }
+        let Poll::Ready(mut frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            ready!(this.poll_overdue(context));
+            this.connection.client_fault(ClientFault::SlowRequest);
+            this.upload.too_slow.store(true, Ordering::Release);
+            this.upload.break_off();
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        };
         match &mut frame {
             Some(Ok(frame)) => {
                 let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                let Some(left) = self.left.checked_sub(size) else {
-                    self.upload.too_large.store(true, Ordering::Release);
-                    self.upload.break_off();
+                let Some(left) = this.left.checked_sub(size) else {
+                    this.upload.too_large.store(true, Ordering::Release);
+                    this.upload.break_off();
                     return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
                 };
-                self.left = left;
+                this.left = left;
+                this.upload.with_claim(Claim::moved);
+                this.pace.moved(size);
                 if let Some(trailers) = frame.trailers_mut() {
                     // A proxy that is trusted leaves them as its client sent them.
                     remove(trailers, is_claim);
-                    let is_sure = self.connection.as_ref().is_none_or(|it| it.framing.are_trailers_sure());
-                    self.end(is_sure);
+                    this.end(this.connection.framing.are_trailers_sure());
                 }
             }
             Some(Err(_)) => self.upload.break_off(),
             None => self.end(true),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -145,16 +207,25 @@ impl Body for RequestBody {
 }
 
 impl RequestBody {
+    /// Is ready when the client has sent too little in the time in which its guest waited.
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Self { connection, may_be_silent, pace, .. } = self;
+        let rate =
+            || (!*may_be_silent || connection.drains.load(Ordering::SeqCst)).then(|| connection.min_rate());
+        pace.poll_overdue(context, rate, || 0)
+    }
+
     /// Notes that all of it has come: behind trailers nothing more is asked of it. `is_sure`: the next request begins here.
     fn end(&mut self, is_sure: bool) {
         self.upload.ended.store(true, Ordering::Release);
-        match self.connection.take() {
-            Some(connection) if is_sure => {
-                connection.body_ended();
-                connection.framing.body_ended();
-            }
-            Some(connection) => connection.lose_framing(),
-            None => {}
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        if is_sure {
+            self.connection.body_ended();
+            self.connection.framing.body_ended();
+        } else {
+            self.connection.lose_framing();
         }
     }
 }
@@ -162,10 +233,15 @@ impl RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         // Nobody has seen its end: hyper may read on behind it, and behind trailers that nobody has seen.
-        if let Some(connection) = self.connection.take_if(|_| self.is_chunked) {
-            connection.lose_framing();
+        if self.is_chunked && !self.has_ended {
+            self.connection.lose_framing();
         }
     }
+}
+
+/// Returns whether it is a call of gRPC, whose client may have nothing to say for long.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Describes a client to its guest: `own` is its `forwarded` header.

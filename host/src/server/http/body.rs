@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -17,17 +17,15 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::connection::RequestInFlight;
+use super::departure::{Unread, read_behind, read_on};
 use crate::server::generation::ClientFault;
 use crate::server::instance::{BodyError, GuestBody, InstanceHandle};
-use crate::server::pool::{Interest, Pool};
+use crate::server::pool::Interest;
 
 /// Largest answer that is held back until it is whole, to be sent in one write.
 const ONE_WRITE: usize = 16 << 10;
 /// Most turns that an answer gets to become whole while its instance is at work.
 const TURNS: usize = 64;
-/// Bound of what a sync guest may still write when its client has left: without it the instance would trap.
-const SINK_BYTES: usize = 1 << 20;
-const SINK_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 /// Seconds after which a client may try again.
 const RETRY_SECONDS: &str = "1";
 
@@ -78,10 +76,9 @@ impl RequestError {
             Self::Malformed => (StatusCode::BAD_REQUEST, "this is no request of HTTP/1"),
             Self::Incomplete => (StatusCode::BAD_REQUEST, "the head of the request breaks off"),
             Self::BadFraming => (StatusCode::BAD_REQUEST, "the end of the request before it is in doubt"),
-            Self::HeadTooLarge => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the head of the request is larger than allowed",
-            ),
+            Self::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is larger than allowed")
+            }
             Self::TargetTooLong => {
                 (StatusCode::URI_TOO_LONG, "the target of the request is longer than 64 KiB")
             }
@@ -192,7 +189,10 @@ pub(crate) struct ResponseBody {
 struct GuestStream {
     next: Option<Result<Frame<Bytes>, BodyError>>,
     body: Option<GuestBody>,
-    is_async: bool,
+    /// Its client does not have the whole answer.
+    is_left: bool,
+    /// Longest time for its call from the departure of its client on.
+    limit: Duration,
     /// Dropped last: the request is live until the body is gone.
     interest: Interest,
 }
@@ -204,6 +204,7 @@ impl GuestStream {
         }
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(body).poll_frame(context));
+        self.interest.0.moved();
         if !matches!(frame, Some(Ok(_))) {
             self.body = None;
         }
@@ -213,36 +214,16 @@ impl GuestStream {
 
 impl Drop for GuestStream {
     fn drop(&mut self) {
-        // A sync guest cannot stand it when its client leaves.
-        if let Some(body) = self.body.take().filter(|body| !self.is_async && !body.is_sealed()) {
-            tokio::spawn(sink(body));
+        let Some(body) = self.body.take() else { return };
+        match self.is_left {
+            // The call can go on and hold its place, as before the head.
+            true => {
+                self.interest.0.abandon();
+                read_on(Unread::Rest(body), &self.interest.0, Instant::now() + self.limit);
+            }
+            false => read_behind(body),
         }
     }
-}
-
-/// Ends the call of a request, or retires its instance, if the call is still under way then.
-pub(crate) fn retire_at(until: Instant, pool: &Arc<Pool>, interest: &Interest) {
-    let (claim, pool) = (Arc::downgrade(&interest.0), pool.clone());
-    tokio::spawn(async move {
-        tokio::time::sleep_until(until.into()).await;
-        if let Some(claim) = claim.upgrade() {
-            pool.time_out(&claim);
-        }
-    });
-}
-
-/// Reads an answer whose client has left, up to a bound.
-pub(crate) async fn sink(mut body: GuestBody) {
-    let _over = tokio::time::timeout(SINK_TIME, async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, Bytes::len);
-            if read > SINK_BYTES {
-                return;
-            }
-        }
-    })
-    .await;
 }
 
 fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
@@ -256,7 +237,7 @@ fn whole(bytes: Bytes, entry: RequestInFlight) -> ResponseBody {
 /// When the guest has left it without an end before a byte of it was written, and it is not `bodiless`: then its client can
 /// have another one.
 pub(crate) async fn of_guest(
-    mut body: GuestBody,
+    body: GuestBody,
     length: Option<u64>,
     bodiless: bool,
     instance: Arc<InstanceHandle>,
@@ -264,36 +245,46 @@ pub(crate) async fn of_guest(
     entry: RequestInFlight,
 ) -> Result<ResponseBody, (RequestError, RequestInFlight)> {
     let announced = length.or(body.size_hint().exact());
+    let limit =
+        entry.generation.as_ref().map_or(Duration::ZERO, |generation| generation.plan.http.request_timeout);
+    let mut rest = GuestStream { next: None, body: Some(body), is_left: true, limit, interest };
     let (mut head, mut size) = (None, 0);
     let mut turns = 0;
-    let next = loop {
+    while let Some(body) = rest.body.as_mut() {
         match body.frame().now_or_never() {
             Some(Some(Ok(frame))) if frame.is_data() && size < ONE_WRITE => {
                 let bytes = frame.into_data().unwrap_or_default();
                 size += bytes.len();
                 head = Some(joined(head, bytes));
                 if length == Some(size as u64) {
-                    break None;
+                    break;
                 }
             }
-            Some(None) => return Ok(whole(head.unwrap_or_default(), entry)),
-            Some(Some(Err(BodyError::Unfinished))) if bodiless => return Ok(whole(Bytes::new(), entry)),
-            Some(Some(Err(BodyError::Unfinished))) if head.is_none() => {
-                return Err((RequestError::Unfinished, entry));
+            Some(None) => {
+                rest.body = None;
+                return Ok(whole(head.unwrap_or_default(), entry));
             }
-            Some(Some(frame)) => break Some(frame),
+            Some(Some(Err(error))) => {
+                rest.body = None;
+                match error {
+                    BodyError::Unfinished if bodiless => return Ok(whole(Bytes::new(), entry)),
+                    BodyError::Unfinished if head.is_none() => return Err((RequestError::Unfinished, entry)),
+                    error => rest.next = Some(Err(error)),
+                }
+            }
+            Some(Some(Ok(frame))) => {
+                rest.next = Some(Ok(frame));
+                break;
+            }
             None if turns < TURNS && !instance.turn.waits() => {
                 turns += 1;
                 turn().await;
             }
-            None => break None,
+            None => break,
         }
-    };
-    let is_whole = next.is_none() && head.is_some() && length == Some(size as u64);
-    let body = (!matches!(next, Some(Err(_)))).then_some(body);
-    let is_async = instance.is_async;
-    let rest = Some(Box::new(GuestStream { next, body, is_async, interest }));
-    Ok(ResponseBody { head, is_whole, length: announced, rest, broken: None, entry })
+    }
+    let is_whole = rest.next.is_none() && head.is_some() && length == Some(size as u64);
+    Ok(ResponseBody { head, is_whole, length: announced, rest: Some(Box::new(rest)), broken: None, entry })
 }
 
 /// Returns the bytes of an answer so far; copies only if they come in several pieces.
@@ -308,6 +299,13 @@ fn joined(before: Option<Bytes>, bytes: Bytes) -> Bytes {
 async fn turn() {
     poll_fn(|context| Poll::Ready(context.waker().clone())).await.wake();
     futures::pending!();
+}
+
+impl ResponseBody {
+    /// Notes that its client takes it too slowly: it is dropped now.
+    pub(super) fn time_out(&mut self) {
+        self.entry.time_out();
+    }
 }
 
 impl Body for ResponseBody {
@@ -369,12 +367,8 @@ impl Drop for ResponseBody {
         // byte of the announced length.
         if self.is_end_stream() || self.length == Some(self.entry.bytes) {
             self.entry.complete();
-        } else if let Some(rest) = self.rest.as_ref().filter(|rest| rest.body.is_some()) {
-            rest.interest.0.give_up();
-            if let Some(generation) = &self.entry.generation {
-                // The call can go on and hold its place, as before the head.
-                let until = Instant::now() + generation.plan.http.request_timeout;
-                retire_at(until, &generation.pool, &rest.interest);
+            if let Some(rest) = &mut self.rest {
+                rest.is_left = false;
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: each request is counted in once and out once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,11 @@ use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending, Logged, LoggedRequest};
+use crate::server::connection::pace::MinRate;
 use crate::server::connection::stream::Meter;
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
+use crate::server::pool::{Places, Pool};
 use crate::server::worker::workers::Workers;
 
 /// State of one connection, as its requests and the code that serves it share it.
@@ -46,6 +48,8 @@ pub(crate) struct Connection {
     pub(super) mark: AtomicU64,
     /// An answer broke off that the client would take for whole if the connection just closed.
     pub(super) broke_off: AtomicBool,
+    /// The host has given it up: its client was too slow.
+    pub(super) timed_out: AtomicBool,
     /// Bodies of requests that have begun and not ended.
     pub(super) bodies: AtomicUsize,
     /// It brings one request at a time.
@@ -55,6 +59,8 @@ pub(crate) struct Connection {
     pub(super) is_late: AtomicBool,
     pub(super) first_request: Notify,
     intake: Mutex<Option<Intake>>,
+    /// Its places in the pools of its requests.
+    places: Mutex<Vec<(Weak<Pool>, Arc<Places>)>>,
 }
 
 impl Connection {
@@ -80,12 +86,14 @@ impl Connection {
             last: LastRequest::default(),
             mark: AtomicU64::new(0),
             broke_off: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
             serial: AtomicBool::new(true),
             drains: AtomicBool::new(false),
             is_late: AtomicBool::new(false),
             first_request: Notify::new(),
             intake: Mutex::new(Some(intake)),
+            places: Mutex::default(),
         };
         (Arc::new(connection), stream, counted)
     }
@@ -116,7 +124,7 @@ impl Connection {
     /// Logs and counts bytes that are no request, with the id of their answer.
     pub(super) fn unreadable(&self, refused: RequestError, id: &HeaderValue) {
         if let Some(fault) = refused.client_fault() {
-            self.address.client_fault(fault, &self.client);
+            self.client_fault(fault);
         }
         let Some(log) = self.address.access.as_ref() else { return };
         log.write(&AccessRecord {
@@ -143,6 +151,38 @@ impl Connection {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
+    /// Returns its places in this pool, if it can have several.
+    pub(super) fn places(&self, pool: &Arc<Pool>) -> Option<Arc<Places>> {
+        if self.is_serial() {
+            return None;
+        }
+        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.iter().find(|(of, _)| std::ptr::eq(of.as_ptr(), Arc::as_ptr(pool)));
+        if let Some((_, places)) = own {
+            return Some(places.clone());
+        }
+        all.retain(|(of, _)| of.strong_count() > 0);
+        let places = Arc::<Places>::default();
+        all.push((Arc::downgrade(pool), places.clone()));
+        Some(places)
+    }
+
+    /// Returns the calls of its requests that go on although it has given them up.
+    pub(super) fn orphans(&self) -> usize {
+        let all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(_, places)| places.orphans()).sum()
+    }
+
+    /// Returns the rate that its client has to hold now.
+    pub(super) fn min_rate(&self) -> MinRate {
+        MinRate::new(&self.limits, self.address.stage() >= Stage::Drain)
+    }
+
+    /// Counts and logs a fault of its client that concerns no request of its own.
+    pub(super) fn client_fault(&self, fault: ClientFault) {
+        self.address.client_fault(fault, &self.client);
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(SeqCst)
     }
@@ -167,6 +207,17 @@ impl Connection {
     pub(super) fn request_taken(&self) {
         if self.drains.load(SeqCst) && self.is_serial() {
             self.release_intake();
+        }
+    }
+
+    /// Returns the end of an answer that nobody asks for any more.
+    fn ending_of_unfinished(&self) -> Ending {
+        if self.timed_out.load(SeqCst) {
+            Ending::TimedOut
+        } else if self.address.stage() == Stage::Cut {
+            Ending::CutShort
+        } else {
+            Ending::ClientLeft
         }
     }
 
@@ -258,6 +309,13 @@ impl RequestInFlight {
         }
     }
 
+    /// Notes that its client is too slow for the rest of its answer.
+    pub(crate) fn time_out(&mut self) {
+        if self.end == Ending::ClientLeft {
+            self.end = Ending::TimedOut;
+        }
+    }
+
     /// Logs that its answer is not what the client asked for.
     pub(crate) fn report(&self, reason: &'static str, error: Option<String>) {
         if let Some(generation) = &self.generation {
@@ -269,7 +327,7 @@ impl RequestInFlight {
     pub(crate) fn client_fault(&self, fault: ClientFault) {
         match &self.generation {
             Some(generation) => generation.client_fault(fault, &self.connection.client),
-            None => self.connection.address.client_fault(fault, &self.connection.client),
+            None => self.connection.client_fault(fault),
         }
     }
 
@@ -285,8 +343,8 @@ impl Drop for RequestInFlight {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let connection = &self.connection;
-        if self.end == Ending::ClientLeft && connection.address.stage() == Stage::Cut {
-            self.end = Ending::CutShort;
+        if self.end == Ending::ClientLeft {
+            self.end = connection.ending_of_unfinished();
         }
         if let (Some(request), Some(log)) = (self.logged.as_deref(), connection.address.access.as_ref()) {
             log.write(&AccessRecord {

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{sleep, timeout};
 
-use super::body::{retire_at, sink};
+use super::departure::{Unread, read_behind, read_on};
 use crate::plan::HealthPlan;
 use crate::server::generation::Liveness;
 use crate::server::generation::generation::Generation;
@@ -55,7 +55,7 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
         .header(header::USER_AGENT, AGENT)
         .body(body)
         .map_err(|error| format!("the path cannot be asked for: {error}"))?;
-    let (reply, answer) = oneshot::channel();
+    let (reply, mut answer) = oneshot::channel();
     let claim = Claim::check(pool);
     let interest = Interest(claim.clone());
     let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
@@ -63,19 +63,18 @@ async fn ask(path: &str, limit: Duration, pool: &Arc<Pool>) -> Result<(), String
         SubmitError::QueueFull => "too many requests wait".to_owned(),
         SubmitError::Stopped | SubmitError::OutOfService => "it takes no requests".to_owned(),
     })?;
-    let response = match timeout(limit, answer).await {
+    let response = match timeout(limit, &mut answer).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(_)) | Err(_)) => return Err("no answer".to_owned()),
         Err(_late) => {
-            interest.0.give_up();
             // Its call holds a place in its instance for as long as it goes on.
-            retire_at(Instant::now() + limit, pool, &interest);
+            read_on(Unread::All(answer), &interest.0, Instant::now() + limit);
             return Err(format!("no answer within {}", format_duration(limit)));
         }
     };
     let status = response.status();
     // A sync guest traps when it writes an answer that is not read.
-    tokio::spawn(sink(response.into_body()));
+    read_behind(response.into_body());
     match status.is_server_error() {
         true => Err(format!("the answer is {status}")),
         false => Ok(()),

@@ -11,15 +11,16 @@ use std::time::Instant;
 use futures::channel::oneshot;
 use http::header::{CONNECTION, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
 
 use super::admission::{REQUEST_ID, Upload, admit, request_id};
-use super::body::{RequestError, ResponseBody, error_response, of_guest, retire_at};
+use super::body::{RequestError, ResponseBody, error_response, of_guest};
 use super::call::NoAnswer;
+use super::client_body::ClientBody;
 use super::connection::{Connection, RequestInFlight};
+use super::departure::{Unread, read_on};
 use super::head;
 use super::kind::HTTP;
 use crate::runtime::is_shortage;
@@ -35,7 +36,7 @@ use crate::server::pool::{Claim, GuestResponse, Interest, Job, SubmitError, Work
 /// It is dropped when its client leaves: the guest's call goes on, and its answer is dropped.
 pub(crate) async fn handle(
     connection: Arc<Connection>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let (mut parts, body) = request.into_parts();
     let version = parts.version;
@@ -114,7 +115,7 @@ impl From<RequestError> for Refused {
 async fn pass(
     connection: &Arc<Connection>,
     generation: Arc<Generation>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     id: &HeaderValue,
     entry: &mut RequestInFlight,
 ) -> Result<Passed, Refused> {
@@ -132,7 +133,7 @@ async fn pass(
         }
     };
     let generation = waiting.generation.clone();
-    let Some((instance, interest)) = waiting.end() else {
+    let Some((instance, interest, unread)) = waiting.end() else {
         return Err(Refused::from(match answer {
             Err(_late) => RequestError::Busy,
             Ok(_) if generation.pool.takes_none() => RequestError::Stopping,
@@ -145,6 +146,9 @@ async fn pass(
         }
         Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_large.load(Ordering::Acquire)) => {
             RequestError::TooLarge
+        }
+        Ok(_) if upload.as_ref().is_some_and(|upload| upload.too_slow.load(Ordering::Acquire)) => {
+            RequestError::SlowClient
         }
         // Only a server that speaks the protocol itself can send these.
         Ok(Ok(Ok(response))) => {
@@ -163,16 +167,17 @@ async fn pass(
         }
         Ok(_) if instance.link.orders.must_trap() => RequestError::Stopping,
         Ok(_) => RequestError::Failed,
-        Err(_late) if upload.as_ref().is_some_and(|upload| !upload.ended.load(Ordering::Acquire)) => {
-            interest.0.give_up();
-            // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
-            retire_at(Instant::now() + generation.plan.http.request_timeout, &generation.pool, &interest);
-            RequestError::SlowClient
-        }
         Err(_late) => {
-            interest.0.give_up();
-            generation.pool.time_out(&interest.0);
-            RequestError::Timeout
+            let (what, until) = match upload.filter(|upload| !upload.ended.load(Ordering::Acquire)) {
+                // The guest may be waiting for its client. If it goes on without it for as long, it is the guest.
+                Some(upload) => {
+                    upload.time_out();
+                    (RequestError::SlowClient, Instant::now() + generation.plan.http.request_timeout)
+                }
+                None => (RequestError::Timeout, Instant::now()),
+            };
+            read_on(unread, &interest.0, until);
+            what
         }
     }))
 }
@@ -187,7 +192,7 @@ fn submit(
 ) -> Result<Waiting, RequestError> {
     let (mut reply, answer) = oneshot::channel();
     loop {
-        let claim = Claim::new(&generation.pool);
+        let claim = Claim::new(&generation.pool, connection.places(&generation.pool));
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &generation.workers).then_some(connection.worker);
         let job = Job { work: Work::Request(request, reply), claim, has_waited };
@@ -240,21 +245,25 @@ impl Waiting {
         self.interest.as_ref()?.0.returned()
     }
 
-    /// Returns the instance that took it, if one did.
-    fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest)> {
+    /// Returns the instance that took it, if one did, and the answer that may still come.
+    fn end(mut self) -> Option<(Arc<InstanceHandle>, Interest, Unread)> {
         let interest = self.interest.take()?;
-        Some((interest.0.taker()?.clone(), interest))
+        Some((interest.0.taker()?.clone(), interest, self.unread()))
+    }
+
+    fn unread(&mut self) -> Unread {
+        Unread::All(std::mem::replace(&mut self.answer, oneshot::channel().1))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(interest) = &self.interest
+        if let Some(interest) = self.interest.take()
             && let Some(taken) = interest.0.taken_at()
         {
-            interest.0.give_up();
+            interest.0.abandon();
             // The client is gone, but the call goes on and holds its place for as long.
-            retire_at(taken + self.generation.plan.http.request_timeout, &self.generation.pool, interest);
+            read_on(self.unread(), &interest.0, taken + self.generation.plan.http.request_timeout);
         }
     }
 }

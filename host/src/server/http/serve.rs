@@ -6,33 +6,37 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use http::{StatusCode, Version};
-use hyper::server::conn::{http1, http2};
+use h2::Reason;
+use http::{Request, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::body::RequestError;
+use super::client_body::ClientBody;
 use super::connection::Connection;
 use super::http1::{Http1Stream, refuse};
+use super::http2;
 use super::request::handle;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::Stage;
+use crate::server::connection::pace::Pace;
 use crate::server::connection::stream::{
     LAST_LOOK, LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger,
 };
 use crate::server::connection::tls::shake_hands;
+use crate::server::generation::ClientFault;
 use crate::server::worker::workers::ConnectionSlot;
 
-const HTTP2_STREAMS: u32 = 256;
-const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Least time between two looks at a client.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -127,7 +131,8 @@ async fn converse1<S: Transport>(
     mut timeouts: Timeouts<'_>,
 ) {
     let shared = connection.clone();
-    let service = service_fn(move |request| handle(shared.clone(), request));
+    let service =
+        service_fn(move |request: Request<Incoming>| handle(shared.clone(), request.map(ClientBody::Http1)));
     let wire = Http1Stream::new(wire, connection.clone());
     let mut server = http1::Builder::new()
         .max_buf_size(connection.limits.header_size)
@@ -181,27 +186,24 @@ async fn converse2<S: Transport>(
     mut timeouts: Timeouts<'_>,
 ) {
     connection.serial.store(false, SeqCst);
-    let shared = connection.clone();
-    let service = service_fn(move |request| handle(shared.clone(), request));
-    let conversation = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .adaptive_window(true)
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(u32::try_from(connection.limits.header_size).unwrap_or(u32::MAX))
-        .keep_alive_interval(HTTP2_KEEP_ALIVE)
-        .serve_connection(TokioIo::new(wire), service);
-    let end = |conversation: Pin<&mut _>| http2::Connection::graceful_shutdown(conversation);
+    let mut conversation = http2::Conversation::new(connection.clone(), wire);
+    let end = |conversation: Pin<&mut http2::Conversation<S>>| conversation.get_mut().graceful_shutdown();
     // Its requests are tasks of their own, which end with it.
-    let _ended = attend(connection, pin!(conversation), end, &mut timeouts).await;
+    if let Some(Err(error)) = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await
+        && !error.is_io()
+        && error.reason() != Some(Reason::NO_ERROR)
+    {
+        connection.client_fault(ClientFault::BadRequest);
+    }
 }
 
 /// Attends a conversation to its end; `None` when it was given up.
-async fn attend<C: Future<Output = hyper::Result<()>>>(
+async fn attend<E, C: Future<Output = Result<(), E>>>(
     connection: &Connection,
     mut conversation: Pin<&mut C>,
     end: impl Fn(Pin<&mut C>),
     timeouts: &mut Timeouts<'_>,
-) -> Option<hyper::Result<()>> {
+) -> Option<Result<(), E>> {
     let mut stage = connection.address.watch();
     tokio::select! {
         biased;
@@ -240,40 +242,44 @@ async fn attend<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-/// The time that a client has: for the head of a request, for its answer, and between two requests.
+/// The time that a client has: for the head of a request, between two requests, and to take its answers.
 ///
-/// Invariant: a connection with a request in flight is never given up here, unless its client takes nothing of the
-/// answer. There is one timer for each connection: one for each request would cost more than serving some of them.
+/// Invariant: a connection with a request in flight is never given up here, unless its client takes its answer too slowly. There is
+/// one timer for each connection: one for each request would cost more than serving some of them. An HTTP/2 stream looks after its
+/// own answer.
 #[derive(Debug)]
 struct Timeouts<'a> {
     connection: &'a Connection,
-    /// Since when it is as it is now.
-    since: Instant,
-    state: ClientState,
+    /// The last time at which a request was in flight, or had ended since the look before.
+    quiet_since: Instant,
+    /// Part of a head, or of a frame of HTTP/2, has come; since then it is the same.
+    head_since: Option<Instant>,
     hurried: bool,
-    /// At the last look: bytes read, bytes read when the last request had ended, bytes written.
-    seen: (u64, u64, u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClientState {
-    Idle,
-    /// Part of a head has come.
-    Head,
-    Busy,
-    /// There is an answer that the client does not take.
-    Blocked,
+    /// Bytes that had been read when the last request ended, at the last look.
+    mark: u64,
+    pace: Pace,
+    /// Bytes that the client had taken at the last look.
+    taken: u64,
 }
 
 impl<'a> Timeouts<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self { connection, since: Instant::now(), state: ClientState::Idle, hurried: false, seen: (0, 0, 0) }
+        Self {
+            connection,
+            quiet_since: Instant::now(),
+            head_since: None,
+            hurried: false,
+            mark: 0,
+            pace: Pace::default(),
+            taken: 0,
+        }
     }
 
     /// Gives the client little time: its address drains.
     fn hurry(&mut self) {
         self.hurried = true;
-        self.since = Instant::now();
+        self.quiet_since = Instant::now();
+        self.head_since = None;
     }
 
     /// Returns when the client has taken too long: true if it was idle, with nothing begun.
@@ -281,37 +287,71 @@ impl<'a> Timeouts<'a> {
     /// # Cancel safety
     /// Can be dropped and called again; it goes on where it was.
     async fn give_up(&mut self) -> bool {
-        let (connection, limits) = (self.connection, self.connection.limits);
+        let limits = self.connection.limits;
         loop {
-            let meter = &connection.meter;
-            let seen = (meter.read(), connection.mark.load(SeqCst), meter.written());
-            let state = match (meter.is_blocked(), connection.in_flight() > 0) {
-                (true, _) => ClientState::Blocked,
-                (false, true) => ClientState::Busy,
-                (false, false) if seen.0 > seen.1 && connection.is_serial() => ClientState::Head,
-                (false, false) => ClientState::Idle,
+            let left = match self.left() {
+                Ok(left) => left,
+                Err(was_idle) => {
+                    self.connection.timed_out.store(!was_idle, SeqCst);
+                    return was_idle;
+                }
             };
-            // A head that comes byte by byte is not new with each byte; any byte between requests is.
-            let moved = (seen.1, seen.2) != (self.seen.1, self.seen.2)
-                || (seen.0 != self.seen.0 && state == ClientState::Idle);
-            if state != self.state || moved {
-                self.since = Instant::now();
-            }
-            (self.state, self.seen) = (state, seen);
-            let limit = match state {
-                ClientState::Busy => Duration::MAX,
-                ClientState::Head | ClientState::Idle if self.hurried => STRAGGLE,
-                ClientState::Head => limits.header_timeout,
-                ClientState::Idle | ClientState::Blocked => limits.idle_timeout,
-            };
-            let left = limit.saturating_sub(self.since.elapsed());
-            if left.is_zero() {
-                return state == ClientState::Idle;
-            }
             // Its state can change at any time: half the shortest limit is early enough to see that.
-            let shortest = limits.header_timeout.min(limits.idle_timeout);
+            let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.rate_window);
             let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
             sleep(left.min(look).max(LOOK)).await;
         }
+    }
+
+    /// Returns the time that is left as far as can be seen now. The error says whether it was idle.
+    fn left(&mut self) -> Result<Duration, bool> {
+        let (connection, limits, now) = (self.connection, self.connection.limits, Instant::now());
+        if let Some(left) = self.left_to_take(now) {
+            self.quiet_since = now;
+            return left;
+        }
+        let mark = connection.mark.load(SeqCst);
+        let is_busy = connection.in_flight() > 0;
+        if is_busy || mark != self.mark {
+            (self.quiet_since, self.head_since, self.mark) = (now, None, mark);
+        }
+        if is_busy {
+            return Ok(Duration::MAX);
+        }
+        let has_begun = match connection.is_serial() {
+            true => connection.meter.read() > mark,
+            false => connection.meter.is_in_frame(),
+        };
+        self.head_since = has_begun.then(|| self.head_since.unwrap_or(now));
+        let limit = |limit| if self.hurried { STRAGGLE } else { limit };
+        let left =
+            |since: Instant, limit: Duration| limit.saturating_sub(now.saturating_duration_since(since));
+        let idle = left(self.quiet_since, limit(limits.idle_timeout));
+        let head = self.head_since.map_or(Duration::MAX, |since| left(since, limit(limits.header_timeout)));
+        if head.is_zero() {
+            connection.client_fault(ClientFault::SlowHead);
+            return Err(false);
+        }
+        // A head that has begun has its own time, over HTTP/1.
+        let is_idle = idle.is_zero() && !(has_begun && connection.is_serial());
+        if is_idle { Err(true) } else { Ok(head.min(idle.max(LOOK))) }
+    }
+
+    /// Returns the time that is left to take what waits to be written, if something does.
+    fn left_to_take(&mut self, now: Instant) -> Option<Result<Duration, bool>> {
+        let connection = self.connection;
+        if !connection.is_serial() || !connection.meter.is_blocked() {
+            self.pace.pause(now.into_std());
+            return None;
+        }
+        let taken = connection.meter.taken();
+        self.pace.wait(now.into_std());
+        self.pace.moved(taken.saturating_sub(self.taken));
+        self.taken = taken;
+        let left = self.pace.left(now.into_std(), connection.min_rate());
+        if left.is_none() {
+            connection.client_fault(ClientFault::SlowReader);
+        }
+        Some(left.ok_or(false))
     }
 }

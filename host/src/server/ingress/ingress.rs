@@ -280,6 +280,10 @@ impl Server for Ingress {
         self.places.get(&id).map_or(0, |place| place.generation.alive.load(Ordering::Relaxed))
     }
 
+    fn orphans(&self, id: GenerationId) -> usize {
+        self.places.get(&id).map_or(0, |place| place.generation.pool.orphans())
+    }
+
     fn waiting(&self, id: GenerationId) -> usize {
         self.places.get(&id).map_or(0, |place| place.generation.pool.waiting())
     }

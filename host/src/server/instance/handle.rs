@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing in here waits, and every count comes back to zero when all clients and calls are gone.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -70,6 +70,7 @@ pub(crate) struct InstanceHandle {
     in_flight: AtomicUsize,
     calls: AtomicUsize,
     taken: AtomicU64,
+    moves: AtomicU64,
     checks: AtomicU64,
     waker: AtomicWaker,
     /// It takes requests, or has taken some.
@@ -105,6 +106,7 @@ impl InstanceHandle {
             in_flight: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             checks: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             opened: SetOnce::new(),
@@ -156,6 +158,23 @@ impl InstanceHandle {
     fn told(&self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.finished(self);
+        }
+    }
+
+    /// Notes that bytes of a request in it have moved, to its guest or to its client.
+    pub(crate) fn moved(&self) {
+        self.moves.fetch_add(1, Relaxed);
+    }
+
+    /// Returns once none of its requests has moved for this long (or up to twice as long): no byte, and no end. `again` is called
+    /// before each wait.
+    pub(crate) async fn still(&self, time: Duration, again: impl Fn()) {
+        let state = || (self.moves.load(Relaxed), self.in_flight());
+        let mut seen = None;
+        while seen != Some(state()) {
+            seen = Some(state());
+            again();
+            tokio::time::sleep(time).await;
         }
     }
 

@@ -308,9 +308,11 @@ async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Durat
         // Its component's deadline holds.
         pending::<()>().await;
     }
-    let deadline = spec.runtime.clock().now().saturating_add(grace);
-    instance.link.orders.ask(Notice { cause: NoticeCause::Request(why.word().to_owned()), grace }, deadline);
+    let deadline = || spec.runtime.clock().now().saturating_add(grace);
+    let notice = Notice { cause: NoticeCause::Request(why.word().to_owned()), grace };
+    instance.link.orders.ask(notice, deadline());
     instance.wake();
-    tokio::time::sleep(grace).await;
+    // One request that does not end takes no other with it.
+    instance.still(grace, || instance.link.orders.set_deadline(deadline())).await;
     Ok(Outcome::CutOff)
 }

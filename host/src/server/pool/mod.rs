@@ -4,4 +4,4 @@ pub(super) mod pool;
 #[cfg(test)]
 mod tests;
 
-pub(super) use pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};
+pub(super) use pool::{Claim, GuestResponse, Interest, Job, Places, Pool, PoolLimits, SubmitError, Work};

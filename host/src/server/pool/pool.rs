@@ -4,7 +4,8 @@
 //! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are bounded; an
 //! instance that can serve is woken whenever a request waits. An instance counts a request as in flight until its call has
 //! returned and its client has the whole answer or has left; and as live until its client has the answer or has left. Nothing
-//! in here waits or knows of sockets.
+//! in here waits or knows of sockets. A connection that has several requests at a time holds no more than its share of the
+//! places.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -27,6 +28,35 @@ pub(crate) struct PoolLimits {
     pub(crate) requests: u64,
     /// Most requests that wait when all instances are busy.
     pub(crate) queue: usize,
+}
+
+/// Places of a pool, for one that one connection leaves free for others.
+const RESERVE: usize = 8;
+
+impl PoolLimits {
+    /// Returns the most places of one connection, while others wait or leave their own free.
+    fn share(&self) -> usize {
+        let places: usize = self.rooms.iter().sum();
+        places - places.div_ceil(RESERVE)
+    }
+
+    fn holds_less(&self, job: &Job) -> bool {
+        job.claim.places.as_ref().is_none_or(|own| own.held.load(SeqCst) < self.share())
+    }
+
+    /// Returns whether a job may have the next free place, if no other waits. A small pool has none to keep free.
+    fn may_take(&self, job: &Job) -> bool {
+        self.rooms.iter().sum::<usize>() < RESERVE || self.holds_less(job)
+    }
+
+    /// Returns the next job of a queue: the first of those whose connections hold less than their share.
+    fn next(&self, queue: &mut VecDeque<Job>) -> Option<Job> {
+        match queue.iter().position(|job| self.holds_less(job)) {
+            Some(at) => queue.remove(at),
+            None if queue.front().is_some_and(|job| self.may_take(job)) => queue.pop_front(),
+            None => None,
+        }
+    }
 }
 
 /// Reason to refuse a request: too many wait already, or the component takes no more.
@@ -81,10 +111,13 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Pool {
     limits: PoolLimits,
+    /// Calls that go on although their clients have left.
+    orphans: AtomicUsize,
     state: Mutex<State>,
     waiting: AtomicUsize,
     intake_over: AtomicBool,
     hooks_due: AtomicBool,
+    departure_traps: AtomicBool,
     starts: UnboundedSender<usize>,
 }
 
@@ -96,10 +129,12 @@ impl Pool {
         let slots = limits.rooms.iter().map(vacant).collect();
         Arc::new(Self {
             limits,
+            orphans: AtomicUsize::new(0),
             state: Mutex::new(State { slots, global: VecDeque::new(), refusal: None }),
             waiting: AtomicUsize::new(0),
             intake_over: AtomicBool::new(false),
             hooks_due: AtomicBool::new(false),
+            departure_traps: AtomicBool::new(false),
             starts,
         })
     }
@@ -126,7 +161,7 @@ impl Pool {
         // First this, then the look at who can take: `finished` does it the other way round.
         self.waiting.fetch_add(1, SeqCst);
         match home.and_then(|home| locked.state.slots.get_mut(home)) {
-            Some(slot) if slot.can_take() => {
+            Some(slot) if slot.can_take() && self.limits.may_take(&job) => {
                 slot.local.push_back(job);
                 locked.after.wake = slot.instance.clone();
             }
@@ -166,7 +201,12 @@ impl Pool {
         }
         let job = loop {
             let State { slots, global, .. } = &mut *locked.state;
-            let job = slots.get_mut(instance.slot)?.local.pop_front().or_else(|| global.pop_front())?;
+            let local = &mut slots.get_mut(instance.slot)?.local;
+            // Those that have come to hold their share meanwhile are for any instance in which a place of theirs ends.
+            let job = self.limits.next(local).or_else(|| {
+                global.append(local);
+                self.limits.next(global)
+            })?;
             locked.no_longer_wait(1);
             if job.claim.take(instance) {
                 break job;
@@ -333,9 +373,24 @@ impl Pool {
         self.waiting() > 0
     }
 
+    /// Returns the number of calls that go on although their clients have left.
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans.load(SeqCst)
+    }
+
     /// Returns the number of requests that wait for an instance.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(SeqCst)
+    }
+
+    /// Notes that an instance has trapped after the departure of a client.
+    pub(crate) fn trapped_after_departure(&self) {
+        self.departure_traps.store(true, SeqCst);
+    }
+
+    /// Returns whether a guest that hears of a departure may trap: one of its component did.
+    pub(crate) fn traps_after_departures(&self) -> bool {
+        self.departure_traps.load(SeqCst)
     }
 
     /// Returns whether hooks are called next to requests.
@@ -508,20 +563,24 @@ pub(crate) struct Claim {
     pool: Weak<Pool>,
     /// It is a health check of the host's own, and no request of a client.
     is_check: bool,
+    /// The places of its connection, if that can have several.
+    places: Option<Arc<Places>>,
+    /// Its client has left, and its call goes on.
+    is_orphan: AtomicBool,
 }
 
 impl Claim {
-    /// Returns the claim of a request that waits.
-    pub(crate) fn new(pool: &Arc<Pool>) -> Arc<Self> {
-        Self::of(pool, false)
+    /// Returns the claim of a request that waits; `places` are those of its connection in this pool, if it can have several.
+    pub(crate) fn new(pool: &Arc<Pool>, places: Option<Arc<Places>>) -> Arc<Self> {
+        Self::of(pool, false, places)
     }
 
     /// Returns the claim of a health check.
     pub(crate) fn check(pool: &Arc<Pool>) -> Arc<Self> {
-        Self::of(pool, true)
+        Self::of(pool, true, None)
     }
 
-    fn of(pool: &Arc<Pool>, is_check: bool) -> Arc<Self> {
+    fn of(pool: &Arc<Pool>, is_check: bool, places: Option<Arc<Places>>) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
         Arc::new(Self {
             state,
@@ -530,6 +589,8 @@ impl Claim {
             cut: SetOnce::new(),
             pool,
             is_check,
+            places,
+            is_orphan: AtomicBool::new(false),
         })
     }
 
@@ -544,13 +605,17 @@ impl Claim {
         let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
         match taken {
             true if self.is_check => instance.count_check(),
-            true => {}
+            true => self.places.iter().for_each(|places| places.take()),
             false => {
                 instance.leave_live();
                 instance.call_ended();
             }
         }
         taken
+    }
+
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.pool.upgrade()
     }
 
     pub(crate) fn taker(&self) -> Option<&Arc<InstanceHandle>> {
@@ -561,10 +626,31 @@ impl Claim {
         self.taker.get().map(|(_, at)| *at)
     }
 
+    /// Notes that bytes of it have moved.
+    pub(crate) fn moved(&self) {
+        if let Some(instance) = self.taker() {
+            instance.moved();
+        }
+    }
+
     /// Notes that its client has left before it had the whole answer, was given up, or has broken its upload off.
     pub(crate) fn give_up(&self) {
         if let Some(instance) = self.taker() {
             instance.give_up();
+        }
+    }
+
+    /// Notes that its client has left before it had the whole answer. Until its call has ended it is an orphan.
+    pub(crate) fn abandon(&self) {
+        self.give_up();
+        if self.taker().is_none() || self.is_orphan.swap(true, SeqCst) {
+            return;
+        }
+        if let Some(pool) = self.pool.upgrade() {
+            pool.orphans.fetch_add(1, SeqCst);
+        }
+        if let Some(places) = &self.places {
+            places.orphans.fetch_add(1, SeqCst);
         }
     }
 
@@ -591,9 +677,39 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(instance) = self.taker() {
-            instance.leave();
+        let Some(instance) = self.taker() else { return };
+        let is_orphan = self.is_orphan.load(SeqCst);
+        if let Some(places) = &self.places {
+            places.leave(is_orphan);
         }
+        if is_orphan && let Some(pool) = self.pool.upgrade() {
+            pool.orphans.fetch_sub(1, SeqCst);
+        }
+        // Behind the places: the instance takes the next request.
+        instance.leave();
+    }
+}
+
+/// The places of one connection in one pool.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    held: AtomicUsize,
+    orphans: AtomicUsize,
+}
+
+impl Places {
+    fn take(&self) {
+        self.held.fetch_add(1, SeqCst);
+    }
+
+    fn leave(&self, orphan: bool) {
+        self.orphans.fetch_sub(usize::from(orphan), SeqCst);
+        self.held.fetch_sub(1, SeqCst);
+    }
+
+    /// Returns the calls that go on although their client has left.
+    pub(crate) fn orphans(&self) -> usize {
+        self.orphans.load(SeqCst)
     }
 }
 

@@ -62,7 +62,7 @@ impl World {
     fn submit(&mut self, home: Option<usize>) -> Result<(), SubmitError> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let (reply, answer) = oneshot::channel();
-        let claim = Claim::new(&self.pool);
+        let claim = Claim::new(&self.pool, None);
         let interest = Some(Interest(claim.clone()));
         let job = Job { work: Work::Request(http::Request::new(body), reply), claim, has_waited: false };
         self.pool.submit(home, job).map_err(|(refusal, _job)| refusal)?;
@@ -186,11 +186,12 @@ fn who_is_refused_gets_the_request_back() {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let (reply, answer) = oneshot::channel();
     let request = http::Request::get("/again").body(body).unwrap();
-    let job = Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool), has_waited: false };
+    let job =
+        Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool, None), has_waited: false };
     let (refusal, job) = old.pool.submit(None, job).unwrap_err();
     let Work::Request(request, reply) = job.work else { panic!("it is another job") };
     assert_eq!((refusal, request.uri().path()), (SubmitError::Stopped, "/again"));
-    let claim = Claim::new(&new.pool);
+    let claim = Claim::new(&new.pool, None);
     let interest = Some(Interest(claim.clone()));
     let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
     new.pool.submit(None, job).map_err(|_| ()).unwrap();
@@ -220,7 +221,7 @@ fn whoever_waits_when_another_takes_over_gets_the_request_back() {
         let (reply, _answer) = oneshot::channel();
         let work = Work::Request(claim.returned().unwrap(), reply);
         // One waits there already, which is all that may: but these have waited before.
-        new.pool.submit(None, Job { work, claim: Claim::new(&new.pool), has_waited: true }).unwrap();
+        new.pool.submit(None, Job { work, claim: Claim::new(&new.pool, None), has_waited: true }).unwrap();
     }
     assert_eq!(new.submit(None), Err(SubmitError::QueueFull));
 }

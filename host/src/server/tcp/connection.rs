@@ -132,7 +132,7 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
     let mut in_flight = ConnectionInFlight::begin(serves()?, arrival);
     loop {
         let generation = in_flight.generation.clone();
-        let claim = Claim::new(&generation.pool);
+        let claim = Claim::new(&generation.pool, None);
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&arrival.host, &generation.workers).then_some(arrival.worker);
         let job = Job { work: Work::Connection(talk), claim, has_waited: false };

@@ -75,7 +75,7 @@ impl Traffic<'_> {
         let (ending, fed) = {
             let (input, output) = (input, output);
             let mut feed = pin!(self.feed(&mut read, &input));
-            let mut send = pin!(send(&mut write, &output));
+            let mut send = pin!(self.send(&mut write, &output));
             let mut quiet = pin!(self.quiet());
             let mut fed = None;
             let (ending, is_given_up) = loop {
@@ -87,7 +87,7 @@ impl Traffic<'_> {
                         Fed::Lost => break (Ending::ClientLeft, true),
                         other => fed = Some(other),
                     },
-                    () = &mut quiet => break (Ending::CutShort, true),
+                    () = &mut quiet => break (Ending::TimedOut, true),
                 }
             };
             if is_given_up {
@@ -174,11 +174,54 @@ impl Traffic<'_> {
                 (Ok(()), bytes) => {
                     // There is room: this is the only writer.
                     input.write(bytes);
+                    self.claim.moved();
                     Ok(())
                 }
             })
         })
         .await
+    }
+
+    /// Sends the guest's output, and tells the client that it was all.
+    async fn send<W: AsyncWrite + Unpin>(&self, write: &mut W, output: &Reader) -> Ending {
+        let mut unflushed = false;
+        let ending = poll_fn(|context| {
+            loop {
+                if output.poll_broken(context).is_ready() {
+                    return Poll::Ready(Ending::CutShort);
+                }
+                match output.poll_found(context) {
+                    Poll::Ready(Found::Bytes) => {
+                        let written =
+                            output.read(|some| match Pin::new(&mut *write).poll_write(context, some) {
+                                Poll::Ready(Ok(written)) => (written, Poll::Ready(written)),
+                                Poll::Ready(Err(_reset)) => (0, Poll::Ready(0)),
+                                Poll::Pending => (0, Poll::Pending),
+                            });
+                        if ready!(written) == 0 {
+                            return Poll::Ready(Ending::ClientLeft);
+                        }
+                        self.claim.moved();
+                        unflushed = true;
+                    }
+                    Poll::Ready(Found::Finished) => return Poll::Ready(Ending::Complete),
+                    Poll::Ready(Found::Broken) => return Poll::Ready(Ending::CutShort),
+                    Poll::Pending if unflushed => {
+                        if ready!(Pin::new(&mut *write).poll_flush(context)).is_err() {
+                            return Poll::Ready(Ending::ClientLeft);
+                        }
+                        unflushed = false;
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        if ending == Ending::Complete && write.shutdown().await.is_err() {
+            return Ending::ClientLeft;
+        }
+        ending
     }
 
     /// Has the input end after a while without a byte, and returns after another.
@@ -197,44 +240,4 @@ async fn still(meter: &Meter, idle: Duration) {
         sleep(idle / 2).await;
         looks = if before == (meter.read(), meter.written()) { looks + 1 } else { 0 };
     }
-}
-
-/// Sends the guest's output, and tells the client that it was all.
-async fn send<W: AsyncWrite + Unpin>(write: &mut W, output: &Reader) -> Ending {
-    let mut unflushed = false;
-    let ending = poll_fn(|context| {
-        loop {
-            if output.poll_broken(context).is_ready() {
-                return Poll::Ready(Ending::CutShort);
-            }
-            match output.poll_found(context) {
-                Poll::Ready(Found::Bytes) => {
-                    let written = output.read(|some| match Pin::new(&mut *write).poll_write(context, some) {
-                        Poll::Ready(Ok(written)) => (written, Poll::Ready(written)),
-                        Poll::Ready(Err(_reset)) => (0, Poll::Ready(0)),
-                        Poll::Pending => (0, Poll::Pending),
-                    });
-                    if ready!(written) == 0 {
-                        return Poll::Ready(Ending::ClientLeft);
-                    }
-                    unflushed = true;
-                }
-                Poll::Ready(Found::Finished) => return Poll::Ready(Ending::Complete),
-                Poll::Ready(Found::Broken) => return Poll::Ready(Ending::CutShort),
-                Poll::Pending if unflushed => {
-                    if ready!(Pin::new(&mut *write).poll_flush(context)).is_err() {
-                        return Poll::Ready(Ending::ClientLeft);
-                    }
-                    unflushed = false;
-                    return Poll::Pending;
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await;
-    if ending == Ending::Complete && write.shutdown().await.is_err() {
-        return Ending::ClientLeft;
-    }
-    ending
 }

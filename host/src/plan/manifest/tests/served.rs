@@ -43,6 +43,9 @@ fn every_key_of_a_server_reaches_the_plan() {
             body_size: Some(2 << 30),
             header_timeout: secs(1),
             idle_timeout: secs(2),
+            min_rate: 1 << 10,
+            rate_window: secs(3),
+            outbound: 12,
         },
         forwarded: Forwarded::Append,
     };
@@ -67,6 +70,9 @@ fn a_server_has_the_documented_defaults() {
         body_size: None,
         header_timeout: secs(10),
         idle_timeout: secs(75),
+        min_rate: 256,
+        rate_window: secs(30),
+        outbound: 256,
     };
     assert_eq!((&http.limits, http.forwarded), (&limits, Forwarded::Replace));
 }
@@ -193,7 +199,6 @@ fn a_server_needs_an_address() {
         ("tls", "{ cert = \"cert.pem\", key = \"key.pem\" }"),
         ("instances", "{}"),
         ("request-timeout", "\"1s\""),
-        ("limits", "{}"),
         ("forwarded", "\"replace\""),
     ] {
         refused_in_component(&[(
@@ -202,6 +207,12 @@ fn a_server_needs_an_address() {
         )]);
         assert!(plan(&format!("{WEB}{key} = {value}\n{LISTEN}")).is_ok(), "{key}");
     }
+    // Some of its keys are for every kind.
+    refused_in_component(&[(
+        "limits = { outbound = 3, idle-timeout = \"1s\" }\n",
+        "3:26: `limits.idle-timeout` needs `listen`, which is missing (add `listen = [\"127.0.0.1:8080\"]`)",
+    )]);
+    assert!(plan(&format!("{WEB}limits = {{ outbound = 3 }}\n")).is_ok());
     // It is there, but wrong: that is what is told.
     for listen in ["listen = \"x\"\n", "listen = [\"x\"]\n"] {
         let said = told(&format!("{WEB}routes = [\"/a\"]\n{listen}"));

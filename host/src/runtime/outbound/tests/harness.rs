@@ -99,8 +99,14 @@ pub fn answer_raw(mut stream: TcpStream, answer: &str) -> TcpStream {
 
 /// Hooks of a store that may go anywhere.
 pub fn hooks(outbound: &Outbound) -> HttpHooks {
+    hooks_with_most(outbound, 256)
+}
+
+/// The same with so many requests at a time.
+pub fn hooks_with_most(outbound: &Outbound, most: usize) -> HttpHooks {
     let any = |https| Origin { https, host: OriginHost::Any, port: OriginPort::Any };
-    HttpHooks::new(Arc::new(Grant::new("web", [any(false), any(true)])), outbound.clone())
+    let grant = Grant::new("web", [any(false), any(true)], Arc::default(), most);
+    HttpHooks::new(Arc::new(grant), outbound.clone())
 }
 
 pub fn empty() -> WasiBody {

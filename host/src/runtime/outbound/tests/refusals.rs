@@ -24,7 +24,8 @@ fn a_refused_origin_is_never_connected_to() {
     on_runtime(async {
         let server = scripted(|_, _| {});
         let allowed = origin(false, OriginHost::Name("localhost".to_owned()), OriginPort::Any);
-        let mut hooks = HttpHooks::new(Arc::new(Grant::new("web", [allowed])), Outbound::default());
+        let mut hooks =
+            HttpHooks::new(Arc::new(Grant::new("web", [allowed], Arc::default(), 256)), Outbound::default());
         let error = fetch(&mut hooks, get(&server.url("/"))).await.unwrap_err();
         assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
         assert_eq!(server.connections(), 0);
@@ -41,6 +42,8 @@ fn scheme_host_and_port_must_all_fit() {
             origin(false, OriginHost::Subdomains("internal".to_owned()), OriginPort::Port(8080)),
             origin(false, OriginHost::Ip("::1".parse().unwrap()), OriginPort::Any),
         ],
+        Arc::default(),
+        256,
     );
     for allowed in [
         "https://api.example.com/x",
@@ -92,7 +95,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Log {
 #[test]
 fn each_refused_origin_is_logged_once_and_not_too_many() {
     let log = Log::default();
-    let grant = Grant::new("shop", []);
+    let grant = Grant::new("shop", [], Arc::default(), 256);
     assert!(grant.is_empty());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(log.clone()), || {
         for _ in 0..3 {
@@ -129,7 +132,8 @@ fn a_wildcard_covers_subdomains_on_the_wire_too() {
         });
         let port = OriginPort::Port(server.address.port());
         let allowed = origin(false, OriginHost::Subdomains("localhost".to_owned()), port);
-        let mut hooks = HttpHooks::new(Arc::new(Grant::new("web", [allowed])), Outbound::default());
+        let mut hooks =
+            HttpHooks::new(Arc::new(Grant::new("web", [allowed], Arc::default(), 256)), Outbound::default());
         let url = format!("http://localhost:{}/", server.address.port());
         let request = Request::get(url).body(empty()).unwrap();
         assert!(matches!(fetch(&mut hooks, request).await, Err(Error::HttpRequestDenied)));

@@ -6,7 +6,9 @@ use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::Outbound;
-use super::harness::{LONG, answer_raw, get, hooks, on_runtime, read_head, scripted, send};
+use super::harness::{
+    LONG, answer_raw, fetch, get, hooks, hooks_with_most, on_runtime, read_head, scripted, send,
+};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(30));
 
@@ -78,5 +80,25 @@ fn times_of_any_length_are_accepted() {
             RequestOptions { connect_timeout: none, first_byte_timeout: none, between_bytes_timeout: none };
         let answer = send(&mut hooks, get(&server.url("/")), Some(options)).await;
         assert!(matches!(answer.err().unwrap(), Error::ConnectionTimeout | Error::ConnectionReadTimeout));
+    });
+}
+
+/// `limits.outbound`: a request has its place until its response has its end, or is dropped.
+#[test]
+fn a_request_that_finds_no_place_is_given_up() {
+    on_runtime(async {
+        let server = scripted(|_, stream| {
+            let mut stream = answer_raw(stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhalf");
+            read_head(&mut stream);
+        });
+        let mut hooks = hooks_with_most(&Outbound::default(), 1);
+        let options = Some(RequestOptions { connect_timeout: SHORT, ..RequestOptions::default() });
+        let (unread, _io) = send(&mut hooks, get(&server.url("/")), None).await.unwrap();
+        let late = send(&mut hooks, get(&server.url("/")), options).await;
+        assert!(matches!(late.err().unwrap(), Error::ConnectionLimitReached));
+        assert_eq!(server.connections(), 1, "it waited before it made a connection");
+        drop(unread);
+        assert_eq!(fetch(&mut hooks, get(&server.url("/"))).await.unwrap().0, 200);
+        assert_eq!(fetch(&mut hooks, get(&server.url("/"))).await.unwrap().0, 200);
     });
 }

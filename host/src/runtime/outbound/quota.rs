@@ -1,0 +1,146 @@
+//! The outbound requests of a component: how many it may have at a time.
+//!
+//! Invariant: all instances and generations of a component share one count. A request that is one too many waits, and those that wait
+//! are served in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures::channel::oneshot;
+
+/// The counts of all components of an app, by name.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Quotas(Mutex<BTreeMap<String, Weak<Quota>>>);
+
+impl Quotas {
+    /// Returns the count of a component, which its generations share.
+    pub(in crate::runtime) fn of(&self, component: &str) -> Arc<Quota> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(quota) = all.get(component).and_then(Weak::upgrade) {
+            return quota;
+        }
+        let quota = Arc::<Quota>::default();
+        all.retain(|_, quota| quota.strong_count() > 0);
+        all.insert(component.to_owned(), Arc::downgrade(&quota));
+        quota
+    }
+}
+
+/// The count of one component.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Quota(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    held: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// It may have a place while less than that are held.
+    most: usize,
+    place: oneshot::Sender<Place>,
+}
+
+impl Quota {
+    /// Returns a place when less than `most` are held, and nobody waits who came before.
+    ///
+    /// # Cancel safety
+    /// A place that comes too late is given back.
+    pub(super) async fn place(self: &Arc<Self>, most: usize) -> Place {
+        let placed = {
+            let mut state = self.lock();
+            if state.waiting.is_empty() && state.held < most {
+                state.held += 1;
+                return Place(self.clone());
+            }
+            let (place, placed) = oneshot::channel();
+            state.waiting.push_back(Waiting { most, place });
+            placed
+        };
+        match placed.await {
+            Ok(place) => place,
+            // Nobody drops the other end while this one waits.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn give_back(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.held -= 1;
+        while let Some(Waiting { most, place }) = state.waiting.pop_front() {
+            if place.is_canceled() {
+                continue;
+            }
+            if state.held >= most {
+                state.waiting.push_front(Waiting { most, place });
+                return;
+            }
+            match place.send(Place(self.clone())) {
+                Ok(()) => state.held += 1,
+                // It was cancelled just now. Its place was never counted.
+                Err(place) => mem::forget(place),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one request.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Quota>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn generations_share_a_count_and_are_served_in_order() {
+        let quotas = Quotas::default();
+        let (old, new) = (quotas.of("web"), quotas.of("web"));
+        let first = old.place(2).now_or_never().unwrap();
+        let second = new.place(2).now_or_never().unwrap();
+        let mut third = Box::pin(old.place(2));
+        let mut fourth = Box::pin(new.place(1));
+        let mut fifth = Box::pin(new.place(2));
+        assert!((&mut third).now_or_never().is_none());
+        assert!((&mut fourth).now_or_never().is_none());
+        assert!((&mut fifth).now_or_never().is_none());
+        drop(first);
+        assert!((&mut fifth).now_or_never().is_none(), "it came last");
+        let third = third.now_or_never().unwrap();
+        assert!((&mut fourth).now_or_never().is_none());
+        drop((second, third));
+        drop(fourth.now_or_never().unwrap());
+        drop(fifth.now_or_never().unwrap());
+        assert_eq!(old.lock().held, 0);
+        assert!(quotas.of("other").place(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_waits_no_more_takes_no_place() {
+        let quota = Arc::<Quota>::default();
+        let first = quota.place(1).now_or_never().unwrap();
+        let (mut second, mut third) = (Box::pin(quota.place(1)), Box::pin(quota.place(1)));
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        drop(second);
+        drop(first);
+        // It has its place, and goes before it knows.
+        drop(third);
+        assert_eq!(quota.lock().held, 0);
+        assert!(quota.place(1).now_or_never().is_some());
+    }
+}

@@ -1,0 +1,200 @@
+//! The least pace of a client: the bytes that it has to send, or to take, while the host waits for it.
+//!
+//! Invariant: only the time counts in which the host waits. Kestrel calls it `MinRequestBodyDataRate` and
+//! `MinResponseDataRate`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep};
+
+use crate::plan::LimitsPlan;
+
+/// The longest window while the address drains: a stop does not wait for a client that stands still.
+const DRAIN_WINDOW: Duration = Duration::from_secs(5);
+
+/// The rate that a client has to hold on average over a window of the time in which the host waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MinRate {
+    bytes_per_second: u64,
+    window: Duration,
+}
+
+impl MinRate {
+    /// Returns the rate of these limits. `drains`: a stop waits for the client.
+    pub(crate) fn new(limits: &LimitsPlan, drains: bool) -> Self {
+        let longest = if drains { DRAIN_WINDOW } else { Duration::MAX };
+        Self { bytes_per_second: limits.min_rate, window: limits.rate_window.min(longest) }
+    }
+
+    /// Returns the bytes of a window; one at least: a client that stands still never holds a rate.
+    fn bytes(self) -> u64 {
+        let millis = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+        (self.bytes_per_second.saturating_mul(millis) / 1000).max(1)
+    }
+}
+
+/// The pace of one transfer in one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Since when the host waits for the client, if it does.
+    since: Option<Instant>,
+    /// The time before that for which it has waited in this window.
+    waited: Duration,
+    /// Bytes that have moved in this window.
+    moved: u64,
+}
+
+impl Pace {
+    /// Notes that the host waits for the client from now on.
+    pub(crate) fn wait(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Notes that the host does not wait any more.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Notes that bytes have moved.
+    pub(crate) fn moved(&mut self, bytes: u64) {
+        self.moved = self.moved.saturating_add(bytes);
+    }
+
+    /// Begins another window.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns the time until the window can be over, or `None` if the client has not held the rate. A window that is over
+    /// makes room for the next one.
+    pub(crate) fn left(&mut self, now: Instant, rate: MinRate) -> Option<Duration> {
+        let running = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let left = rate.window.saturating_sub(self.waited + running);
+        if !left.is_zero() {
+            return Some(left);
+        }
+        if self.moved < rate.bytes() {
+            return None;
+        }
+        *self = Self { since: self.since.map(|_| now), ..Self::default() };
+        Some(rate.window)
+    }
+}
+
+/// A pace with its timer, for code that is polled while it waits for the client.
+#[derive(Debug, Default)]
+pub(crate) struct PaceTimer {
+    pace: Pace,
+    /// The last look, and the timer of the next one, while the host waits.
+    look: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// Longest time between two looks at a client: a drain makes its window shorter.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl PaceTimer {
+    /// Returns one whose host waits already: the client can send before the bytes are asked for.
+    pub(crate) fn waiting() -> Self {
+        Self { pace: Pace { since: Some(Instant::now()), ..Pace::default() }, look: None }
+    }
+
+    /// Notes that bytes have moved, and that the host does not wait any more.
+    pub(crate) fn moved(&mut self, bytes: u64) {
+        if self.pace.since.is_some() {
+            // A reader that does not come when its timer calls has stopped waiting.
+            let latest = self.look.take().map(|(last, _)| last + LOOK);
+            let now = Instant::now();
+            self.pace.pause(latest.map_or(now, |latest| latest.min(now)));
+        }
+        self.pace.moved(bytes);
+    }
+
+    /// Is ready when the client has not held the rate while the host waited for it. Without a rate the client has time.
+    /// `taken`: bytes that have moved while the host waited.
+    pub(crate) fn poll_overdue(
+        &mut self,
+        context: &mut Context<'_>,
+        rate: impl Fn() -> Option<MinRate>,
+        mut taken: impl FnMut() -> u64,
+    ) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            self.pace.wait(now);
+            self.pace.moved(taken());
+            let left = match rate() {
+                Some(rate) => self.pace.left(now, rate),
+                None => {
+                    self.pace.reset();
+                    Some(LOOK)
+                }
+            };
+            let Some(left) = left else { return Poll::Ready(()) };
+            let (last, timer) = self.look.get_or_insert_with(|| (now, Box::pin(sleep(left.min(LOOK)))));
+            *last = now;
+            std::task::ready!(timer.as_mut().poll(context));
+            self.look = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: MinRate = MinRate { bytes_per_second: 100, window: Duration::from_secs(10) };
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_client_that_stands_still_or_drips_is_found_out_after_the_window() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.wait(start);
+        for second in 1..10 {
+            pace.moved(50);
+            assert_eq!(pace.left(at(start, second), RATE), Some(Duration::from_secs(10 - second)));
+        }
+        assert_eq!(pace.left(at(start, 10), RATE), None);
+    }
+
+    #[test]
+    fn one_that_holds_the_rate_is_never_found_out() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.wait(start);
+        for second in 1..100 {
+            pace.moved(100);
+            assert!(pace.left(at(start, second), RATE).is_some(), "{second}");
+        }
+    }
+
+    #[test]
+    fn only_the_time_counts_in_which_the_host_waits() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for second in (0..1000).step_by(100) {
+            pace.wait(at(start, second));
+            pace.pause(at(start, second + 1));
+            assert_eq!(pace.left(at(start, second + 99), RATE).is_some(), second < 900, "{second}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_rate_asks_for_a_byte() {
+        let start = Instant::now();
+        let rate = MinRate { bytes_per_second: 1, window: Duration::from_millis(10) };
+        let (mut still, mut moves) = (Pace::default(), Pace::default());
+        for pace in [&mut still, &mut moves] {
+            pace.wait(start);
+        }
+        moves.moved(1);
+        assert_eq!(still.left(at(start, 1), rate), None);
+        assert!(moves.left(at(start, 1), rate).is_some());
+    }
+}
