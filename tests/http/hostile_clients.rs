@@ -18,7 +18,7 @@ use crate::harness::{App, End, Host, Load, Target, Wire, app, assert_within, unt
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-clients.md");
 /// Others may wait that long for an answer. A request waits for 30 s at most.
-const OTHERS: Duration = Duration::from_secs(5);
+const OTHERS: Duration = Duration::from_secs(10);
 /// Memory that a crowd of clients may cost.
 const MEMORY_KIB: u64 = 96 << 10;
 /// Twice the window of the drain, as some requests waited for a place, and what else a stop takes.

@@ -3,12 +3,13 @@
 //! Invariant: bytes pass unchanged and in order; the meter is right, also for what hyper reads and writes.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -111,6 +112,8 @@ pub(crate) struct Meter {
     blocked: AtomicBool,
     /// An HTTP/2 frame has begun and not ended.
     in_frame: AtomicBool,
+    /// No more is written, and the client is read to its end.
+    is_shut: AtomicBool,
     /// The socket, while its stream exists. It is asked only on the thread that also drops the stream.
     socket: AtomicI32,
     /// Woken when nothing waits any more, or when something begins to.
@@ -124,6 +127,7 @@ impl Default for Meter {
             written: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             in_frame: AtomicBool::new(false),
+            is_shut: AtomicBool::new(false),
             socket: AtomicI32::new(NO_SOCKET),
             waiting: Mutex::default(),
         }
@@ -142,7 +146,17 @@ impl Meter {
     /// Returns the bytes that the client's system has taken: what waits in the queue of the socket is not among them. With TLS it
     /// is less by the overhead of the records that wait.
     pub(crate) fn taken(&self) -> u64 {
-        self.written().saturating_sub(unsent_bytes(self.socket.load(Relaxed)))
+        self.written().saturating_sub(self.unsent())
+    }
+
+    /// Returns the bytes that the client's system has not taken yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        unsent_bytes(self.socket.load(Relaxed))
+    }
+
+    /// Returns whether no more is written.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_shut.load(Relaxed)
     }
 
     /// Returns whether an HTTP/2 client is in the middle of a frame, or of a head.
@@ -261,6 +275,22 @@ impl<S> MeteredStream<S> {
         pauses
     }
 
+    /// Reads and discards what an HTTP/2 client still sends. It says what it has taken to the end: if the stream closed before that, the
+    /// system would reset the connection, and the client would lose what it has not read.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut bytes = [MaybeUninit::uninit(); AHEAD];
+        loop {
+            let mut rest = ReadBuf::uninit(&mut bytes);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest));
+            if read.is_err() || rest.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
     fn begin_turn(&mut self) {
         if let Some((_, read)) = &mut self.frames {
             *read = 0;
@@ -305,7 +335,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -334,6 +364,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if !self.meter.0.is_shut() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.meter.0.is_shut.store(true, Relaxed);
+        }
+        if self.frames.is_some() {
+            ready!(self.poll_rest(context));
+        }
+        Poll::Ready(Ok(()))
     }
 }

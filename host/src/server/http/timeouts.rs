@@ -16,8 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Its clock.
 ///
 /// Invariant: a connection with a request in flight is never given up here, unless its client takes its answer too slowly. There is
-/// one timer for each connection: one for each request would cost more than serving some of them. An HTTP/2 stream looks after its
-/// own answer.
+/// one timer for each connection: one for each request would cost more than serving some of them.
 #[derive(Debug)]
 pub(super) struct Timeouts<'a> {
     connection: &'a Connection,
@@ -67,9 +66,9 @@ impl<'a> Timeouts<'a> {
                     return was_idle;
                 }
             };
-            // Its state can change at any time: half the shortest limit is early enough to see that.
+            // Its state can change at any time: a part of the shortest limit is early enough to see that.
             let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.rate_window);
-            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
+            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 4;
             sleep(left.min(look).max(LOOK)).await;
         }
     }
@@ -94,7 +93,7 @@ impl<'a> Timeouts<'a> {
             false => connection.meter.is_in_frame(),
         };
         self.head_since = has_begun.then(|| self.head_since.unwrap_or(now));
-        let limit = |limit| if self.hurried { STRAGGLE } else { limit };
+        let limit = |limit| if self.hurried || connection.meter.is_shut() { STRAGGLE } else { limit };
         let left =
             |since: Instant, limit: Duration| limit.saturating_sub(now.saturating_duration_since(since));
         let idle = left(self.quiet_since, limit(limits.idle_timeout));
@@ -111,7 +110,12 @@ impl<'a> Timeouts<'a> {
     /// Returns the time that is left to take what waits to be written, if something does.
     fn left_to_take(&mut self, now: Instant) -> Option<Result<Duration, bool>> {
         let connection = self.connection;
-        if !connection.is_serial() || !connection.meter.is_blocked() {
+        // An HTTP/2 stream looks after its own answer, as long as it is there.
+        let waits = match connection.is_serial() {
+            true => connection.meter.is_blocked(),
+            false => connection.in_flight() == 0 && connection.meter.unsent() > 0,
+        };
+        if !waits {
             self.pace.pause(now.into_std());
             return None;
         }
