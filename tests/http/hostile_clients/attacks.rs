@@ -41,10 +41,10 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-reader"),
     },
     Attack {
-        what: "takes nothing of more answers of 8 MB than there are places",
+        what: "takes nothing of more answers of 3 MB than there are places",
         protocol: "HTTP/1.1",
         keys: WINDOW,
-        begin: |address, places| wires(address, places + MORE, |wire| wire.send_get("/big?bytes=8000000")),
+        begin: unread_wires,
         blamed: Some("slow-reader"),
     },
     Attack {
@@ -122,14 +122,30 @@ fn wires(address: &Address, count: usize, begin: fn(&mut Wire)) -> Crowd {
 /// Twice as many requests as there are places, from a client of another address; each connection is reset when its request was read.
 fn left_behind(address: &Address, places: usize) -> Crowd {
     for _ in 0..2 * places {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
-        socket.connect(&address.socket().into()).unwrap();
-        socket.set_linger(Some(Duration::ZERO)).unwrap();
-        let mut wire = Wire::over(Stream::Tcp(socket.into()), address);
+        let mut wire = wire_with(address, |socket| {
+            socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        });
         wire.begin_get("/sleep?ms=3000");
     }
     Crowd(Box::new(()))
+}
+
+/// With small buffers, so that the system takes little of an answer in the client's place.
+fn unread_wires(address: &Address, places: usize) -> Crowd {
+    let wires = (0..places + MORE).map(|_| {
+        let mut wire = wire_with(address, |socket| socket.set_recv_buffer_size(16 << 10).unwrap());
+        wire.send_get("/big?bytes=3000000");
+        wire
+    });
+    Crowd(Box::new(wires.collect::<Vec<_>>()))
+}
+
+fn wire_with(address: &Address, set: impl FnOnce(&Socket)) -> Wire {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    set(&socket);
+    socket.connect(&address.socket().into()).unwrap();
+    Wire::over(Stream::Tcp(socket.into()), address)
 }
 
 fn begin_post(wire: &mut Wire, body: &str) {
