@@ -66,7 +66,12 @@ impl Grant {
         if self.refused.first("limits.outbound").is_some() {
             let (component, limit) = (self.component(), self.most);
             let hint = "raise limits.outbound, or have the component ask for less at a time";
-            tracing::warn!(component, limit, hint, "outbound request refused: as many are under way as may be");
+            tracing::warn!(
+                component,
+                limit,
+                hint,
+                "outbound request refused: as many are under way as may be"
+            );
         }
     }
 
