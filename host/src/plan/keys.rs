@@ -224,7 +224,7 @@ table! {
         /// request. Requests of gRPC may be silent until the app stops.
         "min-rate" => min_rate: u64 = SIZE, or(256), also("min-data-rate", "limit-rate"), for Requests;
         /// Time over which `min-rate` counts. While the app stops it is at most 5 s.
-        "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(20)), also("send-timeout", "body-timeout"), for Requests;
+        "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(30)), also("send-timeout", "body-timeout"), for Requests;
         /// Most requests of `outbound-http` at a time, of all its instances together. One more waits, as long as its guest lets its
         /// connection take (1 min unless it says so), and then fails with `connection-limit-reached`.
         "outbound" => outbound: usize = FROM_1, or(256), also("max-outbound", "max-requests", "max-pending-requests");

@@ -10,9 +10,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{AddressError, is_host_name, parse_bracketed};
-
-/// Longest name of the DNS: a longer `host` matches no route, and is not worth the search.
-const MAX_HOST: usize = 253;
+use crate::text::authority::Authority;
 
 /// Some requests: those to a host, those below a path, or both. Displayed as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +97,8 @@ impl<T> RouteTable<T> {
         table
     }
 
-    /// Returns the target of a request. `path` has no query, `host` may have a port. It allocates only for a host with capitals,
-    /// or one that is an IPv6 address.
+    /// Returns the target of a request. `path` has no query, `host` may have a port. A host that is no [`Authority`] has no target
+    /// but those of all hosts.
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&T> {
         let has_hosts = !(self.exact.is_empty() && self.subdomains.is_empty());
         let by_host = host.filter(|_| has_hosts).and_then(|host| self.by_host(host, path));
@@ -108,7 +106,7 @@ impl<T> RouteTable<T> {
     }
 
     fn by_host(&self, host: &str, path: &str) -> Option<usize> {
-        let host = normal_host(host)?;
+        let host = Authority::parse(host)?.host;
         let exact = self.exact.get(host.as_ref()).and_then(|paths| find(paths, path));
         if exact.is_some() || self.subdomains.is_empty() {
             return exact;
@@ -132,25 +130,6 @@ fn parents(host: &str) -> impl Iterator<Item = &str> {
     // A host that starts with a dot has no name below its parent.
     let first = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
     std::iter::successors(first, |host| Some(host.split_once('.')?.1))
-}
-
-/// Returns the host of a request as routes have it: without port and final dot, in lower case. No route can have `None`.
-fn normal_host(host: &str) -> Option<Cow<'_, str>> {
-    if let Some(rest) = host.strip_prefix('[') {
-        let (address, after) = rest.split_once(']')?;
-        // An IPv6 address has many forms.
-        let address = address.parse::<Ipv6Addr>().ok()?;
-        return (after.is_empty() || after.starts_with(':')).then(|| format!("[{address}]").into());
-    }
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.is_empty() || name.len() > MAX_HOST {
-        None
-    } else if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Some(name.to_ascii_lowercase().into())
-    } else {
-        Some(name.into())
-    }
 }
 
 /// Reads a route: a host, a path, or both. The host is a name, `*.` and a name, or an IP address, without a port.

@@ -11,7 +11,7 @@ fn route(text: &str) -> Route {
 impl Route {
     /// Returns whether a request is one of these, by looking at this route alone.
     fn matches(&self, host: Option<&str>, path: &str) -> bool {
-        let host_matches = match (&self.host, host.and_then(normal_host)) {
+        let host_matches = match (&self.host, host.and_then(|host| Some(Authority::parse(host)?.host))) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(RouteHost::Exact(wanted)), Some(host)) => host == wanted.as_str(),

@@ -1,6 +1,7 @@
 //! The check of each request against the `outbound-http` of its component, and its place among those of the component. Each refused
 //! origin is logged once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::uri::Scheme;
@@ -10,6 +11,7 @@ use wasmtime_wasi_http::Error;
 use super::quota::{Place, Quota};
 use crate::plan::Origin;
 use crate::runtime::refused_once::RefusedOnce;
+use crate::text::authority::Authority;
 
 #[derive(Debug)]
 pub(in crate::runtime) struct Grant {
@@ -57,7 +59,7 @@ impl Grant {
         if self.allowed.iter().any(|origin| origin.allows(https, bare, port)) {
             return Ok(());
         }
-        self.log_refusal(https, host, port);
+        self.log_refusal(https, &host, port);
         Err(Error::HttpRequestDenied)
     }
 
@@ -77,7 +79,7 @@ impl Grant {
 
     fn log_refusal(&self, https: bool, host: &str, port: u16) {
         let scheme = if https { "https" } else { "http" };
-        let mut origin = format!("{scheme}://{}", host.to_ascii_lowercase());
+        let mut origin = format!("{scheme}://{host}");
         if port != default_port(https) {
             origin += &format!(":{port}");
         }
@@ -89,24 +91,17 @@ impl Grant {
 }
 
 /// Returns the origin of a request: whether it is `https`, the host (an IPv6 address has its brackets), and the port.
-fn origin(uri: &Uri) -> Result<(bool, &str, u16), Error> {
+fn origin(uri: &Uri) -> Result<(bool, Cow<'_, str>, u16), Error> {
     let https = match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTPS => true,
         Some(scheme) if *scheme == Scheme::HTTP => false,
         _ => return Err(Error::HttpProtocolError),
     };
-    let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-    let host = authority.host();
-    // A `user@` would end up in HTTP/2's `:authority`.
-    let port = authority.as_str().strip_prefix(host).ok_or(Error::HttpRequestUriInvalid)?;
-    if host.is_empty() {
-        return Err(Error::HttpRequestUriInvalid);
-    }
-    match (port, authority.port_u16()) {
-        ("", _) => Ok((https, host, default_port(https))),
-        (_, Some(port)) => Ok((https, host, port)),
-        (_, None) => Err(Error::HttpRequestUriInvalid),
-    }
+    let text = uri.authority().ok_or(Error::HttpRequestUriInvalid)?.as_str();
+    // A `user@` would end up in HTTP/2's `:authority`. An empty port is one that the guest has forgotten.
+    let authority = Authority::parse(text).filter(|authority| authority.text == text);
+    let Authority { host, port, .. } = authority.ok_or(Error::HttpRequestUriInvalid)?;
+    Ok((https, host, port.unwrap_or(default_port(https))))
 }
 
 fn default_port(https: bool) -> u16 {

@@ -97,11 +97,18 @@ pub(crate) struct PaceTimer {
 const LOOK: Duration = Duration::from_secs(2);
 
 impl PaceTimer {
+    /// Returns one whose host waits already: the client can send before the bytes are asked for.
+    pub(crate) fn waiting() -> Self {
+        Self { pace: Pace { since: Some(Instant::now()), ..Pace::default() }, look: None }
+    }
+
     /// Notes that bytes have moved, and that the host does not wait any more.
     pub(crate) fn moved(&mut self, bytes: u64) {
-        if let Some((last, _)) = self.look.take() {
+        if self.pace.since.is_some() {
             // A reader that does not come when its timer calls has stopped waiting.
-            self.pace.pause(Instant::now().min(last + LOOK));
+            let latest = self.look.take().map(|(last, _)| last + LOOK);
+            let now = Instant::now();
+            self.pace.pause(latest.map_or(now, |latest| latest.min(now)));
         }
         self.pace.moved(bytes);
     }

@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, HOST, UPGRADE};
 use futures::task::AtomicWaker;
-use http::header::{CONTENT_TYPE, FORWARDED, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
@@ -118,7 +118,8 @@ pub(crate) fn admit(
         connection: connection.clone(),
         counted: true,
         may_be_silent: is_grpc(&parts.headers),
-        pace: PaceTimer::default(),
+        // A client that waits for `100 Continue` is asked for its body by its first reader.
+        pace: if parts.headers.contains_key(EXPECT) { PaceTimer::default() } else { PaceTimer::waiting() },
     };
     Ok((Request::from_parts(parts, body.boxed_unsync()), Some(upload)))
 }

@@ -71,7 +71,7 @@ fn a_server_has_the_documented_defaults() {
         header_timeout: secs(10),
         idle_timeout: secs(75),
         min_rate: 256,
-        rate_window: secs(20),
+        rate_window: secs(30),
         outbound: 256,
     };
     assert_eq!((&http.limits, http.forwarded), (&limits, Forwarded::Replace));
