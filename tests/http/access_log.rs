@@ -1,7 +1,5 @@
 //! `access-log`: off by default, one line a request when it is on, as text or JSON.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::lab::{LABS, connect, serve};
@@ -171,11 +169,6 @@ fn logged(source: &str, keys: &str) -> App {
     serve(source, "access-log = \"json\"", keys)
 }
 
-/// Closes a connection by a reset.
-fn reset(wire: Wire) {
-    socket2::SockRef::from(wire.stream().tcp()).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
 #[test]
 fn an_answer_is_complete_whatever_its_client_does_behind_its_last_byte() {
     for source in LABS {
@@ -185,11 +178,11 @@ fn an_answer_is_complete_whatever_its_client_does_behind_its_last_byte() {
             for _ in 0..5 {
                 let mut wire = connect(&app);
                 assert_eq!(wire.get(path).expect(200).body.len(), WHOLE);
-                reset(wire);
+                wire.leave();
                 let mut wire = connect(&app);
                 wire.send(wire.head_of("HEAD", path, ""));
                 wire.fate_of("HEAD").answered().expect(200);
-                reset(wire);
+                wire.leave();
                 block_on(async {
                     let client = H2::connect(&app.address("lab")).await;
                     assert_eq!(client.get(path).await.expect(200).body.len(), WHOLE);
@@ -214,7 +207,7 @@ fn an_answer_that_is_not_whole_says_who_ended_it() {
             let mut wire = connect(&app);
             wire.send_get(path);
             assert_eq!(wire.head().status, 200);
-            drop(wire);
+            wire.leave();
             block_on(async {
                 let client = H2::connect(&app.address("lab")).await;
                 let request = client.request("GET", path).body(()).unwrap();

@@ -59,13 +59,28 @@ fn leave_in_the_middle(beside: &Beside, path: &str) {
     let mut wire = beside.wire();
     wire.send_get(path);
     assert_eq!(wire.head().status, 200);
-    drop(wire);
+    wire.leave();
     block_on(async {
         let client = H2::connect(&beside.app.address("lab")).await;
         let request = client.request("GET", path).body(()).unwrap();
         let (response, _) = client.open(request, true).await.unwrap();
         // A reset of one stream.
         drop(in_time("the head", response).await.unwrap());
+        client.get("/").await.expect(200);
+    });
+}
+
+/// Leaves before the answer has begun.
+#[track_caller]
+fn leave_early(beside: &Beside, path: &str) {
+    let mut wire = beside.wire();
+    wire.begin_get(path);
+    wire.leave();
+    block_on(async {
+        let client = H2::connect(&beside.app.address("lab")).await;
+        let request = client.request("GET", path).body(()).unwrap();
+        drop(client.open(request, true).await.unwrap());
+        // The reset has come.
         client.get("/").await.expect(200);
     });
 }
@@ -78,6 +93,9 @@ fn careless_guests_end_in_peace() {
         let innocent = beside.innocent(200);
         for _ in 0..150 {
             leave_in_the_middle(&beside, "/careless?lines=10&ms=5");
+        }
+        for _ in 0..10 {
+            leave_early(&beside, "/touchy?ms=50");
         }
         innocent();
         until("the calls end", || (beside.app.component("lab").number("in_flight") == 0).then_some(()));

@@ -92,9 +92,9 @@ fn clients_that_leave_in_the_middle_cost_nothing() {
 fn requests_that_time_out_cost_nothing() {
     for source in [HTTP_LAB, HTTP_LAB_CLASSIC] {
         let beside = Beside::start(&web("lab", source, &format!("request-timeout = \"300ms\"\n{ONE}")));
-        for times in 1..=TIMES {
+        for _ in 1..=TIMES {
             beside.lab().get("/touchy?ms=600").expect(504);
-            beside.app.wait_for_logs("instance ended", "lab", times);
+            until("it serves again", || (beside.lab().get("/").status == 200).then_some(()));
         }
         beside.end(0);
     }
@@ -183,4 +183,19 @@ fn connections_that_end_early_cost_nothing() {
         beside.app.wait_for_logs("instance failed", "lab", failures);
     }
     beside.end(TIMES);
+}
+
+/// A guest that does not look whether somebody takes what it sends does not hear of it: neither it nor the others of its instance end.
+#[test]
+fn careless_guests_of_connections_end_in_peace() {
+    let beside = Beside::start(&web("lab", TCP_LAB, ONE));
+    let mut innocent = Client::new(&beside.app, "lab");
+    innocent.send("careless 300\n");
+    for _ in 0..100 {
+        let mut client = Client::new(&beside.app, "lab");
+        client.send("careless 20\n");
+        client.expect("again\n");
+    }
+    assert_eq!(innocent.rest_text().0, "again\n".repeat(300));
+    beside.end(0);
 }

@@ -8,6 +8,7 @@
 //! | `flood N` | sends N bytes, whatever comes in, and ends |
 //! | `deaf` | reads no more, and ends when the output is not taken any more |
 //! | `touchy` | the same, but traps then |
+//! | `careless N` | sends N lines, 5 ms apart, without a look at whether somebody takes them: that traps |
 //! | `bye` | ends at once, with whatever follows unread |
 //! | `sleep MS` | ends so long after the input has |
 //! | `half` | sends `half`, and never ends |
@@ -97,6 +98,12 @@ async fn serve(peer: &str, mut input: Input, mut output: StreamWriter<u8>) {
             drop(input);
             flood(u64::MAX, &mut output).await;
             misdeeds::deep_trap();
+        }
+        "careless" => {
+            for _ in 0..number {
+                drop(output.write_all(b"again\n".to_vec()).await);
+                wait_for(5 * MILLISECOND).await;
+            }
         }
         "bye" => drop(output.write_all(b"bye\n".to_vec()).await),
         "sleep" => {

@@ -2,6 +2,8 @@
 //! TLS), all within the time of the request that asks for it. An error says which step failed.
 
 use std::future::ready;
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll};
@@ -10,10 +12,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use tokio::net::TcpStream;
@@ -21,6 +24,7 @@ use tower_service::Service;
 
 use super::bodies::UploadBody;
 use super::fault::DialError;
+use super::quota::{OpenConnection, Place};
 
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_PER_ORIGIN: usize = 32;
@@ -30,7 +34,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const HEADER_BYTES: u32 = 64 << 10;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type TlsOrTcp = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Tls = Arc<ClientConfig>;
 pub(super) type OutboundClient = legacy::Client<Connector, UploadBody>;
 
@@ -103,14 +107,15 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Dial {
     timeout: Duration,
+    place: Arc<Place>,
     /// A connection was begun for this request. If not, it got one that had served before.
     pub(super) dialled: AtomicBool,
     looking_up: AtomicBool,
 }
 
 impl Dial {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
+    pub(super) fn new(timeout: Duration, place: Arc<Place>) -> Self {
+        Self { timeout, place, dialled: AtomicBool::new(false), looking_up: AtomicBool::new(false) }
     }
 }
 
@@ -122,7 +127,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    fn connect(&mut self, uri: Uri) -> BoxFuture<'static, Result<Stream, BoxError>> {
+    fn connect(&mut self, uri: Uri) -> BoxFuture<'static, Result<TlsOrTcp, BoxError>> {
         if uri.scheme() != Some(&Scheme::HTTPS) {
             let connecting = self.http.call(uri);
             return Box::pin(async move { Ok(MaybeHttpsStream::Http(connecting.await?)) });
@@ -147,17 +152,72 @@ impl Service<Uri> for Connector {
     /// becomes free first.
     fn call(&mut self, uri: Uri) -> Self::Future {
         let Ok(dial) = DIAL.try_with(Arc::clone) else {
-            return self.connect(uri);
+            let connecting = self.connect(uri);
+            return Box::pin(async move { Ok(Stream { stream: connecting.await?, _open: None }) });
         };
         dial.dialled.store(true, Ordering::Relaxed);
+        let open = Some(dial.place.open());
         let connecting = DIAL.scope(dial.clone(), self.connect(uri));
         Box::pin(async move {
             match tokio::time::timeout(dial.timeout, connecting).await {
-                Ok(result) => result,
+                Ok(result) => Ok(Stream { stream: result?, _open: open }),
                 Err(_) if dial.looking_up.load(Ordering::Relaxed) => Err(DialError::NameTimeout.into()),
                 Err(_) => Err(DialError::Timeout.into()),
             }
         })
+    }
+}
+
+/// A connection, with its place in the count of its component.
+#[derive(Debug)]
+pub(super) struct Stream {
+    stream: TlsOrTcp,
+    _open: Option<OpenConnection>,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

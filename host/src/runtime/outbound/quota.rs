@@ -1,10 +1,11 @@
-//! The outbound requests of a component: how many it may have at a time.
+//! The outbound requests of a component: how many it may have at a time, and how many connections are open for them.
 //!
 //! Invariant: all instances and generations of a component share one count. A request that is one too many waits, and those that wait
-//! are served in order.
+//! are served in order. No connection is kept for later while more are open than requests are allowed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::channel::oneshot;
@@ -29,7 +30,11 @@ impl Quotas {
 
 /// The count of one component.
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct Quota(Mutex<State>);
+pub(in crate::runtime) struct Quota {
+    state: Mutex<State>,
+    /// Connections that are open, used or kept.
+    connections: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -54,7 +59,7 @@ impl Quota {
             let mut state = self.lock();
             if state.waiting.is_empty() && state.held < most {
                 state.held += 1;
-                return Place(self.clone());
+                return Place { quota: self.clone(), most };
             }
             let (place, placed) = oneshot::channel();
             state.waiting.push_back(Waiting { most, place });
@@ -78,7 +83,7 @@ impl Quota {
                 state.waiting.push_front(Waiting { most, place });
                 return;
             }
-            match place.send(Place(self.clone())) {
+            match place.send(Place { quota: self.clone(), most }) {
                 Ok(()) => state.held += 1,
                 // It was cancelled just now. Its place was never counted.
                 Err(place) => mem::forget(place),
@@ -87,17 +92,43 @@ impl Quota {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The place of one request.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Quota>);
+pub(super) struct Place {
+    quota: Arc<Quota>,
+    most: usize,
+}
+
+impl Place {
+    /// Counts a connection that is made for the request, until it is closed.
+    pub(super) fn open(&self) -> OpenConnection {
+        self.quota.connections.fetch_add(1, SeqCst);
+        OpenConnection(self.quota.clone())
+    }
+
+    /// Returns whether its connection may be kept for another request.
+    pub(super) fn may_keep(&self) -> bool {
+        self.quota.connections.load(SeqCst) <= self.most
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.quota.give_back();
+    }
+}
+
+/// One connection, while it is open.
+#[derive(Debug)]
+pub(super) struct OpenConnection(Arc<Quota>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, SeqCst);
     }
 }
 

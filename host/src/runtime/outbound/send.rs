@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as CodeP2;
@@ -189,7 +189,8 @@ async fn attempt(
     place: &Arc<Place>,
 ) -> Result<Answered, Unanswered> {
     let connection = capture_connection(&mut request);
-    let dial = Arc::new(Dial::new(waits.connect));
+    let dial = Arc::new(Dial::new(waits.connect, place.clone()));
+    let used = connection.clone();
     let mut answer = pin!(DIAL.scope(dial.clone(), client.request(request)));
     let answer = tokio::select! {
         biased;
@@ -199,6 +200,9 @@ async fn attempt(
     };
     let error: Box<dyn StdError + Send + Sync> = match answer {
         Ok(Ok(answer)) => {
+            if !place.may_keep() {
+                used.connection_metadata().iter().for_each(Connected::poison);
+            }
             let download = |body| DownloadBody::new(body, waits.between_bytes, place.clone()).boxed_unsync();
             return Ok((answer.map(download), fate));
         }

@@ -1,9 +1,6 @@
 //! Requests whose clients have left, or were given up: their guests' answers are read on and discarded.
 //!
-//! Many guests trap when they write to nobody, and a trap takes the other requests of the instance with it.
-//!
-//! Invariant: a guest does not hear of a departure at once. Within [`READ_ON`] and [`PIECE`] most answers end, and nothing was lost.
-//! Then a call in a fresh instance is ended, and a guest in a kept one hears that nobody reads, unless guests of its component have
+//! Invariant: a guest does not hear of a departure at once. Within [`READ_ON`] and [`READ_ON_BYTES`] most answers end. Then a call in a fresh instance is ended, and a guest in a kept one hears that nobody reads, unless guests of its component have
 //! trapped after that. What is not over at `request-timeout` is ended as any other call that takes too long.
 
 use std::pin::pin;
@@ -15,13 +12,10 @@ use futures::channel::oneshot;
 use http_body_util::BodyExt;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
-use crate::server::instance::GuestBody;
+use crate::server::instance::{GuestBody, READ_ON, READ_ON_BYTES};
 use crate::server::pool::{Claim, GuestResponse, Pool};
 
-/// Longest time for which an answer is read on before its guest hears of the departure.
-const READ_ON: Duration = Duration::from_secs(3);
-/// Most bytes of it that are read in that time, and in each second after it.
-const PIECE: usize = 16 << 20;
+/// Pause after each [`READ_ON_BYTES`] of a guest that is not to hear of it at all.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The part of an answer that nobody has read.
@@ -73,7 +67,9 @@ impl Departure {
         let Self { claim, pool, until } = self;
         let call = Arc::downgrade(&claim);
         drop(claim);
-        sleep_until(until.into()).await;
+        if call.strong_count() > 0 {
+            sleep_until(until.into()).await;
+        }
         if let Some(call) = call.upgrade() {
             pool.time_out(&call);
         }
@@ -120,7 +116,7 @@ impl Departure {
 /// Reads a body, up to a bound. Returns whether it has ended.
 async fn discard(body: &mut GuestBody) -> bool {
     let mut read = 0;
-    while read < PIECE {
+    while read < READ_ON_BYTES {
         let Some(Ok(frame)) = body.frame().await else { return true };
         read += frame.data_ref().map_or(0, Bytes::len);
     }

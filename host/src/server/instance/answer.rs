@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -16,6 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::task::unconstrained;
 use wasmtime_wasi_http::WasiBody;
+
+/// Longest time for which a guest that writes for a client that has left does not hear of that. Many guests trap when they write to
+/// nobody, and a trap takes the other requests of the instance with it.
+pub(crate) const READ_ON: Duration = Duration::from_secs(3);
+/// Most bytes that it writes in that time.
+pub(crate) const READ_ON_BYTES: usize = 16 << 20;
 
 /// The end of a body that is not whole.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ pub(super) mod lifecycle;
 mod runtime;
 pub(super) mod single;
 
-pub(super) use answer::{BodyError, GuestBody, OpenAnswers, content_length};
+pub(super) use answer::{BodyError, GuestBody, OpenAnswers, READ_ON, READ_ON_BYTES, content_length};
 pub(super) use failure::CouldNotStart;
 pub(super) use fresh::FreshInstances;
 pub(super) use handle::{CloseReason, InstanceHandle};

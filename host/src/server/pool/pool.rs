@@ -3,9 +3,9 @@
 //!
 //! Invariant: no more instances exist than there are slots; a request waits in one queue at most, and queues are bounded; an
 //! instance that can serve is woken whenever a request waits. An instance counts a request as in flight until its call has
-//! returned and its client has the whole answer or has left; and as live until its client has the answer or has left. Nothing
-//! in here waits or knows of sockets. A connection that has several requests at a time holds no more than its share of the
-//! places.
+//! returned and its client has the whole answer, or has left and the rest is read on no more; and as live until its client has the
+//! answer or has left. Nothing in here waits or knows of sockets. A connection that has several requests at a time holds no more
+//! than its share of the places.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};

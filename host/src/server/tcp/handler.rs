@@ -1,11 +1,12 @@
 //! The guest's side of a connection: its handler is called, and its two streams are tied to the pipes.
 //!
 //! Invariant: an output that its guest has not ended itself is broken, never finished; a connection holds its place in
-//! its instance until its output has ended, also if its client has left.
+//! its instance until its output has ended, also if its client has left. Its guest does not hear of that at once.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use wasmtime::component::{
     Accessor, Destination, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult, VecBuffer,
@@ -14,7 +15,7 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::pipe::{Conversation, Found, Reader, Writer};
 use crate::runtime::{State, name_limit};
-use crate::server::instance::TcpFunc;
+use crate::server::instance::{READ_ON, READ_ON_BYTES, TcpFunc};
 use crate::server::pool::Claim;
 
 /// Bytes that are moved at once where the guest does not say how many it takes.
@@ -41,7 +42,7 @@ pub(crate) async fn converse(
         }
     };
     let (received,) = func.call_concurrent(accessor, (peer, input)).await?;
-    accessor.with(|store| received.pipe(store, Output { writer: Some(output), claim }))
+    accessor.with(|store| received.pipe(store, Output { writer: Some(output), unread: None, claim }))
 }
 
 /// The client's bytes, as its guest reads them.
@@ -85,7 +86,18 @@ impl<D: 'static> StreamProducer<D> for Input {
 /// The client's answer, as its guest writes it.
 struct Output {
     writer: Option<Writer>,
+    /// Bytes that are still taken although the client has left, and until when.
+    unread: Option<(usize, Instant)>,
     claim: Arc<Claim>,
+}
+
+impl Output {
+    fn take_for_nobody(&mut self, bytes: usize) -> bool {
+        let (left, until) = self.unread.get_or_insert_with(|| (READ_ON_BYTES, Instant::now() + READ_ON));
+        let takes = *left > 0 && Instant::now() < *until;
+        *left = left.saturating_sub(bytes);
+        takes
+    }
 }
 
 impl<D: 'static> StreamConsumer<D> for Output {
@@ -98,19 +110,25 @@ impl<D: 'static> StreamConsumer<D> for Output {
         source: Source<'_, Self::Item>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let Some(writer) = &self.writer else { return Poll::Ready(Ok(StreamResult::Dropped)) };
-        match writer.poll_room(context) {
-            Poll::Ready(Some(_)) => {}
-            Poll::Ready(None) => {
-                self.writer = None;
-                return Poll::Ready(Ok(StreamResult::Dropped));
-            }
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => return Poll::Pending,
+        let room = match self.writer.as_ref().map(|writer| writer.poll_room(context)) {
+            Some(Poll::Ready(Some(room))) => Some(room),
+            Some(Poll::Ready(None)) | None => None,
+            Some(Poll::Pending) if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Some(Poll::Pending) => return Poll::Pending,
+        };
+        if room.is_none() {
+            self.writer = None;
         }
         let mut source = source.as_direct(store);
-        if !source.remaining().is_empty() {
-            let moved = writer.write(source.remaining());
+        let count = source.remaining().len();
+        let moved = if let Some(writer) = &self.writer {
+            if count > 0 { writer.write(source.remaining()) } else { 0 }
+        } else if self.take_for_nobody(count) {
+            count
+        } else {
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        };
+        if moved > 0 {
             source.mark_read(moved);
         }
         Poll::Ready(Ok(StreamResult::Completed))

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use http::Response;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::Outbound;
 use super::harness::{
-    LONG, answer_raw, fetch, get, hooks, hooks_with_most, on_runtime, read_head, scripted, send,
+    LONG, answer_raw, fetch, full, get, hooks, hooks_with_most, on_runtime, read_head, scripted, send, serve,
 };
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(30));
@@ -100,5 +101,26 @@ fn a_request_that_finds_no_place_is_given_up() {
         drop(unread);
         assert_eq!(fetch(&mut hooks, get(&server.url("/"))).await.unwrap().0, 200);
         assert_eq!(fetch(&mut hooks, get(&server.url("/"))).await.unwrap().0, 200);
+    });
+}
+
+/// Connections that are kept for later take no more descriptors than requests may.
+#[test]
+fn no_more_connections_are_kept_than_requests_are_allowed() {
+    on_runtime(async {
+        for (most, expected) in [(8, 4), (2, 6)] {
+            let mut servers = Vec::new();
+            for _ in 0..4 {
+                servers.push(serve(|_| async { Response::new(full("ok")) }).await);
+            }
+            let mut hooks = hooks_with_most(&Outbound::default(), most);
+            for _ in 0..2 {
+                for server in &servers {
+                    assert_eq!(fetch(&mut hooks, get(&server.url("/"))).await.unwrap().0, 200);
+                }
+            }
+            let connections: usize = servers.iter().map(|server| server.connections()).sum();
+            assert_eq!(connections, expected, "for 2 requests to each of 4 servers");
+        }
     });
 }
