@@ -35,7 +35,7 @@ fn an_old_connection_without_a_handshake_does_not_hold_the_stop() {
     let app = host.start_ready();
     let _silent = Client::new(&app, "echo");
     // The scenario is about this time.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_millis(5500));
     let output = app.stop();
     output.expect_code(0);
     // A handshake that is waited for has a second.
