@@ -2,15 +2,17 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::harness::{Address, H2, Wire, send_all};
+use crate::harness::{Address, H2, Stream, Wire, send_all};
 
 pub struct Attack {
     pub what: &'static str,
@@ -39,10 +41,10 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-reader"),
     },
     Attack {
-        what: "takes nothing of more answers of 20 MB than there are places",
+        what: "takes nothing of more answers of 8 MB than there are places",
         protocol: "HTTP/1.1",
         keys: WINDOW,
-        begin: |address, places| wires(address, places + MORE, |wire| wire.send_get("/big?bytes=20000000")),
+        begin: |address, places| wires(address, places + MORE, |wire| wire.send_get("/big?bytes=8000000")),
         blamed: Some("slow-reader"),
     },
     Attack {
@@ -65,6 +67,13 @@ pub const ATTACKS: &[Attack] = &[
         keys: WINDOW,
         begin: |address, _| http2(address, drip),
         blamed: Some("slow-request"),
+    },
+    Attack {
+        what: "resets connection after connection with a request that takes long",
+        protocol: "HTTP/1.1",
+        keys: WINDOW,
+        begin: left_behind,
+        blamed: None,
     },
     Attack {
         what: "sends 12 bodies of 50 MB that nobody reads for a while",
@@ -108,6 +117,19 @@ fn wires(address: &Address, count: usize, begin: fn(&mut Wire)) -> Crowd {
     let mut wires: Vec<Wire> = (0..count).map(|_| Wire::connect(address)).collect();
     wires.iter_mut().for_each(begin);
     Crowd(Box::new(wires))
+}
+
+/// Twice as many requests as there are places, from a client of another address; each connection is reset when its request was read.
+fn left_behind(address: &Address, places: usize) -> Crowd {
+    for _ in 0..2 * places {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        socket.connect(&address.socket().into()).unwrap();
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        let mut wire = Wire::over(Stream::Tcp(socket.into()), address);
+        wire.begin_get("/sleep?ms=3000");
+    }
+    Crowd(Box::new(()))
 }
 
 fn begin_post(wire: &mut Wire, body: &str) {

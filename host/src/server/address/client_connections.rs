@@ -50,7 +50,8 @@ impl Drop for ClientConnection {
     }
 }
 
-fn network(client: IpAddr) -> IpAddr {
+/// Returns the network that counts as one client.
+pub(crate) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),

@@ -2,7 +2,7 @@
 
 pub(super) mod acceptor;
 pub(super) mod address;
-mod client_connections;
+pub(super) mod client_connections;
 pub(super) mod descriptors;
 mod idle_connections;
 

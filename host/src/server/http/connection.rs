@@ -2,6 +2,7 @@
 //!
 //! Invariant: each request is counted in once and out once.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -10,9 +11,10 @@ use http::{HeaderValue, Version};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
-use crate::plan::LimitsPlan;
+use crate::plan::{Forwarded, LimitsPlan};
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
+use crate::server::address::client_connections::network;
 use crate::server::connection::access_log::{AccessRecord, Ending, LoggedRequest};
 use crate::server::connection::idleness::Idleness;
 use crate::server::connection::pace::MinRate;
@@ -20,7 +22,7 @@ use crate::server::connection::round_trip::round_trip;
 use crate::server::connection::stream::{LAST_LOOK, Meter};
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
-use crate::server::pool::{Places, Pool};
+use crate::server::pool::{Holder, Places, Pool};
 use crate::server::worker::workers::Workers;
 
 /// State of one connection, as its requests and the code that serves it share it.
@@ -28,6 +30,8 @@ use crate::server::worker::workers::Workers;
 pub(crate) struct Connection {
     pub(super) address: Arc<Address>,
     client: String,
+    /// The network that its client counts for.
+    network: Option<IpAddr>,
     pub(super) host: Arc<Workers>,
     /// The slot of its thread.
     pub(super) worker: usize,
@@ -81,6 +85,7 @@ impl Connection {
             forwarded: forwarded_for(&client, is_tls),
             limits: address.routing().limits,
             address,
+            network: client.parse().ok().map(network),
             client,
             host,
             worker,
@@ -118,8 +123,15 @@ impl Connection {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
+    /// Returns whose share of this pool its requests are of.
+    pub(super) fn holder(&self, pool: &Arc<Pool>, forwarded: Forwarded) -> Holder {
+        // Behind a proxy that is trusted, its address is that of many.
+        let client = self.network.filter(|_| forwarded == Forwarded::Replace);
+        Holder { places: self.places(pool), client }
+    }
+
     /// Returns its places in this pool, if it can have several.
-    pub(super) fn places(&self, pool: &Arc<Pool>) -> Option<Arc<Places>> {
+    fn places(&self, pool: &Arc<Pool>) -> Option<Arc<Places>> {
         if self.is_serial() {
             return None;
         }

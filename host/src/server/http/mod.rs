@@ -12,3 +12,4 @@ pub(super) mod kind;
 mod outgoing;
 pub(super) mod request;
 pub(super) mod serve;
+mod timeouts;

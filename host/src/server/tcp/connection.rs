@@ -26,7 +26,7 @@ use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, 
 use crate::server::connection::tls::shake_hands;
 use crate::server::generation::generation::Generation;
 use crate::server::generation::{Call, ClientFault};
-use crate::server::pool::{Claim, Interest, Job, SubmitError, Work};
+use crate::server::pool::{Claim, Holder, Interest, Job, SubmitError, Work};
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// A connection that has not been handed in yet.
@@ -146,7 +146,7 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
     let mut in_flight = ConnectionInFlight::begin(serves()?, arrival);
     loop {
         let generation = in_flight.generation.clone();
-        let claim = Claim::new(&generation.pool, None);
+        let claim = Claim::new(&generation.pool, Holder::default());
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&arrival.host, &generation.workers).then_some(arrival.worker);
         let job = Job { work: Work::Connection(talk), claim, has_waited: false };
