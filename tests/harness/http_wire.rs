@@ -125,6 +125,12 @@ impl Wire {
         assert_eq!(self.fate().answered().expect(200).text(), "x");
     }
 
+    /// Leaves at once, by a reset. The end of what it sends alone would only say that it has no more to send.
+    #[track_caller]
+    pub fn leave(self) {
+        socket2::SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+
     /// GET and its whole answer.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Answer {

@@ -63,7 +63,7 @@ fn a_client_that_goes_leaves_its_place_in_the_queue() {
             .collect();
         let mut late = connect(&app);
         expect_turned_away(late.get("/"));
-        drop(waiting);
+        waiting.into_iter().for_each(Wire::leave);
         // Again and again, until the host has seen that they have gone. Then it waits and is served.
         let answer = until("a place in the queue", || {
             let answer = connect(&app).get("/");

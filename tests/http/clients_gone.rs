@@ -86,6 +86,7 @@ fn a_request_without_a_client_does_not_hold_the_stop() {
         if path == "/park-mid" {
             assert_eq!(wire.head().status, 200);
         }
+        wire.leave();
     }
     // It can be entered beside them.
     assert!(text_of(&app, "/").starts_with("Hello "));
@@ -108,7 +109,7 @@ fn a_client_that_goes_during_the_stop_ends_the_wait_for_it() {
         app.signal(SIGTERM);
         app.wait_for_log("listener closed", "lab");
         let gone = std::time::Instant::now();
-        drop(wire);
+        wire.leave();
         let output = app.wait();
         output.expect_outcome("lab", "stopped").expect_hook("lab", "ok").expect_code(0);
         assert_within(output.after(gone), 500 * MS, "the exit");

@@ -234,7 +234,7 @@ fn a_guest_that_hangs_behind_its_head_does_not_keep_the_place_of_a_client_that_l
             let mut wire = connect(&app);
             wire.send_get("/park-mid");
             assert_eq!(wire.head().status, 200);
-            drop(wire);
+            wire.leave();
             until("the place is free", || (connect(&app).get("/").status == 200).then_some(()));
         }
         app.stop().expect_code(0).expect_outcome("lab", "stopped");

@@ -66,6 +66,20 @@ fn allowing(source: &str, origins: &str) -> App {
     serve(source, "", &format!("outbound-http = [{origins}]"))
 }
 
+/// As on versions of wasmtime before 48.0.8, which refuses it. An absolute URI there names no other host.
+#[test]
+fn a_path_without_its_slash_gets_one() {
+    let upstream = Upstream::start();
+    for source in LABS {
+        let app = allowing(source, &format!("\"http://{}\"", upstream.address));
+        for (path, sent) in [("a/b/c", "/a/b/c"), ("http://b.example/", "/http://b.example/"), ("*", "/*")] {
+            let answer = fetch(&app, &format!("http://{}^{path}", upstream.address));
+            assert_eq!(answer, (200, format!("hello from {sent}")));
+        }
+        app.stop().expect_code(0);
+    }
+}
+
 /// By scheme, host and port, each as the manifest says.
 #[test]
 fn a_guest_may_ask_what_the_manifest_allows() {

@@ -64,6 +64,7 @@ fn clients_that_leave_early_cost_nothing() {
             let ms = 400 + times;
             wire.send_get(&format!("/touchy?ms={ms}"));
             beside.app.wait_for_line(&format!("waits {ms} ms"));
+            wire.leave();
         }
         beside.end(0);
     }
@@ -79,7 +80,7 @@ fn clients_that_leave_in_the_middle_cost_nothing() {
             wire.send_get("/trap-mid?after=300");
             assert_eq!(wire.head().status, 200);
             wire.piece().unwrap().expect("a first piece");
-            drop(wire);
+            wire.leave();
             beside.app.wait_for_logs("instance failed", "lab", failures);
         }
         beside.end(TIMES);

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use crate::text::sanitize::is_harmful;
+
 /// Longest piece of a line that is shown; a longer line is cut around the mark.
 const SHOWN: usize = 100;
 
@@ -146,7 +148,7 @@ fn excerpt(line: usize, head: &str, tail: &str, width: usize) -> String {
     // Control characters would move the mark, or play with the terminal.
     let shown = |c: char| match c {
         '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
+        c if is_harmful(c) => '\u{fffd}',
         c => c,
     };
     let text: String = head.chars().chain(tail.chars()).skip(skip).take(SHOWN).map(shown).collect();

@@ -7,6 +7,7 @@ use super::{
     AddressError, Shape, Value, is_app_name, is_component_name, parse_listen, parse_listen_address,
     parse_origin, parse_peer, parse_request_path, parse_route,
 };
+use crate::text::sanitize::is_harmful;
 use crate::text::units::{parse_duration, parse_size};
 
 /// Longest text of the user's that a message repeats.
@@ -106,5 +107,5 @@ fn short(text: &str) -> String {
 
 /// Returns a path for a message: whole, without control characters.
 pub(super) fn path(path: &std::path::Path) -> String {
-    path.display().to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    path.display().to_string().chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }

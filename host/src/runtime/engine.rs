@@ -10,7 +10,7 @@ use wasmtime_wasi_config::WasiConfig;
 
 use super::cache::copy_to;
 use super::code::Code;
-use super::outbound::Quotas;
+use super::outbound::{self, Quotas};
 use super::{AppMemory, Cache, Kind, RunClock, State, lifecycle, names, probe, program};
 
 /// The interface through which adapted core modules exit (`adapt::exit_code`).
@@ -161,6 +161,7 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))?;
     lifecycle::add_to_linker(&mut linker)?;
     names::add_to_linker(&mut linker)?;
+    outbound::path::add_to_linker(&mut linker)?;
     let mut exit = linker.instance(EXIT_CODE)?;
     exit.func_wrap("with-code", |_, (code,): (u32,)| -> Result<()> { Err(program::exit(code)) })?;
     Ok(linker)

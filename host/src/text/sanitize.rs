@@ -29,7 +29,7 @@ const INVISIBLE: [(char, char); 21] = [
 ];
 
 /// Returns whether a character could do something to a terminal, or make a line look like another.
-fn is_harmful(c: char) -> bool {
+pub fn is_harmful(c: char) -> bool {
     // Most text is ASCII.
     let is_invisible = || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c));
     c.is_control() || (!c.is_ascii() && is_invisible())

@@ -24,7 +24,9 @@ fn request_to(url: &str) -> Option<OutgoingRequest> {
         "https" => Scheme::Https,
         other => Scheme::Other(other.to_string()),
     };
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // `^` stands for the end of the authority, before a path without a slash.
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '^']).unwrap_or(rest.len()));
+    let path = path.strip_prefix('^').unwrap_or(path);
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&scheme)).ok()?;
     request.set_authority(Some(authority)).ok()?;

@@ -104,8 +104,9 @@ fn wait_for(nanoseconds: u64) {
     subscribe_duration(nanoseconds).block();
 }
 
-/// One a line, as `name: value`.
+/// One a line, as `name: value`; the authority is `:authority`.
 fn lines(request: &IncomingRequest) -> String {
     let line = |(name, value): (String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(&value));
-    request.headers().entries().into_iter().map(line).collect()
+    let authority = (":authority".to_string(), request.authority().unwrap_or_default().into_bytes());
+    Some(authority).into_iter().chain(request.headers().entries()).map(line).collect()
 }

@@ -24,7 +24,9 @@ fn request_to(url: &str) -> Option<Request> {
         "https" => Scheme::Https,
         other => Scheme::Other(other.to_string()),
     };
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // `^` stands for the end of the authority, before a path without a slash.
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '^']).unwrap_or(rest.len()));
+    let path = path.strip_prefix('^').unwrap_or(path);
     let (_no_trailers, trailers) = wit_future::new(|| Ok(None));
     let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
     request.set_scheme(Some(&scheme)).ok()?;

@@ -125,8 +125,9 @@ fn on_purpose() -> ErrorCode {
     ErrorCode::InternalError(Some("no response on purpose".to_string()))
 }
 
-/// One a line, as `name: value`.
+/// One a line, as `name: value`; the authority is `:authority`.
 fn lines(request: &Request) -> String {
     let line = |(name, value): (String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(&value));
-    request.get_headers().copy_all().into_iter().map(line).collect()
+    let authority = (":authority".to_string(), request.get_authority().unwrap_or_default().into_bytes());
+    Some(authority).into_iter().chain(request.get_headers().copy_all()).map(line).collect()
 }

@@ -8,6 +8,7 @@ mod bodies;
 mod client;
 mod fault;
 mod grant;
+pub(super) mod path;
 mod quota;
 mod send;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::output::{Source, timestamp};
 use crate::plan::AccessLogFormat;
+use crate::text::sanitize;
 
 /// The end of an answer, or of a connection of kind `tcp`. What happens behind its last byte does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +45,25 @@ pub(crate) struct LoggedRequest {
     pub(crate) agent: Option<HeaderValue>,
 }
 
+/// What has ended.
+#[derive(Debug)]
+pub(crate) enum Logged<'a> {
+    Request(&'a LoggedRequest),
+    /// Bytes that are no request. Their answer has this id.
+    Unreadable(&'a HeaderValue),
+    /// A connection of kind `tcp`, and the bytes from its client.
+    Connection(u64),
+}
+
 /// One line of the access log.
 #[derive(Debug)]
 pub(crate) struct AccessRecord<'a> {
     /// The component that was to serve it; `None` if none had its route.
     pub(crate) component: Option<&'a str>,
     pub(crate) client: &'a str,
-    /// The request; `None` for a connection.
-    pub(crate) request: Option<&'a LoggedRequest>,
+    pub(crate) what: Logged<'a>,
     /// The answer's status; 0 when there was none.
     pub(crate) status: u16,
-    /// Bytes from the client of a connection.
-    pub(crate) received: u64,
     /// Bytes to the client: of a request those of the answer's body.
     pub(crate) sent: u64,
     /// From the arrival of the head, or the acceptance, to the end.
@@ -88,7 +96,7 @@ impl AccessLog {
 }
 
 fn as_json(record: &AccessRecord<'_>, timestamp: String) -> Value {
-    let AccessRecord { component, client, request, status, received, sent, took, end } = record;
+    let AccessRecord { component, client, what, status, sent, took, end } = record;
     let mut value = json!({
         "timestamp": timestamp,
         "component": component,
@@ -97,8 +105,8 @@ fn as_json(record: &AccessRecord<'_>, timestamp: String) -> Value {
         "ms": (took.as_secs_f64() * 1_000_000.0).round() / 1000.0,
         "end": end.word(),
     });
-    let more = match request {
-        Some(LoggedRequest { method, target, version, id, agent }) => json!({
+    let more = match what {
+        Logged::Request(LoggedRequest { method, target, version, id, agent }) => json!({
             "method": method.as_str(),
             "target": plain(target.as_bytes()),
             "version": format!("{version:?}"),
@@ -106,7 +114,15 @@ fn as_json(record: &AccessRecord<'_>, timestamp: String) -> Value {
             "id": plain(id.as_bytes()),
             "agent": agent.as_ref().map(|agent| plain(agent.as_bytes())),
         }),
-        None => json!({ "protocol": "tcp", "received": received }),
+        Logged::Unreadable(id) => json!({
+            "method": null,
+            "target": null,
+            "version": null,
+            "status": status,
+            "id": plain(id.as_bytes()),
+            "agent": null,
+        }),
+        Logged::Connection(received) => json!({ "protocol": "tcp", "received": received }),
     };
     if let (Value::Object(all), Value::Object(more)) = (&mut value, more) {
         all.extend(more);
@@ -116,14 +132,15 @@ fn as_json(record: &AccessRecord<'_>, timestamp: String) -> Value {
 
 /// The combined log format of the common servers, and behind it component, milliseconds, end, and id.
 fn as_text(record: &AccessRecord<'_>, seconds: u64) -> String {
-    let AccessRecord { component, client, request, status, sent, took, end, .. } = record;
-    let (line, agent, id) = match request {
-        Some(LoggedRequest { method, target, version, id, agent }) => (
+    let AccessRecord { component, client, what, status, sent, took, end } = record;
+    let (line, agent, id) = match what {
+        Logged::Request(LoggedRequest { method, target, version, id, agent }) => (
             format!("{method} {} {version:?}", quoted(target.as_bytes())),
             quoted(agent.as_ref().map_or(b"-", HeaderValue::as_bytes)),
             quoted(id.as_bytes()),
         ),
-        None => ("TCP".to_owned(), "-".to_owned(), "-".to_owned()),
+        Logged::Unreadable(id) => ("-".to_owned(), "-".to_owned(), quoted(id.as_bytes())),
+        Logged::Connection(_) => ("TCP".to_owned(), "-".to_owned(), "-".to_owned()),
     };
     let (date, component, end) = (date(seconds), component.unwrap_or("-"), end.word());
     let ms = took.as_secs_f64() * 1000.0;
@@ -134,7 +151,7 @@ fn as_text(record: &AccessRecord<'_>, seconds: u64) -> String {
 
 /// Nothing in a field can do anything to a terminal.
 fn plain(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    sanitize::masked(&String::from_utf8_lossy(bytes))
 }
 
 /// Nothing in a quoted field can end it, or the line.
@@ -166,6 +183,6 @@ mod tests {
     #[test]
     fn a_field_cannot_break_out_of_its_quotes() {
         assert_eq!(quoted(b"a\"b\\c\nd\x1b"), "a?b?c?d?");
-        assert_eq!(plain("\u{9b}31m\u{7f}".as_bytes()), "?31m?");
+        assert_eq!(plain("\u{9b}31m\u{7f}\u{202e}".as_bytes()), "?31m??");
     }
 }

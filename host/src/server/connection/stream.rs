@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::Version;
 use nix::libc::{TIOCOUTQ, c_int, ioctl};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
@@ -44,7 +44,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn reset(&self);
 
     /// Returns its socket.
-    fn socket(&self) -> RawFd;
+    fn socket(&self) -> BorrowedFd<'_>;
 }
 
 impl Transport for TcpStream {
@@ -53,8 +53,8 @@ impl Transport for TcpStream {
         let _best_effort = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 
-    fn socket(&self) -> RawFd {
-        self.as_raw_fd()
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 
@@ -63,8 +63,8 @@ impl Transport for UnixStream {
         let _best_effort = socket2::SockRef::from(self).shutdown(Shutdown::Read);
     }
 
-    fn socket(&self) -> RawFd {
-        self.as_raw_fd()
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 
@@ -73,7 +73,7 @@ impl<S: Transport> Transport for MeteredStream<S> {
         self.stream.reset();
     }
 
-    fn socket(&self) -> RawFd {
+    fn socket(&self) -> BorrowedFd<'_> {
         self.stream.socket()
     }
 }
@@ -83,19 +83,22 @@ impl<S: Transport> Transport for TlsStream<S> {
         self.get_ref().0.reset();
     }
 
-    fn socket(&self) -> RawFd {
+    fn socket(&self) -> BorrowedFd<'_> {
         self.get_ref().0.socket()
     }
 }
 
-/// Reads what the client still sends, for so long at most: closing at once would make the system take the answer back.
-/// nginx calls it `lingering_close`. It ends with its address at the latest.
-pub(crate) async fn linger(address: &Address, most: Duration, stream: impl Transport) {
+/// Ends the answer, and reads what the client still sends, for so long at most: closing at once would make the system take the answer
+/// back. nginx calls it `lingering_close`. It ends with its address at the latest.
+pub(crate) async fn linger(address: &Address, most: Duration, mut stream: impl Transport) {
     let mut stage = address.watch();
-    let mut rest = stream.take(LINGER_BYTES);
-    let mut nowhere = tokio::io::sink();
+    let rest = async {
+        // hyper does not do so behind an upgrade that it was asked for.
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
     tokio::select! {
-        _over = timeout(most, tokio::io::copy(&mut rest, &mut nowhere)) => {}
+        _over = timeout(most, rest) => {}
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
     }
 }
@@ -215,7 +218,7 @@ impl Drop for OpenMeter {
 
 impl<S: Transport> MeteredStream<S> {
     pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
-        meter.socket.store(stream.socket(), Relaxed);
+        meter.socket.store(stream.socket().as_raw_fd(), Relaxed);
         Self { meter: OpenMeter(meter), stream, ahead: BytesMut::new(), frames: None }
     }
 

@@ -13,6 +13,8 @@ pub enum ClientFault {
     BodyTooLarge,
     /// It asked for an upgrade, or for a tunnel: 501.
     Upgrade,
+    /// The body of its request has a transfer coding that the host does not know: 501.
+    TransferCoding,
     /// The head of its request did not come within `limits.header-timeout`.
     SlowHead,
     /// The body of its request came too slowly: 408, or the end of its request.
@@ -29,11 +31,12 @@ pub enum ClientFault {
 
 impl ClientFault {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::BodyTooLarge,
         Self::Upgrade,
+        Self::TransferCoding,
         Self::SlowHead,
         Self::SlowRequest,
         Self::SlowReader,
@@ -49,6 +52,7 @@ impl ClientFault {
             Self::HeadTooLarge => "head-too-large",
             Self::BodyTooLarge => "body-too-large",
             Self::Upgrade => "upgrade",
+            Self::TransferCoding => "transfer-coding",
             Self::SlowHead => "slow-head",
             Self::SlowRequest => "slow-request",
             Self::SlowReader => "slow-reader",

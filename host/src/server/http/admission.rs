@@ -11,9 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, HOST, UPGRADE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
+use http::header::{CONTENT_TYPE, EXPECT, FORWARDED, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -30,10 +29,10 @@ use crate::server::pool::Claim;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
-/// Beginning of the headers by which proxies describe a client. A client could send them, too: guests get them only if the
-/// manifest says so.
+/// Fields by which proxies describe a client and its request. A client could send them, too: guests get them only if the manifest says so.
+const CLAIMS: [&str; 3] = ["forwarded", "x-real-ip", "x-request-id"];
+/// Beginning of more of them.
 const CLAIM: &str = "x-forwarded-";
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// A request as its guest will see it, and the progress of its body, if it has one.
 pub(crate) type Admitted = (Request<WasiBody>, Option<Arc<Upload>>);
@@ -102,7 +101,6 @@ pub(crate) fn admit(
     if content_length(&parts.headers).is_some_and(|length| length > most) {
         return Err(RequestError::TooLarge);
     }
-    complete_uri(&mut parts, connection.is_tls)?;
     describe_client(connection.forwarded.clone(), generation.plan.http.forwarded, &mut parts.headers);
     parts.headers.insert(REQUEST_ID, id.clone());
     if body.is_end_stream() {
@@ -111,12 +109,17 @@ pub(crate) fn admit(
     }
     let upload = Arc::new(Upload::default());
     connection.body_began();
+    let is_chunked = parts.version < Version::HTTP_2 && parts.headers.contains_key(TRANSFER_ENCODING);
+    if is_chunked {
+        connection.framing.body_began();
+    }
     let body = RequestBody {
         body,
         left: most,
         upload: upload.clone(),
         connection: connection.clone(),
-        counted: true,
+        has_ended: false,
+        is_chunked,
         may_be_silent: is_grpc(&parts.headers),
         // A client that waits for `100 Continue` is asked for its body by its first reader.
         pace: if parts.headers.contains_key(EXPECT) { PaceTimer::default() } else { PaceTimer::waiting() },
@@ -139,36 +142,14 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     offers.flat_map(|offers| offers.split(',')).any(|offer| offer.trim().eq_ignore_ascii_case("websocket"))
 }
 
-/// Puts together the parts of a URI that HTTP/1 has in several places.
-fn complete_uri(request: &mut request::Parts, is_tls: bool) -> Result<(), RequestError> {
-    let mut hosts = request.headers.get_all(HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err(RequestError::BadRequest);
-    }
-    let mut parts = std::mem::take(&mut request.uri).into_parts();
-    if parts.authority.is_none() {
-        let authority = match host {
-            Some(host) => Authority::try_from(host.as_bytes()),
-            // HTTP/1.0 had no hosts.
-            None if request.version < Version::HTTP_11 => Ok(Authority::from_static("localhost")),
-            None => return Err(RequestError::BadRequest),
-        };
-        parts.authority = Some(authority.map_err(|_| RequestError::BadRequest)?);
-    }
-    parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    request.uri = Uri::from_parts(parts).map_err(|_| RequestError::BadRequest)?;
-    Ok(())
-}
-
 struct RequestBody {
     body: ClientBody,
     left: u64,
     upload: Arc<Upload>,
     connection: Arc<Connection>,
-    /// The connection counts it among its bodies.
-    counted: bool,
+    /// All of it was read.
+    has_ended: bool,
+    is_chunked: bool,
     /// Its messages come when something happens.
     may_be_silent: bool,
     pace: PaceTimer,
@@ -186,30 +167,32 @@ impl Body for RequestBody {
         if this.upload.poll_timed_out(context).is_ready() {
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         }
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+        let Poll::Ready(mut frame) = Pin::new(&mut this.body).poll_frame(context) else {
             ready!(this.poll_overdue(context));
             this.connection.client_fault(ClientFault::SlowRequest);
             this.upload.too_slow.store(true, Ordering::Release);
             this.upload.break_off();
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         };
-        if let Some(Ok(frame)) = &frame {
-            let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-            let Some(left) = self.left.checked_sub(size) else {
-                self.upload.too_large.store(true, Ordering::Release);
-                self.upload.break_off();
-                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-            };
-            self.left = left;
-            self.upload.with_claim(Claim::moved);
-            self.pace.moved(size);
-        } else if frame.is_none() {
-            self.upload.ended.store(true, Ordering::Release);
-            if std::mem::take(&mut self.counted) {
-                self.connection.body_ended();
+        match &mut frame {
+            Some(Ok(frame)) => {
+                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let Some(left) = this.left.checked_sub(size) else {
+                    this.upload.too_large.store(true, Ordering::Release);
+                    this.upload.break_off();
+                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
+                };
+                this.left = left;
+                this.upload.with_claim(Claim::moved);
+                this.pace.moved(size);
+                if let Some(trailers) = frame.trailers_mut() {
+                    // A proxy that is trusted leaves them as its client sent them.
+                    remove(trailers, is_claim);
+                    this.end(this.connection.framing.are_trailers_sure());
+                }
             }
-        } else {
-            self.upload.break_off();
+            Some(Err(_)) => self.upload.break_off(),
+            None => self.end(true),
         }
         Poll::Ready(frame)
     }
@@ -231,6 +214,29 @@ impl RequestBody {
             || (!*may_be_silent || connection.drains.load(Ordering::SeqCst)).then(|| connection.min_rate());
         pace.poll_overdue(context, rate, || 0)
     }
+
+    /// Notes that all of it has come: behind trailers nothing more is asked of it. `is_sure`: the next request begins here.
+    fn end(&mut self, is_sure: bool) {
+        self.upload.ended.store(true, Ordering::Release);
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        if is_sure {
+            self.connection.body_ended();
+            self.connection.framing.body_ended();
+        } else {
+            self.connection.lose_framing();
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // Nobody has seen its end: hyper may read on behind it, and behind trailers that nobody has seen.
+        if self.is_chunked && !self.has_ended {
+            self.connection.lose_framing();
+        }
+    }
 }
 
 /// Returns whether it is a call of gRPC, whose client may have nothing to say for long.
@@ -240,16 +246,30 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Describes a client to its guest: `own` is its `forwarded` header.
 fn describe_client(own: HeaderValue, mode: Forwarded, headers: &mut HeaderMap) {
-    if mode == Forwarded::Append {
-        headers.append(FORWARDED, own);
-        return;
+    match mode {
+        // The proxy in front has replaced the fields that it knows, but not their other spellings.
+        Forwarded::Append => remove(headers, |name| is_claim(name) && name.contains('_')),
+        Forwarded::Replace => remove(headers, is_claim),
     }
-    let claims = |name: &&HeaderName| name.as_str().starts_with(CLAIM) || *name == REAL_IP;
-    let claimed: Vec<_> = headers.keys().filter(claims).cloned().collect();
-    for name in claimed {
+    headers.append(FORWARDED, own);
+}
+
+/// Returns whether a field says who the client or its request is. Where fields become variables (CGI), `_` is `-`.
+fn is_claim(name: &str) -> bool {
+    let is = |name: &[u8], claim: &str| {
+        let same = |(byte, other): (&u8, u8)| *byte == other || (*byte == b'_' && other == b'-');
+        name.len() == claim.len() && name.iter().zip(claim.bytes()).all(same)
+    };
+    let name = name.as_bytes();
+    CLAIMS.iter().any(|claim| is(name, claim))
+        || name.get(..CLAIM.len()).is_some_and(|start| is(start, CLAIM))
+}
+
+fn remove(headers: &mut HeaderMap, is_refused: impl Fn(&str) -> bool) {
+    let refused: Vec<_> = headers.keys().filter(|name| is_refused(name.as_str())).cloned().collect();
+    for name in refused {
         headers.remove(name);
     }
-    headers.insert(FORWARDED, own);
 }
 
 /// Returns the client's id of a request if it can be used in a log, else a new one.
@@ -262,7 +282,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// Returns an id that no other request has: a part by chance for the process, and a number.
-fn new_id() -> HeaderValue {
+pub(super) fn new_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed) & u64::from(u32::MAX);

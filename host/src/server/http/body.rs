@@ -32,10 +32,22 @@ const RETRY_SECONDS: &str = "1";
 /// Reason for an answer that is the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
-    BadRequest,
+    /// It has no host, several, or one that is none.
+    BadHost,
+    /// The target has a form that is not for its method, or another scheme.
+    BadTarget,
+    /// The bytes are no request of HTTP/1.
+    Malformed,
+    /// The head breaks off.
+    Incomplete,
+    /// The end of the body before it is in doubt.
+    BadFraming,
+    HeadTooLarge,
+    TargetTooLong,
+    /// Its body has another transfer coding than `chunked`.
+    TransferCoding,
     NoRoute,
     TooLarge,
-    HeadTooLarge,
     Upgrade,
     GuestError,
     /// The call returned without one.
@@ -57,14 +69,24 @@ pub(crate) enum RequestError {
 
 impl RequestError {
     /// Returns the status of the answer, and the reason in words for the client: nothing of the inside.
-    fn answer(self) -> (StatusCode, &'static str) {
+    pub(super) fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "its host is missing, doubled or no host"),
-            Self::NoRoute => (StatusCode::NOT_FOUND, "no component is routed here"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "its host is missing, doubled or no host"),
+            Self::BadTarget => (StatusCode::BAD_REQUEST, "its target is not one for its method"),
+            Self::Malformed => (StatusCode::BAD_REQUEST, "this is no request of HTTP/1"),
+            Self::Incomplete => (StatusCode::BAD_REQUEST, "the head of the request breaks off"),
+            Self::BadFraming => (StatusCode::BAD_REQUEST, "the end of the request before it is in doubt"),
             Self::HeadTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is larger than allowed")
             }
+            Self::TargetTooLong => {
+                (StatusCode::URI_TOO_LONG, "the target of the request is longer than 64 KiB")
+            }
+            Self::TransferCoding => {
+                (StatusCode::NOT_IMPLEMENTED, "no transfer coding but `chunked` is supported")
+            }
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no component is routed here"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"),
             Self::Upgrade => {
                 (StatusCode::NOT_IMPLEMENTED, "upgrades (as for WebSocket) and CONNECT are not supported")
             }
@@ -85,11 +107,14 @@ impl RequestError {
     }
 
     /// Returns the fault of its client, if it is one.
-    fn client_fault(self) -> Option<ClientFault> {
+    pub(super) fn client_fault(self) -> Option<ClientFault> {
         match self {
-            Self::BadRequest => Some(ClientFault::BadRequest),
+            Self::BadHost | Self::BadTarget | Self::Malformed | Self::Incomplete | Self::BadFraming => {
+                Some(ClientFault::BadRequest)
+            }
+            Self::HeadTooLarge | Self::TargetTooLong => Some(ClientFault::HeadTooLarge),
+            Self::TransferCoding => Some(ClientFault::TransferCoding),
             Self::TooLarge => Some(ClientFault::BodyTooLarge),
-            Self::HeadTooLarge => Some(ClientFault::HeadTooLarge),
             Self::Upgrade => Some(ClientFault::Upgrade),
             Self::SlowClient => Some(ClientFault::SlowRequest),
             Self::NoRoute
@@ -106,7 +131,15 @@ impl RequestError {
         }
     }
 
-    fn text(self) -> String {
+    /// Returns whether an HTTP/1 connection ends with the answer: the bytes behind the request may mean anything.
+    pub(crate) fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Self::BadHost | Self::BadTarget | Self::BadFraming | Self::TransferCoding | Self::Upgrade
+        )
+    }
+
+    pub(super) fn text(self) -> String {
         let (status, reason) = self.answer();
         format!("{status}: {reason}\n")
     }
@@ -349,10 +382,16 @@ mod tests {
     fn each_text_begins_with_its_status() {
         use RequestError::*;
         let all = [
-            BadRequest,
+            BadHost,
+            BadTarget,
+            Malformed,
+            Incomplete,
+            BadFraming,
+            HeadTooLarge,
+            TargetTooLong,
+            TransferCoding,
             NoRoute,
             TooLarge,
-            HeadTooLarge,
             Upgrade,
             GuestError,
             NoAnswer,

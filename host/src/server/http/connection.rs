@@ -5,17 +5,21 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
+use futures::task::AtomicWaker;
 use http::{HeaderValue, Version};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
+use super::body::RequestError;
+use super::framing::Framing;
 use crate::plan::{Forwarded, LimitsPlan};
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
 use crate::server::address::client_connections::network;
-use crate::server::connection::access_log::{AccessRecord, Ending, LoggedRequest};
+use crate::server::connection::access_log::{AccessRecord, Ending, Logged, LoggedRequest};
 use crate::server::connection::idleness::Idleness;
 use crate::server::connection::pace::MinRate;
 use crate::server::connection::round_trip::round_trip;
@@ -43,6 +47,10 @@ pub(crate) struct Connection {
     pub(super) meter: Arc<Meter>,
     /// Requests without their whole answer.
     in_flight: AtomicUsize,
+    /// Requests that have begun.
+    pub(super) begun: AtomicU64,
+    pub(super) framing: Framing,
+    last: LastRequest,
     /// Bytes that had been read when the last request ended.
     pub(super) mark: AtomicU64,
     /// An answer broke off that the client would take for whole if the connection just closed.
@@ -92,6 +100,9 @@ impl Connection {
             is_tls,
             meter: Arc::default(),
             in_flight: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            framing: Framing::default(),
+            last: LastRequest::default(),
             mark: AtomicU64::new(0),
             broke_off: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
@@ -108,6 +119,46 @@ impl Connection {
             places: Mutex::default(),
         };
         (Arc::new(connection), stream, counted)
+    }
+
+    /// Has an HTTP/1 connection end with the answer that is under way.
+    pub(super) fn take_no_more(&self) {
+        self.last.is_here.store(true, SeqCst);
+        self.last.task.wake();
+    }
+
+    /// Returns whether it takes no more requests, and has this task woken when it does not.
+    pub(super) fn poll_takes_no_more(&self, context: &Context<'_>) -> bool {
+        self.last.task.register(context.waker());
+        self.takes_no_more()
+    }
+
+    pub(super) fn takes_no_more(&self) -> bool {
+        self.last.is_here.load(SeqCst)
+    }
+
+    /// Notes that the bytes behind a request cannot be read: they would be as of another one.
+    pub(super) fn lose_framing(&self) {
+        self.framing.lose();
+        self.body_began();
+        self.take_no_more();
+    }
+
+    /// Logs and counts bytes that are no request, with the id of their answer.
+    pub(super) fn unreadable(&self, refused: RequestError, id: &HeaderValue) {
+        if let Some(fault) = refused.client_fault() {
+            self.client_fault(fault);
+        }
+        let Some(log) = self.address.access.as_ref() else { return };
+        log.write(&AccessRecord {
+            component: None,
+            client: &self.client,
+            what: Logged::Unreadable(id),
+            status: refused.answer().0.as_u16(),
+            sent: refused.text().len() as u64,
+            took: Duration::ZERO,
+            end: Ending::Complete,
+        });
     }
 
     pub(super) fn body_began(&self) {
@@ -274,6 +325,13 @@ impl Connection {
     }
 }
 
+/// Whether an HTTP/1 connection takes no more requests, and the task that serves it.
+#[derive(Debug, Default)]
+struct LastRequest {
+    is_here: AtomicBool,
+    task: AtomicWaker,
+}
+
 /// Returns the `forwarded` header of a client at this address.
 fn forwarded_for(client: &str, tls: bool) -> HeaderValue {
     let proto = if tls { "https" } else { "http" };
@@ -310,6 +368,7 @@ impl RequestInFlight {
         version: Version,
         logged: Option<LoggedRequest>,
     ) -> Self {
+        connection.begun.fetch_add(1, SeqCst);
         if connection.in_flight.fetch_add(1, SeqCst) == 0 {
             connection.idleness.begin();
         }
@@ -393,9 +452,8 @@ impl Drop for RequestInFlight {
             log.write(&AccessRecord {
                 component: self.generation.as_ref().map(|generation| generation.plan.name.as_str()),
                 client: &connection.client,
-                request: Some(request),
+                what: Logged::Request(request),
                 status: self.status,
-                received: 0,
                 sent: self.bytes,
                 took,
                 end: self.end,

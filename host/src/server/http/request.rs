@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::channel::oneshot;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::header::{CONNECTION, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
@@ -21,6 +21,7 @@ use super::call::NoAnswer;
 use super::client_body::ClientBody;
 use super::connection::{Connection, RequestInFlight};
 use super::departure::{Unread, read_on};
+use super::head;
 use super::kind::HTTP;
 use crate::runtime::is_shortage;
 use crate::server::address::address::Stage;
@@ -37,22 +38,30 @@ pub(crate) async fn handle(
     connection: Arc<Connection>,
     request: Request<ClientBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let version = request.version();
-    let bodiless = request.method() == Method::HEAD;
-    let id = request_id(request.headers());
+    let (mut parts, body) = request.into_parts();
+    let version = parts.version;
+    let bodiless = parts.method == Method::HEAD;
+    let id = request_id(&parts.headers);
     let logged = connection.address.access.is_some().then(|| LoggedRequest {
-        method: request.method().clone(),
-        target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+        method: parts.method.clone(),
+        target: parts.uri.path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
         version,
         id: id.clone(),
-        agent: request.headers().get(USER_AGENT).cloned(),
+        agent: parts.headers.get(USER_AGENT).cloned(),
     });
-    let generation = route(&connection, &request);
-    let mut entry = RequestInFlight::begin(generation.clone(), connection.clone(), version, logged);
-    let answered = match generation {
-        Some(generation) => pass(&connection, generation, request, &id, &mut entry).await,
-        None => Err(RequestError::NoRoute.into()),
+    let routed = head::check(&mut parts, connection.is_tls)
+        .and_then(|()| route(&connection, &parts.uri).ok_or(RequestError::NoRoute));
+    let mut entry = RequestInFlight::begin(routed.clone().ok(), connection.clone(), version, logged);
+    let answered = match routed {
+        Ok(_) if !connection.framing.is_sure().await => Err(RequestError::BadFraming.into()),
+        Ok(generation) => {
+            pass(&connection, generation, Request::from_parts(parts, body), &id, &mut entry).await
+        }
+        Err(refused) => Err(refused.into()),
     };
+    if connection.is_serial() && matches!(&answered, Err(refused) if refused.what.ends_connection()) {
+        connection.lose_framing();
+    }
     let mut response = match answered {
         Ok((response, instance, interest)) => {
             let (parts, body) = response.into_parts();
@@ -68,18 +77,17 @@ pub(crate) async fn handle(
         Err(Refused { what, error }) => error_response(what, error, entry, bodiless),
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    if version < Version::HTTP_2 && connection.address.stage() >= Stage::Delay {
+    let is_last = connection.address.stage() >= Stage::Delay || connection.takes_no_more();
+    if version < Version::HTTP_2 && is_last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
 
 /// Returns the generation that serves a request.
-fn route<B>(connection: &Connection, request: &Request<B>) -> Option<Arc<Generation>> {
-    let named = request.uri().host();
-    let host = named.or_else(|| request.headers().get(HOST)?.to_str().ok());
+fn route(connection: &Connection, uri: &Uri) -> Option<Arc<Generation>> {
     let routing = connection.address.routing();
-    let generation = routing.routes.find(host, request.uri().path());
+    let generation = routing.routes.find(uri.host(), uri.path());
     // A component of another kind can have taken the address over.
     generation.filter(|generation| generation.loaded.kind == &HTTP).cloned()
 }
@@ -197,7 +205,7 @@ fn submit(
         };
         let Work::Request(again, asked) = job.work else { return Err(RequestError::Stopping) };
         (request, reply) = (again, asked);
-        let other = route(connection, &request).filter(|other| !Arc::ptr_eq(other, &generation));
+        let other = route(connection, request.uri()).filter(|other| !Arc::ptr_eq(other, &generation));
         generation = other.ok_or(refused)?;
         entry.move_to(&generation);
     }

@@ -3,6 +3,7 @@
 //! Invariant (I8): when its address drains, an idle connection is closed at once, before a byte of another request is
 //! read; one with requests in flight lives until they are answered; and no client holds the stop up by sending slowly.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,18 +11,20 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use futures::FutureExt;
 use h2::Reason;
-use http::{Request, Version};
+use http::{Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::body::RequestError;
 use super::client_body::ClientBody;
 use super::connection::Connection;
+use super::http1::{Http1Stream, refuse};
 use super::http2;
 use super::request::handle;
 use super::timeouts::Timeouts;
@@ -160,21 +163,39 @@ async fn converse1<S: Transport>(
     let shared = connection.clone();
     let service =
         service_fn(move |request: Request<Incoming>| handle(shared.clone(), request.map(ClientBody::Http1)));
-    let mut conversation = http1::Builder::new()
+    let wire = Http1Stream::new(wire, connection.clone());
+    let mut server = http1::Builder::new()
         .max_buf_size(connection.limits.header_size)
         .header_read_timeout(None)
+        .half_close(true)
         .serve_connection(TokioIo::new(wire), service);
-    let end = |conversation: Pin<&mut _>| http1::Connection::graceful_shutdown(conversation);
+    let mut conversation = poll_fn(|context| {
+        if connection.poll_takes_no_more(context) {
+            Pin::new(&mut server).graceful_shutdown();
+        }
+        Pin::new(&mut server).poll(context)
+    });
+    let end = |_: Pin<&mut _>| connection.take_no_more();
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
-    let parts = conversation.into_parts();
-    let mut stream = parts.io.into_inner().stream;
-    if !parts.read_buf.is_empty() || (connection.drains.load(SeqCst) && has_more(&mut stream)) {
+    let parts = server.into_parts();
+    let mut wire = parts.io.into_inner();
+    let is_whole = matches!(ended, Some(Ok(())));
+    if !parts.read_buf.is_empty() || (connection.drains.load(SeqCst) && has_more(&mut wire.stream.stream)) {
         connection.leave_unread();
     }
-    if connection.broke_off.load(SeqCst) || (ended.is_none() && unfinished) {
-        stream.reset();
-    } else if ended.is_some_and(|result| result.is_ok()) && connection.bodies.load(SeqCst) > 0 {
+    if connection.broke_off.load(SeqCst) || (unfinished && (ended.is_none() || wire.has_left)) {
+        return wire.stream.stream.reset();
+    }
+    let refused = match &ended {
+        Some(Err(error)) => unreadable(wire.refused, error),
+        _ => None,
+    };
+    let mut stream = wire.stream.stream;
+    if let Some(refused) = refused {
+        let _left = timeout(STRAGGLE, refuse(connection, &mut stream, refused)).await;
+    }
+    if refused.is_some() || (is_whole && connection.bodies.load(SeqCst) > 0) {
         connection.release_intake();
         let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
         linger(&connection.address, most, stream).await;
@@ -184,6 +205,18 @@ async fn converse1<S: Transport>(
 /// Returns whether the client has sent more than was read.
 fn has_more(stream: &mut (impl Transport + ?Sized)) -> bool {
     stream.read(&mut [0; 1]).now_or_never().is_some_and(|read| read.is_ok_and(|read| read > 0))
+}
+
+/// Returns the answer to bytes that are no request. `status` is that of hyper's own answer; hyper has sent it where that was behind
+/// another one in its buffers.
+fn unreadable(status: Option<StatusCode>, error: &hyper::Error) -> Option<RequestError> {
+    match status {
+        Some(StatusCode::URI_TOO_LONG) => Some(RequestError::TargetTooLong),
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(RequestError::HeadTooLarge),
+        Some(_) => Some(RequestError::Malformed),
+        None if error.is_parse() => Some(RequestError::Malformed),
+        None => error.is_incomplete_message().then_some(RequestError::Incomplete),
+    }
 }
 
 async fn converse2<S: Transport>(

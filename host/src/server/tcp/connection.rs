@@ -20,7 +20,7 @@ use super::relay::Traffic;
 use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
-use crate::server::connection::access_log::{AccessRecord, Ending};
+use crate::server::connection::access_log::{AccessRecord, Ending, Logged};
 use crate::server::connection::idleness::Idleness;
 use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
 use crate::server::connection::tls::shake_hands;
@@ -204,9 +204,8 @@ impl Drop for ConnectionInFlight {
             log.write(&AccessRecord {
                 component: Some(&self.generation.plan.name),
                 client: &self.client,
-                request: None,
+                what: Logged::Connection(self.meter.read()),
                 status: 0,
-                received: self.meter.read(),
                 sent: self.meter.written(),
                 took,
                 end,
