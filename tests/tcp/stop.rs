@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use artifacts::ECHO_HANDLER;
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 
 use super::client::{Client, End};
 use super::lab::{echo, lab};
-use crate::harness::{assert_within, unsent, until};
+use crate::harness::{Host, Trust, app, assert_within, unsent, until, web};
 
 /// The TCP server post: stop now.
 #[test]
@@ -24,6 +25,22 @@ fn a_second_interrupt_stops_it_now_and_its_clients_see_a_reset() {
     let output = app.wait();
     output.expect_code(130).expect_outcome("lab", "cut-off");
     assert_within(output.after(forced), Duration::from_millis(500), "a forced stop");
+}
+
+/// With TLS a connection whose handshake has not come in 5 s is not waited for.
+#[test]
+fn an_old_connection_without_a_handshake_does_not_hold_the_stop() {
+    let tls = "tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+    let (host, _trust) = Trust::install(Host::manifest(&(app("") + &web("echo", ECHO_HANDLER, tls))));
+    let app = host.start_ready();
+    let _silent = Client::new(&app, "echo");
+    // The scenario is about this time.
+    std::thread::sleep(Duration::from_millis(5500));
+    let output = app.stop();
+    output.expect_code(0);
+    // A handshake that is waited for has a second.
+    let drained = output.row("echo").number("drain_ms");
+    assert!(drained < 800.0, "{drained} ms");
 }
 
 /// The TCP server post: graceful stop. Who is in the middle of a line gets an answer to what has arrived.

@@ -276,6 +276,8 @@ impl Connection {
     pub(super) async fn evicted(&self) {
         loop {
             self.idleness.evicted().await;
+            // A stream of HTTP/2 that has just come is a task that has not run yet.
+            tokio::task::yield_now().await;
             if self.in_flight() == 0 {
                 return self.address.client_fault(ClientFault::Evicted, &self.client);
             }

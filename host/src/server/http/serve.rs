@@ -68,7 +68,14 @@ async fn begin(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S
 }
 
 async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAcceptor>, stream: S) {
-    let Some(tls) = tls else { return converse(connection, stream, None).await };
+    match tls {
+        // Plain connections need less memory, and have it.
+        Some(tls) => Box::pin(greet_tls(connection, &tls, stream)).await,
+        None => converse(connection, stream, None).await,
+    }
+}
+
+async fn greet_tls<S: Transport>(connection: &Arc<Connection>, tls: &TlsAcceptor, stream: S) {
     let meter = Arc::new(Meter::default());
     let stream = MeteredStream::new(stream, meter.clone());
     // A client that is at it when its address drains has a little time left; one that has not said a word has the time that its
@@ -84,7 +91,7 @@ async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAccept
         }
         meter.read() > 0
     };
-    if let Some(stream) = shake_hands(&tls, stream, connection.limits.header_timeout, drains).await {
+    if let Some(stream) = shake_hands(tls, stream, connection.limits.header_timeout, drains).await {
         connection.idleness.shook_hands(Instant::now());
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
@@ -105,7 +112,8 @@ async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, mut ver
         version = sniff(connection, &mut wire, &mut timeouts).await;
     }
     match version {
-        Some(Version::HTTP_2) => converse2(connection, wire, timeouts).await,
+        // HTTP/1 needs less memory, and has it.
+        Some(Version::HTTP_2) => Box::pin(converse2(connection, wire, timeouts)).await,
         Some(_) => converse1(connection, wire, timeouts).await,
         None => {}
     }
