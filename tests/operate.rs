@@ -40,6 +40,29 @@ fn curfew(control: &Path, args: &[&str]) -> Output {
     Host::manifest("").call(&args)
 }
 
+/// Issue 13: requests whose bodies do not come keep nobody waiting, on either listener.
+#[test]
+fn requests_without_their_bodies_make_room() {
+    let shop = start("", &web("web", HELLO_HTTP, ""));
+    for address in [shop.admin.clone(), shop.control()] {
+        let crowd: Vec<Wire> = (0..300)
+            .map(|_| {
+                let mut wire = Wire::connect(&address);
+                wire.send(wire.head_of("GET", "/livez", "content-length: 1\r\n"));
+                wire
+            })
+            .collect();
+        for _ in 0..20 {
+            let begun = Instant::now();
+            ask(&address, "GET", "/livez").expect(200);
+            assert_within(begun.elapsed(), Duration::from_millis(100), "/livez behind a crowd");
+        }
+        drop(crowd);
+    }
+    assert_eq!(shop.status()["ready"], true);
+    shop.app.stop().expect_code(0);
+}
+
 fn ask(address: &Address, method: &str, target: &str) -> Answer {
     let mut wire = Wire::connect(address);
     let head = wire.head_of(method, target, "");

@@ -1,9 +1,12 @@
-//! Accept never fails for good: a host without free descriptors goes on when there are some again.
+//! Accept never fails for good: a host without descriptors for more connections goes on, and does not spin.
 
 use artifacts::HELLO_HTTP;
 
 use super::lab::MS;
 use crate::harness::{Address, App, Cut, Host, Wire, app, until, web};
+
+/// With 120 descriptors connections leave a reserve of 15.
+const FULL: usize = 103;
 
 /// A host that may have so many descriptors.
 fn start(limit: usize, keys: &str) -> (App, Address) {
@@ -23,22 +26,22 @@ fn processor_seconds(app: &App) -> f64 {
     ticks / 100.0
 }
 
-/// Issue 3: EMFILE → back off and go on. Those that were in are served meanwhile, and nothing spins.
+/// Issue 3: no descriptors → back off and go on. Those that were in are served meanwhile, and nothing spins.
 #[test]
 fn a_host_without_descriptors_goes_on_when_there_are_some() {
     let (app, address) = start(120, "");
     let mut first = Wire::connect(&address);
     first.get("/").expect(200);
     let mut crowd: Vec<Wire> = (0..200).map(|_| Wire::connect(&address)).collect();
-    until("the last descriptor", || (app.descriptors() >= 118).then_some(()));
+    until("the last descriptor", || (app.descriptors() >= FULL).then_some(()));
     let spent = processor_seconds(&app);
     // The scenario is about this time.
     std::thread::sleep(1000 * MS);
     let spent = processor_seconds(&app) - spent;
     assert!(spent < 0.5, "{spent} s of processor time in a second without descriptors");
     first.get("/").expect(200);
-    // Some of the crowd leave, and the others have their turn.
-    crowd.drain(..120);
+    // The older ones have made room for the others.
+    crowd.drain(..150);
     for wire in &mut crowd {
         wire.get("/").expect(200);
     }
@@ -53,7 +56,7 @@ fn a_host_without_descriptors_goes_on_when_there_are_some() {
 fn a_host_without_descriptors_stops_cleanly() {
     let (app, address) = start(120, "");
     let mut crowd: Vec<Wire> = (0..200).map(|_| Wire::connect(&address)).collect();
-    until("the last descriptor", || (app.descriptors() >= 118).then_some(()));
+    until("the last descriptor", || (app.descriptors() >= FULL).then_some(()));
     let output = app.stop();
     output.expect_code(0).expect_outcome("web", "stopped").expect_hook("web", "ok");
     assert_eq!(crowd[0].end(), Cut::End);

@@ -146,9 +146,7 @@ fn connections_are_limited() {
     for source in LABS {
         let app = serve(source, "", "limits = { connections = 4 }");
         let mut open: Vec<Wire> = (0..4).map(|_| connect(&app)).collect();
-        for wire in &mut open {
-            wire.get("/").expect(200);
-        }
+        open.iter_mut().for_each(Wire::hold);
         let mut late = connect(&app);
         // The scenario is about this time: it may wait, or be closed, or be told, but not be served.
         late.stream().tcp().set_read_timeout(Some(300 * MS)).unwrap();
@@ -157,16 +155,15 @@ fn connections_are_limited() {
         let read = std::io::Read::read(&mut late.stream().tcp().try_clone().unwrap(), &mut first);
         let served = read.is_ok_and(|read| first[..read].starts_with(b"HTTP/1.1 200"));
         assert!(!served, "the fifth of four connections was served");
-        drop((open.pop(), late));
+        drop(late);
+        open.pop().unwrap().release();
         let again = || {
             let mut wire = Wire::try_connect(&app.address("lab")).ok()?;
             wire.try_send(wire.head_of("GET", "/", "")).ok()?;
             matches!(wire.fate(), Fate::Answered(answer) if answer.status == 200).then_some(())
         };
         crate::harness::until("a place", again);
-        for wire in &mut open {
-            wire.get("/").expect(200);
-        }
+        open.iter_mut().for_each(Wire::release);
         app.stop().expect_code(0);
     }
 }

@@ -10,7 +10,7 @@ use super::lab::{LABS, serve};
 use crate::harness::{App, CONTROL, H2, block_on, in_time, until};
 
 /// Windows that are over long before the transfers of these tests.
-const LIMITS: &str = "limits = { rate-window = \"1s\", idle-timeout = \"1s\", header-timeout = \"1s\" }";
+const LIMITS: &str = "limits = { rate-window = \"3s\", idle-timeout = \"1s\", header-timeout = \"1s\" }";
 
 /// Starts a download of 20 MB with curl at 4 MB/s.
 fn curl(app: &App, flags: &[&str]) -> std::process::Child {
@@ -59,7 +59,7 @@ fn a_call_of_grpc_may_be_silent_until_the_app_stops() {
             let (answer, mut stream) = client.open(request, false).await.unwrap();
             let mut body = in_time("a head", answer).await.unwrap().into_body();
             for _ in 0..2 {
-                tokio::time::sleep(Duration::from_millis(2500)).await;
+                tokio::time::sleep(Duration::from_millis(4000)).await;
                 stream.send_data(Bytes::from_static(b"message"), false).unwrap();
                 let piece = in_time("an echo", body.data()).await.unwrap().unwrap();
                 assert_eq!(piece, "message");

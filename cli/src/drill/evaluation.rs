@@ -165,6 +165,7 @@ fn components(run: &Observation, found: &mut Vec<Finding>) {
             bad_hook_count(component, run),
             slow.and_then(|used| slow_stop(component, run, used)),
             failing_instances(component, run),
+            turned_away(component),
             no_hook(component, run),
         ];
         found.extend(about.into_iter().flatten().map(|finding| finding.of(&component.name)));
@@ -192,6 +193,18 @@ fn failing_instances(component: &ReportedComponent, run: &Observation) -> Option
     };
     let advice = "Each failed instance loses its requests. `instance failed` in the log of `curfew run` has the reason.";
     Some(Finding::note("instance-failed", text).advise(advice))
+}
+
+/// A connection that the stop has turned away is a note: requests that were lost are findings of their own.
+fn turned_away(component: &ReportedComponent) -> Option<Finding> {
+    let text = match component.http?.turned_away {
+        0 => return None,
+        1 => "the stop closed a connection on which a request was due".to_owned(),
+        many => format!("the stop closed {many} connections on which a request was due"),
+    };
+    let advice = "Their clients had just connected, or had sent a part of a request. With a `drain-delay` a load balancer \
+                  sends its clients elsewhere in time.";
+    Some(Finding::note("turned-away", text).advise(advice))
 }
 
 fn is_bad(outcome: &str) -> bool {
@@ -414,6 +427,18 @@ mod tests {
         assert_eq!(found("error", "hook: the exit was shut"), "hook-error");
         assert_eq!(found("trapped", "hook: trapped: no exit here"), "hook-trapped");
         assert_eq!(found("trapped", "hook: called exit instead of returning"), "hook-exit");
+    }
+
+    #[test]
+    fn connections_that_were_turned_away_are_noted() {
+        let found = |report: &str| {
+            let component: ReportedComponent = serde_json::from_str(report).unwrap();
+            turned_away(&component).map(|finding| finding.text)
+        };
+        assert_eq!(found(r#"{"http": null}"#), None);
+        assert_eq!(found(r#"{"http": {"requests": 7, "turned_away": 0}}"#), None);
+        let text = found(r#"{"http": {"turned_away": 3}}"#).unwrap();
+        assert!(text.contains("closed 3 connections"), "{text}");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::{Finding, RequestCounts, Scenario, Target};
 
@@ -170,7 +169,14 @@ pub(crate) struct ReportedComponent {
     /// Requests that were cut off.
     pub(super) in_flight_ended: u64,
     /// Present if the host listens for the component.
-    pub(super) http: Option<IgnoredAny>,
+    pub(super) http: Option<ReportedCounts>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ReportedCounts {
+    /// Connections that the stop closed without an answer.
+    pub(super) turned_away: u64,
 }
 
 impl AppReport {

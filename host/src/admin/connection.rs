@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::router::{AccessScope, Router, error_response};
+use super::router::{AccessScope, Router, discard, error_response};
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 16 << 10;
@@ -32,39 +33,61 @@ const LINGER_BYTES: u64 = 1 << 20;
 /// A client's place among the connections of one listener.
 #[derive(Debug, Default)]
 pub(super) struct ClientSlot {
-    has_request: AtomicBool,
-    /// Notified, it ends the connection unless a request comes first.
+    has_head: AtomicBool,
+    is_waiting: AtomicBool,
+    /// Notified, it ends the connection unless the client waits for its answer.
     pub(super) evicted: Notify,
 }
 
 impl ClientSlot {
-    /// Returns whether the client has sent a request; it keeps its place then.
-    pub(super) fn has_request(&self) -> bool {
-        self.has_request.load(Relaxed)
+    fn has_head(&self) -> bool {
+        self.has_head.load(Relaxed)
     }
 
-    /// Returns when the client is evicted, or the listener closes, before it has sent a request.
-    async fn ends_idle(&self, mut closing: watch::Receiver<bool>) {
-        tokio::select! {
-            _ = closing.wait_for(|closing| *closing) => {}
-            () = self.evicted.notified() => {}
-        }
-        if self.has_request() {
+    /// Returns whether the client has sent its whole request, and the app has not answered yet. It keeps its place then: before,
+    /// and behind, it is the client that takes its time.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Relaxed)
+    }
+
+    /// Returns when the client is evicted, or the listener closes before it has sent a request.
+    async fn ends(&self, mut closing: watch::Receiver<bool>) {
+        let stays = tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => self.has_head(),
+            () = self.evicted.notified() => self.is_waiting(),
+        };
+        if stays {
             std::future::pending::<()>().await;
         }
     }
 }
 
+/// Serves a client to its end, or until it is evicted.
 pub(super) async fn serve<S>(stream: S, router: Arc<Router>, scope: AccessScope, slot: Arc<ClientSlot>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    tokio::select! {
+        biased;
+        () = converse(stream, &router, scope, &slot) => {}
+        () = slot.ends(router.closing.clone()) => {}
+    }
+}
+
+async fn converse<S>(stream: S, router: &Router, scope: AccessScope, slot: &Arc<ClientSlot>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let answered = Notify::new();
-    let service = service_fn(|request| {
-        slot.has_request.store(true, Relaxed);
-        let (router, answered) = (&router, &answered);
+    let service = service_fn(|request: Request<Incoming>| {
+        slot.has_head.store(true, Relaxed);
+        let answered = &answered;
         Box::pin(async move {
-            let response = router.answer(request, scope).await;
+            let (head, body) = request.into_parts();
+            let body = discard(body).await;
+            slot.is_waiting.store(true, Relaxed);
+            let response = router.answer(&head, body, scope).await;
+            slot.is_waiting.store(false, Relaxed);
             answered.notify_one();
             Ok::<_, std::convert::Infallible>(response)
         })
@@ -83,11 +106,10 @@ where
         biased;
         result = poll_fn(|context| Pin::new(&mut connection).poll_without_shutdown(context)) => result,
         () = unread => return,
-        () = slot.ends_idle(router.closing.clone()) => return,
     };
     let mut stream = connection.into_parts().io.into_inner().stream;
     if let Err(cause) = &result
-        && !slot.has_request()
+        && !slot.has_head()
         && !matches!(timeout(LINGER, refuse(&mut stream, cause)).await, Ok(Ok(())))
     {
         return;
@@ -143,7 +165,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for QuietStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.slot.has_request() {
+        if self.slot.has_head() {
             Pin::new(&mut self.stream).poll_write(context, bytes)
         } else {
             Poll::Ready(Ok(bytes.len()))

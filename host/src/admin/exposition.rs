@@ -166,11 +166,14 @@ const GAUGES: [ComponentMetric<u64>; 4] = [
     (("curfew_memory_bytes", "Linear memory of the instances."), |one| one.memory_bytes),
 ];
 
-const COUNTERS: [ComponentMetric<u64>; 5] = [
+const COUNTERS: [ComponentMetric<u64>; 6] = [
     (("curfew_instances_started", "Instances that were started."), |one| one.instances_started),
     (("curfew_restarts", "Restarts after a failure or an end, or by an operator."), |one| one.restarts),
     (("curfew_traps", "Instances that trapped, exited with an error, or could not start."), |one| one.traps),
     (("curfew_cut_offs", "Times that the component was cut off."), |one| one.cut_offs),
+    (("curfew_connections_turned_away", "Connections that a stop closed without an answer."), |one| {
+        one.turned_away
+    }),
     (("curfew_output_lines_dropped", "Lines of output that were not read in time."), |one| one.dropped_lines),
 ];
 

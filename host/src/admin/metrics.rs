@@ -49,6 +49,8 @@ pub struct ComponentMetrics {
     pub drain: Times,
     /// Calls of the hook.
     pub hook: Times,
+    /// Connections that a stop closed without an answer, although they were fresh or had sent more.
+    pub turned_away: u64,
     /// Lines of its output that were not read in time.
     pub dropped_lines: u64,
     /// Gauge: bytes of linear memory of all its instances.
@@ -111,6 +113,7 @@ impl ComponentMetrics {
         let counts = stats.counts();
         self.instances_started += counts.instances;
         self.traps += counts.failed_instances;
+        self.turned_away += counts.turned_away;
         add(&mut self.client_faults, &stats.client_faults());
         if let Some(unit) = stats.unit() {
             let (buckets, micros) = stats.latencies();
@@ -130,6 +133,7 @@ impl ComponentMetrics {
         self.restarts += other.restarts;
         self.traps += other.traps;
         self.cut_offs += other.cut_offs;
+        self.turned_away += other.turned_away;
         self.dropped_lines += other.dropped_lines;
         self.drain.add_counts(other.drain);
         self.hook.add_counts(other.hook);

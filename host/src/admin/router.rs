@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -40,6 +41,9 @@ pub(super) enum AccessScope {
 
 pub(super) type HttpResponse = Response<String>;
 
+/// A body that was read to its end, or the refusal of one that was not.
+pub(super) type Discarded = Result<(), Box<HttpResponse>>;
+
 pub(super) struct Router {
     pub(super) operator: Arc<dyn Operator>,
     /// True when the listeners close.
@@ -56,9 +60,9 @@ enum Endpoint {
 }
 
 impl Router {
-    pub(super) async fn answer(&self, request: Request<Incoming>, scope: AccessScope) -> HttpResponse {
-        let (head, body) = request.into_parts();
-        match discard(body).await.and_then(|()| parse(&head.method, &head.uri, scope)) {
+    /// Answers a request whose body was [discarded](discard).
+    pub(super) async fn answer(&self, head: &Parts, body: Discarded, scope: AccessScope) -> HttpResponse {
+        match body.and_then(|()| parse(&head.method, &head.uri, scope)) {
             Ok(Endpoint::Livez) => text(StatusCode::OK, PLAIN, "alive\n".to_owned()),
             Ok(Endpoint::Readyz) => self.snapshot(|snapshot| ready(&snapshot.status)).await,
             Ok(Endpoint::Status) => {
@@ -167,7 +171,7 @@ fn with_query(mut order: OperatorOrder, query: &str) -> Result<OperatorOrder, &'
 }
 
 /// Reads a body to its end. Closing a connection with unread bytes resets it, and the answer would be lost.
-async fn discard(body: Incoming) -> Result<(), Box<HttpResponse>> {
+pub(super) async fn discard(body: Incoming) -> Discarded {
     let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a body of at most 64 KiB is read");
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Err(too_large());

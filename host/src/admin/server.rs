@@ -1,7 +1,7 @@
 //! The thread behind the control socket and the admin listener.
 //!
 //! Invariant: at most [`CONNECTIONS`] clients at a time on each of the two, so that a flood on one does not lock out the
-//! other. An idle client locks out no other client. Only its owner ends the thread.
+//! other. A client that takes its time, before its request has come or behind its answer, locks out no other. Only its owner ends the thread.
 //!
 //! The accept loop and the stop are our own. `axum::serve` bounds neither connections, nor a request's head, nor the wait
 //! of its graceful stop. hyper-util's `GracefulShutdown` has neither a bound nor a place to evict.
@@ -155,16 +155,14 @@ async fn serve_clients<S>(
                 Some(_waits) => Ok(()),
                 None => accept().await.map(|stream| arrived = Some(stream)),
             };
-            // The oldest client that has sent no request makes room.
-            if room.available_permits() == 0
-                && let Some(at) = slots.iter().position(|slot| !slot.has_request())
-                && let Some(slot) = slots.remove(at)
-            {
-                slot.evicted.notify_one();
+            let is_short = accepted.as_ref().is_err_and(is_shortage);
+            if is_short || room.available_permits() == 0 {
+                evict(&mut slots);
             }
-            (room.clone().acquire_owned().await, accepted)
+            accepted?;
+            io::Result::Ok(room.clone().acquire_owned().await)
         };
-        let (place, accepted) = tokio::select! {
+        let place = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => break,
             Some(ended) = clients.join_next() => {
@@ -176,8 +174,8 @@ async fn serve_clients<S>(
             }
             next = next => next,
         };
-        match accepted {
-            Ok(()) => {
+        match place {
+            Ok(place) => {
                 fail_point::reach("admin");
                 logged = false;
                 let Some(stream) = arrived.take() else { continue };
@@ -204,6 +202,21 @@ async fn serve_clients<S>(
     let last = async { while clients.join_next().await.is_some() {} };
     // A client that does not read is cut off with the thread.
     let _unread = timeout(LAST_ANSWERS, last).await;
+}
+
+/// Evicts the oldest client that does not wait for its answer, if there is one.
+fn evict(slots: &mut VecDeque<Arc<ClientSlot>>) {
+    if let Some(at) = slots.iter().position(|slot| !slot.is_waiting())
+        && let Some(slot) = slots.remove(at)
+    {
+        slot.evicted.notify_one();
+    }
+}
+
+/// Returns whether there are no descriptors left.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 #[cfg(test)]

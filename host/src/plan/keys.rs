@@ -169,7 +169,7 @@ table! {
         "request-timeout" => request_timeout: Duration = ABOVE_0, or(Duration::from_secs(30)), also("timeout"), for Requests;
         /// Limits of what clients, and the requests that it sends itself, may use up.
         "limits" => limits: LimitsPlan;
-        /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+        /// The treatment of the `forwarded`, `x-forwarded-*` and `x-real-ip` headers of a client. They never pass in trailers.
         "forwarded" => forwarded: Forwarded, or(Forwarded::Replace), for Requests;
     }
 }
@@ -209,8 +209,13 @@ table! {
     /// Limits of what clients, and the requests that a component sends itself, may use up.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct LimitsPlan {
-        /// Most connections at a time on each of its addresses. More wait to be accepted.
+        /// Most connections at a time on each of its addresses. For one more the host evicts the one of kind `http` that has been idle
+        /// for longest, for a second at least. Without such a one it waits.
         "connections" => connections: usize = FROM_1, or(4096), also("max-connections"), for Listen;
+        /// Most connections at a time of one client on each of its addresses. One more is reset. A client is an IPv4 address, or a
+        /// /64 of IPv6; clients of unix sockets are not limited. No limit unless set. Behind a proxy (`forwarded = "append"`) leave it
+        /// unset: all connections are the proxy's.
+        "per-client" => per_client: Option<usize> = FROM_1, also("limit-conn", "max-connections-per-ip", "max-conns-per-client"), for Listen;
         /// Most bytes of a request's head.
         "header-size" => header_size: usize = HEADER_SIZE, or(64 << 10), for Requests;
         /// Most bytes of a request's body. No limit unless set.
@@ -360,7 +365,7 @@ words! {
 }
 
 words! {
-    /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+    /// The treatment of the `forwarded`, `x-forwarded-*` and `x-real-ip` headers of a client.
     pub enum Forwarded {
         /// The host removes them, as any client can write them. The component gets what the host knows.
         Replace = "replace" | "off" | "false" | "strip" | "overwrite",

@@ -120,6 +120,10 @@ pub fn table(report: &Report) -> String {
         if let Some(http) = &component.http {
             detail.push(format!("{} {}{}", http.requests, component.unit, plural(http.requests)));
         }
+        let turned_away = component.http.as_ref().map_or(0, |http| http.turned_away);
+        if turned_away > 0 {
+            detail.push(format!("{turned_away} connection{} turned away", plural(turned_away)));
+        }
         if component.dropped_lines > 0 {
             detail.push(format!("{} lines dropped", component.dropped_lines));
         }

@@ -39,10 +39,10 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-reader"),
     },
     Attack {
-        what: "takes nothing of more answers of 20 MB than there are places",
+        what: "takes nothing of more answers of 8 MB than there are places",
         protocol: "HTTP/1.1",
         keys: WINDOW,
-        begin: |address, places| wires(address, places + MORE, |wire| wire.send_get("/big?bytes=20000000")),
+        begin: |address, places| wires(address, places + MORE, |wire| wire.send_get("/big?bytes=8000000")),
         blamed: Some("slow-reader"),
     },
     Attack {

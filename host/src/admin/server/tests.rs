@@ -257,6 +257,30 @@ fn who_asks_nothing_makes_room_for_who_does() {
     assert_eq!(answer(last).0, 200, "the oldest ones were sent away");
 }
 
+/// Issue 13: 300 requests whose bodies do not come.
+#[test]
+fn who_does_not_end_its_request_or_take_its_leave_makes_room() {
+    let lab = lab(Some(ready()));
+    let unfinished = "GET /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n";
+    for request in [unfinished.to_owned(), format!("GET /livez{GET}")] {
+        let send = |mut stream: Box<dyn ReadWrite>| {
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        };
+        let _admin: Vec<_> = (0..300).map(|_| send(Box::new(lab.admin()))).collect();
+        let _control: Vec<_> = (0..300).map(|_| send(Box::new(lab.control()))).collect();
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(exchange(lab.admin(), format!("GET /livez{GET}").as_bytes()).0, 200);
+            assert_eq!(exchange(lab.control(), format!("GET /livez{GET}").as_bytes()).0, 200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
 #[test]
 fn a_silent_control_thread_is_told_of_and_livez_does_not_ask_it() {
     let lab = lab(None);

@@ -137,7 +137,7 @@ routes = ["*.Example.com", "/static/"]
 tls = { cert = "cert.pem", key = "key.pem" }
 instances = { max = 4, concurrency = 16, requests = 100, queue = 0, idle = "5s" }
 request-timeout = "7s"
-limits = { connections = 9, header-size = "8KiB", body-size = "2GiB", header-timeout = "1s", idle-timeout = "2s", min-rate = "1KiB", rate-window = "3s", outbound = 12 }
+limits = { connections = 9, per-client = 3, header-size = "8KiB", body-size = "2GiB", header-timeout = "1s", idle-timeout = "2s", min-rate = "1KiB", rate-window = "3s", outbound = 12 }
 forwarded = "append"
 outbound-http = ["https://api.example.com", "http://*.internal:8080"]
 

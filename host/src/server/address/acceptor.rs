@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +18,10 @@ use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::SetOnce;
 
-use super::address::{Address, CountedConnection, Intake, Stage};
+use super::address::{Address, CountedConnection, Intake, Stage, TooMany};
+use super::client_connections::ClientConnection;
 use crate::plan::ListenAddress;
+use crate::server::generation::ClientFault;
 use crate::server::worker::{ConnectionSlot, Workers};
 use crate::stale_socket;
 use crate::systemd;
@@ -192,6 +194,34 @@ pub(crate) enum Stream {
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl Stream {
+    /// Returns the same stream with the lowest descriptor that is free.
+    ///
+    /// # Errors
+    /// When none is.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
 /// A connection on its way to the thread that serves it.
 #[derive(Debug)]
 pub(crate) struct Accepted {
@@ -293,10 +323,11 @@ impl PendingAcceptor {
         match ListeningSocket::new(socket, &acceptor.listens_on).map(Arc::new) {
             Ok(entrance) => {
                 *acceptor.lock() = Some(entrance.clone());
+                let mut arrived = None;
                 let accept = async {
                     address.opened.wait().await;
                     acceptor.announce(&address);
-                    accept_for_ever(&entrance, &address).await;
+                    accept_for_ever(&entrance, &address, &mut arrived).await;
                 };
                 let alone = tokio::select! {
                     biased;
@@ -305,6 +336,7 @@ impl PendingAcceptor {
                     () = accept => false,
                 };
                 drop(acceptor.lock().take());
+                hand_over(&address, arrived);
                 // A filter would stay on a socket that is not ours, and it would refuse all clients.
                 if is_ours && let Err(error) = close(entrance, &acceptor, &address, alone).await {
                     tracing::debug!(%error, "a client that connects in this moment can be reset");
@@ -375,32 +407,40 @@ async fn close(
         ListeningSocket::Unix(_) => Ok(()),
     };
     if alone {
-        let mut stage = address.watch();
+        let (mut stage, mut arrived) = (address.watch(), None);
         tokio::select! {
             _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
             () = tokio::time::sleep(HANDSHAKES) => {}
-            () = accept_for_ever(&entrance, address) => {}
+            () = accept_for_ever(&entrance, address, &mut arrived) => {}
         }
+        hand_over(address, arrived);
     }
     // The system is asked: the event loop may not have heard of all of them.
     while let Ok((stream, peer)) = entrance.socket().accept() {
         stream.set_nonblocking(true)?;
-        match peer.as_socket() {
-            Some(peer) => hand_over(address, Stream::Tcp(stream.into()), client(peer)),
-            None => hand_over(address, Stream::Unix(stream.into()), UNIX_CLIENT.to_owned()),
-        }
+        let arrived = match peer.as_socket() {
+            Some(peer) => Arrived::admit(address, Stream::Tcp(stream.into()), client(peer)),
+            None => Arrived::admit(address, Stream::Unix(stream.into()), UNIX_CLIENT.to_owned()),
+        };
+        hand_over(address, arrived);
     }
     bolted
 }
 
-async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
+/// Accepts connections, and hands each over when there is a place for it. `arrived` is the one that waits for its place: it is
+/// left there when this is dropped.
+async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>, arrived: &mut Option<Arrived>) {
     let mut told = false;
     loop {
-        address.room().await;
+        if let Some(Arrived { stream, .. }) = arrived {
+            address.room().await;
+            address.descriptors.spare(address, stream).await;
+            hand_over(address, arrived.take());
+        }
         match entrance.accept().await {
             Ok((stream, client)) => {
                 told = false;
-                hand_over(address, stream, client);
+                *arrived = Arrived::admit(address, stream, client);
             }
             // The client has left, or the network is in trouble: the next one can be fine.
             Err(error) if is_the_clients(&error) => {}
@@ -409,10 +449,19 @@ async fn accept_for_ever(entrance: &ListeningSocket, address: &Arc<Address>) {
                     tracing::warn!(component = address.routing().names(), %error, "cannot accept, trying on");
                     told = true;
                 }
-                tokio::time::sleep(PAUSE).await;
+                match is_shortage(&error) {
+                    true => address.descriptors.room().await,
+                    false => tokio::time::sleep(PAUSE).await,
+                }
             }
         }
     }
+}
+
+/// Returns whether there are no descriptors left.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// accept(2) names these as errors to go on after.
@@ -424,12 +473,34 @@ fn is_the_clients(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| network.contains(&code) || client.contains(&code))
 }
 
-fn hand_over(address: &Arc<Address>, stream: Stream, client: String) {
+/// A connection that was accepted, and has no place yet.
+struct Arrived {
+    stream: Stream,
+    client: String,
+    place: Option<ClientConnection>,
+}
+
+impl Arrived {
+    /// Resets the connection if its client has as many as it may.
+    fn admit(address: &Address, stream: Stream, client: String) -> Option<Self> {
+        match address.admit(&client) {
+            Ok(place) => Some(Self { stream, client, place }),
+            Err(TooMany) => {
+                let _best_effort = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                address.client_fault(ClientFault::TooManyConnections, &client);
+                None
+            }
+        }
+    }
+}
+
+fn hand_over(address: &Arc<Address>, arrived: Option<Arrived>) {
+    let Some(Arrived { stream, client, place }) = arrived else { return };
     if let Stream::Tcp(stream) = &stream {
         // Answers are written whole: waiting for more would only delay them.
         let _slower = stream.set_nodelay(true);
     }
-    let (intake, counted) = (address.intake(), address.count());
+    let (intake, counted) = (address.intake(), address.count(place));
     if let Some(host) = address.host() {
         let (address, serve) = (address.clone(), address.serve);
         let accepted = Accepted { stream, client, address, host: host.clone(), intake, counted };

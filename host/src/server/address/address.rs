@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, SetOnce, watch};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::acceptor::{Acceptor, Serve};
+use super::client_connections::{ClientConnection, ClientConnections};
+use super::descriptors::Descriptors;
+use super::idle_connections::IdleConnections;
 use crate::plan::{LimitsPlan, RouteTable};
 use crate::runtime::Kind;
 use crate::server::connection::access_log::AccessLog;
@@ -72,6 +76,13 @@ pub(crate) enum Stage {
     Cut,
 }
 
+/// Longest wait for a place until another idle connection is evicted.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A client has as many connections as it may.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
 pub(crate) struct Address {
     pub(crate) access: Option<Arc<AccessLog>>,
     pub(crate) serve: Serve,
@@ -86,6 +97,9 @@ pub(crate) struct Address {
     holders: AtomicUsize,
     connections: AtomicUsize,
     freed: Notify,
+    pub(crate) idle: IdleConnections,
+    clients: Arc<ClientConnections>,
+    pub(super) descriptors: Arc<Descriptors>,
     /// A rollout may take it over soon: it stays open for that.
     claimed: AtomicBool,
 }
@@ -104,21 +118,30 @@ impl Drop for Intake {
 
 /// One connection, counted while it exists.
 #[derive(Debug)]
-pub(crate) struct CountedConnection(Arc<Address>);
+pub(crate) struct CountedConnection {
+    address: Arc<Address>,
+    _client: Option<ClientConnection>,
+}
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        let last = self.0.connections.fetch_sub(1, SeqCst) == 1;
-        self.0.freed.notify_one();
-        if last && self.0.stage() >= Stage::Drain {
-            self.0.notify();
+        let last = self.address.connections.fetch_sub(1, SeqCst) == 1;
+        self.address.freed.notify_one();
+        self.address.descriptors.freed();
+        if last && self.address.stage() >= Stage::Drain {
+            self.address.notify();
         }
     }
 }
 
 impl Address {
-    pub(crate) fn new(routing: Routing, access: Option<Arc<AccessLog>>, serve: Serve) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        routing: Routing,
+        access: Option<Arc<AccessLog>>,
+        serve: Serve,
+        descriptors: &Arc<Descriptors>,
+    ) -> Arc<Self> {
+        let address = Arc::new(Self {
             access,
             serve,
             routing: ArcSwap::from_pointee(routing),
@@ -130,8 +153,13 @@ impl Address {
             holders: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             freed: Notify::new(),
+            idle: IdleConnections::new(),
+            clients: Arc::default(),
+            descriptors: descriptors.clone(),
             claimed: AtomicBool::new(false),
-        })
+        });
+        descriptors.add(&address);
+        address
     }
 
     /// Returns the routing at this moment. Not to be kept.
@@ -194,6 +222,15 @@ impl Address {
         }
     }
 
+    /// Counts a connection that a stop has closed though its client can expect an answer, for the first member.
+    pub(crate) fn count_turned_away(&self) {
+        if self.stage() >= Stage::Drain
+            && let Some(first) = self.routing().members.first()
+        {
+            first.stats.turned_away();
+        }
+    }
+
     /// Returns its addresses as users write them.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.acceptors().iter().map(|acceptor| acceptor.url(self)).collect()
@@ -209,9 +246,21 @@ impl Address {
         self.stage() >= Stage::Drain && self.holders.load(SeqCst) == 0
     }
 
-    pub(crate) fn count(self: &Arc<Self>) -> CountedConnection {
+    /// Counts a connection of a client, where clients are bounded. Without a network address a client is not.
+    ///
+    /// # Errors
+    /// When the client has as many as it may.
+    pub(super) fn admit(&self, client: &str) -> Result<Option<ClientConnection>, TooMany> {
+        let most = self.routing().limits.per_client;
+        match most.and_then(|most| Some((most, client.parse().ok()?))) {
+            Some((most, client)) => self.clients.admit(client, most).map(Some).ok_or(TooMany),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn count(self: &Arc<Self>, client: Option<ClientConnection>) -> CountedConnection {
         self.connections.fetch_add(1, SeqCst);
-        CountedConnection(self.clone())
+        CountedConnection { address: self.clone(), _client: client }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -224,10 +273,15 @@ impl Address {
         routing.members.iter().find(|member| !member.workers.has_ended()).map(|member| member.workers.clone())
     }
 
-    /// Returns once there is room for a connection more.
-    pub(crate) async fn room(&self) {
+    /// Returns once there is room for a connection that has come. Idle ones are evicted for it.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub(super) async fn room(&self) {
         while self.connections() >= self.routing().limits.connections {
-            self.freed.notified().await;
+            self.idle.evict(Instant::now());
+            // Those that are busy now can be idle later.
+            let _again = timeout(PAUSE, self.freed.notified()).await;
         }
     }
 

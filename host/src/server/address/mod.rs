@@ -2,5 +2,8 @@
 
 pub(super) mod acceptor;
 pub(super) mod address;
+pub(super) mod client_connections;
+pub(super) mod descriptors;
+mod idle_connections;
 
 pub(super) use address::{Address, Routing, Stage};

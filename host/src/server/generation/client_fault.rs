@@ -23,11 +23,15 @@ pub enum ClientFault {
     SlowReader,
     /// It gave up requests faster than the component could end them.
     Resets,
+    /// It had as many connections as `limits.per-client`, and made one more: a reset.
+    TooManyConnections,
+    /// Its connection was idle for longest when others had no place.
+    Evicted,
 }
 
 impl ClientFault {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::BodyTooLarge,
@@ -37,6 +41,8 @@ impl ClientFault {
         Self::SlowRequest,
         Self::SlowReader,
         Self::Resets,
+        Self::TooManyConnections,
+        Self::Evicted,
     ];
 
     /// Returns its word.
@@ -51,6 +57,8 @@ impl ClientFault {
             Self::SlowRequest => "slow-request",
             Self::SlowReader => "slow-reader",
             Self::Resets => "resets",
+            Self::TooManyConnections => "too-many-connections",
+            Self::Evicted => "evicted",
         }
     }
 }

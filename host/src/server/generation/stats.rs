@@ -46,6 +46,7 @@ pub struct Stats {
     shards: Box<[Shard]>,
     instances: AtomicU64,
     failed_instances: AtomicU64,
+    turned_away: AtomicU64,
     client_faults: [AtomicU64; ClientFault::ALL.len()],
 }
 
@@ -73,6 +74,8 @@ pub struct Counts {
     pub instances: u64,
     /// Instances that trapped, exited, or could not be started.
     pub failed_instances: u64,
+    /// Connections that the stop closed without an answer, although they were fresh or had sent more.
+    pub turned_away: u64,
     /// Half of the requests took at most this long, in milliseconds: the bound of the bucket it falls in.
     pub p50_ms: f64,
     /// The same for 99 of 100.
@@ -89,6 +92,7 @@ impl Stats {
             shards,
             instances: AtomicU64::new(0),
             failed_instances: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
             client_faults: Default::default(),
         }
     }
@@ -148,6 +152,11 @@ impl Stats {
         self.instances.fetch_add(1, Relaxed);
     }
 
+    /// Counts a connection that a stop has turned away.
+    pub fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Relaxed);
+    }
+
     /// Counts an instance that failed.
     pub fn instance_failed(&self) {
         self.failed_instances.fetch_add(1, Relaxed);
@@ -192,6 +201,7 @@ impl Stats {
             aborted: self.sum(|shard| shard.cut_short.load(Relaxed)),
             instances: self.instances.load(Relaxed),
             failed_instances: self.failed_instances.load(Relaxed),
+            turned_away: self.turned_away.load(Relaxed),
             p50_ms: quantile(&buckets, 50),
             p99_ms: quantile(&buckets, 99),
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each request is counted in once and out once.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Context;
@@ -10,18 +11,22 @@ use std::time::{Duration, Instant};
 use futures::task::AtomicWaker;
 use http::{HeaderValue, Version};
 use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until};
 
 use super::body::RequestError;
 use super::framing::Framing;
-use crate::plan::LimitsPlan;
+use crate::plan::{Forwarded, LimitsPlan};
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, CountedConnection, Intake, Stage};
+use crate::server::address::client_connections::network;
 use crate::server::connection::access_log::{AccessRecord, Ending, Logged, LoggedRequest};
+use crate::server::connection::idleness::Idleness;
 use crate::server::connection::pace::MinRate;
-use crate::server::connection::stream::Meter;
+use crate::server::connection::round_trip::round_trip;
+use crate::server::connection::stream::{LAST_LOOK, Meter};
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
-use crate::server::pool::{Places, Pool};
+use crate::server::pool::{Holder, Places, Pool};
 use crate::server::worker::workers::Workers;
 
 /// State of one connection, as its requests and the code that serves it share it.
@@ -29,6 +34,8 @@ use crate::server::worker::workers::Workers;
 pub(crate) struct Connection {
     pub(super) address: Arc<Address>,
     client: String,
+    /// The network that its client counts for.
+    network: Option<IpAddr>,
     pub(super) host: Arc<Workers>,
     /// The slot of its thread.
     pub(super) worker: usize,
@@ -55,9 +62,16 @@ pub(crate) struct Connection {
     /// It brings one request at a time.
     pub(super) serial: AtomicBool,
     pub(super) drains: AtomicBool,
-    /// Its address drained before it could bring a request.
-    pub(super) is_late: AtomicBool,
-    pub(super) first_request: Notify,
+    /// No request was in flight when it began to drain.
+    closed_idle: AtomicBool,
+    pub(super) idleness: Arc<Idleness>,
+    /// Its address drains, and a request that is on its way is waited for.
+    awaits_request: AtomicBool,
+    request_began: Notify,
+    /// Its address drained before its first request came.
+    turned_away: AtomicBool,
+    /// It was closed idle, and its client had sent more.
+    left_unread: AtomicBool,
     intake: Mutex<Option<Intake>>,
     /// Its places in the pools of its requests.
     places: Mutex<Vec<(Weak<Pool>, Arc<Places>)>>,
@@ -71,10 +85,15 @@ impl Connection {
         is_tls: bool,
     ) -> (Arc<Self>, Stream, CountedConnection) {
         let Accepted { stream, client, address, host, intake, counted } = accepted;
+        let round_trip = match &stream {
+            Stream::Tcp(stream) => round_trip(stream),
+            Stream::Unix(_) => Duration::ZERO,
+        };
         let connection = Self {
             forwarded: forwarded_for(&client, is_tls),
             limits: address.routing().limits,
             address,
+            network: client.parse().ok().map(network),
             client,
             host,
             worker,
@@ -90,8 +109,12 @@ impl Connection {
             bodies: AtomicUsize::new(0),
             serial: AtomicBool::new(true),
             drains: AtomicBool::new(false),
-            is_late: AtomicBool::new(false),
-            first_request: Notify::new(),
+            closed_idle: AtomicBool::new(false),
+            idleness: Arc::new(Idleness::new(Instant::now().into(), round_trip)),
+            awaits_request: AtomicBool::new(false),
+            request_began: Notify::new(),
+            turned_away: AtomicBool::new(false),
+            left_unread: AtomicBool::new(false),
             intake: Mutex::new(Some(intake)),
             places: Mutex::default(),
         };
@@ -151,8 +174,15 @@ impl Connection {
         let _least = self.bodies.fetch_update(SeqCst, SeqCst, |bodies| bodies.checked_sub(1));
     }
 
+    /// Returns whose share of this pool its requests are of.
+    pub(super) fn holder(&self, pool: &Arc<Pool>, forwarded: Forwarded) -> Holder {
+        // Behind a proxy that is trusted, its address is that of many.
+        let client = self.network.filter(|_| forwarded == Forwarded::Replace);
+        Holder { places: self.places(pool), client }
+    }
+
     /// Returns its places in this pool, if it can have several.
-    pub(super) fn places(&self, pool: &Arc<Pool>) -> Option<Arc<Places>> {
+    fn places(&self, pool: &Arc<Pool>) -> Option<Arc<Places>> {
         if self.is_serial() {
             return None;
         }
@@ -200,6 +230,7 @@ impl Connection {
         } else {
             // Bytes that a guest left unread were read behind it, or the connection would not be here any more.
             self.bodies.store(0, SeqCst);
+            self.closed_idle.store(true, SeqCst);
         }
     }
 
@@ -221,7 +252,73 @@ impl Connection {
         }
     }
 
+    /// Returns once no request that was sent before its address drained is on its way any more. The socket is looked at
+    /// once more at least. Called when the address drains.
+    pub(super) async fn last_look(&self) {
+        let drained = Instant::now();
+        sleep(LAST_LOOK).await;
+        self.awaits_request.store(true, SeqCst);
+        if self.is_quiet() {
+            tokio::select! {
+                () = self.request_began.notified() => {}
+                () = self.next_bytes_are_due(drained) => {}
+            }
+        }
+        if self.idleness.is_fresh(drained.into()) {
+            self.turn_away();
+        }
+    }
+
+    /// Returns once it has to make room for another, and is idle.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub(super) async fn evicted(&self) {
+        loop {
+            self.idleness.evicted().await;
+            if self.in_flight() == 0 {
+                return self.address.client_fault(ClientFault::Evicted, &self.client);
+            }
+            self.address.idle.add(&self.idleness);
+        }
+    }
+
+    /// Returns once bytes that were sent before its address drained, at `drained`, have come, or when it is cut off.
+    pub(super) async fn next_bytes_are_due(&self, drained: Instant) {
+        let mut stage = self.address.watch();
+        tokio::select! {
+            () = sleep_until(self.idleness.next_bytes_by(drained.into())) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+        }
+    }
+
+    /// Returns whether no request is in flight, and none has begun to arrive.
+    fn is_quiet(&self) -> bool {
+        self.in_flight() == 0 && !(self.is_serial() && self.meter.read() > self.mark.load(SeqCst))
+    }
+
+    /// Notes that it is closed unless its first request comes now.
+    pub(super) fn turn_away(&self) {
+        self.turned_away.store(true, SeqCst);
+    }
+
+    /// Notes that its client has sent more than was read. One without a request is turned away anyway.
+    pub(super) fn leave_unread(&self) {
+        let is_turned_away = self.closed_idle.load(SeqCst) && self.idleness.has_asked();
+        self.left_unread.store(is_turned_away, SeqCst);
+    }
+
+    /// Counts it, once, if a stop closes it though its client can expect an answer.
+    pub(super) fn count_turned_away(&self) {
+        let is_unasked = self.turned_away.swap(false, SeqCst) && !self.idleness.has_asked();
+        if self.left_unread.swap(false, SeqCst) || is_unasked {
+            self.address.count_turned_away();
+        }
+    }
+
     pub(super) fn release_intake(&self) {
+        // Its component may end with it, and is told before.
+        self.count_turned_away();
         drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
@@ -269,10 +366,12 @@ impl RequestInFlight {
         version: Version,
         logged: Option<LoggedRequest>,
     ) -> Self {
-        connection.in_flight.fetch_add(1, SeqCst);
         connection.begun.fetch_add(1, SeqCst);
-        if connection.is_late.load(SeqCst) {
-            connection.first_request.notify_one();
+        if connection.in_flight.fetch_add(1, SeqCst) == 0 {
+            connection.idleness.begin();
+        }
+        if connection.awaits_request.load(SeqCst) {
+            connection.request_began.notify_one();
         }
         if let Some(generation) = &generation {
             generation.stats.began(connection.worker);
@@ -341,7 +440,8 @@ impl RequestInFlight {
 
 impl Drop for RequestInFlight {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let now = Instant::now();
+        let took = now - self.started;
         let connection = &self.connection;
         if self.end == Ending::ClientLeft {
             self.end = connection.ending_of_unfinished();
@@ -358,7 +458,9 @@ impl Drop for RequestInFlight {
             });
         }
         connection.mark.store(connection.meter.read(), SeqCst);
-        connection.in_flight.fetch_sub(1, SeqCst);
+        if connection.in_flight.fetch_sub(1, SeqCst) == 1 {
+            connection.idleness.end(now.into());
+        }
         // Behind everything else: its component may end with it.
         if let Some(generation) = &self.generation {
             if self.is_good && self.end == Ending::Complete {

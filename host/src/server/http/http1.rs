@@ -80,6 +80,11 @@ impl<S: Transport> Http1Stream<S> {
         }
     }
 
+    /// Returns whether there are bytes that hyper has not asked for.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Looks whether the client of a request in flight has left.
     ///
     /// # Errors

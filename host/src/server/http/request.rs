@@ -192,7 +192,8 @@ fn submit(
 ) -> Result<Waiting, RequestError> {
     let (mut reply, answer) = oneshot::channel();
     loop {
-        let claim = Claim::new(&generation.pool, connection.places(&generation.pool));
+        let holder = connection.holder(&generation.pool, generation.plan.http.forwarded);
+        let claim = Claim::new(&generation.pool, holder);
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&connection.host, &generation.workers).then_some(connection.worker);
         let job = Job { work: Work::Request(request, reply), claim, has_waited };

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use futures::FutureExt;
 use h2::Reason;
 use http::{Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -47,9 +49,15 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(accepted: Accepted, worker: usize, slot: ConnectionSlot) {
     let tls = accepted.address.routing().tls.clone();
     let (connection, stream, counted) = Connection::new(accepted, worker, tls.is_some());
-    if let Err(error) = begin(&connection, tls, stream).await {
-        tracing::debug!(%error, "a connection cannot be served");
+    connection.address.idle.add(&connection.idleness);
+    tokio::select! {
+        biased;
+        begun = begin(&connection, tls, stream) => if let Err(error) = begun {
+            tracing::debug!(%error, "a connection cannot be served");
+        },
+        () = connection.evicted() => {}
     }
+    connection.count_turned_away();
     drop(connection);
     // The order matters: the end of the last connection makes others count the worker's.
     drop(slot);
@@ -68,24 +76,31 @@ async fn greet<S: Transport>(connection: &Arc<Connection>, tls: Option<TlsAccept
     let Some(tls) = tls else { return converse(connection, stream, None).await };
     let meter = Arc::new(Meter::default());
     let stream = MeteredStream::new(stream, meter.clone());
-    // A client that is at it when its address drains has a little time left; one that has not said a word has none.
+    // A client that is at it when its address drains has a little time left; one that has not said a word has the time that its
+    // first bytes need.
     let drains = async {
-        last_look(connection).await;
-        let is_late = meter.read() > 0;
-        connection.is_late.store(is_late, SeqCst);
-        is_late
+        let drained = drains(connection).await;
+        sleep(LAST_LOOK).await;
+        if meter.read() == 0 {
+            connection.next_bytes_are_due(drained.into()).await;
+        }
+        if connection.idleness.is_fresh(drained) {
+            connection.turn_away();
+        }
+        meter.read() > 0
     };
     if let Some(stream) = shake_hands(&tls, stream, connection.limits.header_timeout, drains).await {
+        connection.idleness.shook_hands(Instant::now());
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         converse(connection, stream, Some(version)).await;
     }
 }
 
-/// Returns once the address drains and the socket was looked at since: a new socket has to be looked at first.
-async fn last_look(connection: &Connection) {
+/// Returns once the address drains.
+async fn drains(connection: &Connection) -> Instant {
     drop(connection.address.watch().wait_for(|stage| *stage >= Stage::Drain).await);
-    sleep(LAST_LOOK).await;
+    Instant::now()
 }
 
 async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, mut version: Option<Version>) {
@@ -101,18 +116,30 @@ async fn converse<S: Transport>(connection: &Arc<Connection>, stream: S, mut ver
     }
 }
 
-/// Finds out what the client speaks; `None` when it has left, or was given up before it said a word. Requests that have
-/// come before the address drains are served.
+/// Finds out what the client speaks; `None` when it has left, or was given up before it said a word. Requests that were sent
+/// before the address drains are served.
 async fn sniff<S: Transport>(
     connection: &Connection,
     wire: &mut MeteredStream<S>,
     timeouts: &mut Timeouts<'_>,
 ) -> Option<Version> {
-    tokio::select! {
+    let first_bytes = async {
+        let drained = drains(connection).await;
+        // A new socket has to be looked at first.
+        sleep(LAST_LOOK).await;
+        if connection.meter.read() == 0 {
+            connection.next_bytes_are_due(drained.into()).await;
+        }
+        drained
+    };
+    let drained = tokio::select! {
         biased;
         sniffed = wire.sniff() => return sniffed.ok().flatten(),
         _ = timeouts.give_up() => return None,
-        () = last_look(connection) => {}
+        drained = first_bytes => drained,
+    };
+    if connection.idleness.is_fresh(drained) {
+        connection.turn_away();
     }
     if connection.meter.read() == 0 {
         return None;
@@ -148,7 +175,8 @@ async fn converse1<S: Transport>(
     let end = |_: Pin<&mut _>| connection.take_no_more();
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
-    let wire = server.into_parts().io.into_inner();
+    let parts = server.into_parts();
+    let wire = parts.io.into_inner();
     let is_whole = matches!(ended, Some(Ok(())));
     if connection.broke_off.load(SeqCst) || (unfinished && (ended.is_none() || wire.has_left)) {
         return wire.stream.stream.reset();
@@ -157,9 +185,13 @@ async fn converse1<S: Transport>(
         Some(Err(error)) => unreadable(wire.refused, error),
         _ => None,
     };
+    let is_unread = !parts.read_buf.is_empty() || wire.is_ahead();
     let mut stream = wire.stream.stream;
     if let Some(refused) = refused {
         let _left = timeout(STRAGGLE, refuse(connection, &mut stream, refused)).await;
+    }
+    if is_unread || (connection.drains.load(SeqCst) && has_more(&mut stream)) {
+        connection.leave_unread();
     }
     if refused.is_some() || (is_whole && connection.bodies.load(SeqCst) > 0) {
         connection.release_intake();
@@ -178,6 +210,11 @@ fn unreadable(status: Option<StatusCode>, error: &hyper::Error) -> Option<Reques
         None if error.is_parse() => Some(RequestError::Malformed),
         None => error.is_incomplete_message().then_some(RequestError::Incomplete),
     }
+}
+
+/// Returns whether the client has sent more than was read.
+fn has_more(stream: &mut (impl Transport + ?Sized)) -> bool {
+    stream.read(&mut [0; 1]).now_or_never().is_some_and(|read| read.is_ok_and(|read| read > 0))
 }
 
 async fn converse2<S: Transport>(
@@ -211,18 +248,11 @@ async fn attend<E, C: Future<Output = Result<(), E>>>(
         _ = stage.wait_for(|stage| *stage >= Stage::Drain) => {}
         was_idle = timeouts.give_up() => if !was_idle { return None; },
     }
-    // Requests that have come until now are served: one more look at the socket, then no more. A client that has only
-    // just shaken hands is about to send one.
-    let last_look = async {
-        match connection.is_late.load(SeqCst) {
-            true => drop(timeout(STRAGGLE, connection.first_request.notified()).await),
-            false => sleep(LAST_LOOK).await,
-        }
-    };
+    // Requests that were sent until now are served.
     tokio::select! {
         biased;
         result = conversation.as_mut() => return Some(result),
-        () = last_look => {}
+        () = connection.last_look() => {}
     }
     connection.drain();
     end(conversation.as_mut());

@@ -19,6 +19,7 @@ use crate::fail_point;
 use crate::plan::ListenAddress;
 use crate::runtime::{InstanceEvent, Kind, Runtime};
 use crate::server::address::acceptor::{Accepted, Acceptor, Listener, PendingAcceptor, Serve, ServeFuture};
+use crate::server::address::descriptors::Descriptors;
 use crate::server::address::{Address, Routing, Stage};
 use crate::server::connection::access_log::AccessLog;
 use crate::server::connection::tls::tls_acceptor;
@@ -138,6 +139,7 @@ struct Wanted {
 pub(crate) struct Ingress {
     runtime: Runtime,
     access: Option<Arc<AccessLog>>,
+    descriptors: Arc<Descriptors>,
     died: Arc<dyn Fn() + Send + Sync>,
     thread: Option<Thread>,
     places: BTreeMap<GenerationId, Place>,
@@ -306,6 +308,7 @@ impl Ingress {
         Self {
             runtime: parts.runtime.clone(),
             access: parts.access.clone(),
+            descriptors: Descriptors::new(),
             died: parts.died.clone(),
             thread: None,
             places: BTreeMap::new(),
@@ -407,7 +410,8 @@ impl Ingress {
                 address
             }
             None => {
-                let address = Address::new(self.route(come, change, None)?, self.access.clone(), serve);
+                let routing = self.route(come, change, None)?;
+                let address = Address::new(routing, self.access.clone(), serve, &self.descriptors);
                 prepared.created.push((key, address.clone()));
                 address
             }

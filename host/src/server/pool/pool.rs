@@ -17,6 +17,7 @@ use tokio::sync::SetOnce;
 use tokio::sync::mpsc::UnboundedSender;
 use wasmtime_wasi_http::handler::Request;
 
+use super::share::{Holder, Shares};
 use crate::server::instance::{CloseReason, GuestBody, InstanceHandle};
 use crate::server::tcp::pipe::Conversation;
 
@@ -28,35 +29,6 @@ pub(crate) struct PoolLimits {
     pub(crate) requests: u64,
     /// Most requests that wait when all instances are busy.
     pub(crate) queue: usize,
-}
-
-/// Places of a pool, for one that one connection leaves free for others.
-const RESERVE: usize = 8;
-
-impl PoolLimits {
-    /// Returns the most places of one connection, while others wait or leave their own free.
-    fn share(&self) -> usize {
-        let places: usize = self.rooms.iter().sum();
-        places - places.div_ceil(RESERVE)
-    }
-
-    fn holds_less(&self, job: &Job) -> bool {
-        job.claim.places.as_ref().is_none_or(|own| own.held.load(SeqCst) < self.share())
-    }
-
-    /// Returns whether a job may have the next free place, if no other waits. A small pool has none to keep free.
-    fn may_take(&self, job: &Job) -> bool {
-        self.rooms.iter().sum::<usize>() < RESERVE || self.holds_less(job)
-    }
-
-    /// Returns the next job of a queue: the first of those whose connections hold less than their share.
-    fn next(&self, queue: &mut VecDeque<Job>) -> Option<Job> {
-        match queue.iter().position(|job| self.holds_less(job)) {
-            Some(at) => queue.remove(at),
-            None if queue.front().is_some_and(|job| self.may_take(job)) => queue.pop_front(),
-            None => None,
-        }
-    }
 }
 
 /// Reason to refuse a request: too many wait already, or the component takes no more.
@@ -111,8 +83,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Pool {
     limits: PoolLimits,
-    /// Calls that go on although their clients have left.
-    orphans: AtomicUsize,
+    shares: Shares,
     state: Mutex<State>,
     waiting: AtomicUsize,
     intake_over: AtomicBool,
@@ -127,9 +98,10 @@ impl Pool {
         let vacant =
             |room: &usize| Slot { room: *room, phase: Phase::Vacant, instance: None, local: VecDeque::new() };
         let slots = limits.rooms.iter().map(vacant).collect();
+        let shares = Shares::new(limits.rooms.iter().sum());
         Arc::new(Self {
             limits,
-            orphans: AtomicUsize::new(0),
+            shares,
             state: Mutex::new(State { slots, global: VecDeque::new(), refusal: None }),
             waiting: AtomicUsize::new(0),
             intake_over: AtomicBool::new(false),
@@ -161,7 +133,7 @@ impl Pool {
         // First this, then the look at who can take: `finished` does it the other way round.
         self.waiting.fetch_add(1, SeqCst);
         match home.and_then(|home| locked.state.slots.get_mut(home)) {
-            Some(slot) if slot.can_take() && self.limits.may_take(&job) => {
+            Some(slot) if slot.can_take() && self.shares.may_take(&job.claim.holder) => {
                 slot.local.push_back(job);
                 locked.after.wake = slot.instance.clone();
             }
@@ -203,9 +175,9 @@ impl Pool {
             let State { slots, global, .. } = &mut *locked.state;
             let local = &mut slots.get_mut(instance.slot)?.local;
             // Those that have come to hold their share meanwhile are for any instance in which a place of theirs ends.
-            let job = self.limits.next(local).or_else(|| {
+            let job = self.next(local).or_else(|| {
                 global.append(local);
-                self.limits.next(global)
+                self.next(global)
             })?;
             locked.no_longer_wait(1);
             if job.claim.take(instance) {
@@ -218,6 +190,17 @@ impl Pool {
             locked.close(instance, CloseReason::Requests);
         }
         Some(job)
+    }
+
+    /// Returns the next job of a queue: the first of those whose connections hold less than their share.
+    fn next(&self, queue: &mut VecDeque<Job>) -> Option<Job> {
+        match queue.iter().position(|job| self.shares.holds_less(&job.claim.holder)) {
+            Some(at) => queue.remove(at),
+            None if queue.front().is_some_and(|job| self.shares.may_take(&job.claim.holder)) => {
+                queue.pop_front()
+            }
+            None => None,
+        }
     }
 
     /// Drops requests whose clients have left while they waited.
@@ -373,9 +356,15 @@ impl Pool {
         self.waiting() > 0
     }
 
+    /// Returns whether this request may have a free place.
+    #[cfg(test)]
+    pub(super) fn may_take(&self, claim: &Claim) -> bool {
+        self.shares.may_take(&claim.holder)
+    }
+
     /// Returns the number of calls that go on although their clients have left.
     pub(crate) fn orphans(&self) -> usize {
-        self.orphans.load(SeqCst)
+        self.shares.orphans()
     }
 
     /// Returns the number of requests that wait for an instance.
@@ -563,24 +552,25 @@ pub(crate) struct Claim {
     pool: Weak<Pool>,
     /// It is a health check of the host's own, and no request of a client.
     is_check: bool,
-    /// The places of its connection, if that can have several.
-    places: Option<Arc<Places>>,
+    holder: Holder,
+    /// It was taken, and counts among those of its holder.
+    has_place: AtomicBool,
     /// Its client has left, and its call goes on.
     is_orphan: AtomicBool,
 }
 
 impl Claim {
-    /// Returns the claim of a request that waits; `places` are those of its connection in this pool, if it can have several.
-    pub(crate) fn new(pool: &Arc<Pool>, places: Option<Arc<Places>>) -> Arc<Self> {
-        Self::of(pool, false, places)
+    /// Returns the claim of a request of this connection that waits.
+    pub(crate) fn new(pool: &Arc<Pool>, holder: Holder) -> Arc<Self> {
+        Self::of(pool, false, holder)
     }
 
     /// Returns the claim of a health check.
     pub(crate) fn check(pool: &Arc<Pool>) -> Arc<Self> {
-        Self::of(pool, true, None)
+        Self::of(pool, true, Holder::default())
     }
 
-    fn of(pool: &Arc<Pool>, is_check: bool, places: Option<Arc<Places>>) -> Arc<Self> {
+    fn of(pool: &Arc<Pool>, is_check: bool, holder: Holder) -> Arc<Self> {
         let (state, pool) = (AtomicU8::new(WAITING), Arc::downgrade(pool));
         Arc::new(Self {
             state,
@@ -589,7 +579,8 @@ impl Claim {
             cut: SetOnce::new(),
             pool,
             is_check,
-            places,
+            holder,
+            has_place: AtomicBool::new(false),
             is_orphan: AtomicBool::new(false),
         })
     }
@@ -605,13 +596,20 @@ impl Claim {
         let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
         match taken {
             true if self.is_check => instance.count_check(),
-            true => self.places.iter().for_each(|places| places.take()),
+            true => self.take_place(),
             false => {
                 instance.leave_live();
                 instance.call_ended();
             }
         }
         taken
+    }
+
+    fn take_place(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            self.has_place.store(true, SeqCst);
+            pool.shares.take(&self.holder);
+        }
     }
 
     pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
@@ -643,14 +641,11 @@ impl Claim {
     /// Notes that its client has left before it had the whole answer. Until its call has ended it is an orphan.
     pub(crate) fn abandon(&self) {
         self.give_up();
-        if self.taker().is_none() || self.is_orphan.swap(true, SeqCst) {
-            return;
-        }
-        if let Some(pool) = self.pool.upgrade() {
-            pool.orphans.fetch_add(1, SeqCst);
-        }
-        if let Some(places) = &self.places {
-            places.orphans.fetch_add(1, SeqCst);
+        if self.has_place.load(SeqCst)
+            && !self.is_orphan.swap(true, SeqCst)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.shares.abandon(&self.holder);
         }
     }
 
@@ -678,38 +673,13 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(instance) = self.taker() else { return };
-        let is_orphan = self.is_orphan.load(SeqCst);
-        if let Some(places) = &self.places {
-            places.leave(is_orphan);
-        }
-        if is_orphan && let Some(pool) = self.pool.upgrade() {
-            pool.orphans.fetch_sub(1, SeqCst);
+        if self.has_place.load(SeqCst)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.shares.leave(&self.holder, self.is_orphan.load(SeqCst));
         }
         // Behind the places: the instance takes the next request.
         instance.leave();
-    }
-}
-
-/// The places of one connection in one pool.
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    held: AtomicUsize,
-    orphans: AtomicUsize,
-}
-
-impl Places {
-    fn take(&self) {
-        self.held.fetch_add(1, SeqCst);
-    }
-
-    fn leave(&self, orphan: bool) {
-        self.orphans.fetch_sub(usize::from(orphan), SeqCst);
-        self.held.fetch_sub(1, SeqCst);
-    }
-
-    /// Returns the calls that go on although their client has left.
-    pub(crate) fn orphans(&self) -> usize {
-        self.orphans.load(SeqCst)
     }
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};
+use super::share::{Holder, Places};
 use crate::runtime::{Link, RunClock};
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
 use crate::server::worker::fairness::FairnessTicker;
@@ -60,9 +61,13 @@ impl World {
     }
 
     fn submit(&mut self, home: Option<usize>) -> Result<(), SubmitError> {
+        self.submit_of(home, Holder::default())
+    }
+
+    fn submit_of(&mut self, home: Option<usize>, holder: Holder) -> Result<(), SubmitError> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let (reply, answer) = oneshot::channel();
-        let claim = Claim::new(&self.pool, None);
+        let claim = Claim::new(&self.pool, holder);
         let interest = Some(Interest(claim.clone()));
         let job = Job { work: Work::Request(http::Request::new(body), reply), claim, has_waited: false };
         self.pool.submit(home, job).map_err(|(refusal, _job)| refusal)?;
@@ -129,8 +134,9 @@ impl World {
     fn check(&mut self) {
         self.run_those_woken();
         let waits = |client: &mut Client| {
-            let taken = client.interest.as_ref().is_none_or(|interest| interest.0.taker().is_some());
-            !taken && matches!(client.answer.try_recv(), Ok(None))
+            let claim = client.interest.as_ref().map(|interest| &interest.0);
+            let may_take = |claim: &&Arc<Claim>| claim.taker().is_none() && self.pool.may_take(claim);
+            claim.filter(may_take).is_some() && matches!(client.answer.try_recv(), Ok(None))
         };
         let waiting = self.clients.iter_mut().filter_map(|client| waits(client).then_some(())).count();
         let able = self.instances.values().any(|(instance, _)| {
@@ -186,12 +192,15 @@ fn who_is_refused_gets_the_request_back() {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let (reply, answer) = oneshot::channel();
     let request = http::Request::get("/again").body(body).unwrap();
-    let job =
-        Job { work: Work::Request(request, reply), claim: Claim::new(&old.pool, None), has_waited: false };
+    let job = Job {
+        work: Work::Request(request, reply),
+        claim: Claim::new(&old.pool, Holder::default()),
+        has_waited: false,
+    };
     let (refusal, job) = old.pool.submit(None, job).unwrap_err();
     let Work::Request(request, reply) = job.work else { panic!("it is another job") };
     assert_eq!((refusal, request.uri().path()), (SubmitError::Stopped, "/again"));
-    let claim = Claim::new(&new.pool, None);
+    let claim = Claim::new(&new.pool, Holder::default());
     let interest = Some(Interest(claim.clone()));
     let job = Job { work: Work::Request(request, reply), claim, has_waited: false };
     new.pool.submit(None, job).map_err(|_| ()).unwrap();
@@ -221,7 +230,9 @@ fn whoever_waits_when_another_takes_over_gets_the_request_back() {
         let (reply, _answer) = oneshot::channel();
         let work = Work::Request(claim.returned().unwrap(), reply);
         // One waits there already, which is all that may: but these have waited before.
-        new.pool.submit(None, Job { work, claim: Claim::new(&new.pool, None), has_waited: true }).unwrap();
+        new.pool
+            .submit(None, Job { work, claim: Claim::new(&new.pool, Holder::default()), has_waited: true })
+            .unwrap();
     }
     assert_eq!(new.submit(None), Err(SubmitError::QueueFull));
 }
@@ -301,17 +312,22 @@ proptest! {
     #[test]
     fn nobody_waits_while_somebody_could_serve(
         max in 1..4_usize,
-        concurrency in 1..4_usize,
+        concurrency in 1..5_usize,
         requests in 0..4_u64,
         queue in 0..6_usize,
-        steps in prop::collection::vec((0..9_u8, any::<prop::sample::Index>()), 1..80),
+        steps in prop::collection::vec((0..10_u8, any::<prop::sample::Index>()), 1..80),
     ) {
         let mut world = World::new(max, concurrency, requests, queue);
+        let connections: [Arc<Places>; 2] = Default::default();
         for (what, which) in steps {
             let slot = which.index(max);
             match what {
                 0..=2 => drop(world.submit(Some(slot))),
                 3 => drop(world.submit(None)),
+                9 => {
+                    let places = Some(connections[which.index(2)].clone());
+                    let _full = world.submit_of(Some(slot), Holder { places, client: None });
+                }
                 4 if !world.starting.is_empty() => {
                     let at = which.index(world.starting.len());
                     world.open(world.starting[at]);

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::io::AsyncReadExt;
@@ -20,11 +21,12 @@ use crate::plan::LimitsPlan;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::{Address, Intake, Stage};
 use crate::server::connection::access_log::{AccessRecord, Ending, Logged};
+use crate::server::connection::idleness::Idleness;
 use crate::server::connection::stream::{LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger};
 use crate::server::connection::tls::shake_hands;
-use crate::server::generation::Call;
 use crate::server::generation::generation::Generation;
-use crate::server::pool::{Claim, Interest, Job, SubmitError, Work};
+use crate::server::generation::{Call, ClientFault};
+use crate::server::pool::{Claim, Holder, Interest, Job, SubmitError, Work};
 use crate::server::worker::workers::{ConnectionSlot, Workers};
 
 /// A connection that has not been handed in yet.
@@ -78,12 +80,24 @@ async fn begin(mut arrival: Arrival, stream: Stream) -> io::Result<()> {
 
 async fn greet<S: Transport>(arrival: Arrival, stream: S) {
     let Some(tls) = arrival.tls.clone() else { return attend(arrival, stream).await };
+    // From the handshake on its guest has it.
+    let idleness = Arc::new(Idleness::new(Instant::now(), Duration::ZERO));
+    arrival.address.idle.add(&idleness);
     let mut stage = arrival.address.watch();
     let drains = async {
         drop(stage.wait_for(|stage| *stage >= Stage::Drain).await);
-        true
+        idleness.is_fresh(Instant::now())
     };
-    if let Some(stream) = shake_hands(&tls, stream, arrival.limits.header_timeout, drains).await {
+    let shaken = tokio::select! {
+        biased;
+        shaken = shake_hands(&tls, stream, arrival.limits.header_timeout, drains) => shaken,
+        () = idleness.evicted() => {
+            arrival.address.client_fault(ClientFault::Evicted, &arrival.peer);
+            None
+        }
+    };
+    drop(idleness);
+    if let Some(stream) = shaken {
         attend(arrival, stream).await;
     }
 }
@@ -132,7 +146,7 @@ fn hand_in(arrival: &Arrival) -> Option<(ConnectionInFlight, Interest, Writer, R
     let mut in_flight = ConnectionInFlight::begin(serves()?, arrival);
     loop {
         let generation = in_flight.generation.clone();
-        let claim = Claim::new(&generation.pool, None);
+        let claim = Claim::new(&generation.pool, Holder::default());
         let interest = Interest(claim.clone());
         let home = Arc::ptr_eq(&arrival.host, &generation.workers).then_some(arrival.worker);
         let job = Job { work: Work::Connection(talk), claim, has_waited: false };

@@ -39,6 +39,7 @@ fn every_key_of_a_server_reaches_the_plan() {
         request_timeout: secs(7),
         limits: LimitsPlan {
             connections: 9,
+            per_client: Some(3),
             header_size: 8 << 10,
             body_size: Some(2 << 30),
             header_timeout: secs(1),
@@ -66,6 +67,7 @@ fn a_server_has_the_documented_defaults() {
     assert_eq!((&http.instances, http.request_timeout), (&instances, secs(30)));
     let limits = LimitsPlan {
         connections: 4096,
+        per_client: None,
         header_size: 64 << 10,
         body_size: None,
         header_timeout: secs(10),
