@@ -4,7 +4,7 @@
 //! sent its request: it takes the end of its input for its departure, or hears of neither.
 //!
 //! Invariant: a client that has closed its writing half gets its whole answer, and one that has left is noticed as soon as the system
-//! can tell, or a second after it.
+//! can tell, or by the end of its input if that comes long after its request.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,8 +28,10 @@ use crate::server::connection::stream::{MeteredStream, Transport};
 /// Most bytes that are read before hyper asks for them, to see the end of the input.
 const AHEAD: usize = 512;
 /// A client that closes its writing half later than this after its request does not wait for the answer: one that only has no
-/// more to say closes it at once.
-const HALF_CLOSE: Duration = Duration::from_secs(1);
+/// more to say closes it at once, as far as its machine and the network let it.
+const HALF_CLOSE: Duration = Duration::from_secs(5);
+/// Time for which the answer of such a client must not move before it is taken for gone.
+const STILL: Duration = Duration::from_secs(1);
 /// Time between two looks at a client whose input has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -112,7 +114,7 @@ impl<S: Transport> Http1Stream<S> {
             if now != finished.moved.0 {
                 finished.moved = (now, Instant::now());
             }
-            let is_still = finished.is_late && finished.moved.1.elapsed() > HALF_CLOSE;
+            let is_still = finished.is_late && finished.moved.1.elapsed() > STILL;
             if is_still || is_gone(&self.stream) {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
