@@ -45,6 +45,8 @@ const BENCHES: &[Bench] = &[
     ("http-p99-02", 9, http::p99_classic),
     ("http-stream", 5, http::stream),
     ("http-twenty", 5, http::twenty),
+    ("http-connections", 3, http::connections),
+    ("http-messages", 5, http::messages),
     ("reload-load", 13, http::reload_load),
     ("reload-one-of-100", 15, http::reload_one),
     ("status-load", 5, http::status_load),

@@ -2,15 +2,17 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::harness::{Address, H2, Wire, send_all};
+use crate::harness::{Address, H2, Stream, Wire, send_all};
 
 pub struct Attack {
     pub what: &'static str,
@@ -67,6 +69,13 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-request"),
     },
     Attack {
+        what: "resets connection after connection with a request that takes long",
+        protocol: "HTTP/1.1",
+        keys: WINDOW,
+        begin: left_behind,
+        blamed: None,
+    },
+    Attack {
         what: "sends 12 bodies of 50 MB that nobody reads for a while",
         protocol: "HTTP/2",
         keys: WINDOW,
@@ -108,6 +117,19 @@ fn wires(address: &Address, count: usize, begin: fn(&mut Wire)) -> Crowd {
     let mut wires: Vec<Wire> = (0..count).map(|_| Wire::connect(address)).collect();
     wires.iter_mut().for_each(begin);
     Crowd(Box::new(wires))
+}
+
+/// Twice as many requests as there are places, from a client of another address; each connection is reset when its request was read.
+fn left_behind(address: &Address, places: usize) -> Crowd {
+    for _ in 0..2 * places {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        socket.connect(&address.socket().into()).unwrap();
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        let mut wire = Wire::over(Stream::Tcp(socket.into()), address);
+        wire.begin_get("/sleep?ms=3000");
+    }
+    Crowd(Box::new(()))
 }
 
 fn begin_post(wire: &mut Wire, body: &str) {

@@ -67,16 +67,19 @@ fn measure(lab: &Lab, rounds: usize, table: &mut Table, guest: Guest, bounds: Bo
     let peer = Server::peer(component, best)?;
     let default = Server::peer(component, &[])?;
     let hyper = Server::hyper()?;
-    let mut contenders = [
+    let before = settings::before().map(|binary| Server::curfew_of(&binary, lab, component)).transpose()?;
+    let mut contenders = vec![
         Contender::new("curfew", &curfew),
         Contender::new("wasmtime serve, reuse", &peer),
         Contender::new("wasmtime serve, default", &default),
         Contender::new("hyper", &hyper),
     ];
+    contenders.extend(before.iter().map(|before| Contender::new("curfew before", before)));
     turns::take(&mut contenders, rounds, settings::turn()?, table)?;
-    let [curfew, peer, default, hyper] = &contenders;
+    let [curfew, peer, default, hyper, before @ ..] = contenders.as_slice() else { return Ok(()) };
     table.add(turns::compare(what, curfew, peer, bounds.peer));
     table.add(turns::compare(what, curfew, default, bounds.peer_default));
     table.add(turns::compare(what, curfew, hyper, bounds.hyper));
+    before.iter().for_each(|before| table.add(turns::compare(what, curfew, before, 0.98)));
     Ok(())
 }

@@ -12,9 +12,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// What the `hello` guests answer with, too.
@@ -44,9 +44,20 @@ async fn lane(mut connections: UnboundedReceiver<TcpStream>) -> Result<()> {
     while let Some(stream) = connections.recv().await {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let stream = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
+        let stream = tokio::net::TcpStream::from_std(stream)?;
         // A client that goes away is no failure of the server.
-        tokio::spawn(http1::Builder::new().serve_connection(stream, service_fn(answer)));
+        tokio::spawn(converse(stream));
+    }
+    Ok(())
+}
+
+async fn converse(stream: tokio::net::TcpStream) -> Result<()> {
+    let mut first = [0; 3];
+    stream.peek(&mut first).await?;
+    let (is_http2, stream, service) = (first == *b"PRI", TokioIo::new(stream), service_fn(answer));
+    match is_http2 {
+        true => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await?,
+        false => http1::Builder::new().serve_connection(stream, service).await?,
     }
     Ok(())
 }

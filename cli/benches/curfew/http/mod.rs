@@ -3,10 +3,12 @@
 //! Invariant: a server that answers with an error, or drops a connection, fails the bench: only answers count.
 
 mod answer;
+mod connections;
 mod crowd;
 mod get;
 mod hello;
 mod hyper_server;
+mod messages;
 mod metrics_cost;
 mod open_loop;
 mod p99;
@@ -21,7 +23,9 @@ mod turns;
 mod twenty;
 mod wrk;
 
+pub use connections::connections;
 pub use hello::{classic as hello_classic, fresh, hello};
+pub use messages::messages;
 pub use metrics_cost::metrics_cost;
 pub use p99::{classic as p99_classic, p99};
 pub use reload_load::reload_load;

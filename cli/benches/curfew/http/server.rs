@@ -45,7 +45,12 @@ enum Told {
 impl Server {
     /// Starts the host on a single component.
     pub fn curfew(lab: &Lab, component: &str) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_curfew"));
+        Self::curfew_of(Path::new(env!("CARGO_BIN_EXE_curfew")), lab, component)
+    }
+
+    /// Starts another build of the host on a single component.
+    pub fn curfew_of(binary: &Path, lab: &Lab, component: &str) -> Result<Self> {
+        let mut command = Command::new(binary);
         command.arg("run").arg(component).args(["--listen", "127.0.0.1:0", "--cache"]).arg(lab.cache());
         Self::spawn("curfew", command, 1)
     }

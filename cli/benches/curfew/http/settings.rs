@@ -20,6 +20,8 @@ const CROWD: &str = "--as-crowd";
 const SECONDS: &str = "CURFEW_BENCH_SECONDS";
 /// The `wasmtime` to compare with, when it is not the one that `make peer` builds.
 const PEER: &str = "CURFEW_BENCH_PEER";
+/// An earlier curfew to compare with.
+const BEFORE: &str = "CURFEW_BENCH_BEFORE";
 const PEER_BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peer/bin/wasmtime");
 
 /// Is the helper that the arguments ask for, if they do, and says so when it has ended.
@@ -60,6 +62,11 @@ pub fn peer() -> Result<PathBuf> {
     let path = std::env::var_os(PEER).map_or_else(|| PathBuf::from(PEER_BUILT), PathBuf::from);
     ensure!(path.is_file(), "{} is missing: build it with `make peer`", path.display());
     Ok(path)
+}
+
+/// An earlier curfew to compare with, if one is given.
+pub fn before() -> Option<PathBuf> {
+    std::env::var_os(BEFORE).map(PathBuf::from)
 }
 
 /// How long each server is under load in each round.

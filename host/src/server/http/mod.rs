@@ -15,3 +15,4 @@ pub(super) mod kind;
 mod outgoing;
 pub(super) mod request;
 pub(super) mod serve;
+mod timeouts;

@@ -1,5 +1,4 @@
-//! Serving one client's HTTP connection from its acceptance to its end, and how long the client may take. Requests
-//! themselves are in `request`.
+//! Serving one client's HTTP connection from its acceptance to its end. Requests themselves are in `request`.
 //!
 //! Invariant (I8): when its address drains, an idle connection is closed at once, before a byte of another request is
 //! read; one with requests in flight lives until they are answered; and no client holds the stop up by sending slowly.
@@ -9,7 +8,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use futures::FutureExt;
 use h2::Reason;
@@ -29,18 +27,15 @@ use super::connection::Connection;
 use super::http1::{Http1Stream, refuse};
 use super::http2;
 use super::request::handle;
+use super::timeouts::Timeouts;
 use crate::server::address::acceptor::{Accepted, Stream};
 use crate::server::address::address::Stage;
-use crate::server::connection::pace::Pace;
 use crate::server::connection::stream::{
     LAST_LOOK, LINGER, Meter, MeteredStream, STRAGGLE, Transport, linger,
 };
 use crate::server::connection::tls::shake_hands;
 use crate::server::generation::ClientFault;
 use crate::server::worker::workers::ConnectionSlot;
-
-/// Least time between two looks at a client.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 ///
@@ -176,8 +171,12 @@ async fn converse1<S: Transport>(
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
     let parts = server.into_parts();
-    let wire = parts.io.into_inner();
+    let mut wire = parts.io.into_inner();
     let is_whole = matches!(ended, Some(Ok(())));
+    let is_unread = !parts.read_buf.is_empty() || wire.is_ahead();
+    if is_unread || (connection.drains.load(SeqCst) && has_more(&mut wire.stream.stream)) {
+        connection.leave_unread();
+    }
     if connection.broke_off.load(SeqCst) || (unfinished && (ended.is_none() || wire.has_left)) {
         return wire.stream.stream.reset();
     }
@@ -185,19 +184,20 @@ async fn converse1<S: Transport>(
         Some(Err(error)) => unreadable(wire.refused, error),
         _ => None,
     };
-    let is_unread = !parts.read_buf.is_empty() || wire.is_ahead();
     let mut stream = wire.stream.stream;
     if let Some(refused) = refused {
         let _left = timeout(STRAGGLE, refuse(connection, &mut stream, refused)).await;
-    }
-    if is_unread || (connection.drains.load(SeqCst) && has_more(&mut stream)) {
-        connection.leave_unread();
     }
     if refused.is_some() || (is_whole && connection.bodies.load(SeqCst) > 0) {
         connection.release_intake();
         let most = if connection.drains.load(SeqCst) { STRAGGLE } else { LINGER };
         linger(&connection.address, most, stream).await;
     }
+}
+
+/// Returns whether the client has sent more than was read.
+fn has_more(stream: &mut (impl Transport + ?Sized)) -> bool {
+    stream.read(&mut [0; 1]).now_or_never().is_some_and(|read| read.is_ok_and(|read| read > 0))
 }
 
 /// Returns the answer to bytes that are no request. `status` is that of hyper's own answer; hyper has sent it where that was behind
@@ -210,11 +210,6 @@ fn unreadable(status: Option<StatusCode>, error: &hyper::Error) -> Option<Reques
         None if error.is_parse() => Some(RequestError::Malformed),
         None => error.is_incomplete_message().then_some(RequestError::Incomplete),
     }
-}
-
-/// Returns whether the client has sent more than was read.
-fn has_more(stream: &mut (impl Transport + ?Sized)) -> bool {
-    stream.read(&mut [0; 1]).now_or_never().is_some_and(|read| read.is_ok_and(|read| read > 0))
 }
 
 async fn converse2<S: Transport>(
@@ -269,119 +264,5 @@ async fn attend<E, C: Future<Output = Result<(), E>>>(
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => None,
         _ = timeouts.give_up() => None,
         () = late => None,
-    }
-}
-
-/// The time that a client has: for the head of a request, between two requests, and to take its answers.
-///
-/// Invariant: a connection with a request in flight is never given up here, unless its client takes its answer too slowly. There is
-/// one timer for each connection: one for each request would cost more than serving some of them. An HTTP/2 stream looks after its
-/// own answer.
-#[derive(Debug)]
-struct Timeouts<'a> {
-    connection: &'a Connection,
-    /// The last time at which a request was in flight, or had ended since the look before.
-    quiet_since: Instant,
-    /// Part of a head, or of a frame of HTTP/2, has come; since then it is the same.
-    head_since: Option<Instant>,
-    hurried: bool,
-    /// Bytes that had been read when the last request ended, at the last look.
-    mark: u64,
-    pace: Pace,
-    /// Bytes that the client had taken at the last look.
-    taken: u64,
-}
-
-impl<'a> Timeouts<'a> {
-    fn new(connection: &'a Connection) -> Self {
-        Self {
-            connection,
-            quiet_since: Instant::now(),
-            head_since: None,
-            hurried: false,
-            mark: 0,
-            pace: Pace::default(),
-            taken: 0,
-        }
-    }
-
-    /// Gives the client little time: its address drains.
-    fn hurry(&mut self) {
-        self.hurried = true;
-        self.quiet_since = Instant::now();
-        self.head_since = None;
-    }
-
-    /// Returns when the client has taken too long: true if it was idle, with nothing begun.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and called again; it goes on where it was.
-    async fn give_up(&mut self) -> bool {
-        let limits = self.connection.limits;
-        loop {
-            let left = match self.left() {
-                Ok(left) => left,
-                Err(was_idle) => {
-                    self.connection.timed_out.store(!was_idle, SeqCst);
-                    return was_idle;
-                }
-            };
-            // Its state can change at any time: half the shortest limit is early enough to see that.
-            let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.rate_window);
-            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
-            sleep(left.min(look).max(LOOK)).await;
-        }
-    }
-
-    /// Returns the time that is left as far as can be seen now. The error says whether it was idle.
-    fn left(&mut self) -> Result<Duration, bool> {
-        let (connection, limits, now) = (self.connection, self.connection.limits, Instant::now());
-        if let Some(left) = self.left_to_take(now) {
-            self.quiet_since = now;
-            return left;
-        }
-        let mark = connection.mark.load(SeqCst);
-        let is_busy = connection.in_flight() > 0;
-        if is_busy || mark != self.mark {
-            (self.quiet_since, self.head_since, self.mark) = (now, None, mark);
-        }
-        if is_busy {
-            return Ok(Duration::MAX);
-        }
-        let has_begun = match connection.is_serial() {
-            true => connection.meter.read() > mark,
-            false => connection.meter.is_in_frame(),
-        };
-        self.head_since = has_begun.then(|| self.head_since.unwrap_or(now));
-        let limit = |limit| if self.hurried { STRAGGLE } else { limit };
-        let left =
-            |since: Instant, limit: Duration| limit.saturating_sub(now.saturating_duration_since(since));
-        let idle = left(self.quiet_since, limit(limits.idle_timeout));
-        let head = self.head_since.map_or(Duration::MAX, |since| left(since, limit(limits.header_timeout)));
-        if head.is_zero() {
-            connection.client_fault(ClientFault::SlowHead);
-            return Err(false);
-        }
-        // A head that has begun has its own time, over HTTP/1.
-        let is_idle = idle.is_zero() && !(has_begun && connection.is_serial());
-        if is_idle { Err(true) } else { Ok(head.min(idle.max(LOOK))) }
-    }
-
-    /// Returns the time that is left to take what waits to be written, if something does.
-    fn left_to_take(&mut self, now: Instant) -> Option<Result<Duration, bool>> {
-        let connection = self.connection;
-        if !connection.is_serial() || !connection.meter.is_blocked() {
-            self.pace.pause(now.into_std());
-            return None;
-        }
-        let taken = connection.meter.taken();
-        self.pace.wait(now.into_std());
-        self.pace.moved(taken.saturating_sub(self.taken));
-        self.taken = taken;
-        let left = self.pace.left(now.into_std(), connection.min_rate());
-        if left.is_none() {
-            connection.client_fault(ClientFault::SlowReader);
-        }
-        Some(left.ok_or(false))
     }
 }
