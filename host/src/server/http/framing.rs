@@ -34,8 +34,10 @@ impl Framing {
         // One pass without branches: each request pays for it.
         let bare = |before: u8, byte: u8| (byte == b'\n') & (before != b'\r');
         let first = bytes.first().is_some_and(|byte| bare(before, *byte));
-        let is_bare =
-            bytes.iter().zip(&bytes[1.min(bytes.len())..]).fold(first, |any, (b, c)| any | bare(*b, *c));
+        let is_bare = bytes
+            .iter()
+            .zip(bytes.get(1..).unwrap_or_default())
+            .fold(first, |any, (b, c)| any | bare(*b, *c));
         if is_bare {
             self.bare_line_end.store(true, SeqCst);
         } else if is_idle {

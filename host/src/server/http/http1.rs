@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -202,12 +202,12 @@ impl<S: Transport> AsyncRead for Http1Stream<S> {
             std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         } else {
             let most = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..most]);
-            self.ahead.advance(most);
+            buffer.put_slice(&self.ahead.split_to(most));
         }
-        if let Some(last) = buffer.filled()[before..].last() {
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if let Some(last) = bytes.last() {
             let is_idle = self.connection.in_flight() == 0;
-            self.connection.framing.read(self.last_byte, &buffer.filled()[before..], is_idle);
+            self.connection.framing.read(self.last_byte, bytes, is_idle);
             self.last_byte = *last;
             self.last_read = (Instant::now(), self.connection.meter.written());
             self.is_open_late = false;
