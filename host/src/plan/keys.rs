@@ -169,7 +169,7 @@ table! {
         "request-timeout" => request_timeout: Duration = ABOVE_0, or(Duration::from_secs(30)), also("timeout"), for Requests;
         /// Limits of what clients, and the requests that it sends itself, may use up.
         "limits" => limits: LimitsPlan;
-        /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+        /// The treatment of the `forwarded`, `x-forwarded-*` and `x-real-ip` headers of a client. They never pass in trailers.
         "forwarded" => forwarded: Forwarded, or(Forwarded::Replace), for Requests;
     }
 }
@@ -365,7 +365,7 @@ words! {
 }
 
 words! {
-    /// The treatment of the `forwarded` and `x-forwarded-*` headers of a client.
+    /// The treatment of the `forwarded`, `x-forwarded-*` and `x-real-ip` headers of a client.
     pub enum Forwarded {
         /// The host removes them, as any client can write them. The component gets what the host knows.
         Replace = "replace" | "off" | "false" | "strip" | "overwrite",

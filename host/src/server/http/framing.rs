@@ -34,8 +34,10 @@ impl Framing {
         // One pass without branches: each request pays for it.
         let bare = |before: u8, byte: u8| (byte == b'\n') & (before != b'\r');
         let first = bytes.first().is_some_and(|byte| bare(before, *byte));
-        let is_bare =
-            bytes.iter().zip(&bytes[1.min(bytes.len())..]).fold(first, |any, (b, c)| any | bare(*b, *c));
+        let is_bare = bytes
+            .iter()
+            .zip(bytes.get(1..).unwrap_or_default())
+            .fold(first, |any, (b, c)| any | bare(*b, *c));
         if is_bare {
             self.bare_line_end.store(true, SeqCst);
         } else if is_idle {
@@ -76,5 +78,65 @@ impl Framing {
             let _late = timeout(WAIT, settled).await;
         }
         self.state.load(SeqCst) == SURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::text::testing::cases;
+
+    /// Reads the bytes in pieces of these lengths, behind which nothing is idle.
+    fn read(bytes: &[u8], lengths: &[usize]) -> Framing {
+        let framing = Framing::default();
+        let (mut before, mut rest) = (0, bytes);
+        for length in lengths.iter().chain([&usize::MAX]) {
+            let (piece, more) = rest.split_at((*length).min(rest.len()));
+            framing.read(before, piece, false);
+            before = piece.last().copied().unwrap_or(before);
+            rest = more;
+        }
+        framing
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        /// In whichever pieces they come: a line end by LF alone is seen, and nothing else is taken for one.
+        #[test]
+        fn a_bare_line_end_is_seen_in_any_pieces(
+            bytes in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
+            lengths in prop::collection::vec(0_usize..6, 0..20),
+        ) {
+            let lone = |at: usize| bytes[at] == b'\n' && (at == 0 || bytes[at - 1] != b'\r');
+            prop_assert_eq!(read(&bytes, &lengths).are_trailers_sure(), !(0..bytes.len()).any(lone));
+        }
+    }
+
+    #[test]
+    fn a_line_end_of_the_request_before_does_not_count() {
+        let framing = read(b"text\ntext", &[]);
+        framing.read(b't', b"POST / HTTP/1.1\r\n", true);
+        assert!(framing.are_trailers_sure());
+    }
+
+    #[test]
+    fn a_request_waits_for_the_end_of_the_body_before_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let framing = Framing::default();
+            assert!(framing.is_sure().await);
+            framing.body_began();
+            let (sure, ()) = tokio::join!(framing.is_sure(), async { framing.body_ended() });
+            assert!(sure);
+            framing.body_began();
+            assert!(!framing.is_sure().await, "nobody reads it on");
+            framing.lose();
+            framing.body_began();
+            framing.body_ended();
+            assert!(!framing.is_sure().await, "it is lost for ever");
+        });
     }
 }

@@ -4,7 +4,7 @@
 //! sent its request: it takes the end of its input for its departure, or hears of neither.
 //!
 //! Invariant: a client that has closed its writing half gets its whole answer, and one that has left is noticed as soon as the system
-//! can tell, or a second after it.
+//! can tell, or by the end of its input if that comes long after its request.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -28,8 +28,10 @@ use crate::server::connection::stream::{MeteredStream, Transport};
 /// Most bytes that are read before hyper asks for them, to see the end of the input.
 const AHEAD: usize = 512;
 /// A client that closes its writing half later than this after its request does not wait for the answer: one that only has no
-/// more to say closes it at once.
-const HALF_CLOSE: Duration = Duration::from_secs(1);
+/// more to say closes it at once, as far as its machine and the network let it.
+const HALF_CLOSE: Duration = Duration::from_secs(5);
+/// Time for which the answer of such a client must not move before it is taken for gone.
+const STILL: Duration = Duration::from_secs(1);
 /// Time between two looks at a client whose input has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -80,6 +82,11 @@ impl<S: Transport> Http1Stream<S> {
         }
     }
 
+    /// Returns whether there are bytes that hyper has not asked for.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Looks whether the client of a request in flight has left.
     ///
     /// # Errors
@@ -107,7 +114,7 @@ impl<S: Transport> Http1Stream<S> {
             if now != finished.moved.0 {
                 finished.moved = (now, Instant::now());
             }
-            let is_still = finished.is_late && finished.moved.1.elapsed() > HALF_CLOSE;
+            let is_still = finished.is_late && finished.moved.1.elapsed() > STILL;
             if is_still || is_gone(&self.stream) {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
@@ -195,12 +202,12 @@ impl<S: Transport> AsyncRead for Http1Stream<S> {
             std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         } else {
             let most = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..most]);
-            self.ahead.advance(most);
+            buffer.put_slice(&self.ahead.split_to(most));
         }
-        if let Some(last) = buffer.filled()[before..].last() {
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if let Some(last) = bytes.last() {
             let is_idle = self.connection.in_flight() == 0;
-            self.connection.framing.read(self.last_byte, &buffer.filled()[before..], is_idle);
+            self.connection.framing.read(self.last_byte, bytes, is_idle);
             self.last_byte = *last;
             self.last_read = (Instant::now(), self.connection.meter.written());
             self.is_open_late = false;

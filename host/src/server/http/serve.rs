@@ -181,7 +181,8 @@ async fn converse1<S: Transport>(
     let parts = server.into_parts();
     let mut wire = parts.io.into_inner();
     let is_whole = matches!(ended, Some(Ok(())));
-    if !parts.read_buf.is_empty() || (connection.drains.load(SeqCst) && has_more(&mut wire.stream.stream)) {
+    let is_unread = !parts.read_buf.is_empty() || wire.is_ahead();
+    if is_unread || (connection.drains.load(SeqCst) && has_more(&mut wire.stream.stream)) {
         connection.leave_unread();
     }
     if connection.broke_off.load(SeqCst) || (unfinished && (ended.is_none() || wire.has_left)) {
