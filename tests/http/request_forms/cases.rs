@@ -183,8 +183,11 @@ pub const OLD: &[Form] = &[
     finished("a whole request, then the end", "GET / HTTP/1.0\r\n\r\n"),
 ];
 
-/// One form of HTTP/2: `:authority`, `:path`, and more fields.
-pub const HTTP2: &[(&str, &str, &str, &str, &[(&str, &str)])] = &[
+/// One form of HTTP/2: its name, method, `:authority`, `:path`, and more fields.
+type Http2Form =
+    (&'static str, &'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+pub const HTTP2: &[Http2Form] = &[
     ("an authority", "GET", "a.example", "/headers", &[]),
     ("an authority and the same `host`", "GET", "a.example", "/headers", &[("host", "A.EXAMPLE:80")]),
     ("an authority and another `host`", "GET", "a.example", "/headers", &[("host", "b.example")]),
