@@ -2,10 +2,12 @@
 //!
 //! Invariant: a request costs two stores here, and no lock. Only a connection without a request in flight is idle.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
 /// Age up to which a connection that has brought no request yet is fresh: its first one can be on its way.
@@ -26,7 +28,8 @@ pub(crate) struct Idleness {
     /// Microseconds from the acceptance to when it became idle, or [`BUSY`].
     since: AtomicU64,
     has_asked: AtomicBool,
-    evicted: Notify,
+    evicted: AtomicBool,
+    task: AtomicWaker,
 }
 
 /// The rank of an idle connection: those that are least wanted come first. It only rises.
@@ -45,7 +48,8 @@ impl Idleness {
             round_trip: AtomicU64::new(micros(round_trip)),
             since: AtomicU64::new(0),
             has_asked: AtomicBool::new(false),
-            evicted: Notify::new(),
+            evicted: AtomicBool::new(false),
+            task: AtomicWaker::new(),
         }
     }
 
@@ -81,12 +85,21 @@ impl Idleness {
 
     /// Orders it to make room.
     pub(crate) fn evict(&self) {
-        self.evicted.notify_one();
+        self.evicted.store(true, SeqCst);
+        self.task.wake();
     }
 
-    /// Returns once it is to make room. It is cancel safe.
+    /// Returns once it is to make room. It is cancel safe. One task waits for it: each of its turns polls this, so that it takes no lock.
     pub(crate) async fn evicted(&self) {
-        self.evicted.notified().await;
+        poll_fn(|context| {
+            self.task.register(context.waker());
+            if self.evicted.load(SeqCst) && self.evicted.swap(false, SeqCst) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     /// Returns whether its first request may be on its way.

@@ -214,12 +214,15 @@ impl GuestStream {
 
 impl Drop for GuestStream {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else { return };
+        let Some(mut body) = self.body.take() else { return };
         match self.is_left {
             // The call can go on and hold its place, as before the head.
             true => {
                 self.interest.0.abandon();
                 read_on(Unread::Rest(body), &self.interest.0, Instant::now() + self.limit);
+            }
+            // Most have their end already.
+            false if body.is_sealed() || matches!(body.frame().now_or_never(), Some(None | Some(Err(_)))) => {
             }
             false => read_behind(body),
         }

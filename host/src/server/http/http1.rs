@@ -43,8 +43,6 @@ pub(super) struct Http1Stream<S> {
     /// The time of the last bytes, and how many had been written then.
     last_read: (Instant, u64),
     last_byte: u8,
-    /// Fires when the client could have closed its writing half behind its last bytes, or earlier.
-    half_close: Pin<Box<Sleep>>,
     /// The input was seen to be open after that.
     is_open_late: bool,
     finished: Option<Finished>,
@@ -73,7 +71,6 @@ impl<S: Transport> Http1Stream<S> {
             ahead: BytesMut::new(),
             last_read: (Instant::now(), 0),
             last_byte: 0,
-            half_close: Box::pin(sleep(HALF_CLOSE)),
             is_open_late: false,
             finished: None,
             answered: Some(0),
@@ -98,7 +95,8 @@ impl<S: Transport> Http1Stream<S> {
         }
         if self.finished.is_none() && self.ahead.is_empty() {
             if !self.input_ends(context)? {
-                self.note_open(context);
+                // Looked at anew at each turn of the connection, whose clock is one: no timer of its own.
+                self.is_open_late = self.is_open_late || self.last_read.0.elapsed() >= HALF_CLOSE;
                 return Ok(());
             }
             let now = self.connection.meter.written();
@@ -121,15 +119,6 @@ impl<S: Transport> Http1Stream<S> {
             finished.look.as_mut().reset(Instant::now() + LOOK);
         }
         Ok(())
-    }
-
-    /// Notes that the input is open. The time alone would say little of a host that was not on the processor.
-    fn note_open(&mut self, context: &mut Context<'_>) {
-        while !self.is_open_late && self.half_close.as_mut().poll(context).is_ready() {
-            let until = self.last_read.0 + HALF_CLOSE;
-            self.is_open_late = Instant::now() >= until;
-            self.half_close.as_mut().reset(until);
-        }
     }
 
     /// Reads ahead; returns whether the input has ended.

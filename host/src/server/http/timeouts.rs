@@ -68,7 +68,7 @@ impl<'a> Timeouts<'a> {
             };
             // Its state can change at any time: a part of the shortest limit is early enough to see that.
             let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.rate_window);
-            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 4;
+            let look = if self.hurried { shortest.min(STRAGGLE) } else { shortest } / 2;
             sleep(left.min(look).max(LOOK)).await;
         }
     }

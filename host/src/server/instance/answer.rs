@@ -121,6 +121,13 @@ impl Written {
 #[derive(Debug)]
 pub(crate) struct GuestBody(Arc<Mutex<Written>>);
 
+impl GuestBody {
+    /// Returns whether its guest can write no more.
+    pub(crate) fn is_sealed(&self) -> bool {
+        lock(&self.0).body.is_none()
+    }
+}
+
 impl Body for GuestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -209,7 +216,7 @@ mod tests {
             write(&writer, "!");
             let kept = (!is_finished).then_some(writer);
             assert_eq!(answers.seal(|| BodyError::Unfinished), is_whole, "{length:?}");
-            assert!(lock(&body.0).body.is_none());
+            assert!(body.is_sealed());
             assert_eq!(read(body), ("one!".to_owned(), is_whole), "{length:?}");
             assert!(kept.is_none_or(|writer| writer.is_closed()), "a later call cannot write into it");
         }

@@ -596,20 +596,16 @@ impl Claim {
         let taken = self.state.compare_exchange(WAITING, TAKEN, SeqCst, SeqCst).is_ok();
         match taken {
             true if self.is_check => instance.count_check(),
-            true => self.take_place(),
+            true => {
+                self.has_place.store(true, SeqCst);
+                self.holder.take();
+            }
             false => {
                 instance.leave_live();
                 instance.call_ended();
             }
         }
         taken
-    }
-
-    fn take_place(&self) {
-        if let Some(pool) = self.pool.upgrade() {
-            self.has_place.store(true, SeqCst);
-            pool.shares.take(&self.holder);
-        }
     }
 
     pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
@@ -673,10 +669,12 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(instance) = self.taker() else { return };
-        if self.has_place.load(SeqCst)
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.shares.leave(&self.holder, self.is_orphan.load(SeqCst));
+        let is_orphan = self.is_orphan.load(SeqCst);
+        if self.has_place.load(SeqCst) {
+            self.holder.leave(is_orphan);
+        }
+        if is_orphan && let Some(pool) = self.pool.upgrade() {
+            pool.shares.forget(&self.holder);
         }
         // Behind the places: the instance takes the next request.
         instance.leave();

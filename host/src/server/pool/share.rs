@@ -20,6 +20,23 @@ pub(crate) struct Holder {
     pub(crate) client: Option<IpAddr>,
 }
 
+impl Holder {
+    /// Counts a place that a request has taken.
+    pub(super) fn take(&self) {
+        if let Some(places) = &self.places {
+            places.held.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// Counts a place out whose call has ended.
+    pub(super) fn leave(&self, is_orphan: bool) {
+        if let Some(places) = &self.places {
+            places.held.fetch_sub(1, SeqCst);
+            places.orphans.fetch_sub(usize::from(is_orphan), SeqCst);
+        }
+    }
+}
+
 /// The places of one connection in one pool.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
@@ -56,13 +73,6 @@ impl Shares {
         self.orphans.load(SeqCst)
     }
 
-    /// Counts a place that a request has taken.
-    pub(super) fn take(&self, holder: &Holder) {
-        if let Some(places) = &holder.places {
-            places.held.fetch_add(1, SeqCst);
-        }
-    }
-
     /// Counts its call as an orphan: its client has left.
     pub(super) fn abandon(&self, holder: &Holder) {
         self.orphans.fetch_add(1, SeqCst);
@@ -74,15 +84,8 @@ impl Shares {
         }
     }
 
-    /// Counts a place out whose call has ended.
-    pub(super) fn leave(&self, holder: &Holder, is_orphan: bool) {
-        if let Some(places) = &holder.places {
-            places.held.fetch_sub(1, SeqCst);
-            places.orphans.fetch_sub(usize::from(is_orphan), SeqCst);
-        }
-        if !is_orphan {
-            return;
-        }
+    /// Counts an orphan out whose call has ended.
+    pub(super) fn forget(&self, holder: &Holder) {
         self.orphans.fetch_sub(1, SeqCst);
         if let Some(client) = holder.client {
             let mut all = self.by_client();
@@ -131,11 +134,11 @@ mod tests {
         for (places, most) in [(1, 1), (4, 4), (8, 7), (128, 112)] {
             let shares = Shares::new(places);
             let (one, other) = (holder(1), holder(2));
-            let taken = (0..places).take_while(|_| shares.may_take(&one)).map(|_| shares.take(&one)).count();
+            let taken = (0..places).take_while(|_| shares.may_take(&one)).map(|_| one.take()).count();
             assert_eq!(taken, most, "of {places}");
             assert!(shares.may_take(&other) && shares.holds_less(&Holder::default()));
             assert!(places < 4 || shares.holds_less(&other), "it comes first");
-            shares.leave(&one, false);
+            one.leave(false);
             assert!(shares.may_take(&one));
         }
     }
@@ -147,15 +150,15 @@ mod tests {
         for _ in 0..4 {
             let one = connection(1);
             assert!(shares.may_take(&one));
-            shares.take(&one);
+            one.take();
             shares.abandon(&one);
         }
         assert!(!shares.may_take(&connection(1)) && shares.may_take(&connection(2)));
         assert!(shares.may_take(&Holder::default()), "its client is not known");
         assert_eq!(shares.orphans(), 4);
-        shares.leave(&connection(1), true);
+        shares.forget(&connection(1));
         assert!(shares.may_take(&connection(1)));
-        (0..3).for_each(|_| shares.leave(&connection(1), true));
+        (0..3).for_each(|_| shares.forget(&connection(1)));
         assert!(shares.by_client().is_empty() && shares.orphans() == 0);
     }
 }
