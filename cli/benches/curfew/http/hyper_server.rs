@@ -17,6 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+/// The window of an HTTP/2 connection: as large as can be.
+const WINDOW: u32 = (1 << 31) - 1;
 /// What the `hello` guests answer with, too.
 const HELLO: &[u8] = b"Hello";
 
@@ -56,7 +58,11 @@ async fn converse(stream: tokio::net::TcpStream) -> Result<()> {
     stream.peek(&mut first).await?;
     let (is_http2, stream, service) = (first == *b"PRI", TokioIo::new(stream), service_fn(answer));
     match is_http2 {
-        true => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await?,
+        true => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            // `h2` ends connections with many small frames that wait: the more the smaller the window.
+            builder.initial_connection_window_size(WINDOW).serve_connection(stream, service).await?;
+        }
         false => http1::Builder::new().serve_connection(stream, service).await?,
     }
     Ok(())

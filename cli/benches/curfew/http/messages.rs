@@ -23,8 +23,8 @@ pub fn messages(lab: &Lab, rounds: usize, table: &mut Table) -> Result<()> {
     let mut rates = [const { Vec::new() }; 2];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for round in 0..=rounds {
-        for (server, rates) in servers.iter().zip(&mut rates) {
-            let rate = runtime.block_on(rate(server.address()?, turn))?;
+        for ((server, name), rates) in servers.iter().zip(["curfew", "hyper"]).zip(&mut rates) {
+            let rate = runtime.block_on(rate(server.address()?, turn)).context(name)?;
             // The first one is a warm-up.
             if round > 0 {
                 rates.push(rate);
