@@ -1,8 +1,10 @@
 //! What `curfew run` serves: requests over one connection, several addresses, a file without a manifest.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use artifacts::{HELLO_HTTP, HELLO_HTTP_CLASSIC, SERVER};
+use nix::sys::signal::Signal::SIGTERM;
 
 use super::lab::{LABS, connect, serve, served};
 use crate::harness::{Address, Cut, Host, Wire, app, component, web};
@@ -178,4 +180,32 @@ fn services_and_http_components_live_in_one_app() {
     let output = app.stop();
     output.expect_code(0).expect_outcome("web", "stopped").expect_outcome("service", "stopped");
     output.expect_hook("web", "ok").expect_hook("service", "ok");
+}
+
+/// Behind a second without a request a connection keeps no buffers. It serves on as before, and a stop closes it.
+#[test]
+fn a_connection_that_was_at_rest_serves_on() {
+    for source in LABS {
+        let app = serve(source, "", "limits = { header-timeout = \"1s\", idle-timeout = \"60s\" }");
+        let mut wires: Vec<Wire> = (0..4).map(|_| connect(&app)).collect();
+        for wire in &mut wires {
+            wire.get("/").expect(200);
+            wire.post("/echo", b"body").expect(200);
+        }
+        // The clock of a connection looks twice a second here.
+        std::thread::sleep(Duration::from_millis(2500));
+        let [one, two, three, four] = &mut wires[..] else { unreachable!() };
+        assert_eq!(one.post("/echo", b"more").expect(200).body, b"more");
+        // Two requests at once, the second one in pieces.
+        let head = two.head_of("GET", "/headers", "");
+        two.send(format!("{head}GET /hea"));
+        two.fate().answered().expect(200);
+        two.send("ders HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        two.fate().answered().expect(200);
+        three.send("no request\r\n\r\n");
+        three.fate().answered().expect(400);
+        app.signal(SIGTERM);
+        assert_eq!(four.end(), Cut::End);
+        app.wait().expect_code(0);
+    }
 }

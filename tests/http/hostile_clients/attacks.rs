@@ -41,7 +41,7 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-reader"),
     },
     Attack {
-        what: "takes nothing of more answers of 3 MB than there are places",
+        what: "takes nothing of more answers of 5 MB than there are places",
         protocol: "HTTP/1.1",
         keys: WINDOW,
         begin: unread_wires,
@@ -135,7 +135,7 @@ fn left_behind(address: &Address, places: usize) -> Crowd {
 fn unread_wires(address: &Address, places: usize) -> Crowd {
     let wires = (0..places + MORE).map(|_| {
         let mut wire = wire_with(address, |socket| socket.set_recv_buffer_size(16 << 10).unwrap());
-        wire.send_get("/big?bytes=3000000");
+        wire.send_get("/big?bytes=5000000");
         wire
     });
     Crowd(Box::new(wires.collect::<Vec<_>>()))

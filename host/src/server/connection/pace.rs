@@ -44,6 +44,8 @@ pub(crate) struct Pace {
     waited: Duration,
     /// Bytes that have moved in this window.
     moved: u64,
+    /// Bytes that the client had taken of its connection at the last look while the host waited.
+    taken: Option<u64>,
 }
 
 impl Pace {
@@ -54,6 +56,7 @@ impl Pace {
 
     /// Notes that the host does not wait any more.
     pub(crate) fn pause(&mut self, now: Instant) {
+        self.taken = None;
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_duration_since(since);
         }
@@ -64,24 +67,28 @@ impl Pace {
         self.moved = self.moved.saturating_add(bytes);
     }
 
+    /// Notes what the client has taken of its connection up to now, while the host waits for that.
+    pub(crate) fn taken(&mut self, taken: Option<u64>) {
+        if let (Some(before), Some(now)) = (self.taken, taken) {
+            self.moved(now.saturating_sub(before));
+        }
+        self.taken = taken;
+    }
+
     /// Begins another window.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns the time until the window can be over, or `None` if the client has not held the rate. A window that is over
-    /// makes room for the next one.
+    /// Returns the time until the window is over, or `None` if the client has not held the rate. The next window begins as soon as it
+    /// has moved the bytes of this one: one that stands still from then on has no more than a window.
     pub(crate) fn left(&mut self, now: Instant, rate: MinRate) -> Option<Duration> {
+        if self.moved >= rate.bytes() {
+            *self = Self { since: self.since.map(|_| now), taken: self.taken, ..Self::default() };
+        }
         let running = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let left = rate.window.saturating_sub(self.waited + running);
-        if !left.is_zero() {
-            return Some(left);
-        }
-        if self.moved < rate.bytes() {
-            return None;
-        }
-        *self = Self { since: self.since.map(|_| now), ..Self::default() };
-        Some(rate.window)
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -114,17 +121,17 @@ impl PaceTimer {
     }
 
     /// Is ready when the client has not held the rate while the host waited for it. Without a rate the client has time.
-    /// `taken`: bytes that have moved while the host waited.
+    /// `taken`: bytes that the client has taken of its connection, if the host waits for that.
     pub(crate) fn poll_overdue(
         &mut self,
         context: &mut Context<'_>,
         rate: impl Fn() -> Option<MinRate>,
-        mut taken: impl FnMut() -> u64,
+        taken: impl Fn() -> Option<u64>,
     ) -> Poll<()> {
         loop {
             let now = Instant::now();
             self.pace.wait(now);
-            self.pace.moved(taken());
+            self.pace.taken(taken());
             let left = match rate() {
                 Some(rate) => self.pace.left(now, rate),
                 None => {
@@ -183,6 +190,18 @@ mod tests {
             pace.pause(at(start, second + 1));
             assert_eq!(pace.left(at(start, second + 99), RATE).is_some(), second < 900, "{second}");
         }
+    }
+
+    #[test]
+    fn what_was_taken_before_the_host_waited_does_not_count() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.wait(start);
+        pace.taken(Some(1 << 20));
+        pace.taken(Some((1 << 20) + 999));
+        assert_eq!(pace.left(at(start, 10), RATE), None);
+        pace.taken(Some((1 << 20) + 1000));
+        assert!(pace.left(at(start, 10), RATE).is_some());
     }
 
     #[test]

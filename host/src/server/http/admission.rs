@@ -212,7 +212,7 @@ impl RequestBody {
         let Self { connection, may_be_silent, pace, .. } = self;
         let rate =
             || (!*may_be_silent || connection.drains.load(Ordering::SeqCst)).then(|| connection.min_rate());
-        pace.poll_overdue(context, rate, || 0)
+        pace.poll_overdue(context, rate, || None)
     }
 
     /// Notes that all of it has come: behind trailers nothing more is asked of it. `is_sure`: the next request begins here.

@@ -29,6 +29,9 @@ use crate::server::generation::generation::Generation;
 use crate::server::pool::{Holder, Places, Pool};
 use crate::server::worker::workers::Workers;
 
+/// Time without a request after which a connection is at rest.
+const REST: Duration = Duration::from_secs(1);
+
 /// State of one connection, as its requests and the code that serves it share it.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -292,6 +295,15 @@ impl Connection {
             () = sleep_until(self.idleness.next_bytes_by(drained.into())) => {}
             _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
         }
+    }
+
+    /// Returns whether it has brought a request, and nothing has been under way on it for a while: no request, no body, no answer
+    /// that waits to be taken.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.is_quiet()
+            && self.bodies.load(SeqCst) == 0
+            && !self.meter.is_blocked()
+            && self.idleness.rank().is_some_and(|rank| rank.has_asked && rank.since.elapsed() >= REST)
     }
 
     /// Returns whether no request is in flight, and none has begun to arrive.

@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
@@ -77,6 +79,23 @@ impl<S: Transport> Http1Stream<S> {
             has_left: false,
             refused: None,
         }
+    }
+
+    /// Returns the stream of a connection that hyper serves no more, with the bytes that it has read and not used.
+    pub(super) fn taken_back<V>(parts: http1::Parts<TokioIo<Self>, V>) -> Self {
+        let mut stream = parts.io.into_inner();
+        if !parts.read_buf.is_empty() {
+            let mut unused = BytesMut::from(parts.read_buf);
+            unused.extend_from_slice(&stream.ahead);
+            stream.ahead = unused;
+        }
+        stream
+    }
+
+    /// Is ready when more has come from the client, or its input has ended.
+    pub(super) fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let ends = if self.ahead.is_empty() { self.input_ends(context) } else { Ok(false) };
+        if matches!(ends, Ok(false)) && self.ahead.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Returns whether there are bytes that hyper has not asked for.

@@ -194,7 +194,7 @@ async fn serve(
     };
     if let Some(body) = body {
         let pace = PaceTimer::default();
-        let answer = Answer { connection, outgoing, stream, source, body, length, pace, taken: 0 };
+        let answer = Answer { connection, outgoing, stream, source, body, length, pace };
         source = answer.send().await;
     }
     // The guest can read on behind its answer.
@@ -272,8 +272,6 @@ struct Answer {
     /// Bytes that are left of the length that its head announces.
     length: Option<u64>,
     pace: PaceTimer,
-    /// Bytes that the client had taken of the connection at the last look.
-    taken: u64,
 }
 
 /// The reason for which an answer was not sent to its end.
@@ -362,13 +360,10 @@ impl Answer {
             }
             return Poll::Ready(room);
         }
-        let Self { connection, pace, taken, .. } = self;
+        let Self { connection, pace, .. } = self;
         // The window of the client can be open while its socket is full: what it takes of that counts as well.
-        let more = || {
-            let before = std::mem::replace(taken, connection.meter.taken());
-            if connection.meter.is_blocked() { taken.saturating_sub(before) } else { 0 }
-        };
-        ready!(pace.poll_overdue(context, || Some(connection.min_rate()), more));
+        let taken = || connection.meter.is_blocked().then(|| connection.meter.taken());
+        ready!(pace.poll_overdue(context, || Some(connection.min_rate()), taken));
         connection.client_fault(ClientFault::SlowReader);
         self.body.time_out();
         Poll::Ready(Err(Broken::Reset(Reason::CANCEL)))

@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Poll, ready};
 
 use futures::FutureExt;
 use h2::Reason;
@@ -163,25 +164,37 @@ async fn converse1<S: Transport>(
     let shared = connection.clone();
     let service =
         service_fn(move |request: Request<Incoming>| handle(shared.clone(), request.map(ClientBody::Http1)));
-    let wire = Http1Stream::new(wire, connection.clone());
-    let mut server = http1::Builder::new()
-        .max_buf_size(connection.limits.header_size)
-        .header_read_timeout(None)
-        .half_close(true)
-        .serve_connection(TokioIo::new(wire), service);
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(connection.limits.header_size).header_read_timeout(None).half_close(true);
+    let serve = move |wire| builder.serve_connection(TokioIo::new(wire), service.clone());
+    let (mut server, mut at_rest) = (Some(serve(Http1Stream::new(wire, connection.clone()))), None);
     let mut conversation = poll_fn(|context| {
-        if connection.poll_takes_no_more(context) {
-            Pin::new(&mut server).graceful_shutdown();
+        let is_last = connection.poll_takes_no_more(context);
+        if let Some(resting) = server.take_if(|_| !is_last && connection.is_at_rest()) {
+            // Without hyper's buffers of 16 KiB.
+            at_rest = Some(Http1Stream::taken_back(resting.into_parts()));
         }
-        Pin::new(&mut server).poll(context)
+        if let Some(wire) = &mut at_rest {
+            if is_last {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(wire.poll_more(context));
+            server = at_rest.take().map(&serve);
+        }
+        let Some(server) = &mut server else { return Poll::Ready(Ok(())) };
+        if is_last {
+            Pin::new(&mut *server).graceful_shutdown();
+        }
+        Pin::new(server).poll(context)
     });
     let end = |_: Pin<&mut _>| connection.take_no_more();
     let ended = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await;
     let unfinished = connection.in_flight() > 0 || connection.meter.is_blocked();
-    let parts = server.into_parts();
-    let mut wire = parts.io.into_inner();
+    let Some(mut wire) = server.map(|server| Http1Stream::taken_back(server.into_parts())).or(at_rest) else {
+        return;
+    };
     let is_whole = matches!(ended, Some(Ok(())));
-    let is_unread = !parts.read_buf.is_empty() || wire.is_ahead();
+    let is_unread = wire.is_ahead();
     if is_unread || (connection.drains.load(SeqCst) && has_more(&mut wire.stream.stream)) {
         connection.leave_unread();
     }

@@ -28,8 +28,6 @@ pub(super) struct Timeouts<'a> {
     /// Bytes that had been read when the last request ended, at the last look.
     mark: u64,
     pace: Pace,
-    /// Bytes that the client had taken at the last look.
-    taken: u64,
 }
 
 impl<'a> Timeouts<'a> {
@@ -41,7 +39,6 @@ impl<'a> Timeouts<'a> {
             hurried: false,
             mark: 0,
             pace: Pace::default(),
-            taken: 0,
         }
     }
 
@@ -119,10 +116,8 @@ impl<'a> Timeouts<'a> {
             self.pace.pause(now.into_std());
             return None;
         }
-        let taken = connection.meter.taken();
         self.pace.wait(now.into_std());
-        self.pace.moved(taken.saturating_sub(self.taken));
-        self.taken = taken;
+        self.pace.taken(Some(connection.meter.taken()));
         let left = self.pace.left(now.into_std(), connection.min_rate());
         if left.is_none() {
             connection.client_fault(ClientFault::SlowReader);
