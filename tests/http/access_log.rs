@@ -253,3 +253,43 @@ fn a_client_that_takes_nothing_has_timed_out() {
         assert_eq!(ends(&app.stop(), &path), ["timed-out"; 2]);
     }
 }
+
+/// What an answer lacks because its client did not send its body is no fault of the component.
+#[test]
+fn an_upload_that_is_not_whole_is_its_clients_doing() {
+    for source in LABS {
+        let app = logged(source, "limits = { rate-window = \"500ms\" }");
+        let begin = || {
+            let mut wire = connect(&app);
+            wire.send(wire.head_of("POST", "/echo", "content-length: 100000\r\n"));
+            wire.send(vec![b'x'; 20_000]);
+            // Some of it comes back: the guest reads and writes.
+            assert_eq!(wire.head().status, 200);
+            wire
+        };
+        begin().leave();
+        app.wait_for_line("client-left");
+        let _still = begin();
+        app.wait_for_line("timed-out");
+        let output = app.stop();
+        output.expect_code(0);
+        let mut ends = ends(&output, "/echo");
+        ends.sort();
+        assert_eq!(ends, ["client-left", "timed-out"]);
+        assert!(output.records("request failed", "lab").is_empty(), "{}", output.said());
+    }
+}
+
+#[test]
+fn an_answer_with_trailers_is_complete() {
+    for source in LABS {
+        let app = logged(source, "");
+        let mut wire = connect(&app);
+        wire.send(wire.head_of("GET", "/trailers", "te: trailers\r\n"));
+        wire.fate().answered().expect(200);
+        block_on(async {
+            H2::connect(&app.address("lab")).await.get("/trailers").await.expect(200);
+        });
+        assert_eq!(ends(&app.stop(), "/trailers"), ["complete"; 2]);
+    }
+}

@@ -226,9 +226,11 @@ table! {
         "idle-timeout" => idle_timeout: Duration = ABOVE_0, or(Duration::from_secs(75)), for Listen;
         /// Bytes a second that a client has to send of a request's body, or to take of a response, on average over
         /// `rate-window`. Only the time counts in which the host waits for the client. A client that is slower loses its
-        /// request. Requests of gRPC may be silent until the app stops.
+        /// request. Calls of gRPC over HTTP/2 may be silent until a request waits
+        /// for a place, or the app stops.
         "min-rate" => min_rate: u64 = SIZE, or(256), also("min-data-rate", "limit-rate"), for Requests;
-        /// Time over which `min-rate` counts. While the app stops it is at most 5 s.
+        /// Time over which `min-rate` counts. It is at most 10 s while requests wait for a place in the component, and at most 5 s, or
+        /// half the grace, while the app stops.
         "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(30)), also("send-timeout", "body-timeout"), for Requests;
         /// Most requests of `outbound-http` at a time, of all its instances together. One more waits, as long as its guest lets its
         /// connection take (1 min unless it says so), and then fails with `connection-limit-reached`.

@@ -62,6 +62,26 @@ pub const ATTACKS: &[Attack] = &[
         blamed: Some("slow-request"),
     },
     Attack {
+        what: "says that it speaks gRPC, and sends no byte of more bodies than there are places",
+        protocol: "HTTP/1.1",
+        keys: WINDOW,
+        begin: |address, places| {
+            wires(address, places + MORE, |wire| {
+                let head =
+                    wire.head_of("POST", "/echo", "content-type: application/grpc\r\ncontent-length: 9\r\n");
+                wire.send(head);
+            })
+        },
+        blamed: Some("slow-request"),
+    },
+    Attack {
+        what: "neither sends 128 bodies nor takes what comes back",
+        protocol: "HTTP/2",
+        keys: WINDOW,
+        begin: |address, _| http2(address, silent),
+        blamed: Some("slow-request"),
+    },
+    Attack {
         what: "sends a byte of each of 128 bodies now and then",
         protocol: "HTTP/2",
         keys: WINDOW,
@@ -231,6 +251,20 @@ fn unread(address: Address) -> Part {
             all.push((client, open));
         }
         Box::new(all) as Box<dyn Any>
+    })
+}
+
+fn silent(address: Address) -> Part {
+    Box::pin(async move {
+        let client = client(&address, 0, 65_535).await;
+        let mut streams = Vec::new();
+        for _ in 0..128 {
+            let mut ready = client.clone().ready().await.unwrap();
+            streams.push(ready.send_request(request(&address, "POST", "/echo"), false).unwrap());
+        }
+        // The connection is driven by a task: what was sent is out when that has had its turn.
+        tokio::task::yield_now().await;
+        Box::new((client, streams)) as Box<dyn Any>
     })
 }
 

@@ -4,7 +4,6 @@
 //! are served in order. No connection is kept for later while more are open than requests are allowed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -61,6 +60,7 @@ impl Quota {
                 state.held += 1;
                 return Place { quota: self.clone(), most };
             }
+            state.waiting.retain(|waiting| !waiting.place.is_canceled());
             let (place, placed) = oneshot::channel();
             state.waiting.push_back(Waiting { most, place });
             placed
@@ -73,22 +73,21 @@ impl Quota {
     }
 
     fn give_back(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.held -= 1;
-        while let Some(Waiting { most, place }) = state.waiting.pop_front() {
-            if place.is_canceled() {
-                continue;
-            }
-            if state.held >= most {
-                state.waiting.push_front(Waiting { most, place });
-                return;
-            }
-            match place.send(Place { quota: self.clone(), most }) {
-                Ok(()) => state.held += 1,
-                // It was cancelled just now. Its place was never counted.
-                Err(place) => mem::forget(place),
-            }
+        self.lock().held -= 1;
+        while let Some(Waiting { most, place }) = self.next() {
+            // Without the lock: one that was cancelled just now gives its place back.
+            let _cancelled = place.send(Place { quota: self.clone(), most });
         }
+    }
+
+    /// Takes a place for the first that waits, if it may have one now.
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.lock();
+        state.waiting.retain(|waiting| !waiting.place.is_canceled());
+        let held = state.held;
+        let next = state.waiting.pop_front_if(|first| held < first.most)?;
+        state.held += 1;
+        Some(next)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,7 +4,7 @@
 //! each connection that can still bring a request hold the intake open; when the last of them lets go, each member
 //! hears that no more requests come from here. No connection is closed that another generation still works for.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ pub(crate) struct Address {
     pub(crate) idle: IdleConnections,
     clients: Arc<ClientConnections>,
     pub(super) descriptors: Arc<Descriptors>,
+    /// Milliseconds for which a stop waits at most for a client that stands still: half the shortest grace of its members.
+    drain_window: AtomicU64,
     /// A rollout may take it over soon: it stays open for that.
     claimed: AtomicBool,
 }
@@ -156,6 +158,7 @@ impl Address {
             idle: IdleConnections::new(),
             clients: Arc::default(),
             descriptors: descriptors.clone(),
+            drain_window: AtomicU64::new(u64::MAX),
             claimed: AtomicBool::new(false),
         });
         descriptors.add(&address);
@@ -229,6 +232,17 @@ impl Address {
         {
             first.stats.turned_away();
         }
+    }
+
+    /// Notes the grace of a member that is asked to stop.
+    pub(crate) fn note_grace(&self, grace: Duration) {
+        let half = u64::try_from((grace / 2).as_millis()).unwrap_or(u64::MAX);
+        self.drain_window.fetch_min(half.max(1), SeqCst);
+    }
+
+    /// Returns how long a stop waits at most for a client that stands still.
+    pub(crate) fn drain_window(&self) -> Duration {
+        Duration::from_millis(self.drain_window.load(SeqCst))
     }
 
     /// Returns its addresses as users write them.

@@ -12,20 +12,44 @@ use tokio::time::{Sleep, sleep};
 use crate::plan::LimitsPlan;
 
 /// The longest window while the address drains: a stop does not wait for a client that stands still.
-const DRAIN_WINDOW: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_WINDOW: Duration = Duration::from_secs(5);
+/// The same for a client whose other requests have stood still for as long.
+pub(crate) const FOUND_OUT_WINDOW: Duration = Duration::from_millis(500);
+/// The longest window while other requests wait for a place.
+const CONTENDED_WINDOW: Duration = Duration::from_secs(10);
+
+/// Windows for which a client may stand still that has moved the bytes of as many more. Clients of HTTP/2 open their windows in steps
+/// of up to 8 MiB.
+const CREDIT: u64 = 3;
+
+/// The reason for which a place has to be free soon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pressure {
+    None,
+    /// Requests that wait.
+    Queue,
+    /// A stop, which waits for so long at most.
+    Stop(Duration),
+}
 
 /// The rate that a client has to hold on average over a window of the time in which the host waits for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MinRate {
     bytes_per_second: u64,
     window: Duration,
+    /// Windows whose bytes count for later ones, if more have moved: some clients take much at once, and then nothing for long.
+    credit: u64,
 }
 
 impl MinRate {
-    /// Returns the rate of these limits. `drains`: a stop waits for the client.
-    pub(crate) fn new(limits: &LimitsPlan, drains: bool) -> Self {
-        let longest = if drains { DRAIN_WINDOW } else { Duration::MAX };
-        Self { bytes_per_second: limits.min_rate, window: limits.rate_window.min(longest) }
+    /// Returns the rate of these limits.
+    pub(crate) fn new(limits: &LimitsPlan, pressure: Pressure) -> Self {
+        let (longest, credit) = match pressure {
+            Pressure::None => (Duration::MAX, CREDIT),
+            Pressure::Queue => (CONTENDED_WINDOW, 0),
+            Pressure::Stop(longest) => (longest, 0),
+        };
+        Self { bytes_per_second: limits.min_rate, window: limits.rate_window.min(longest), credit }
     }
 
     /// Returns the bytes of a window; one at least: a client that stands still never holds a rate.
@@ -80,15 +104,21 @@ impl Pace {
         *self = Self::default();
     }
 
-    /// Returns the time until the window is over, or `None` if the client has not held the rate. The next window begins as soon as it
-    /// has moved the bytes of this one: one that stands still from then on has no more than a window.
+    /// Returns the time until the window is over, or `None` if the client has not held the rate. Without credit the next window begins
+    /// as soon as the bytes of this one have moved: a client that stands still from then on has no more than a window.
     pub(crate) fn left(&mut self, now: Instant, rate: MinRate) -> Option<Duration> {
-        if self.moved >= rate.bytes() {
-            *self = Self { since: self.since.map(|_| now), taken: self.taken, ..Self::default() };
+        let left = |waited| rate.window.saturating_sub(waited);
+        let is_over = left(self.waited(now)).is_zero();
+        if self.moved >= rate.bytes() && (is_over || rate.credit == 0) {
+            self.moved = (self.moved - rate.bytes()).min(rate.bytes().saturating_mul(rate.credit));
+            self.waited = Duration::ZERO;
+            self.since = self.since.map(|_| now);
         }
-        let running = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let left = rate.window.saturating_sub(self.waited + running);
-        (!left.is_zero()).then_some(left)
+        Some(left(self.waited(now))).filter(|left| !left.is_zero())
+    }
+
+    fn waited(&self, now: Instant) -> Duration {
+        self.waited + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
@@ -130,6 +160,9 @@ impl PaceTimer {
     ) -> Poll<()> {
         loop {
             let now = Instant::now();
+            if let Some((last, _)) = self.look.take_if(|(last, _)| *last + 2 * LOOK < now) {
+                self.pace.pause(last + LOOK);
+            }
             self.pace.wait(now);
             self.pace.taken(taken());
             let left = match rate() {
@@ -152,7 +185,7 @@ impl PaceTimer {
 mod tests {
     use super::*;
 
-    const RATE: MinRate = MinRate { bytes_per_second: 100, window: Duration::from_secs(10) };
+    const RATE: MinRate = MinRate { bytes_per_second: 100, window: Duration::from_secs(10), credit: 0 };
 
     fn at(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
@@ -193,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn one_that_takes_much_at_once_may_stand_still_for_some_windows() {
+        let start = Instant::now();
+        let rate = MinRate { credit: 3, ..RATE };
+        let mut pace = Pace::default();
+        pace.wait(start);
+        pace.moved(1 << 20);
+        for second in 1..50 {
+            assert!(pace.left(at(start, second), rate).is_some(), "{second}");
+        }
+        assert_eq!(pace.left(at(start, 50), rate), None);
+    }
+
+    #[test]
     fn what_was_taken_before_the_host_waited_does_not_count() {
         let start = Instant::now();
         let mut pace = Pace::default();
@@ -207,7 +253,7 @@ mod tests {
     #[test]
     fn the_smallest_rate_asks_for_a_byte() {
         let start = Instant::now();
-        let rate = MinRate { bytes_per_second: 1, window: Duration::from_millis(10) };
+        let rate = MinRate { bytes_per_second: 1, window: Duration::from_millis(10), credit: 0 };
         let (mut still, mut moves) = (Pace::default(), Pace::default());
         for pace in [&mut still, &mut moves] {
             pace.wait(start);

@@ -174,7 +174,10 @@ impl Meter {
         if !self.is_blocked() {
             return Poll::Ready(());
         }
-        self.waiting().push(context.waker().clone());
+        let mut waiting = self.waiting();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
         Poll::Pending
     }
 

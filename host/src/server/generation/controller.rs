@@ -303,11 +303,13 @@ impl Controller {
         if self.generation.loaded.run.is_async && self.generation.loaded.timing == HookTiming::AfterDrain {
             self.half = Some(Box::pin(sleep(notice.grace / 2)));
         }
+        let grace = notice.grace;
         self.notice = Some(notice);
         self.generation.drain();
         if self.has_successor() {
             self.generation.pool.give_back();
         }
+        self.own_addresses().for_each(|address| address.note_grace(grace));
         self.generation.state.set_asked();
         self.own_addresses().for_each(|address| address.look());
         if self.own_addresses().any(|address| address.stage() < Stage::Drain) {

@@ -25,7 +25,7 @@ use crate::server::connection::pace::PaceTimer;
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
 use crate::server::instance::content_length;
-use crate::server::pool::Claim;
+use crate::server::pool::{Claim, Pool, Upset};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
@@ -59,7 +59,9 @@ impl Upload {
 
     /// Ends the guest's read with an error: the client is too slow. Can be called from any thread.
     pub(super) fn time_out(&self) {
-        self.break_off();
+        self.break_off(Upset::TooSlow);
+        // Its call goes on without a client.
+        self.with_claim(Claim::abandon);
         self.timed_out.store(true, Ordering::Release);
         self.reader.wake();
     }
@@ -73,8 +75,8 @@ impl Upload {
     }
 
     /// Notes that it breaks off, before its guest hears of that.
-    fn break_off(&self) {
-        self.with_claim(Claim::give_up);
+    fn break_off(&self, how: Upset) {
+        self.with_claim(|claim| claim.upset(how));
     }
 
     fn with_claim(&self, act: impl Fn(&Claim)) {
@@ -120,7 +122,8 @@ pub(crate) fn admit(
         connection: connection.clone(),
         has_ended: false,
         is_chunked,
-        may_be_silent: is_grpc(&parts.headers),
+        may_be_silent: (parts.version == Version::HTTP_2 && is_grpc(&parts.headers))
+            .then(|| generation.pool.clone()),
         // A client that waits for `100 Continue` is asked for its body by its first reader.
         pace: if parts.headers.contains_key(EXPECT) { PaceTimer::default() } else { PaceTimer::waiting() },
     };
@@ -150,8 +153,8 @@ struct RequestBody {
     /// All of it was read.
     has_ended: bool,
     is_chunked: bool,
-    /// Its messages come when something happens.
-    may_be_silent: bool,
+    /// Its messages come when something happens: it may be silent as long as no request waits for a place in this pool.
+    may_be_silent: Option<Arc<Pool>>,
     pace: PaceTimer,
 }
 
@@ -171,7 +174,7 @@ impl Body for RequestBody {
             ready!(this.poll_overdue(context));
             this.connection.client_fault(ClientFault::SlowRequest);
             this.upload.too_slow.store(true, Ordering::Release);
-            this.upload.break_off();
+            this.upload.break_off(Upset::TooSlow);
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         };
         match &mut frame {
@@ -179,7 +182,7 @@ impl Body for RequestBody {
                 let size = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let Some(left) = this.left.checked_sub(size) else {
                     this.upload.too_large.store(true, Ordering::Release);
-                    this.upload.break_off();
+                    this.upload.break_off(Upset::BrokenOff);
                     return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
                 };
                 this.left = left;
@@ -191,7 +194,7 @@ impl Body for RequestBody {
                     this.end(this.connection.framing.are_trailers_sure());
                 }
             }
-            Some(Err(_)) => self.upload.break_off(),
+            Some(Err(_)) => self.upload.break_off(Upset::BrokenOff),
             None => self.end(true),
         }
         Poll::Ready(frame)
@@ -210,8 +213,11 @@ impl RequestBody {
     /// Is ready when the client has sent too little in the time in which its guest waited.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { connection, may_be_silent, pace, .. } = self;
-        let rate =
-            || (!*may_be_silent || connection.drains.load(Ordering::SeqCst)).then(|| connection.min_rate());
+        let may_be_silent = || {
+            may_be_silent.as_ref().is_some_and(|pool| !pool.has_waiting())
+                && !connection.drains.load(Ordering::SeqCst)
+        };
+        let rate = || (!may_be_silent()).then(|| connection.min_rate());
         pace.poll_overdue(context, rate, || None)
     }
 

@@ -305,6 +305,11 @@ async fn turn() {
 }
 
 impl ResponseBody {
+    /// Returns whether its end waits for its client to take what is written.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// Notes that its client takes it too slowly: it is dropped now.
     pub(super) fn time_out(&mut self) {
         self.entry.time_out();
@@ -324,7 +329,7 @@ impl Body for ResponseBody {
             std::task::ready!(this.entry.connection.meter.poll_unblocked(context));
         }
         if let Some(error) = this.broken.take() {
-            this.entry.cut_short();
+            this.entry.broke_off(this.rest.as_ref().and_then(|rest| rest.interest.0.upset_by()));
             return Poll::Ready(Some(Err(error)));
         }
         let frame = match (this.head.take(), &mut this.rest) {
@@ -333,13 +338,16 @@ impl Body for ResponseBody {
             _ => Poll::Ready(None),
         };
         match &frame {
+            // Nothing is asked for behind trailers.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => this.entry.complete(),
             Poll::Ready(Some(Ok(frame))) => this.entry.bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
             Poll::Ready(None) => this.entry.complete(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         if let Poll::Ready(Some(Err(error))) = frame {
             // The end of an instance is logged by itself.
-            if !matches!(error, BodyError::CutShort) {
+            let is_upset = this.rest.as_ref().is_some_and(|rest| rest.interest.0.upset_by().is_some());
+            if !is_upset && !matches!(error, BodyError::CutShort) {
                 this.entry.report("its answer broke off", Some(error.to_string()));
             }
             this.broken = Some(error);
@@ -368,7 +376,7 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A body in one piece goes out with the head. hyper does not ask for an empty one, nor for the end behind the last
         // byte of the announced length.
-        if self.is_end_stream() || self.length == Some(self.entry.bytes) {
+        if self.is_end_stream() || self.length == Some(self.entry.bytes) || self.entry.is_complete() {
             self.entry.complete();
             if let Some(rest) = &mut self.rest {
                 rest.is_left = false;

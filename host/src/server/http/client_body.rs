@@ -141,7 +141,10 @@ impl Http2Body {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         match buffer.end.take() {
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => {
+                buffer.end = Some(Ok(()));
+                Poll::Ready(Some(Err(error)))
+            }
             Some(Ok(())) => {
                 buffer.end = Some(Ok(()));
                 Poll::Ready(buffer.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
@@ -158,6 +161,8 @@ impl Drop for Http2Body {
     fn drop(&mut self) {
         let mut buffer = lock(&self.buffer);
         buffer.is_dropped = true;
+        // Other uploads of the connection may have the room.
+        while buffer.pop().is_some() {}
         let writer = buffer.writer.take();
         drop(buffer);
         writer.into_iter().for_each(Waker::wake);

@@ -21,12 +21,12 @@ use crate::server::address::address::{Address, CountedConnection, Intake, Stage}
 use crate::server::address::client_connections::network;
 use crate::server::connection::access_log::{AccessRecord, Ending, Logged, LoggedRequest};
 use crate::server::connection::idleness::Idleness;
-use crate::server::connection::pace::MinRate;
+use crate::server::connection::pace::{DRAIN_WINDOW, FOUND_OUT_WINDOW, MinRate, Pressure};
 use crate::server::connection::round_trip::round_trip;
 use crate::server::connection::stream::{LAST_LOOK, Meter};
 use crate::server::generation::ClientFault;
 use crate::server::generation::generation::Generation;
-use crate::server::pool::{Holder, Places, Pool};
+use crate::server::pool::{Holder, Places, Pool, Upset};
 use crate::server::worker::workers::Workers;
 
 /// Time without a request after which a connection is at rest.
@@ -78,6 +78,19 @@ pub(crate) struct Connection {
     intake: Mutex<Option<Intake>>,
     /// Its places in the pools of its requests.
     places: Mutex<Vec<(Weak<Pool>, Arc<Places>)>>,
+    /// Bodies of HTTP/2 that come in behind whole answers.
+    uploads_behind: AtomicUsize,
+    /// Its client has stood still in one of its requests, while a stop waited for it.
+    found_out: AtomicBool,
+}
+
+/// An upload behind its answer, counted while it exists.
+pub(super) struct UploadBehind(Arc<Connection>);
+
+impl Drop for UploadBehind {
+    fn drop(&mut self) {
+        self.0.uploads_behind.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Connection {
@@ -120,6 +133,8 @@ impl Connection {
             left_unread: AtomicBool::new(false),
             intake: Mutex::new(Some(intake)),
             places: Mutex::default(),
+            uploads_behind: AtomicUsize::new(0),
+            found_out: AtomicBool::new(false),
         };
         (Arc::new(connection), stream, counted)
     }
@@ -208,12 +223,36 @@ impl Connection {
 
     /// Returns the rate that its client has to hold now.
     pub(super) fn min_rate(&self) -> MinRate {
-        MinRate::new(&self.limits, self.address.stage() >= Stage::Drain)
+        let pressure = if self.address.stage() >= Stage::Drain {
+            Pressure::Stop(match self.found_out.load(SeqCst) {
+                true => FOUND_OUT_WINDOW,
+                false => self.address.drain_window().min(DRAIN_WINDOW),
+            })
+        } else if self.address.routing().members.iter().any(|member| member.pool.has_waiting()) {
+            Pressure::Queue
+        } else {
+            Pressure::None
+        };
+        MinRate::new(&self.limits, pressure)
     }
 
     /// Counts and logs a fault of its client that concerns no request of its own.
     pub(super) fn client_fault(&self, fault: ClientFault) {
+        if matches!(fault, ClientFault::SlowReader | ClientFault::SlowRequest) && self.drains.load(SeqCst) {
+            self.found_out.store(true, SeqCst);
+        }
         self.address.client_fault(fault, &self.client);
+    }
+
+    /// Counts an upload that goes on behind its answer, until it is dropped.
+    pub(super) fn upload_behind(self: &Arc<Self>) -> UploadBehind {
+        self.uploads_behind.fetch_add(1, SeqCst);
+        UploadBehind(self.clone())
+    }
+
+    /// Returns whether a request is in flight, or an upload goes on behind its answer.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.uploads_behind.load(SeqCst) > 0
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -281,8 +320,13 @@ impl Connection {
             self.idleness.evicted().await;
             // A stream of HTTP/2 that has just come is a task that has not run yet.
             tokio::task::yield_now().await;
-            if self.in_flight() == 0 {
+            let is_taking = self.meter.is_blocked() || self.meter.unsent() > 0;
+            if self.in_flight() == 0 && !is_taking {
                 return self.address.client_fault(ClientFault::Evicted, &self.client);
+            }
+            if is_taking {
+                // Its client has not taken its answer yet.
+                self.idleness.end(Instant::now().into());
             }
             self.address.idle.add(&self.idleness);
         }
@@ -416,6 +460,10 @@ impl RequestInFlight {
         self.is_good = self.status < 500;
     }
 
+    pub(crate) fn is_complete(&self) -> bool {
+        self.end == Ending::Complete
+    }
+
     pub(crate) fn complete(&mut self) {
         if self.end == Ending::ClientLeft {
             self.end = Ending::Complete;
@@ -444,8 +492,13 @@ impl RequestInFlight {
         }
     }
 
-    pub(crate) fn cut_short(&mut self) {
-        self.end = Ending::CutShort;
+    /// Notes that its answer broke off, by its client's doing if that is known.
+    pub(crate) fn broke_off(&mut self, upset: Option<Upset>) {
+        self.end = match upset {
+            None => Ending::CutShort,
+            Some(Upset::BrokenOff) => Ending::ClientLeft,
+            Some(Upset::TooSlow) => Ending::TimedOut,
+        };
         // HTTP/1.0 has no other sign that an answer is whole than the end of its connection. A reset takes from other clients
         // what they have not read yet.
         self.connection.broke_off.fetch_or(self.version < Version::HTTP_11, SeqCst);

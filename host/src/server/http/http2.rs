@@ -60,10 +60,12 @@ enum State<S> {
 }
 
 /// The conversation with one client. Dropping it drops its requests.
-pub(super) struct Conversation<S> {
+pub(super) struct Http2Connection<S> {
     connection: Arc<Connection>,
     state: State<S>,
     ends: bool,
+    /// It is told to calm down, and takes no more requests.
+    is_calmed: bool,
     outgoing: Arc<Outgoing>,
     streams: JoinSet<()>,
     liveness: Interval,
@@ -71,7 +73,7 @@ pub(super) struct Conversation<S> {
     seen: (u64, u64, bool),
 }
 
-impl<S: Transport> Conversation<S> {
+impl<S: Transport> Http2Connection<S> {
     pub(super) fn new(connection: Arc<Connection>, mut stream: MeteredStream<S>) -> Self {
         stream.follow_frames();
         // A head that is somewhat too large gets an answer that says so.
@@ -90,6 +92,7 @@ impl<S: Transport> Conversation<S> {
             connection,
             state: State::Handshake(handshake),
             ends: false,
+            is_calmed: false,
             outgoing: Arc::default(),
             streams: JoinSet::new(),
             liveness,
@@ -124,10 +127,15 @@ impl<S: Transport> Conversation<S> {
         while let Poll::Ready(next) = open.poll_accept(context) {
             let Some(next) = next else { return Poll::Ready(Ok(())) };
             let (request, respond) = next?;
+            if self.is_calmed {
+                continue;
+            }
             streams.spawn(serve(connection.clone(), outgoing.clone(), request, respond));
             if connection.orphans() > ORPHANS {
                 connection.client_fault(ClientFault::Resets);
                 open.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                streams.abort_all();
+                self.is_calmed = true;
             }
         }
         match self.poll_liveness(context) {
@@ -158,7 +166,7 @@ impl<S: Transport> Conversation<S> {
     }
 }
 
-impl<S: Transport> Future for Conversation<S> {
+impl<S: Transport> Future for Http2Connection<S> {
     type Output = Result<(), h2::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -173,17 +181,18 @@ async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Piece>,
 ) {
+    let behind = connection.clone();
     let (request, mut source) = receive(request);
     let is_head = request.method() == Method::HEAD;
     let answered = {
         let mut handled = pin!(handle(connection.clone(), request));
         poll_fn(|context| {
             poll_source(&mut source, context);
-            match handled.as_mut().poll(context) {
-                Poll::Ready(answered) => Poll::Ready(answered.ok()),
+            if respond.poll_reset(context).is_ready() {
                 // The client has left.
-                Poll::Pending => respond.poll_reset(context).map(|_left| None),
+                return Poll::Ready(None);
             }
+            handled.as_mut().poll(context).map(Result::ok)
         })
         .await
     };
@@ -198,6 +207,7 @@ async fn serve(
         source = answer.send().await;
     }
     // The guest can read on behind its answer.
+    let _behind = source.as_ref().map(|_| behind.upload_behind());
     poll_fn(|context| {
         poll_source(&mut source, context);
         match source {
@@ -224,7 +234,8 @@ fn receive(request: Request<RecvStream>) -> (Request<ClientBody>, Option<Http2So
 fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(COOKIE).iter();
     if cookies.next().is_some() && cookies.next().is_some() {
-        let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let all = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let all: Vec<&[u8]> = all.filter(|cookie| !cookie.is_empty()).collect();
         if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
             headers.insert(COOKIE, joined);
         }
@@ -239,10 +250,8 @@ fn head_of(response: Response<ResponseBody>, is_head: bool) -> (Response<()>, Op
     }
     parts.headers.entry(DATE).or_insert_with(date);
     let is_bodiless = is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if parts.status == StatusCode::NO_CONTENT {
-        // RFC 9110 section 8.6.
-        parts.headers.remove(CONTENT_LENGTH);
-    } else if let Some(length) = body.size_hint().exact()
+    if let Some(length) = body.size_hint().exact()
+        && parts.status != StatusCode::NO_CONTENT
         && !(is_bodiless && length == 0)
     {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
@@ -311,6 +320,9 @@ impl Answer {
                             return Ok(());
                         }
                     }
+                    Err(_) if self.length.is_some_and(|left| left > 0) => {
+                        return Err(Broken::Reset(Reason::INTERNAL_ERROR));
+                    }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         return self.stream.send_trailers(trailers).map_err(|_gone| Broken::Left);
@@ -321,6 +333,9 @@ impl Answer {
     }
 
     async fn send_bytes(&mut self, mut bytes: Bytes, is_last: bool) -> Result<(), Broken> {
+        if bytes.is_empty() && is_last {
+            return self.write(bytes, true);
+        }
         while !bytes.is_empty() {
             let room = poll_fn(|context| self.poll_room(context, bytes.len().min(PIECE))).await?;
             let piece = bytes.split_to(room.min(bytes.len()));
@@ -339,7 +354,13 @@ impl Answer {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<http_body::Frame<Bytes>>, Broken>> {
         self.poll_client(context)?;
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            return match self.body.waits_for_client() {
+                true => self.poll_pace(context).map(Err),
+                false => Poll::Pending,
+            };
+        };
+        match frame {
             Some(Err(_)) => Poll::Ready(Err(Broken::Reset(Reason::INTERNAL_ERROR))),
             frame => Poll::Ready(Ok(frame.and_then(Result::ok))),
         }
@@ -360,13 +381,18 @@ impl Answer {
             }
             return Poll::Ready(room);
         }
+        self.poll_pace(context).map(Err)
+    }
+
+    /// Is ready when the client does not take what waits for it.
+    fn poll_pace(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
         let Self { connection, pace, .. } = self;
         // The window of the client can be open while its socket is full: what it takes of that counts as well.
         let taken = || connection.meter.is_blocked().then(|| connection.meter.taken());
         ready!(pace.poll_overdue(context, || Some(connection.min_rate()), taken));
         connection.client_fault(ClientFault::SlowReader);
         self.body.time_out();
-        Poll::Ready(Err(Broken::Reset(Reason::CANCEL)))
+        Poll::Ready(Broken::Reset(Reason::CANCEL))
     }
 
     fn poll_window(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, Broken>> {

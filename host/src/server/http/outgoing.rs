@@ -12,6 +12,9 @@ use bytes::{Buf, Bytes};
 /// Bytes of all answers of a connection that may wait in it. A piece more can begin when less than that waits.
 const MOST: usize = 256 << 10;
 
+/// Most tasks that wait at a time, those included that have ended.
+const WAITING: usize = 512;
+
 /// The bytes that wait in one connection.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
@@ -26,6 +29,10 @@ impl Outgoing {
             return Poll::Ready(());
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= WAITING {
+            // Most of them are of streams that have ended.
+            waiting.drain(..).for_each(Waker::wake);
+        }
         if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
             waiting.push(context.waker().clone());
         }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::channel::oneshot;
-use http::header::{CONNECTION, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::WasiBody;
@@ -49,6 +49,7 @@ pub(crate) async fn handle(
         id: id.clone(),
         agent: parts.headers.get(USER_AGENT).cloned(),
     });
+    let is_chunked = connection.is_serial() && parts.headers.contains_key(TRANSFER_ENCODING);
     let routed = head::check(&mut parts, connection.is_tls)
         .and_then(|()| route(&connection, &parts.uri).ok_or(RequestError::NoRoute));
     let mut entry = RequestInFlight::begin(routed.clone().ok(), connection.clone(), version, logged);
@@ -57,14 +58,24 @@ pub(crate) async fn handle(
         Ok(generation) => {
             pass(&connection, generation, Request::from_parts(parts, body), &id, &mut entry).await
         }
-        Err(refused) => Err(refused.into()),
+        Err(refused) => {
+            // Nobody reads its body.
+            if is_chunked {
+                connection.lose_framing();
+            }
+            Err(refused.into())
+        }
     };
     if connection.is_serial() && matches!(&answered, Err(refused) if refused.what.ends_connection()) {
         connection.lose_framing();
     }
     let mut response = match answered {
         Ok((response, instance, interest)) => {
-            let (parts, body) = response.into_parts();
+            let (mut parts, body) = response.into_parts();
+            if parts.status == StatusCode::NO_CONTENT {
+                // RFC 9110 section 8.6.
+                parts.headers.remove(CONTENT_LENGTH);
+            }
             let bodiless = bodiless || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
             entry.answered(parts.status.as_u16(), bodiless);
             entry.answered_by_guest();

@@ -175,10 +175,9 @@ async fn converse1<S: Transport>(
             at_rest = Some(Http1Stream::taken_back(resting.into_parts()));
         }
         if let Some(wire) = &mut at_rest {
-            if is_last {
-                return Poll::Ready(Ok(()));
+            if !is_last {
+                ready!(wire.poll_more(context));
             }
-            ready!(wire.poll_more(context));
             server = at_rest.take().map(&serve);
         }
         let Some(server) = &mut server else { return Poll::Ready(Ok(())) };
@@ -239,8 +238,8 @@ async fn converse2<S: Transport>(
     mut timeouts: Timeouts<'_>,
 ) {
     connection.serial.store(false, SeqCst);
-    let mut conversation = http2::Conversation::new(connection.clone(), wire);
-    let end = |conversation: Pin<&mut http2::Conversation<S>>| conversation.get_mut().graceful_shutdown();
+    let mut conversation = http2::Http2Connection::new(connection.clone(), wire);
+    let end = |conversation: Pin<&mut http2::Http2Connection<S>>| conversation.get_mut().graceful_shutdown();
     // Its requests are tasks of their own, which end with it.
     if let Some(Err(error)) = attend(connection, Pin::new(&mut conversation), end, &mut timeouts).await
         && !error.is_io()

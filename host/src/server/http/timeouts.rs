@@ -78,7 +78,7 @@ impl<'a> Timeouts<'a> {
             return left;
         }
         let mark = connection.mark.load(SeqCst);
-        let is_busy = connection.in_flight() > 0;
+        let is_busy = connection.is_busy();
         if is_busy || mark != self.mark {
             (self.quiet_since, self.head_since, self.mark) = (now, None, mark);
         }
@@ -110,7 +110,7 @@ impl<'a> Timeouts<'a> {
         // An HTTP/2 stream looks after its own answer, as long as it is there.
         let waits = match connection.is_serial() {
             true => connection.meter.is_blocked(),
-            false => connection.in_flight() == 0 && connection.meter.unsent() > 0,
+            false => !connection.is_busy() && connection.meter.unsent() > 0,
         };
         if !waits {
             self.pace.pause(now.into_std());

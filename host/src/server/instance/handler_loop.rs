@@ -282,7 +282,7 @@ pub(crate) async fn run_instance(
         // look idle, and a guest that polls them would spin.
         end = tokio::task::unconstrained(turns) => return end,
         () = instance.link.orders.must_drop() => Ok(Outcome::CutOff),
-        overrun = own_bounds(&spec, instance, grace) => overrun,
+        overrun = own_bounds(&spec, instance, pool, grace) => overrun,
     };
     instance.link.orders.cut();
     instance.die();
@@ -292,7 +292,12 @@ pub(crate) async fn run_instance(
 
 /// Returns when an instance has overrun its start, or its end where that is not its component's. Closes an instance that
 /// is idle and not needed. Tells an instance that ends alone why: its own loop can be held up by its guest.
-async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Duration) -> InstanceEnd {
+async fn own_bounds(
+    spec: &InstanceSpec,
+    instance: &InstanceHandle,
+    pool: &Pool,
+    grace: Duration,
+) -> InstanceEnd {
     let plan = &spec.plan;
     if tokio::time::timeout(plan.start_timeout, instance.opened.wait()).await.is_err() {
         let limit = format_duration(plan.start_timeout);
@@ -312,7 +317,10 @@ async fn own_bounds(spec: &InstanceSpec, instance: &InstanceHandle, grace: Durat
     let notice = Notice { cause: NoticeCause::Request(why.word().to_owned()), grace };
     instance.link.orders.ask(notice, deadline());
     instance.wake();
-    // One request that does not end takes no other with it.
-    instance.still(grace, || instance.link.orders.set_deadline(deadline())).await;
+    // One request that does not end takes no other with it, as long as the component serves.
+    tokio::select! {
+        () = instance.still(grace, || instance.link.orders.set_deadline(deadline())) => {}
+        () = pool.starved(grace) => {}
+    }
     Ok(Outcome::CutOff)
 }

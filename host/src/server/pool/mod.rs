@@ -5,5 +5,5 @@ mod share;
 #[cfg(test)]
 mod tests;
 
-pub(super) use pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};
+pub(super) use pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Upset, Work};
 pub(super) use share::{Holder, Places};

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use tokio::sync::SetOnce;
@@ -126,7 +126,9 @@ impl Pool {
             return Err((refusal, Box::new(job)));
         }
         let waiting = self.waiting.load(SeqCst);
-        let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + locked.free();
+        // One that would not get a free place has no use for it.
+        let free = || if self.shares.may_take(&job.claim.holder) { locked.free() } else { 0 };
+        let full = || waiting >= self.limits.queue && waiting >= self.limits.queue + free();
         if !job.has_waited && full() {
             return Err((SubmitError::QueueFull, Box::new(job)));
         }
@@ -226,6 +228,10 @@ impl Pool {
     pub(crate) fn finished(&self, instance: &InstanceHandle) {
         if self.has_waiting() || instance.is_closing() || self.intake_is_over() || self.hooks_are_due() {
             instance.wake();
+        }
+        if instance.is_dead() && self.has_waiting() {
+            // A place of a connection that holds its share can have ended: another instance may take what waits.
+            self.lock().find_taker(None);
         }
     }
 
@@ -354,6 +360,18 @@ impl Pool {
 
     pub(crate) fn has_waiting(&self) -> bool {
         self.waiting() > 0
+    }
+
+    /// Returns once requests have waited for this long (or up to twice as long), and no instance takes any or could be started: all of
+    /// them are about to end.
+    pub(crate) async fn starved(&self, time: Duration) {
+        let is_starved =
+            || self.has_waiting() && self.lock().state.slots.iter().all(|slot| slot.phase == Phase::Closing);
+        let mut was_starved = false;
+        while !(was_starved && is_starved()) {
+            was_starved = is_starved();
+            tokio::time::sleep(time).await;
+        }
     }
 
     /// Returns whether this request may have a free place.
@@ -537,6 +555,15 @@ pub(crate) enum Work {
     Connection(Conversation),
 }
 
+/// The way in which a client has upset its request by its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upset {
+    /// It broke it off, or sent too much.
+    BrokenOff,
+    /// It did not send it in time.
+    TooSlow,
+}
+
 const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
 const LEFT: u8 = 2;
@@ -557,6 +584,7 @@ pub(crate) struct Claim {
     has_place: AtomicBool,
     /// Its client has left, and its call goes on.
     is_orphan: AtomicBool,
+    upset: OnceLock<Upset>,
 }
 
 impl Claim {
@@ -582,6 +610,7 @@ impl Claim {
             holder,
             has_place: AtomicBool::new(false),
             is_orphan: AtomicBool::new(false),
+            upset: OnceLock::new(),
         })
     }
 
@@ -632,6 +661,17 @@ impl Claim {
         if let Some(instance) = self.taker() {
             instance.give_up();
         }
+    }
+
+    /// Notes that its client does not send the whole body: what the answer lacks is its own doing.
+    pub(crate) fn upset(&self, how: Upset) {
+        let _first = self.upset.set(how);
+        self.give_up();
+    }
+
+    /// Returns how its client has upset it.
+    pub(crate) fn upset_by(&self) -> Option<Upset> {
+        self.upset.get().copied()
     }
 
     /// Notes that its client has left before it had the whole answer. Until its call has ended it is an orphan.
