@@ -66,12 +66,32 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::text::testing::cases;
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let mut bytes = vec![0, (payload >> 8) as u8, payload as u8, kind, flags, 0, 0, 0, 1];
         bytes.resize(HEADER_LEN + payload, 0xff);
         bytes
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        /// Whatever the bytes are, and the pieces in which they come: no panic, and the pieces make no difference.
+        #[test]
+        fn pieces_make_no_difference(
+            bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0..10_u8, any::<u8>()], 0..400),
+            size in 1..40_usize,
+        ) {
+            let (mut whole, mut pieces) = (Frames::new(), Frames::new());
+            whole.advance(&bytes);
+            bytes.chunks(size).for_each(|piece| pieces.advance(piece));
+            prop_assert_eq!(whole.is_partial(), pieces.is_partial());
+            prop_assert_eq!((whole.skip, whole.known, whole.in_head), (pieces.skip, pieces.known, pieces.in_head));
+        }
     }
 
     #[test]

@@ -74,11 +74,39 @@ pub(super) struct Http2Source {
     has_data: bool,
 }
 
+/// Bytes in order, the small pieces of them put together.
+#[derive(Debug, Default)]
+struct Pieces {
+    large: VecDeque<Bytes>,
+    /// What came behind the first small one.
+    tail: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if piece.len() >= LARGE && self.tail.is_empty() {
+            self.large.push_back(piece);
+        } else {
+            self.tail.extend_from_slice(&piece);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let piece = self.large.pop_front().unwrap_or_else(|| {
+            let most = self.tail.len().min(MOST);
+            self.tail.split_to(most).freeze()
+        });
+        (!piece.is_empty()).then_some(piece)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.large.is_empty() && self.tail.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Buffer {
-    pieces: VecDeque<Bytes>,
-    /// The small pieces behind them.
-    tail: BytesMut,
+    pieces: Pieces,
     trailers: Option<HeaderMap>,
     end: Option<Result<(), Error>>,
     flow: FlowControl,
@@ -88,29 +116,15 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn push(&mut self, piece: Bytes) {
-        if piece.len() >= LARGE && self.tail.is_empty() {
-            self.pieces.push_back(piece);
-        } else {
-            self.tail.extend_from_slice(&piece);
-        }
-    }
-
     fn pop(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.pop_front().unwrap_or_else(|| {
-            let most = self.tail.len().min(MOST);
-            self.tail.split_to(most).freeze()
-        });
+        let piece = self.pieces.pop()?;
         // The stream can have ended meanwhile.
         let _over = self.flow.release_capacity(piece.len());
-        (!piece.is_empty()).then_some(piece)
+        Some(piece)
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.end, Some(Ok(())))
-            && self.pieces.is_empty()
-            && self.tail.is_empty()
-            && self.trailers.is_none()
+        matches!(self.end, Some(Ok(()))) && self.pieces.is_empty() && self.trailers.is_none()
     }
 }
 
@@ -122,8 +136,7 @@ impl Http2Body {
     /// Returns both ends of the body of a stream. `length` is the one that its client announced.
     pub(super) fn new(mut stream: RecvStream, length: Option<u64>) -> (Self, Http2Source) {
         let buffer = Arc::new(Mutex::new(Buffer {
-            pieces: VecDeque::new(),
-            tail: BytesMut::new(),
+            pieces: Pieces::default(),
             trailers: None,
             end: None,
             flow: stream.flow_control().clone(),
@@ -180,7 +193,7 @@ impl Http2Source {
         {
             has_come = true;
             match next {
-                Next::Piece(piece) => buffer.push(piece),
+                Next::Piece(piece) => buffer.pieces.push(piece),
                 Next::End(end) => {
                     buffer.end = Some(end.map(|trailers| {
                         buffer.trailers = trailers;
@@ -222,5 +235,36 @@ impl Drop for Http2Source {
         let reader = buffer.reader.take();
         drop(buffer);
         reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::text::testing::cases;
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn bytes_come_out_in_order_whatever_their_pieces(
+            steps in prop::collection::vec(prop_oneof![3 => (1..3 * LARGE).prop_map(Some), 2 => Just(None)], 0..60),
+        ) {
+            let (mut pieces, mut pushed, mut popped) = (Pieces::default(), 0_usize, 0_usize);
+            let byte = |at: usize| (at % 251) as u8;
+            let rest = std::iter::repeat_n(None, steps.len());
+            for step in steps.into_iter().chain(rest) {
+                if let Some(size) = step {
+                    pieces.push((pushed..pushed + size).map(byte).collect());
+                    pushed += size;
+                } else if let Some(piece) = pieces.pop() {
+                    prop_assert!(piece.len() <= MOST && piece.iter().enumerate().all(|(at, b)| *b == byte(popped + at)));
+                    popped += piece.len();
+                }
+            }
+            prop_assert_eq!((popped, pieces.is_empty()), (pushed, true));
+        }
     }
 }

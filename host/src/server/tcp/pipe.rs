@@ -162,7 +162,10 @@ pub(crate) struct Conversation {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::text::testing::cases;
 
     fn room(writer: &Writer) -> Poll<Option<usize>> {
         writer.poll_room(&mut Context::from_waker(Waker::noop()))
@@ -192,6 +195,35 @@ mod tests {
         }
         assert_eq!(all, b"one two");
         assert_eq!(found(&reader), Poll::Ready(Found::Finished));
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        /// Whatever the pieces are in which it is written and read.
+        #[test]
+        fn all_that_was_written_comes_out_in_order(
+            steps in prop::collection::vec((any::<bool>(), prop_oneof![9 => 0..500_usize, 1 => 0..CAPACITY]), 0..20),
+        ) {
+            let (writer, reader) = pipe();
+            let (mut written, mut seen) = (0_usize, 0_usize);
+            let byte = |at: usize| (at % 251) as u8;
+            for (writes, size) in steps {
+                if writes {
+                    let bytes: Vec<u8> = (written..written + size).map(byte).collect();
+                    let taken = writer.write(&bytes);
+                    prop_assert_eq!(taken, size.min(CAPACITY - (written - seen)));
+                    written += taken;
+                } else {
+                    for read in take(&reader, size) {
+                        prop_assert_eq!(read, byte(seen));
+                        seen += 1;
+                    }
+                }
+                prop_assert_eq!(found(&reader).is_ready(), written > seen);
+                prop_assert_eq!(room(&writer).is_ready(), written - seen < CAPACITY);
+            }
+        }
     }
 
     #[test]
