@@ -112,7 +112,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack {
         what: "sends a head byte by byte",
         protocol: "HTTP/2",
-        keys: WINDOW,
+        keys: "limits = { header-timeout = \"2s\" }",
         begin: |address, _| http2(address, slow_head),
         blamed: Some("slow-head"),
     },
