@@ -67,7 +67,7 @@ impl Quota {
         };
         match placed.await {
             Ok(place) => place,
-            // Nobody drops the other end while this one waits.
+            // The sender stays in the queue as long as this request waits.
             Err(_) => std::future::pending().await,
         }
     }

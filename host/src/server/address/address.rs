@@ -294,7 +294,7 @@ impl Address {
     pub(super) async fn room(&self) {
         while self.connections() >= self.routing().limits.connections {
             self.idle.evict(Instant::now());
-            // Those that are busy now can be idle later.
+            // Connections that are busy now can be idle later.
             let _again = timeout(PAUSE, self.freed.notified()).await;
         }
     }

@@ -45,7 +45,7 @@ pub(crate) struct LoggedRequest {
     pub(crate) agent: Option<HeaderValue>,
 }
 
-/// What has ended.
+/// The request or connection that has ended.
 #[derive(Debug)]
 pub(crate) enum Logged<'a> {
     Request(&'a LoggedRequest),

@@ -238,7 +238,7 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Nobody has seen its end: hyper may read on behind it, and behind trailers that nobody has seen.
+        // The host has not seen the end of this body: hyper may read on behind it, and behind trailers that it drops.
         if self.is_chunked && !self.has_ended {
             self.connection.lose_framing();
         }

@@ -62,7 +62,7 @@ impl Body for ClientBody {
 #[derive(Debug)]
 pub(crate) struct Http2Body {
     buffer: Arc<Mutex<Buffer>>,
-    /// What is left of the length that the client announced.
+    /// Bytes that are left of the length that the client announced.
     length: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Http2Source {
 #[derive(Debug, Default)]
 struct Pieces {
     large: VecDeque<Bytes>,
-    /// What came behind the first small one.
+    /// All bytes from the first small piece on.
     tail: BytesMut,
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn handle(
             pass(&connection, generation, Request::from_parts(parts, body), &id, &mut entry).await
         }
         Err(refused) => {
-            // Nobody reads its body.
+            // hyper drops the body unread, and the end of its chunks is in doubt.
             if is_chunked {
                 connection.lose_framing();
             }

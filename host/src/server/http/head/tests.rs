@@ -147,7 +147,7 @@ fn targets() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(cases())]
 
-    /// What passes is routed by the authority that the guest is told, and every parser reads the same host out of it.
+    /// A request that passes is routed by the authority that the guest is told, and every parser reads the same host out of it.
     #[test]
     fn the_guest_is_told_the_authority_that_was_routed(
         target in targets(),
