@@ -19,12 +19,11 @@ use artifacts::{HOSTILE_ASYNC, HOSTILE_CLASSIC, SERVER, SPIN_AT_START, SUBSCRIBE
 use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 
 use self::cases::{CASES, Case, Kind};
-use crate::harness::{App, Host, Output, app, assert_within, component, keys};
+use crate::harness::{App, Host, Output, app, assert_within, component, expect_page, keys};
 
 /// The grace of guests in Rust, in milliseconds.
 const GRACE: u32 = 800;
 const MS: Duration = Duration::from_millis(1);
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// What makes the app stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,7 +191,7 @@ fn check_table(cases: &[Case], page: &str, title: &str) {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n"));
-    compare_docs(page, &table(cases, title, &seen.into_inner().unwrap()));
+    expect_page(&format!("docs/{page}"), &table(cases, title, &seen.into_inner().unwrap()));
 }
 
 fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
@@ -221,17 +220,6 @@ fn table(cases: &[Case], title: &str, cells: &Cells) -> String {
         }
     }
     text
-}
-
-fn compare_docs(page: &str, table: &str) {
-    let path = std::path::Path::new(DOCS).join(page);
-    if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::create_dir_all(DOCS).unwrap();
-        std::fs::write(&path, table).unwrap();
-        return;
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == table, "{page} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
 }
 
 /// G: spins while instantiating × every event. It was never started, so there is no hook.

@@ -9,17 +9,7 @@ use curfew_host::plan::schema::{Fallback, ManifestKey, Shape};
 use curfew_host::teardown::ExitCode;
 use serde_json::Value;
 
-use super::root;
-
-fn compare(page: &str, text: &str) {
-    let path = root(page);
-    if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::write(path, text).unwrap();
-        return;
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == text, "{page} is not what the host declares; CURFEW_WRITE_DOCS=1 writes it:\n{text}");
-}
+use crate::harness::expect_page;
 
 const MANIFEST: &str = "\
 # The manifest
@@ -97,7 +87,7 @@ fn the_page_of_keys_is_what_the_host_reads() {
         "One table for each component. A name consists of a-z, 0-9, `-` and `_`.",
         COMPONENT,
     );
-    compare("docs/guide/manifest.md", &page);
+    expect_page("docs/guide/manifest.md", &page);
 }
 
 /// The keys of a table, then those of the tables in it.
@@ -208,7 +198,7 @@ fn the_page_of_exit_codes_is_what_the_host_says() {
     }
     page.push_str(PRECEDENCE);
     page.push_str(OUTCOMES);
-    compare("docs/guide/exit-codes.md", &page);
+    expect_page("docs/guide/exit-codes.md", &page);
 
     let schema: Value = serde_json::from_str(include_str!("../../docs/report.schema.json")).unwrap();
     let outcomes =

@@ -20,11 +20,9 @@ use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGTERM};
 use self::cases::{CASES, Case, Client, HOOKS, KINDS, Kind, outcome};
 use super::lab::{MS, connect, served};
 use crate::harness::{
-    App, CONTROL, End, Fate, Host, Load, Output, Target, Wire, app, assert_within, component, keys, until,
-    web,
+    App, CONTROL, End, Fate, Host, Load, Output, Target, Wire, app, assert_within, component, expect_page,
+    keys, until, web,
 };
-
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-http.md");
 
 /// What makes the app stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,7 +259,7 @@ fn cells(hooks: usize) -> Vec<Cell> {
 #[test]
 fn every_hostile_http_guest_ends_as_the_table_says() {
     let seen = run_all(cells(HOOKS.len()), 4, Cell::run);
-    compare_docs(&table(&seen));
+    expect_page("docs/hostile-http.md", &table(&seen));
 }
 
 #[test]
@@ -301,13 +299,4 @@ fn table(cells: &Cells) -> String {
         }
     }
     text
-}
-
-fn compare_docs(table: &str) {
-    if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::write(DOCS, table).unwrap();
-        return;
-    }
-    let written = std::fs::read_to_string(DOCS).unwrap_or_default();
-    assert!(written == table, "{DOCS} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{table}");
 }

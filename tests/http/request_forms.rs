@@ -11,10 +11,9 @@ use http::Request;
 
 use self::cases::{AUTHORITIES, FRAMES, Form, HTTP2, OLD, TARGETS};
 use crate::harness::{
-    Address, Answer, Fate, H2, Host, Wire, app, block_on, component, free_address, in_time,
+    Address, Answer, Fate, H2, Host, Wire, app, block_on, component, expect_page, free_address, in_time,
 };
 
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/request-forms.md");
 const PROBE: &str = "GET /probe HTTP/1.1\r\nhost: probe\r\n\r\n";
 
 /// Headers that each request has.
@@ -138,9 +137,5 @@ fn every_form_of_request_is_answered_as_the_table_says() {
     app.stop().expect_code(0);
     // Whatever is asked in it: no byte of one request was served as another one.
     assert!(!text.contains("path `/smuggled`"), "{text}");
-    if std::env::var("CURFEW_WRITE_DOCS").as_deref() == Ok("1") {
-        std::fs::write(DOCS, &text).unwrap();
-    }
-    let written = std::fs::read_to_string(DOCS).unwrap_or_default();
-    assert!(written == text, "{DOCS} is not what was seen; CURFEW_WRITE_DOCS=1 writes it:\n{text}");
+    expect_page("docs/request-forms.md", &text);
 }

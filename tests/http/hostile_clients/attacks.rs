@@ -247,7 +247,7 @@ fn unread(address: Address) -> Part {
         let mut all = Vec::new();
         for _ in 0..10 {
             let client = client(&address, 1 << 20, 1 << 20).await;
-            let open = open(&client, &address, "/big?bytes=400000", 20).await;
+            let open = open(&client, &address, "/big?bytes=400000", 200).await;
             all.push((client, open));
         }
         Box::new(all) as Box<dyn Any>
