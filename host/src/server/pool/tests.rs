@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Empty};
 use proptest::prelude::*;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::pool::{Claim, GuestResponse, Interest, Job, Pool, PoolLimits, SubmitError, Work};
+use super::claim::{Claim, GuestResponse, Interest, Job, Work};
+use super::pool::{Pool, PoolLimits, SubmitError};
 use super::share::{Holder, Places};
 use crate::runtime::{Link, RunClock};
 use crate::server::instance::handle::{CloseReason, InstanceHandle};
