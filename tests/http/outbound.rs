@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use artifacts::HELLO_HTTP;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use super::lab::{LABS, MS, connect, serve};
-use crate::harness::{App, CONTROL, Host, Load, Target, Trust, app, free_address, until, web};
+use crate::harness::{
+    App, CONTROL, H2, Host, Load, Target, Trust, app, block_on, free_address, in_time, until, web,
+};
 
 /// A server of a few lines: `hello from PATH` over connections that are kept.
 struct Upstream {
@@ -230,6 +234,38 @@ fn more_outbound_requests_than_allowed_wait() {
         }
         app.stop().expect_code(0);
     }
+}
+
+/// Requests that wait are bounded, too, since each takes handles of its instance: of 500 at once most fail at once.
+#[test]
+fn of_many_outbound_requests_at_once_most_fail_at_once() {
+    const MANY: usize = 500;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let keys = format!(
+        "outbound-http = [\"http://127.0.0.1:*\"]\nrequest-timeout = \"5m\"\n\
+         instances = {{ max = 1, concurrency = {MANY}, queue = {MANY} }}\nlimits = {{ outbound = 64 }}"
+    );
+    let app = serve(LABS[0], CONTROL, &keys);
+    let url = format!("/fetch?url=http://{}/", silent.local_addr().unwrap());
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..MANY / 250 {
+            clients.push(H2::connect(&app.address("lab")).await);
+        }
+        let answers = clients.iter().flat_map(|client| (0..250).map(|_| client.try_get(&url)));
+        // 64 are under way, and twice as many wait.
+        let refused = answers.collect::<FuturesUnordered<_>>().take(MANY - 3 * 64);
+        let refused: Vec<_> = in_time("the refusals", refused.collect()).await;
+        for answer in refused {
+            let text = answer.unwrap().expect(502).text();
+            assert!(text.contains("ConnectionLimitReached"), "{text:?}");
+        }
+        assert_eq!(connections_to(silent.local_addr().unwrap()), 64);
+        // Their clients have not left.
+        connect(&app).get("/").expect(200);
+    });
+    assert!(app.records("instance failed", "lab").is_empty());
+    app.stop().expect_outcome("lab", "stopped");
 }
 
 /// A silent upstream takes the places of one component, and neither the descriptors of the host nor the speed of a sibling.

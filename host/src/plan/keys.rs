@@ -233,7 +233,8 @@ table! {
         /// half the grace, while the app stops.
         "rate-window" => rate_window: Duration = ABOVE_0, or(Duration::from_secs(30)), also("send-timeout", "body-timeout"), for Requests;
         /// Most requests of `outbound-http` at a time, of all its instances together. One more waits, as long as its guest lets its
-        /// connection take (1 min unless it says so), and then fails with `connection-limit-reached`.
+        /// connection take (1 min unless it says so), and then fails with `connection-limit-reached`. It fails at once
+        /// if twice as many wait already.
         "outbound" => outbound: usize = FROM_1, or(256), also("max-outbound", "max-requests", "max-pending-requests");
     }
 }

@@ -32,8 +32,8 @@ impl Grant {
         Self { allowed: allowed.into(), refused: RefusedOnce::new(component), quota, most }
     }
 
-    /// Returns the place of a request, once there is one. Cancel safe.
-    pub(super) async fn place(&self) -> Place {
+    /// Returns the place of a request, once there is one; `None` at once if too many wait. Cancel safe.
+    pub(super) async fn place(&self) -> Option<Place> {
         self.quota.place(self.most).await
     }
 

@@ -1,13 +1,17 @@
 //! The outbound requests of a component: how many it may have at a time, and how many connections are open for them.
 //!
-//! Invariant: all instances and generations of a component share one count. A request that is one too many waits, and those that wait
-//! are served in order. No connection is kept for later while more are open than requests are allowed.
+//! Invariant: all instances and generations of a component share one count. A request that is one too many waits, a bounded number of
+//! them at a time, and those that wait are served in order. No connection is kept for later while more are open than requests are allowed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::channel::oneshot;
+
+/// Requests that may wait, for each one that may be under way. A request that waits costs its guest handles of the host, and a guest
+/// with too many of these traps.
+const WAITING: usize = 2;
 
 /// The counts of all components of an app, by name.
 #[derive(Debug, Default)]
@@ -49,24 +53,27 @@ struct Waiting {
 }
 
 impl Quota {
-    /// Returns a place when less than `most` are held, and nobody waits who came before.
+    /// Returns a place when less than `most` are held, and no earlier request waits; `None` at once if too many wait.
     ///
     /// # Cancel safety
     /// A place that comes too late is given back.
-    pub(super) async fn place(self: &Arc<Self>, most: usize) -> Place {
+    pub(super) async fn place(self: &Arc<Self>, most: usize) -> Option<Place> {
         let placed = {
             let mut state = self.lock();
             if state.waiting.is_empty() && state.held < most {
                 state.held += 1;
-                return Place { quota: self.clone(), most };
+                return Some(Place { quota: self.clone(), most });
             }
             state.waiting.retain(|waiting| !waiting.place.is_canceled());
+            if state.waiting.len() >= most.saturating_mul(WAITING) {
+                return None;
+            }
             let (place, placed) = oneshot::channel();
             state.waiting.push_back(Waiting { most, place });
             placed
         };
         match placed.await {
-            Ok(place) => place,
+            Ok(place) => Some(place),
             // The sender stays in the queue as long as this request waits.
             Err(_) => std::future::pending().await,
         }
@@ -141,8 +148,8 @@ mod tests {
     fn generations_share_a_count_and_are_served_in_order() {
         let quotas = Quotas::default();
         let (old, new) = (quotas.of("web"), quotas.of("web"));
-        let first = old.place(2).now_or_never().unwrap();
-        let second = new.place(2).now_or_never().unwrap();
+        let first = old.place(2).now_or_never().flatten().unwrap();
+        let second = new.place(2).now_or_never().flatten().unwrap();
         let mut third = Box::pin(old.place(2));
         let mut fourth = Box::pin(new.place(1));
         let mut fifth = Box::pin(new.place(2));
@@ -151,13 +158,24 @@ mod tests {
         assert!((&mut fifth).now_or_never().is_none());
         drop(first);
         assert!((&mut fifth).now_or_never().is_none(), "it came last");
-        let third = third.now_or_never().unwrap();
+        let third = third.now_or_never().flatten().unwrap();
         assert!((&mut fourth).now_or_never().is_none());
         drop((second, third));
         drop(fourth.now_or_never().unwrap());
         drop(fifth.now_or_never().unwrap());
         assert_eq!(old.lock().held, 0);
         assert!(quotas.of("other").place(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_bounded_number_of_requests_waits() {
+        let quota = Quotas::default().of("web");
+        let _held = quota.place(1).now_or_never().flatten().unwrap();
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(quota.place(1))).collect();
+        assert!(waiting.iter_mut().all(|place| place.now_or_never().is_none()));
+        assert!(quota.place(1).now_or_never().is_some_and(|refused| refused.is_none()));
+        drop(waiting.pop());
+        assert!(quota.place(1).now_or_never().is_none(), "one of them has left");
     }
 
     #[test]

@@ -125,15 +125,15 @@ impl Waits {
 /// Waits for the place of a request, within the time for its connection. Returns also the times that are left.
 ///
 /// # Errors
-/// When as many others of its component are under way all the time.
+/// When as many others of its component are under way all the time, or too many wait already.
 async fn place(grant: &Grant, waits: Waits) -> Result<(Arc<Place>, Waits), (Error, String)> {
     let begun = Instant::now();
     match timeout(waits.connect, grant.place()).await {
-        Ok(place) => {
+        Ok(Some(place)) => {
             let connect = waits.connect.saturating_sub(begun.elapsed());
             Ok((Arc::new(place), Waits { connect, ..waits }))
         }
-        Err(_late) => {
+        Ok(None) | Err(_) => {
             grant.log_full();
             let cause = "as many requests as `limits.outbound` allows are under way".to_owned();
             Err((Error::ConnectionLimitReached, cause))
