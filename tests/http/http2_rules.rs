@@ -5,8 +5,8 @@ use std::process::Command;
 use artifacts::HELLO_HTTP;
 use bytes::Bytes;
 
-use super::lab::{LABS, serve};
-use crate::harness::{H2, Host, answer, app, block_on, in_time, web};
+use super::lab::{LABS, connect, serve};
+use crate::harness::{H2, Host, answer, app, block_on, in_time, send_all, web};
 
 /// HEAD, 204 and 304 end with their head: a DATA frame is an error for clients that look (curl, node).
 #[test]
@@ -85,6 +85,50 @@ async fn answer_length(response: h2::client::ResponseFuture) -> usize {
         length += piece.len();
     }
     length
+}
+
+/// RFC 9110 section 8.6: a 204 has no length, whatever its guest says.
+#[test]
+fn an_answer_with_204_has_no_length() {
+    for source in LABS {
+        let app = serve(source, "", "");
+        let answer = connect(&app).get("/status-line?code=204").expect(204);
+        assert_eq!(answer.header("content-length"), None);
+        block_on(async {
+            let client = H2::connect(&app.address("lab")).await;
+            assert_eq!(client.get("/status-line?code=204").await.expect(204).header("content-length"), None);
+        });
+        app.stop().expect_code(0);
+    }
+}
+
+/// Bodies that are not read hold up no other upload of their connection while the guests still answer: those that guests have
+/// dropped, and some that a sync guest keeps to the end of its call.
+#[test]
+fn bodies_that_are_not_read_hold_up_no_other_upload() {
+    for (source, unread) in LABS.into_iter().zip([10, 4]) {
+        let app = serve(source, "", "");
+        block_on(async {
+            let client = H2::connect(&app.address("lab")).await;
+            let mut open = Vec::new();
+            for _ in 0..unread {
+                let request = client.request("POST", "/big?bytes=100000000").body(()).unwrap();
+                let (response, mut stream) = client.open(request, false).await.unwrap();
+                let body = tokio::spawn(async move {
+                    // The window of the stream is full then, unless its guest has dropped it before.
+                    let _left = send_all(&mut stream, vec![b'x'; 500_000].into(), false).await;
+                    stream
+                });
+                open.push((in_time("a head", response).await.unwrap(), body));
+            }
+            let request = client.request("POST", "/read").body(()).unwrap();
+            let (response, mut stream) = client.open(request, false).await.unwrap();
+            in_time("the upload", send_all(&mut stream, vec![b'x'; 600_000].into(), true)).await.unwrap();
+            // The client has no room for more than a head.
+            assert_eq!(in_time("a head", response).await.unwrap().status(), 200);
+        });
+        app.stop().expect_outcome("lab", "stopped");
+    }
 }
 
 /// node's client is stricter than others.

@@ -2,7 +2,9 @@
 
 use artifacts::{EVENTS, HELLO_HTTP, HTTP_LAB};
 
-use crate::harness::{Address, Answer, App, H2, Host, Wire, app, block_on, component, free_address, in_time};
+use crate::harness::{
+    Address, Answer, App, Cut, H2, Host, Wire, app, block_on, component, free_address, in_time,
+};
 
 /// Three components that share an address; the last one takes the rest when it has no routes.
 fn three(address: &str, rest: &str) -> String {
@@ -129,4 +131,20 @@ fn routes_that_overlap_are_refused() {
         let output = Host::manifest(&manifest).run();
         output.expect_refused(78, &["curfew.toml:", "one"]);
     }
+}
+
+/// Nobody reads the body of a request without a route: what stands behind its chunks is no request either.
+#[test]
+fn the_connection_ends_behind_a_chunked_body_without_a_route() {
+    let (app, address) = start("routes = [\"/events\"]");
+    let mut wire = Wire::connect(&address);
+    wire.send(
+        "POST /nowhere HTTP/1.1\r\nhost: other.org\r\ntransfer-encoding: chunked\r\n\r\n\
+         0\r\nx: y\nGET /static HTTP/1.1\r\nhost: other.org\r\n\r\n\
+         GET /static HTTP/1.1\r\nhost: other.org\r\n\r\n",
+    );
+    let answer = wire.fate().answered().expect(404);
+    assert!(answer.closes(), "{answer:?}");
+    assert_eq!(wire.end(), Cut::End);
+    app.stop().expect_code(0);
 }

@@ -30,9 +30,10 @@ use crate::server::instance::content_length;
 
 /// Most streams at a time.
 const STREAMS: u32 = 256;
-/// Bytes of a request's body that may come before its guest reads them, and the same of all requests of a connection.
-const STREAM_WINDOW: u32 = 512 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of a request's body that may come before its guest reads them, and the same of all requests of a connection: some that are
+/// not read hold up no other.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 2 << 20;
 /// Bytes of one answer that may wait in its connection.
 const SEND_BUFFER: usize = 64 << 10;
 /// Most bytes of an answer that are handed over at once. A client's window makes the pieces smaller.

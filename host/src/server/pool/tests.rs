@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use http_body_util::{BodyExt, Empty};
@@ -260,6 +261,32 @@ fn requests_wait_for_one_that_takes_no_more() {
     world.hear_starts();
     world.pool.not_started(1);
     assert!(matches!(world.clients[1].answer.try_recv(), Ok(None)), "its request waits");
+}
+
+/// Instances that are about to end keep their places only as long as another one serves.
+#[test]
+fn a_pool_is_starved_when_all_its_instances_close_and_requests_wait() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let starved = |pool: &Pool| {
+        let starved = pool.starved(Duration::from_millis(1));
+        runtime.block_on(async { tokio::time::timeout(Duration::from_millis(100), starved).await.is_ok() })
+    };
+    let mut world = World::new(2, 1, 0, 8);
+    for slot in 0..2 {
+        world.pool.want(slot);
+        world.hear_starts();
+        world.open(slot);
+        world.submit(Some(slot)).unwrap();
+        world.run_those_woken();
+    }
+    let both = [0, 1].map(|slot| world.instances[&slot].0.clone());
+    world.pool.close(&both[0], CloseReason::Timeout);
+    world.submit(None).unwrap();
+    assert!(!starved(&world.pool), "the other one serves");
+    world.pool.close(&both[1], CloseReason::Full);
+    assert!(starved(&world.pool));
+    world.clients.clear();
+    assert!(!starved(&world.pool), "nothing waits");
 }
 
 #[test]
